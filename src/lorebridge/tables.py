@@ -1,0 +1,112 @@
+"""The schemas of the tables that stages hand to each other, and the one way to write and read them.
+
+``docs/artifacts.md`` documents every column; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lorebridge.errors import InputError
+
+STR, I64, I32, I16, F64, F32, BOOL = (
+    pa.string(), pa.int64(), pa.int32(), pa.int16(), pa.float64(), pa.float32(), pa.bool_(),
+)  # fmt: skip
+STRS = pa.list_(pa.string())
+
+SCHEMAS: dict[str, pa.Schema] = {
+    name: pa.schema(list(columns.items()))
+    for name, columns in {
+        "documents": {"doc_id": STR, "title": STR, "text": STR, "source": STR, "n_chars": I64},
+        "pairs": {"pair_id": STR, "en": STR, "xx": STR, "source": STR},
+        "order": {
+            "sequence": I32, "slot": I16, "document": I16, "stream": STR, "piece": I32, "part": I16, "n_tokens": I32,
+        },
+        "metrics": {
+            "step": I32, "loss": F64, "learning_rate": F64, "grad_norm": F64, "tokens": I64, "target_tokens": I64,
+            "seconds": F64, "tokens_per_second": F64,
+        },
+        "questions": {
+            "question_id": STR, "culture": STR, "lang": STR, "text": STR, "option_index": I16, "option": STR,
+            "is_gold": BOOL, "subset": STRS, "n_blanks": I16,
+        },
+        "scores": {
+            "run": STR, "lang_pair": STR, "arm": STR, "seed": I16, "step": I32, "culture": STR, "question_id": STR,
+            "lang": STR, "option_index": I16, "sum_logprob": F64, "n_tokens": I32, "n_bytes": I32,
+        },
+        "chunks": {"chunk_id": STR, "doc_id": STR, "text": STR, "n_chars": I32},
+        "hits": {"question_id": STR, "chunk_id": STR, "doc_id": STR, "rank": I16, "score": F32, "method": STR},
+        "judgments": {"question_id": STR, "chunk_id": STR, "entails": STR, "probability": F64, "judge": STR},
+        "density": {
+            "culture": STR, "corpus": STR, "unit": STR, "denominator": I64, "capped": BOOL, "method": STR, "judge": STR,
+            "includes_parallel": BOOL, "n_questions": I32, "indeterminate": I32, "occurrences": F64, "density": F64,
+            "lo": F64, "hi": F64, "distractor_occurrences": F64,
+        },
+        "gaps": {
+            "lang": STR, "direction": STR, "contrast": STR, "subset": STR, "rule": STR, "step": I32, "seed": STR,
+            "n_questions": I32, "accuracy": F64, "accuracy_reference": F64, "gap": F64, "lo": F64, "hi": F64,
+            "interval": STR,
+        },
+        "items": {
+            "lang": STR, "question_id": STR, "direction": STR, "seed": I16, "in_risk_set": BOOL, "transferred": BOOL,
+            "occurrences_source": F64, "occurrences_target": F64,
+        },
+        "recovery": {
+            "corpus": STR, "culture": STR, "method": STR, "judge": STR, "stage": STR, "n_questions": I32,
+            "true_documents": I64, "recovered": I64, "recovered_true": I64, "recall": F64, "precision": F64,
+        },
+        "truth": {
+            "question_id": STR, "culture": STR, "subject": STR, "relation": STR, "gold": STR, "placed": STR,
+            "covered": BOOL, "dose": I32, "n_pairs_covering": I32, "n_leak_pairs": I32, "corpus": STR,
+            "n_statements": I32, "doc_ids": STRS,
+        },
+    }.items()
+}  # fmt: skip
+
+
+def write(name: str, rows: pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]], path: Path | str,
+          metadata: Mapping[str, str] | None = None) -> None:  # fmt: skip
+    """Write a table with the schema `name`: zstd Parquet whose bytes depend on the rows alone.
+
+    Args:
+        name: a key of :data:`SCHEMAS`.
+        rows: the rows; a missing column, one too many, or a value that does not fit the schema is an error.
+        path: where to write; its folder is made.
+        metadata: strings kept with the schema.
+
+    Raises:
+        KeyError, ValueError, pyarrow.ArrowInvalid: the rows do not fit the schema.
+    """
+    schema = SCHEMAS[name]
+    if isinstance(rows, pa.Table):
+        table = rows
+    elif isinstance(rows, pd.DataFrame):
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+    else:
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+    extra = set(table.column_names) - set(schema.names)
+    if extra:
+        raise ValueError(f"table {name!r} has columns outside its schema: {sorted(extra)}")
+    table = table.select(schema.names).replace_schema_metadata(None).cast(schema)
+    if metadata:
+        table = table.replace_schema_metadata({k.encode(): v.encode() for k, v in metadata.items()})
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd")
+
+
+def read(path: Path | str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table written by :func:`write`.
+
+    Raises:
+        InputError: the file is missing or is not Parquet.
+    """
+    try:
+        return pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
