@@ -1,0 +1,1 @@
+"""Question sets, cloze scoring, and the decisions that follow from the scores."""
