@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         "scores": {
             "run": STR, "lang_pair": STR, "arm": STR, "seed": I16, "step": I32, "culture": STR, "question_id": STR,
             "lang": STR, "option_index": I16, "sum_logprob": F64, "n_tokens": I32, "n_bytes": I32,
+        },
+        "option_scores": {
+            "question_index": I32, "option_index": I16, "option": STR, "sum_logprob": F64, "n_tokens": I32,
+            "mean_nll": F64, "is_gold": BOOL, "predicted": BOOL,
         },
         "chunks": {"chunk_id": STR, "doc_id": STR, "text": STR, "n_chars": I32},
         "hits": {"question_id": STR, "chunk_id": STR, "doc_id": STR, "rank": I16, "score": F32, "method": STR},
@@ -98,6 +103,44 @@ def write(name: str, rows: pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
         table = table.replace_schema_metadata({k.encode(): v.encode() for k, v in metadata.items()})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd")
+
+
+@contextlib.contextmanager
+def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[str, Any]]], None]]:
+    """Write a table in batches: yields a function that appends rows, so that memory holds one batch only.
+
+    The bytes depend on the rows and on how they are batched. A body that fails leaves no file.
+
+    Args:
+        name: a key of :data:`SCHEMAS`.
+        path: where to write; its folder is made.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value does not fit the schema.
+    """
+    schema = SCHEMAS[name]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with pq.ParquetWriter(path, schema, compression="zstd") as file:
+            yield lambda rows: file.write_table(pa.Table.from_pylist(list(rows), schema=schema))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def batches(path: Path | str, columns: Sequence[str], size: int = 1024) -> Iterator[list[dict[str, Any]]]:
+    """Read a table in lists of at most `size` rows, so that memory holds one batch only.
+
+    Raises:
+        InputError: the file is missing or is not Parquet.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=size, columns=list(columns)):
+                yield batch.to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
 
 
 def read(path: Path | str, columns: Sequence[str] | None = None) -> pd.DataFrame:
