@@ -1,0 +1,1 @@
+"""Transfer between languages: gaps between arms, transferred items, power and intervals."""

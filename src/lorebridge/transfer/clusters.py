@@ -1,0 +1,114 @@
+"""Questions that stand or fall together, and the bootstrap that resamples them together.
+
+Cultural questions come from the same paragraphs: some differ by a word, some print the answer of another. A
+bootstrap that draws such siblings independently is too sure of itself, so clusters of questions are drawn.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+from scipy.sparse.csgraph import connected_components
+from sklearn.feature_extraction.text import CountVectorizer
+
+NEAR_DUPLICATE = 0.5
+"""Similarity from which two questions are the same question in other words."""
+LOOK_ALIKE = 0.2
+"""Similarity from which a question that prints another's gold is its sibling."""
+
+
+def similarity(texts: list[str]) -> np.ndarray:
+    """Return the weighted Jaccard similarity of every two texts, shape (n, n), in 0..1.
+
+    Shingles are character trigrams, which need no word boundary and so serve every script. A shingle weighs
+    log(n / number of texts that have it): what all questions of a template share says nothing about kinship.
+    """
+    shingles = CountVectorizer(analyzer="char", ngram_range=(3, 3), binary=True)
+    # Three marks in front give even an empty text a shingle; every text shares it, so it weighs nothing.
+    present = shingles.fit_transform("^^^" + re.sub("_+", "_", text.strip()) for text in texts).astype(float)
+    weights = np.log(present.shape[0] / np.asarray(present.sum(axis=0)).ravel())
+    weighted = present.multiply(weights).tocsr()
+    shared = (weighted @ present.T).toarray()
+    own = np.asarray(weighted.sum(axis=1)).ravel()
+    either = own[:, None] + own[None, :] - shared
+    return np.divide(shared, either, out=np.ones_like(shared), where=either > 1e-12)
+
+
+def question_clusters(questions: pd.DataFrame) -> pd.Series:
+    """Return the cluster of each question of one culture: question_id -> cluster number from 0.
+
+    Two questions share a cluster when, in any language, they are near-duplicates (:func:`similarity` of at least
+    :data:`NEAR_DUPLICATE`), or one prints the gold of the other, does not print it of itself, and looks alike
+    (:data:`LOOK_ALIKE`); and whenever a chain of such links joins them.
+
+    Args:
+        questions: rows of the table "questions" of one culture.
+    """
+    ids = sorted(questions["question_id"].unique())
+    linked = np.zeros((len(ids), len(ids)), dtype=bool)
+    for _, rows in questions.groupby("lang", sort=True):
+        texts = rows.drop_duplicates("question_id").set_index("question_id")["text"].reindex(ids, fill_value="")
+        golds = rows[rows["is_gold"]].drop_duplicates("question_id").set_index("question_id")["option"]
+        golds = golds.reindex(ids, fill_value="").str.strip()
+        alike = similarity(texts.tolist())
+        linked |= alike >= NEAR_DUPLICATE
+        for i, gold in enumerate(golds):
+            # A gold of one character (a digit, one Han) is printed everywhere by chance.
+            if len(gold) > 1 and gold not in texts.iloc[i]:
+                linked[i] |= (alike[i] >= LOOK_ALIKE) & texts.str.contains(gold, regex=False).to_numpy()
+    _, labels = connected_components(linked, directed=False)
+    return pd.Series(labels, index=pd.Index(ids, name="question_id"), name="cluster")
+
+
+class ClusterBootstrap:
+    """Resamples clusters of questions, the same draws for everything measured on the same questions.
+
+    The statistic is a mean over questions, so a draw in which large clusters come up often has more questions; the
+    mean is then the ratio of the two sums (Davison & Hinkley 1997, section 2.4).
+
+    Attributes:
+        n_clusters: number of clusters drawn in each resample.
+    """
+
+    def __init__(self, clusters: np.ndarray, *, resamples: int, seed: int, stream: str) -> None:
+        """Draw the resamples.
+
+        Args:
+            clusters: cluster of each question, shape (n,).
+            resamples: number of resamples R.
+            seed: of the draws.
+            stream: a name (a culture) that gives each set its own draws, so that one set more changes no other.
+        """
+        names, cluster = np.unique(clusters, return_inverse=True)
+        self.n_clusters = len(names)
+        rng = np.random.default_rng([seed, *stream.encode()])
+        drawn = rng.multinomial(self.n_clusters, np.full(self.n_clusters, 1 / self.n_clusters), size=resamples)
+        self._weights = drawn[:, cluster].T.astype(np.float64)  # (n questions, R): how often each is drawn
+
+    def ratio(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return the resampled ratios of sums of `values` and `counts`, each (..., n questions); shape (..., R).
+
+        The mean over a subset of the questions: `counts` is 1 inside, `values` 0 outside. NaN where a resample has
+        nothing to count.
+        """
+        total = counts @ self._weights
+        return np.divide(values @ self._weights, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Return the resampled means of `values` (..., n questions), shape (..., R)."""
+        return self.ratio(values, np.ones_like(values))
+
+    def interval(self, values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Return the percentile interval of the mean of `values` (..., n questions); NaN with fewer than 2 clusters."""
+        if self.n_clusters < 2:
+            nothing = np.full(values.shape[:-1], np.nan)
+            return nothing, nothing
+        tail = (1 - level) / 2
+        lo, hi = np.quantile(self.means(values), [tail, 1 - tail], axis=-1)
+        return lo, hi
+
+    def variance(self, values: np.ndarray) -> np.ndarray:
+        """Return the bootstrap variance of the mean of `values` (..., n questions)."""
+        return self.means(values).var(axis=-1, ddof=1)

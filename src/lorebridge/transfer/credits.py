@@ -1,0 +1,118 @@
+"""Credits of every question at every checkpoint, as arrays that pair arms, seeds and questions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lorebridge import tables
+from lorebridge.errors import InputError
+from lorebridge.probes import decisions
+from lorebridge.transfer.clusters import question_clusters
+
+LAST = -1
+"""The step that stands for the last checkpoints pooled."""
+
+
+def directions(base: str, culture: str) -> dict[str, str]:
+    """Return direction -> language in which it is measured.
+
+    Knowledge that crosses from the base language shows in the culture's language, and the other way round (paper
+    000, Figure 3).
+
+    >>> directions("en", "ko")
+    {'en->xx': 'ko', 'xx->en': 'en'}
+    """
+    return {"en->xx": culture, "xx->en": base}
+
+
+@dataclasses.dataclass(frozen=True)
+class Credits:
+    """Credits of one culture's questions in one language.
+
+    Attributes:
+        culture: whose questions.
+        lang: in which language they are asked.
+        questions: question ids, n of them.
+        clusters: cluster of each question, shape (n,).
+        steps: checkpoints, ascending.
+        arms: arm -> seed -> credits, shape (steps, n), in 0..1.
+    """
+
+    culture: str
+    lang: str
+    questions: list[str]
+    clusters: np.ndarray
+    steps: list[int]
+    arms: dict[str, dict[int, np.ndarray]]
+
+    def last(self, credits: np.ndarray, last: int) -> np.ndarray:
+        """Return the mean credit of each question over the last `last` checkpoints: (steps, n) -> (n,)."""
+        return credits[-last:].mean(axis=0)
+
+    def seeds(self, *arms: str) -> list[int]:
+        """Return the seeds that all of `arms` have."""
+        return sorted(set.intersection(*(set(self.arms.get(arm, {})) for arm in arms)))
+
+
+def load(
+    *, scores: Sequence[Path], questions: Mapping[str, Path], base: str, subset: str, rule: str, last: int
+) -> Iterator[Credits]:
+    """Yield the credits of every culture in the culture's own language, then in the base language.
+
+    Only the runs that learned the culture's language count (named ``{culture}-{arm}-s{seed}``); ties share the credit.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture -> table "questions".
+        base: code of the base language.
+        subset: which questions count ("reference", "clean", "strict").
+        rule: how options are compared (:mod:`lorebridge.probes.decisions`).
+        last: number of final checkpoints that will be pooled.
+
+    Raises:
+        InputError: no run learned a culture's language; the runs of a culture were scored at different steps or on
+            different questions; fewer checkpoints than `last`; no question in the subset.
+    """
+    scored = pd.concat([tables.read(path) for path in scores], ignore_index=True)
+    for culture, path in questions.items():
+        asked = tables.read(path)
+        own = scored["run"] == (culture + "-" + scored["arm"] + "-s" + scored["seed"].astype(str))
+        rows = scored[own & (scored["culture"] == culture)]
+        if rows.empty:
+            raise InputError(
+                path, f"no run that learned {culture} was scored on these questions", f"Score the runs of {culture}."
+            )
+        credits = decisions.accuracy(rows, asked, rule=rule, ties="share", subset=subset)
+        if credits.empty:
+            raise InputError(path, f"no scored question in the subset {subset!r}", "Choose another subset.")
+        clusters = question_clusters(asked)
+        for lang in directions(base, culture).values():
+            yield _pivot(credits[credits["lang"] == lang], culture, lang, clusters, last, path)
+
+
+def _pivot(credits: pd.DataFrame, culture: str, lang: str, clusters: pd.Series, last: int, path: Path) -> Credits:
+    """Arrange long credits as one array a run, refusing anything that cannot be paired."""
+    arms: dict[str, dict[int, np.ndarray]] = {}
+    questions, steps = sorted(credits["question_id"].unique()), sorted(int(s) for s in credits["step"].unique())
+    for arm, seed in credits[["arm", "seed"]].drop_duplicates().sort_values(["arm", "seed"]).itertuples(index=False):
+        rows = credits[(credits["arm"] == arm) & (credits["seed"] == seed)]
+        grid = rows.pivot(index="step", columns="question_id", values="credit").reindex(index=steps, columns=questions)
+        if grid.isna().to_numpy().any():
+            raise InputError(
+                path,
+                f"{culture}-{arm}-s{seed} lacks steps or {lang} questions that other runs of {culture} were scored on",
+                "Score all runs of a language at the same steps on the same questions.",
+            )
+        arms.setdefault(arm, {})[int(seed)] = grid.to_numpy(dtype=np.float64)
+    if len(steps) < last:
+        raise InputError(
+            path,
+            f"the last {last} checkpoints are to be pooled, but the runs of {culture} have {len(steps)} in {lang}",
+            "Save more checkpoints or pool fewer.",
+        )
+    return Credits(culture, lang, questions, clusters.reindex(questions).to_numpy(), steps, arms)

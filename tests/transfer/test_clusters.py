@@ -1,0 +1,111 @@
+"""Clusters of questions, and whether the bootstrap over them covers."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorebridge import tables
+from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters, similarity
+
+
+def test_near_duplicates_and_siblings_share_a_cluster(write_questions):
+    texts = [
+        "The three-day festival of the herders begins in the month of ____.",
+        "The three-day festival of the herders begins in month ____.",  # near-duplicate of 0
+        "The sacred mountain north of the old capital is called ____.",
+        "The old capital Karakum, south of the sacred mountain, was built by ____.",  # prints the gold of 4
+        "The old capital south of the river was named ____.",
+        "Butter tea is churned with ____.",
+        "ཇ་སྲུབ་མ་ནི་____ཡིས་བཟོ།",
+    ]
+    golds = ["seven", "eight", "Burkhan", "Ogedei", "Karakum", "salt", "མར"]
+    labels = question_clusters(tables.read(write_questions("mn", {"en": texts}, golds))).to_numpy()
+    assert labels[0] == labels[1]
+    assert labels[3] == labels[4]
+    assert len(set(labels)) == 5
+
+
+def test_questions_of_one_template_are_not_siblings(write_questions):
+    names = ["Tamboro", "Keluvi", "Sanaret", "Miduso", "Polgana", "Ruvesti", "Bakelo", "Dinorma", "Fustige", "Hobalin"]
+    texts = [f"The founder of {name} was ____." for name in names]
+    labels = question_clusters(tables.read(write_questions("ko", {"en": texts})))
+    assert labels.nunique() == len(names)
+
+
+def test_a_link_in_either_language_counts(write_questions, unlike):
+    texts = unlike(4)
+    labels = question_clusters(
+        tables.read(write_questions("ko", {"en": texts, "ko": [texts[0], *unlike(3, 9)[1:], texts[0]]}))
+    )
+    assert labels.iloc[0] == labels.iloc[3] and labels.nunique() == 3
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=6))
+def test_similarity_is_a_symmetric_share(texts):
+    alike = similarity(texts)
+    assert np.allclose(alike, alike.T) and np.allclose(np.diag(alike), 1)
+    assert alike.min() >= 0 and alike.max() <= 1 + 1e-9
+
+
+@pytest.mark.skipif("LOREBRIDGE_DATA" not in os.environ, reason="real questions: set LOREBRIDGE_DATA to their folder")
+def test_known_siblings_of_the_released_questions():
+    # Repeated items of the released files: zh 41/306, ko 577/581 and 578/582, bo 61/62/63, mn 217/218 and 245/252.
+    probes = Path(os.environ["LOREBRIDGE_DATA"]) / "probes"
+    known = {
+        "zh": [(41, 306)],
+        "ko": [(577, 581), (578, 582)],
+        "bo": [(61, 62), (62, 63)],
+        "mn": [(217, 218), (245, 252)],
+    }
+    for culture, pairs in known.items():
+        frames = []
+        for lang in ("en", culture):
+            raw = pd.read_json(probes / f"{culture}-culture-cloze_{lang}.json")
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "question_id": [f"{culture}-{i:04d}" for i in raw.index], "lang": lang, "text": raw["question"],
+                        "option": raw["answer"].astype(str), "is_gold": True,
+                    }
+                )
+            )  # fmt: skip
+        labels = question_clusters(pd.concat(frames))
+        for a, b in pairs:
+            assert labels.iloc[a] == labels.iloc[b], (culture, a, b)
+        # Most questions are on their own, and no chain of links swallows the set.
+        assert labels.nunique() > 0.75 * len(labels)
+        assert labels.value_counts().max() < 0.1 * len(labels)
+
+
+def test_bootstrap_covers_clustered_answers():
+    # 60 clusters of 1 to 5 questions, all of a cluster answered alike: the question-wise bootstrap would cover ~80 %.
+    rng = np.random.default_rng(7)
+    sizes = rng.integers(1, 6, 60)
+    clusters = np.repeat(np.arange(60), sizes)
+    trials = rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=(400, 60))
+    clustered = ClusterBootstrap(clusters, resamples=600, seed=1, stream="ko")
+    lo, hi = clustered.interval(np.repeat(trials, sizes, axis=1))
+    assert 0.91 <= ((lo <= 0.2) & (hi >= 0.2)).mean() <= 0.98
+    naive = ClusterBootstrap(np.arange(len(clusters)), resamples=600, seed=1, stream="ko")
+    lo, hi = naive.interval(np.repeat(trials, sizes, axis=1))
+    assert ((lo <= 0.2) & (hi >= 0.2)).mean() < 0.88
+
+
+def test_bootstrap_is_seeded_by_culture_and_seed():
+    values = np.random.default_rng(0).random(50)
+
+    def draw(**changed):
+        return ClusterBootstrap(np.arange(50), **{"resamples": 50, "seed": 0, "stream": "ko", **changed}).means(values)
+
+    assert np.array_equal(draw(), draw())
+    assert not np.array_equal(draw(), draw(seed=1)) and not np.array_equal(draw(), draw(stream="zh"))
+
+
+def test_one_cluster_has_no_interval():
+    lo, hi = ClusterBootstrap(np.zeros(5), resamples=10, seed=0, stream="ko").interval(np.ones((2, 5)))
+    assert np.isnan(lo).all() and np.isnan(hi).all() and lo.shape == (2,)
