@@ -1,0 +1,1 @@
+"""Tokenizer, token stores, and the data order: what a model reads, and when."""

@@ -1,0 +1,243 @@
+"""Tokenizers: byte-level BPE trained on equal bytes per language, or a pretrained one.
+
+A tokenizer is a standard Hugging Face folder (``tokenizer.json`` and ``tokenizer_config.json``); its one special token
+that matters here is ``<|endoftext|>``, which opens and closes every document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from lorebridge.errors import InputError
+from lorebridge.records import fingerprint
+
+log = logging.getLogger("lorebridge.tokens")
+
+END_OF_TEXT = "<|endoftext|>"
+
+# The pre-tokenizer pattern of Qwen2 (Hugging Face `Qwen/Qwen2.5-0.5B`, tokenizer.json), character for character.
+QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+# What a tokenizer folder may hold; `tokenizer.json` alone decides the ids.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+def column_batches(path: Path, column: str, rows: int = 512) -> Iterator[pa.Array]:
+    """Stream the strings of one column of a Parquet table, `rows` at a time.
+
+    Raises:
+        InputError: the file cannot be read, or lacks the column.
+    """
+    try:
+        with pq.ParquetFile(path) as table:
+            if column not in table.schema_arrow.names:
+                raise InputError(path, f"no column `{column}`", f"It has {', '.join(table.schema_arrow.names)}.")
+            for batch in table.iter_batches(batch_size=rows, columns=[column]):
+                yield batch.column(0)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
+
+
+def _generator(*names: str | int) -> np.random.Generator:
+    """Return a random generator that depends on `names` alone."""
+    digest = hashlib.sha256(json.dumps(names).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+def _sample(group: str, tables: list[tuple[str, Path]], n_bytes: int) -> Iterator[str]:
+    """Yield texts of one group, `n_bytes` UTF-8 bytes in all.
+
+    Rows are drawn without replacement in a pseudo-random order that depends on the group's name alone; a group that
+    has less text than asked is read again (its words then count more often), so that every group weighs the same. The
+    last text is cut.
+    """
+    lengths = [
+        np.concatenate([pc.binary_length(batch).to_numpy(zero_copy_only=False) for batch in column_batches(path, column)]
+                       or [np.zeros(0, np.int64)])
+        for column, path in tables
+    ]  # fmt: skip
+    sizes = np.concatenate(lengths).astype(np.int64)
+    if not sizes.sum():
+        raise InputError(
+            ", ".join(str(path) for _, path in tables), f"no text to train on ({group})", "Check its sources."
+        )
+    rounds, left = divmod(n_bytes, int(sizes.sum()))
+    order = _generator("tokenizer", group).permutation(len(sizes))
+    ends = np.cumsum(sizes[order])
+    n_last = int(np.searchsorted(ends, left))  # rows of the last round that are taken whole
+    cut_row = int(order[n_last])
+    cut_bytes = left - (int(ends[n_last - 1]) if n_last else 0)
+    times = np.full(len(sizes), rounds)
+    times[order[:n_last]] += 1
+    if rounds:
+        log.info("tokenizer: %s has %d bytes; each is read about %.1f times", group, sizes.sum(), n_bytes / sizes.sum())
+    row = 0
+    for column, path in tables:
+        for batch in column_batches(path, column):
+            for text in batch.to_pylist():
+                for _ in range(times[row]):
+                    yield text
+                if row == cut_row and cut_bytes:
+                    yield text.encode()[:cut_bytes].decode(errors="ignore")
+                row += 1
+
+
+def train_tokenizer(
+    *, tables: list[tuple[str, str, Path]], vocab_size: int, bytes_per_group: int, out: Path
+) -> dict[str, object]:
+    """Train a byte-level BPE on equal bytes per group and write it as a Hugging Face folder.
+
+    The pipeline is Qwen2's: NFC, its pre-tokenizer pattern, bytes as letters. The alphabet holds all 256 bytes, so no
+    text is ever unknown. Same tables, same bytes out.
+
+    Args:
+        tables: (group, column, Parquet table) triples; a group is a language or script, and may span several tables.
+        vocab_size: entries in all, ``<|endoftext|>`` and the 256 bytes included.
+        bytes_per_group: UTF-8 bytes of text taken from each group; a shorter group is read more than once.
+        out: the folder to write.
+
+    Returns:
+        Notes: vocabulary size, fingerprint, bytes per group.
+
+    Raises:
+        InputError: `vocab_size` has no room for the bytes; a table cannot be read, or a group has no text.
+    """
+    if vocab_size < 257:
+        raise InputError("tokenizer.vocab_size", f"{vocab_size} is too small", "256 bytes and <|endoftext|> need 257.")
+    groups: dict[str, list[tuple[str, Path]]] = {}
+    for group, column, path in tables:
+        groups.setdefault(group, []).append((column, Path(path)))
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = (text for group in sorted(groups) for text in _sample(group, groups[group], bytes_per_group))
+    tokenizer.train_from_iterator(texts, trainer)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(out / "tokenizer.json"))
+    config = {
+        "add_prefix_space": False,
+        "bos_token": None,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": END_OF_TEXT,
+        "model_max_length": 1_000_000,
+        "pad_token": END_OF_TEXT,
+        # The class that reads tokenizer.json as it is. (Beside a Qwen2 model, transformers 5 takes Qwen2Tokenizer all
+        # the same, which builds this very pipeline from the vocabulary and merges; a test holds the two together.)
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    (out / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "fingerprint": tokenizer_fingerprint(out),
+        "bytes_per_group": dict.fromkeys(sorted(groups), bytes_per_group),
+    }
+
+
+def fetch_tokenizer(*, source: str, revision: str | None, out: Path) -> dict[str, object]:
+    """Copy a pretrained tokenizer, from a local folder or the Hugging Face hub, file for file.
+
+    Args:
+        source: a folder, or a hub id such as ``Qwen/Qwen2.5-0.5B``.
+        revision: the hub commit; None for a folder, or for the newest.
+        out: the folder to write.
+
+    Returns:
+        Notes: vocabulary size (special tokens included), fingerprint, source, revision.
+
+    Raises:
+        InputError: no such folder or repository, or it lacks ``tokenizer.json`` or the token ``<|endoftext|>``.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(source, revision=revision, allow_patterns=list(TOKENIZER_FILES)))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise InputError(
+                f"tokenizer {source}",
+                f"neither a folder nor to be had from the hub ({error})",
+                "Give a folder with tokenizer.json, or a hub id that this machine can reach.",
+            ) from error
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, out / name)
+    tokenizer = load_tokenizer(out)
+    return {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "fingerprint": tokenizer_fingerprint(out),
+        "source": source,
+        "revision": revision,
+    }
+
+
+def load_tokenizer(folder: Path | str) -> Tokenizer:
+    """Return the tokenizer of a folder, set to read special tokens in text as plain characters.
+
+    So a document that quotes ``<|endoftext|>`` does not end there; the id itself is :func:`end_of_text_id`.
+
+    Raises:
+        InputError: no ``tokenizer.json``, it is not JSON, or it has no ``<|endoftext|>``.
+    """
+    path = Path(folder) / "tokenizer.json"
+    if not path.exists():
+        raise InputError(path, "no such file", "A tokenizer folder holds tokenizer.json (a *fast* tokenizer).")
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(path, f"not JSON ({error})", "Fetch or train the tokenizer again.") from error
+    tokenizer = Tokenizer.from_file(str(path))
+    if tokenizer.token_to_id(END_OF_TEXT) is None:
+        raise InputError(
+            path, f"no token {END_OF_TEXT}", "Documents open and close with it; use a Qwen-like tokenizer."
+        )
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def end_of_text_id(tokenizer: Tokenizer) -> int:
+    """Return the id of ``<|endoftext|>``."""
+    return tokenizer.token_to_id(END_OF_TEXT)
+
+
+def tokenizer_fingerprint(folder: Path | str) -> str:
+    """Return 16 hexadecimal digits that identify the tokenizer of a folder: the content of its ``tokenizer.json``."""
+    return fingerprint(json.loads((Path(folder) / "tokenizer.json").read_text(encoding="utf-8")))
