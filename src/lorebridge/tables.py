@@ -47,7 +47,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         },
         "chunks": {"chunk_id": STR, "doc_id": STR, "text": STR, "n_chars": I32},
         "hits": {"question_id": STR, "chunk_id": STR, "doc_id": STR, "rank": I16, "score": F32, "method": STR},
-        "judgments": {"question_id": STR, "chunk_id": STR, "entails": STR, "probability": F64, "judge": STR},
+        "judgments": {
+            "question_id": STR, "chunk_id": STR, "entails": STR, "probability": F64, "judge": STR,
+            "distractor_entails": F64,
+        },
         "density": {
             "culture": STR, "corpus": STR, "unit": STR, "denominator": I64, "capped": BOOL, "method": STR, "judge": STR,
             "includes_parallel": BOOL, "n_questions": I32, "indeterminate": I32, "occurrences": F64, "density": F64,

@@ -1,0 +1,313 @@
+"""Words of a text, script by script: for the index, for matching a phrase, and for the terms of a question.
+
+Three views of the same text agree with each other, so that what retrieval finds the judge can match:
+
+- *tokens* go into the index: every word as written (folded) and, where the script glues particles to words, its
+  base form too, so that either spelling of a query finds either spelling of a text;
+- *phrases* match a run of whole words in a text, whatever particle the last one carries;
+- *terms* are the words of a question that a corpus may or may not hold, ranked by rarity.
+
+A script that is not listed here is read as words of letters, marks and digits, which serves every script that
+separates words by spaces. Nothing is normalised beyond NFC and case: NFKC would rewrite Mongolian and full-width text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+import opencc
+import regex
+
+# Letters with their marks, and digits. Marks matter: the vowel signs of Tibetan are marks, and `\w` leaves them out.
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+_BLANK = regex.compile(r"_+")
+
+
+@dataclasses.dataclass
+class Counts:
+    """How often tokens occur in a corpus of chunks.
+
+    Attributes:
+        chunks: token -> number of chunks that hold it.
+        occurrences: token -> number of times it occurs.
+        n_chunks: number of chunks.
+        n_chars: number of characters.
+    """
+
+    chunks: Counter[str] = dataclasses.field(default_factory=Counter)
+    occurrences: Counter[str] = dataclasses.field(default_factory=Counter)
+    n_chunks: int = 0
+    n_chars: int = 0
+
+    def add(self, text: str, tokens: Iterable[str]) -> None:
+        """Count one more chunk, and those of its tokens that matter."""
+        tokens = list(tokens)
+        self.chunks.update(set(tokens))
+        self.occurrences.update(tokens)
+        self.n_chunks += 1
+        self.n_chars += len(text)
+
+    def rarity(self, token: str) -> float:
+        """Return BM25's inverse document frequency of a token, as Lucene computes it; chunks are the documents."""
+        return math.log1p((self.n_chunks - self.chunks[token] + 0.5) / (self.chunks[token] + 0.5))
+
+
+def fill(text: str, option: str) -> str:
+    """Return a cloze with every run of underscores replaced by `option`; without a blank the option is appended.
+
+    The order of words does not matter to BM25, so an item that lost its blank still gets its query.
+    """
+    return _BLANK.sub(lambda _: option, text) if _BLANK.search(text) else f"{text} {option}"
+
+
+def without_blank(text: str) -> str:
+    """Return a cloze with every run of underscores replaced by a space, so that no word spans it."""
+    return _BLANK.sub(" ", text)
+
+
+class Script:
+    """Words separated by spaces and punctuation, matched whole and without case (Latin and every unlisted script)."""
+
+    sentence_end = regex.compile(r"""(?<=[.!?…]["'”’)\]]*)\s+|\n+""")
+
+    def fold(self, text: str) -> str:
+        """Return `text` with the differences removed that matching ignores (here: letter case)."""
+        return unicodedata.normalize("NFC", text.casefold())
+
+    def words(self, text: str) -> list[str]:
+        """Return the words of `text` in order, folded."""
+        return _WORD.findall(self.fold(text))
+
+    def base(self, word: str) -> str:
+        """Return a folded word without the particles that its script writes onto it."""
+        return word
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the index tokens of `text`: each word, followed by its base form where that differs."""
+        tokens = []
+        for word in self.words(text):
+            tokens.append(word)
+            if (base := self.base(word)) != word:
+                tokens.append(base)
+        return tokens
+
+    def sentences(self, text: str) -> list[str]:
+        """Return the sentences of `text`; a line break always ends one."""
+        return [sentence for sentence in self.sentence_end.split(text) if sentence]
+
+    def searchable(self, sentence: str) -> str:
+        """Return the words of a sentence in the form that :meth:`phrase` patterns search: one space around each."""
+        return f" {' '.join(self.words(sentence))} "
+
+    def phrase(self, text: str) -> regex.Pattern[str] | None:
+        """Return a pattern for the words of `text` as whole, consecutive words, or None if it has no word."""
+        words = self.words(text)
+        return regex.compile(f"(?<= ){self._pattern(words)}(?= )") if words else None
+
+    def _pattern(self, words: list[str]) -> str:
+        return " ".join(map(regex.escape, words))
+
+    def terms(self, text: str, counts: Counts) -> list[str]:
+        """Return the distinct terms of `text`, the rarest in a corpus first, ties in order of appearance.
+
+        Args:
+            text: a question without its blank.
+            counts: of the corpus, for every token of `text` (see :meth:`tokens`).
+        """
+        return sorted(dict.fromkeys(map(self.base, self.words(text))), key=counts.rarity, reverse=True)
+
+
+class Han(Script):
+    """Chinese: simplified (OpenCC t2s), one character a word; the index holds characters and bigrams.
+
+    Bigrams are what Lucene's CJK analyzer indexes. Bigrams of characters that stand together less often than chance
+    would have it are taken as crossing a word boundary, and are no terms.
+    """
+
+    sentence_end = regex.compile(r"(?<=[。！？；…!?;][”’」』）]*)(?![。！？；…!?;”’」』）])|\n+")
+    _piece = regex.compile(r"\p{Han}|[\p{L}\p{M}\p{N}--\p{Han}]+", regex.V1)
+    _run = regex.compile(r"\p{Han}+")
+
+    @functools.cached_property
+    def _simplify(self) -> opencc.OpenCC:
+        return opencc.OpenCC("t2s")
+
+    def fold(self, text: str) -> str:
+        """Return `text` in simplified characters and lower case."""
+        return super().fold(self._simplify.convert(text))
+
+    def words(self, text: str) -> list[str]:
+        """Return each Han character and each run of other letters or digits."""
+        return self._piece.findall(self.fold(text))
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the words of `text` and the bigrams of every run of Han characters."""
+        folded = self.fold(text)
+        tokens = self._piece.findall(folded)
+        for run in self._run.findall(folded):
+            tokens += map("".join, itertools.pairwise(run))
+        return tokens
+
+    def terms(self, text: str, counts: Counts) -> list[str]:
+        """Return the words that are not Han and the bigrams that are no accident, rarest first, none overlapping."""
+        folded = self.fold(text)
+        places: dict[str, set[int]] = {}
+        for match in self._piece.finditer(folded):
+            if not self._run.match(match[0]):
+                places.setdefault(match[0], set()).add(match.start())
+        for run in self._run.finditer(folded):
+            for start, (first, second) in enumerate(itertools.pairwise(run[0]), run.start()):
+                by_chance = counts.occurrences[first] * counts.occurrences[second] / max(counts.n_chars, 1)
+                if counts.occurrences[first + second] + 0.5 >= by_chance:
+                    places.setdefault(first + second, set()).update((start, start + 1))
+        terms: list[str] = []
+        taken: set[int] = set()
+        for term in sorted(places, key=counts.rarity, reverse=True):
+            if taken.isdisjoint(places[term]):
+                terms.append(term)
+                taken |= places[term]
+        return terms
+
+
+# Case particles, auxiliary particles and the copula, as they are written onto a noun.
+_JOSA = (
+    "에서는|에서도|에서의|으로서|으로써|으로는|으로도|에게서|에게는|한테서|이라는|이라고|이라도|까지|"
+    "부터|에서|에게|한테|께서|으로|로서|로써|로는|이나|이란|이며|이고|이다|이라|이랑|라는|라고|처럼|보다|"
+    "마다|조차|마저|밖에|만큼|대로|에는|에도|에만|와는|와의|과는|과의|하고|은|는|이|가|을|를|의|에|도|만|"
+    "와|과|로|나|며|란|랑"
+)
+
+
+class Hangul(Script):
+    """Korean: space-separated eojeol, indexed whole and without the particle; a phrase matches by stem prefix.
+
+    A particle is taken off only where two syllables or more remain: many nouns of one syllable and a vowel look
+    like a noun with a particle.
+    """
+
+    _josa = regex.compile(f"^(.{{2,}}?)(?:{_JOSA})$")
+
+    def base(self, word: str) -> str:
+        """Return an eojeol without its particle."""
+        match = self._josa.match(word)
+        return match[1] if match else word
+
+    def _pattern(self, words: list[str]) -> str:
+        # A stem that ends in a digit must not run on into a longer number.
+        bases = [self.base(word) for word in words]
+        return " ".join(regex.escape(base) + (r"(?!\d)" if base[-1].isdigit() else "") + "[^ ]*" for base in bases)
+
+
+class Tibetan(Script):
+    """Tibetan: syllables, bounded by tsheg or shad; particles merged into an open syllable are ignored in matching.
+
+    The genitive, the concluding, the conjunctive and the interrogative particle merge as འི འོ འང འམ; the ergative
+    and the terminative add ས and ར. The latter two are also ordinary suffix letters, so they are taken off only where
+    what remains is an open syllable; index and phrase hold both readings.
+    """
+
+    # A shad closes clauses as well as sentences: Tibetan has no other mark for the end of a sentence.
+    sentence_end = regex.compile(r"(?<=[།༎༏༐༑༔])(?![།༎༏༐༑༔])\s*|\n+")
+    _merged = regex.compile(r"^(.+?)འ(?:ིས|ི|ོ|ང|མ)?$")
+    # A stack with a vowel sign, or one stack alone, with or without a letter before it, has no suffix letter.
+    _open = r"[\u0f40-\u0f6c][\u0f90-\u0fbc]*|[\u0f40-\u0f6c\u0f90-\u0fbc]+[\u0f71-\u0f7d]+"
+    _case = regex.compile(rf"^({_open})[སར]$")
+    _is_open = regex.compile(rf"^(?:{_open})$")
+
+    def base(self, word: str) -> str:
+        """Return a syllable without its merged particle (and without the final འ that carries it)."""
+        match = self._merged.match(word) or self._case.match(word)
+        return match[1] if match else word
+
+    def _pattern(self, words: list[str]) -> str:
+        # Only a bare final འ or an open syllable can have taken a particle; ས or ར may be the gold's own letter, so
+        # the last syllable is matched as written, too.
+        last = words[-1]
+        match = self._merged.match(last)
+        stem = match[1] if match else last
+        case = "|ས|ར" if match or self._is_open.match(stem) else ""
+        return " ".join([*map(regex.escape, words[:-1]), f"{regex.escape(stem)}(?:འ(?:ིས|ི|ོ|ང|མ)?{case})?"])
+
+
+# Suffixes that traditional Mongolian writes apart from the stem: after U+202F, or, in much text, after a space.
+_MONGOLIAN_SUFFIX = regex.compile(
+    "ᠤᠨ|ᠦᠨ|ᠶᠢᠨ|ᠤ|ᠦ|ᠳᠤ|ᠳᠦ|ᠲᠤ|ᠲᠦ|ᠳᠤᠷ|ᠳᠦᠷ|ᠲᠤᠷ|ᠲᠦᠷ|ᠢ|ᠶᠢ|ᠠᠴᠠ|ᠡᠴᠡ|ᠪᠠᠷ|ᠪᠡᠷ|ᠢᠶᠠᠷ|ᠢᠶᠡᠷ|ᠲᠠᠢ|ᠲᠡᠢ|ᠲᠠᠶ|ᠲᠡᠶ|ᠲᠠᠶᠢ|ᠲᠡᠶᠢ|"
+    "ᠯᠤᠭᠠ|ᠯᠦᠭᠡ|ᠪᠠᠨ|ᠪᠡᠨ|ᠢᠶᠠᠨ|ᠢᠶᠡᠨ|ᠳᠠᠭᠠᠨ|ᠳᠡᠭᠡᠨ|ᠲᠠᠭᠠᠨ|ᠲᠡᠭᠡᠨ|ᠠᠴᠠᠭᠠᠨ|ᠡᠴᠡᠭᠡᠨ|ᠨᠤᠭᠤᠳ|ᠨᠦᠭᠦᠳ|ᠤᠳ|ᠦᠳ"
+)
+
+
+class Mongolian(Script):
+    """Traditional Mongolian: stems; suffixes written apart, variation selectors and joiners are ignored in matching.
+
+    The index holds the stem and the stem with its suffixes.
+    """
+
+    sentence_end = regex.compile(r"(?<=[᠃᠄᠅᠉!?]+)(?![᠃᠄᠅᠉!?])\s*|\n+")
+    # Free variation selectors, the vowel separator, the nirugu and joiners change the shape of letters, not the word.
+    _shaping = regex.compile(r"[\u180a-\u180f\u200c\u200d]")
+    # `\p{Zs}` would do for both, but a stem and its suffix must be told from two words.
+    _suffixed = regex.compile(r"(\u202f)?([\p{L}\p{M}\p{N}]+)")
+
+    def fold(self, text: str) -> str:
+        """Return `text` without the characters that only shape letters."""
+        return super().fold(self._shaping.sub("", text))
+
+    def _stems(self, text: str) -> list[list[str]]:
+        """Return every word as its stem and suffixes; suffixes without a stem (after a blank) are left out."""
+        words: list[list[str]] = []
+        end = -1
+        folded = self.fold(text)
+        for match in self._suffixed.finditer(folded):
+            narrow, word = match.groups()
+            attached = narrow or _MONGOLIAN_SUFFIX.fullmatch(word)
+            # A suffix belongs to the word right before it, with nothing but one space between.
+            if attached and words and folded[end : match.start(2)] in (" ", "\u202f"):
+                words[-1].append(word)
+            elif not attached:
+                words.append([word])
+            end = match.end()
+        return words
+
+    def words(self, text: str) -> list[str]:
+        """Return the stems of `text` in order."""
+        return [word[0] for word in self._stems(text)]
+
+    def tokens(self, text: str) -> list[str]:
+        """Return each stem, followed by the stem with its suffixes where it has any."""
+        tokens = []
+        for word in self._stems(text):
+            tokens.append(word[0])
+            if len(word) > 1:
+                tokens.append("".join(word))
+        return tokens
+
+
+_SCRIPTS: dict[str, Script] = {
+    "Han": Han(),
+    "Hangul": Hangul(),
+    "Mongolian": Mongolian(),
+    "Tibetan": Tibetan(),
+}
+_WORDS = Script()
+
+
+def script_of(name: str) -> Script:
+    """Return the reading of the Unicode script `name` ("Latin", "Hangul", "Han", "Tibetan", "Mongolian", ...)."""
+    return _SCRIPTS.get(name, _WORDS)
+
+
+def analyse(text: str, script: str) -> list[str]:
+    """Return the index tokens of `text`, read by the rules of the Unicode script `script`.
+
+    >>> analyse("Korea's national anthem", "Latin")
+    ['korea', 's', 'national', 'anthem']
+    >>> analyse("བླ་མའི་ཆོས།", "Tibetan")
+    ['བླ', 'མའི', 'མ', 'ཆོས', 'ཆོ']
+    """
+    return script_of(script).tokens(text)

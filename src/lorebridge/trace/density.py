@@ -1,0 +1,158 @@
+"""How densely a corpus states the facts that a culture's questions ask for (paper 000, Table 1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy import stats
+
+from lorebridge import tables
+from lorebridge.errors import InputError
+from lorebridge.trace.judges import INDETERMINATE, YES
+
+log = logging.getLogger("lorebridge.trace")
+
+UNITS = ("document", "chunk", "token")
+
+
+def positives(questions: Sequence[str], hits: pd.DataFrame, judgments: pd.DataFrame) -> pd.DataFrame:
+    """Count, for each question, the retrieved texts that state its fact.
+
+    Args:
+        questions: all question ids of the culture.
+        hits: rows of table "hits".
+        judgments: rows of table "judgments" for the same hits.
+
+    Returns:
+        Indexed by question_id: documents, chunks (float; NaN where the judge could not tell), distractor (chunks
+        that would state a distractor, mean over the distractors; NaN where none can be judged), n_hits. A question
+        without a hit counts zero: nothing in the corpus shares a word with it.
+
+    Raises:
+        ValueError: a hit without its judgment, or the reverse.
+    """
+    joined = hits.merge(judgments, on=["question_id", "chunk_id"], how="outer", validate="1:1", indicator=True)
+    if not joined["_merge"].eq("both").all():
+        raise ValueError("hits and judgments do not hold the same chunks")
+    stated = joined[joined["entails"] == YES]
+    untold = joined.loc[joined["entails"] == INDETERMINATE, "question_id"]
+    counts = pd.DataFrame(
+        {
+            "documents": stated.groupby("question_id")["doc_id"].nunique(),
+            "chunks": stated.groupby("question_id").size(),
+            "n_hits": joined.groupby("question_id").size(),
+        },
+        index=pd.Index(questions, name="question_id"),
+    ).fillna(0.0)
+    counts.loc[counts.index.isin(untold), ["documents", "chunks"]] = np.nan
+    distractor = joined.groupby("question_id")["distractor_entails"].sum(min_count=1)
+    counts["distractor"] = distractor.reindex(counts.index).where(counts["n_hits"] > 0, 0.0)
+    return counts
+
+
+def corpus_size(chunks: Path, tokens: Path) -> dict[str, int]:
+    """Return the number of documents, chunks and tokens of a corpus.
+
+    Args:
+        chunks: table "chunks" of the corpus.
+        tokens: the token store of its monolingual stream (its `offsets.npy` ends with the number of tokens).
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    offsets = tokens / "offsets.npy"
+    try:
+        documents = pq.read_table(chunks, columns=["doc_id"])["doc_id"]
+        n_tokens = int(np.load(offsets, mmap_mode="r")[-1])
+    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        raise InputError(f"{chunks}, {offsets}", f"cannot be read ({error})", "Remake them.") from error
+    return {"document": pc.count_distinct(documents).as_py(), "chunk": len(documents), "token": n_tokens}
+
+
+def interval(values: np.ndarray, *, resamples: int, seed: int) -> tuple[float, float]:
+    """Return the 95 % percentile-bootstrap interval of a mean over questions (NaN for fewer than two questions)."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    result = stats.bootstrap(
+        (values,), np.mean, n_resamples=resamples, batch=1000, method="percentile", rng=np.random.default_rng(seed)
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def density(
+    *, top_k: int, corpora: Sequence[Mapping[str, Any]], out: Path, resamples: int = 2000, seed: int = 0
+) -> dict[str, int]:
+    """Write table "density": mean occurrences a question, over the size of the corpus.
+
+    A question's occurrences are the distinct documents (unit "document") or the chunks (units "chunk" and "token")
+    among its hits that state its fact; the density is their mean over the questions that the judge could tell,
+    divided by the number of documents, chunks or tokens of the corpus. The paper does not say which unit its Table 1
+    counts (its densities and its mean occurrences do not agree on one), so all three are given. Retrieval returns at
+    most `top_k` chunks a question: `capped` says that some question filled them, so that counts may be cut.
+
+    The interval is a percentile bootstrap over questions; it holds for these questions' sampling alone, not for
+    errors of retrieval or of the judge.
+
+    Args:
+        top_k: the most hits a question can have.
+        corpora: for each pair of a corpus and a culture: corpus, culture, and the paths of questions, hits,
+            judgments, chunks, and tokens (the store of the corpus's monolingual stream).
+        out: where to write.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+
+    Returns:
+        Notes for the record: the number of rows.
+
+    Raises:
+        InputError: a table is missing, or hits and judgments do not belong together.
+    """
+    rows = []
+    for entry in corpora:
+        questions = tables.read(entry["questions"], ["question_id"])["question_id"].drop_duplicates().tolist()
+        hits, judgments = tables.read(entry["hits"]), tables.read(entry["judgments"])
+        try:
+            counts = positives(questions, hits, judgments)
+        except ValueError as error:
+            raise InputError(entry["judgments"], str(error), "Remake the judgments from these hits.") from error
+        size = corpus_size(Path(entry["chunks"]), Path(entry["tokens"]))
+        judged = counts[counts["chunks"].notna()]
+        for unit in UNITS:
+            values = judged["documents" if unit == "document" else "chunks"].to_numpy()
+            low, high = interval(values, resamples=resamples, seed=seed)
+            mean = float(values.mean()) if len(values) else float("nan")
+            rows.append(
+                {
+                    "culture": entry["culture"],
+                    "corpus": entry["corpus"],
+                    "unit": unit,
+                    "denominator": size[unit],
+                    "capped": bool((judged["n_hits"] >= top_k).any()),
+                    "method": _only(hits["method"]),
+                    "judge": _only(judgments["judge"]),
+                    "includes_parallel": False,
+                    "n_questions": len(judged),
+                    "indeterminate": len(counts) - len(judged),
+                    "occurrences": mean,
+                    "density": mean / size[unit],
+                    "lo": low / size[unit],
+                    "hi": high / size[unit],
+                    "distractor_occurrences": float(judged["distractor"].mean()),
+                }
+            )
+    tables.write("density", rows, out)
+    return {"n_rows": len(rows)}
+
+
+def _only(labels: pd.Series) -> str | None:
+    """Return the label that all rows share, or None without rows."""
+    names = labels.unique().tolist()
+    return "+".join(sorted(names)) or None

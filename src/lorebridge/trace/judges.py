@@ -1,0 +1,255 @@
+"""Judges say of each retrieved chunk whether it states the fact that a question asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import regex
+from tqdm import tqdm
+
+from lorebridge import tables
+from lorebridge.errors import InputError
+from lorebridge.trace.analysis import Counts, Script, script_of, without_blank
+
+log = logging.getLogger("lorebridge.trace")
+
+YES, NO, INDETERMINATE = "yes", "no", "indeterminate"
+
+_LETTER = regex.compile(r"\p{L}")
+_GRAPHEME = regex.compile(r"\X")
+_NOT_A_WORD = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A cloze question as a judge sees it: the text with its blank, the options, and the gold (None if missing)."""
+
+    question_id: str
+    text: str
+    options: tuple[str, ...]
+    gold: str | None
+
+
+def read_questions(path: Path, lang: str) -> list[Question]:
+    """Read the questions of a culture in `lang` from table "questions".
+
+    Raises:
+        InputError: no question in that language.
+    """
+    rows = tables.read(path, ["question_id", "lang", "text", "option_index", "option", "is_gold"])
+    rows = rows[rows["lang"] == lang].sort_values(["question_id", "option_index"], kind="stable")
+    if rows.empty:
+        raise InputError(path, f"no question in language {lang!r}", "Check the language of the question set.")
+    return [
+        Question(
+            question_id=str(question_id),
+            text=group["text"].iloc[0],
+            options=tuple(group["option"]),
+            gold=next(iter(group.loc[group["is_gold"], "option"]), None),
+        )
+        for question_id, group in rows.groupby("question_id", sort=True)
+    ]
+
+
+def judgeable(option: str | None, text: str, script: Script) -> bool:
+    """Say whether finding `option` beside the subject would mean anything.
+
+    It would not for an option that is missing, has no letter (a number stands everywhere), is one character long,
+    or is printed in its own question (it then stands beside the subject by its very wording).
+    """
+    if option is None or not _LETTER.search(option):
+        return False
+    if len(_GRAPHEME.findall(_NOT_A_WORD.sub("", option))) < 2:
+        return False
+    phrase = script.phrase(option)
+    return phrase is not None and not phrase.search(script.searchable(without_blank(text)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """The patterns of one question: no subject if it has too few terms, no gold if it cannot be judged."""
+
+    subject: list[regex.Pattern[str]]
+    gold: regex.Pattern[str] | None
+    distractors: list[regex.Pattern[str]]
+
+
+class CoOccurrence:
+    """Subject-object co-occurrence, the presence test of Zhao, Yoshinaga and Oba (EACL 2024, section 5).
+
+    A fact is taken as stated where its subject and its object stand together. Their facts come with a subject; a
+    cloze question does not, so here the subject is the question's `n_terms` rarest terms by inverse document
+    frequency over the corpus's chunks, words of the options apart. A chunk is positive when one window of sentences
+    holds every subject term and the gold. (Their window is a piece of 512 wordpieces; a sentence is stricter.)
+
+    Args:
+        script: the Unicode script that the corpus is read by.
+        window: how many consecutive sentences share a window.
+        n_terms: how many terms make a subject.
+    """
+
+    name = "cooccurrence"
+
+    def __init__(self, script: str, *, window: int = 1, n_terms: int = 2) -> None:
+        """Prepare a judge for texts in `script`."""
+        self.script = script_of(script)
+        self.window = window
+        self.n_terms = n_terms
+
+    def windows(self, text: str) -> list[str]:
+        """Return the windows of `text` in the form that phrases search."""
+        sentences = [self.script.searchable(sentence) for sentence in self.script.sentences(text)]
+        last = max(len(sentences) - self.window, 0)
+        return ["".join(sentences[i : i + self.window]) for i in range(last + 1)] if sentences else []
+
+    def subject(self, question: Question, counts: Counts) -> list[str]:
+        """Return the terms that stand for the question's subject; fewer than two make no subject.
+
+        A term that no chunk holds is the rarest of all: the corpus then does not know the subject, and no chunk can
+        be positive. Words of any option are left out, so that gold and distractors meet the same subject.
+        """
+        options = self.script.searchable(" \n ".join(question.options))
+        terms = []
+        for term in self.script.terms(without_blank(question.text), counts):
+            phrase = self.script.phrase(term)
+            if phrase and not phrase.search(options):
+                terms.append(term)
+            if len(terms) == self.n_terms:
+                break
+        return terms
+
+    def judge(self, questions: Sequence[Question], hits: pd.DataFrame, chunks: Path) -> list[dict[str, Any]]:
+        """Return a row of table "judgments" for every hit, in the order of `hits`.
+
+        ``distractor_entails`` is the share of the question's judgeable distractors that would have been called
+        stated in that chunk: a control that needs no labels. It is null where no distractor can be judged.
+        """
+        counts, texts = self._read_chunks(chunks, questions, set(hits["chunk_id"]))
+        prepared = {question.question_id: self._prepare(question, counts) for question in questions}
+        windows: dict[str, list[str]] = {}
+        rows = []
+        for question_id, chunk_id in tqdm(
+            hits[["question_id", "chunk_id"]].itertuples(index=False), total=len(hits), desc="judge", unit="hit"
+        ):
+            asked = prepared[question_id]
+            if chunk_id not in windows:
+                windows[chunk_id] = self.windows(texts[chunk_id])
+            about = [w for w in windows[chunk_id] if asked.subject and all(term.search(w) for term in asked.subject)]
+            verdict = INDETERMINATE
+            if asked.subject and asked.gold:
+                verdict = YES if any(asked.gold.search(w) for w in about) else NO
+            control = None
+            if asked.subject and asked.distractors:
+                control = float(np.mean([any(phrase.search(w) for w in about) for phrase in asked.distractors]))
+            row = {
+                "question_id": question_id,
+                "chunk_id": chunk_id,
+                "entails": verdict,
+                "probability": None if verdict == INDETERMINATE else float(verdict == YES),
+                "judge": self.name,
+                "distractor_entails": control,
+            }
+            rows.append(row)
+        return rows
+
+    def _prepare(self, question: Question, counts: Counts) -> _Prepared:
+        terms = self.subject(question, counts)
+        usable = [option for option in question.options if judgeable(option, question.text, self.script)]
+        return _Prepared(
+            subject=self._phrases(terms) if len(terms) == self.n_terms else [],
+            gold=self.script.phrase(question.gold) if question.gold in usable else None,
+            distractors=self._phrases(option for option in usable if option != question.gold),
+        )
+
+    def _phrases(self, texts: Iterable[str]) -> list[regex.Pattern[str]]:
+        return [phrase for text in texts if (phrase := self.script.phrase(text))]
+
+    def _read_chunks(
+        self, chunks: Path, questions: Sequence[Question], wanted: set[str]
+    ) -> tuple[Counts, dict[str, str]]:
+        """Return, from one pass over the corpus, the counts of the questions' tokens and the wanted chunks' texts.
+
+        Raises:
+            InputError: the table lacks a wanted chunk.
+        """
+        vocabulary = {token for question in questions for token in self.script.tokens(without_blank(question.text))}
+        counts = Counts()
+        texts: dict[str, str] = {}
+        source = pq.ParquetFile(chunks)
+        with tqdm(total=source.metadata.num_rows, desc=f"count {chunks.stem}", unit="chunk") as bar:
+            for batch in source.iter_batches(1000, columns=["chunk_id", "text"]):
+                for chunk_id, text in zip(batch["chunk_id"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                    counts.add(text, filter(vocabulary.__contains__, self.script.tokens(text)))
+                    if chunk_id in wanted:
+                        texts[chunk_id] = text
+                bar.update(len(batch))
+        if missing := wanted - texts.keys():
+            raise InputError(
+                chunks,
+                f"lacks {len(missing)} chunks that the hits name (the first: {min(missing)})",
+                "Remake the index and the hits from these chunks.",
+            )
+        return counts, texts
+
+
+JUDGES = {CoOccurrence.name: CoOccurrence}
+
+
+def judge(
+    *, kind: str, hits: Path, chunks: Path, questions: Path, lang: str, script: str, out: Path, window: int = 1
+) -> dict[str, int]:
+    """Judge every hit of a culture's questions in one corpus, and write table "judgments".
+
+    Args:
+        kind: "cooccurrence".
+        hits: table "hits" of the culture in the corpus.
+        chunks: table "chunks" of the corpus.
+        questions: table "questions" of the culture.
+        lang: the language of the corpus, in which the questions are asked.
+        script: the Unicode script that the corpus is read by.
+        out: where to write.
+        window: how many consecutive sentences count as standing together.
+
+    Returns:
+        Notes for the record: counts of hits by verdict.
+
+    Raises:
+        InputError: an unknown kind, a window below 1, no question in that language, or tables that do not belong
+            together.
+    """
+    if kind not in JUDGES:
+        raise InputError("judge", f"{kind!r} is not a judge", f"Use one of {sorted(JUDGES)}.")
+    if window < 1:
+        raise InputError("window", f"{window} sentences cannot hold anything", "Give 1 or more.")
+    asked = read_questions(questions, lang)
+    found = tables.read(hits, ["question_id", "chunk_id"])
+    if strangers := set(found["question_id"]) - {question.question_id for question in asked}:
+        raise InputError(hits, f"has hits of unknown questions (the first: {min(strangers)})", "Remake the hits.")
+    rows = JUDGES[kind](script, window=window).judge(asked, found, chunks)
+    tables.write("judgments", rows, out)
+    verdicts = Counter(row["entails"] for row in rows)
+    log.info("%s: %s", out, ", ".join(f"{verdicts[v]} {v}" for v in (YES, NO, INDETERMINATE)))
+    return {verdict: verdicts[verdict] for verdict in (YES, NO, INDETERMINATE)}
+
+
+def occurrences(judgments: pd.DataFrame) -> pd.Series:
+    """Return how many retrieved chunks state each question's fact.
+
+    Args:
+        judgments: rows of table "judgments".
+
+    Returns:
+        Chunks by question_id (float); NaN where the judge could not tell. A question without a hit is absent: the
+        caller knows the questions, and may count it as zero.
+    """
+    counts = judgments["entails"].eq(YES).groupby(judgments["question_id"]).sum().astype(float)
+    told = judgments["entails"].ne(INDETERMINATE).groupby(judgments["question_id"]).any()
+    return counts.where(told).rename("occurrences")
