@@ -1,0 +1,327 @@
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lorebridge import tables
+from lorebridge.errors import InputError
+from lorebridge.probes import scoring
+from lorebridge.probes.decisions import accuracy
+from lorebridge.probes.questions import build_questions, fill_blanks
+from lorebridge.probes.scoring import build_requests, make_batches, score_file, score_run, sum_logprobs
+
+
+def options_of(released: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame([{"text": row["question"], "option": option} for row in released for option in row["options"]])
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+
+
+def dump(path: Path, rows: list[dict]) -> Path:
+    path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def published_rule(folder: Path, rows: list[dict], dtype: torch.dtype) -> tuple[list[dict[str, float]], list[bool]]:
+    """The published scorer, step by step: what every option costs and whether the answer is right.
+
+    Only the number of the start token is not its own (151643 there), and the dtype is given.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = load(folder, dtype)
+    start = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    all_losses, right = [], []
+    for row in rows:
+        prompt = re.sub(r"_+", "<mask>", row["question"])
+        losses = {}
+        for option in row["options"]:
+            ids = tokenizer(prompt.replace("<mask>", option), return_tensors="pt")["input_ids"]
+            ids = torch.cat([torch.tensor([[start]]), ids], dim=-1)
+            with torch.no_grad():
+                logits = model(input_ids=ids)["logits"][0, :-1]
+            losses[option] = float(torch.nn.CrossEntropyLoss(reduction="mean")(logits, ids[0, 1:]))
+        ranking = [option for option, _ in sorted(losses.items(), key=lambda pair: pair[1])]
+        all_losses.append(losses)
+        right.append(row["answer"] in ranking[:1])
+    return all_losses, right
+
+
+@given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 200))
+def test_batches_hold_each_sequence_once_and_fit(lengths, batch_tokens):
+    batches = make_batches(lengths, batch_tokens)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= batch_tokens
+    assert [lengths[batch[0]] for batch in batches] == sorted((lengths[batch[0]] for batch in batches), reverse=True)
+
+
+def test_requests_begin_as_a_training_document_and_share_equal_texts(checkpoints, released):
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints[0][1])
+    options = options_of(released)
+    requests = build_requests(options, tokenizer)
+    start = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    texts = [fill_blanks(text, option) for text, option in zip(options["text"], options["option"], strict=True)]
+    assert len(requests.sequences) == len(set(texts)) < len(texts)
+    for text, row in zip(texts, requests.options.itertuples(), strict=True):
+        sequence = requests.sequences[row.request]
+        assert sequence[0] == start
+        assert start not in sequence[1:]
+        assert tokenizer.decode(sequence[1:]) == text
+        assert row.n_tokens == len(sequence) - 1
+        assert row.n_bytes == len(text.encode())
+
+
+def test_a_special_token_spelt_in_a_text_is_text(checkpoints):
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints[0][1])
+    requests = build_requests(pd.DataFrame([{"text": "a<|endoftext|>_", "option": "b"}]), tokenizer)
+    assert requests.sequences[0].count(tokenizer.convert_tokens_to_ids("<|endoftext|>")) == 1
+
+
+def test_batched_equals_unbatched(checkpoints, released):
+    folder = checkpoints[1][1]
+    model = load(folder)
+    sequences = build_requests(options_of(released), AutoTokenizer.from_pretrained(folder)).sequences
+    one_by_one = []
+    for sequence in sequences:
+        ids = torch.tensor([sequence])
+        with torch.no_grad():
+            logprobs = model(ids).logits[0, :-1].log_softmax(-1)
+        one_by_one.append(float(logprobs.gather(-1, ids[0, 1:, None]).double().sum()))
+    for batch_tokens in (1, 100, 10_000):
+        np.testing.assert_allclose(
+            sum_logprobs(model, sequences, batch_tokens=batch_tokens), one_by_one, rtol=1e-6, atol=0
+        )
+
+
+def test_the_log_softmax_is_float32_whatever_the_weights(checkpoints, released):
+    folder = checkpoints[1][1]
+    sequences = build_requests(options_of(released), AutoTokenizer.from_pretrained(folder)).sequences
+    totals = sum_logprobs(load(folder, torch.bfloat16), sequences, batch_tokens=1)
+    # A mean loss in bfloat16 would sit on a grid of 8 significant bits.
+    means = torch.tensor(totals / [len(s) - 1 for s in sequences])
+    assert (means.bfloat16().double() != means).all()
+
+
+def test_reference_mode_is_the_published_rule(tmp_path, checkpoints, released):
+    for _, folder in checkpoints:
+        losses, right = published_rule(folder, released, torch.bfloat16)
+        out = tmp_path / "scores.parquet"
+        summary = score_file(model=folder, questions=dump(tmp_path / "q.json", released), out=out, mode="reference")
+        table = tables.read(out)
+        assert list(table["mean_nll"]) == [losses[i][o] for i, row in enumerate(released) for o in row["options"]]
+        winners = table[table["predicted"]].groupby("question_index")
+        assert winners.size().eq(1).all()
+        assert list(winners["is_gold"].first()) == right
+        assert summary["correct"] == sum(right)
+        assert summary["accuracy"] == sum(right) / len(released)
+
+
+def test_float32_mode_shares_ties(tmp_path, checkpoints, released):
+    out = tmp_path / "scores.parquet"
+    summary = score_file(model=checkpoints[1][1], questions=dump(tmp_path / "q.json", released), out=out)
+    table = tables.read(out).set_index("question_index")
+    assert list(table.columns) == [name for name in tables.SCHEMAS["option_scores"].names if name != "question_index"]
+    no_blank = table.loc[6]
+    assert no_blank["predicted"].all()
+    assert no_blank["sum_logprob"].nunique() == 1
+    np.testing.assert_allclose(table["mean_nll"], -table["sum_logprob"] / table["n_tokens"])
+    assert summary["ties"] >= 1
+    assert summary["lo"] < summary["accuracy"] < summary["hi"]
+    shares = table["predicted"] / table.groupby(level=0)["predicted"].transform("sum")
+    assert summary["correct"] == pytest.approx((shares * table["is_gold"]).sum())
+
+
+def test_a_gold_that_is_missing_is_never_right(tmp_path, checkpoints, released):
+    rows = [{**row, "answer": "elsewhere"} for row in released]
+    path = dump(tmp_path / "q.json", rows)
+    with pytest.raises(InputError, match="row 0: the answer 'elsewhere'"):
+        score_file(model=checkpoints[0][1], questions=path, out=tmp_path / "s.parquet")
+    for mode in ("float32", "reference"):
+        summary = score_file(
+            model=checkpoints[0][1],
+            questions=path,
+            out=tmp_path / "s.parquet",
+            mode=mode,
+            known_missing_gold=range(len(rows)),
+        )
+        assert summary["correct"] == 0
+
+
+def question_table(folder: Path, released: list[dict]) -> Path:
+    path = dump(folder / "released.json", released)
+    build_questions(
+        culture="ko",
+        langs=["en"],
+        known_missing_gold=[],
+        files={"en": path},
+        scripts={"en": "Latin"},
+        out=folder / "ko.parquet",
+    )
+    return folder / "ko.parquet"
+
+
+def run_scores(checkpoints, questions: Path, out: Path, **settings) -> dict:
+    return score_run(
+        run="ko-bridge-s0",
+        lang_pair="en-ko",
+        arm="bridge",
+        seed=0,
+        checkpoints=checkpoints,
+        questions=[questions],
+        out=out,
+        batch_tokens=512,
+        **settings,
+    )
+
+
+def test_scores_of_a_run(tmp_path, checkpoints, released):
+    questions = question_table(tmp_path, released)
+    out = tmp_path / "scores.parquet"
+    notes = run_scores(checkpoints, questions, out)
+    table = tables.read(out)
+    assert notes["options"] == 4 * len(released)
+    assert len(table) == 2 * 4 * len(released)
+    assert set(table["step"]) == {0, 10}
+    assert table["run"].eq("ko-bridge-s0").all() and table["culture"].eq("ko").all()
+    for step, folder in checkpoints:
+        score_file(model=folder, questions=tmp_path / "released.json", out=tmp_path / "one.parquet", batch_tokens=512)
+        one = tables.read(tmp_path / "one.parquet")
+        assert list(table[table["step"] == step]["sum_logprob"]) == list(one["sum_logprob"])
+    first = out.read_bytes()
+    run_scores(checkpoints, questions, out)
+    assert out.read_bytes() == first
+
+
+def test_the_derived_reference_rule_equals_the_published_one_in_float32(tmp_path, checkpoints, released):
+    questions = question_table(tmp_path, released)
+    run_scores(checkpoints, questions, tmp_path / "scores.parquet")
+    decided = accuracy(
+        tables.read(tmp_path / "scores.parquet"),
+        tables.read(questions),
+        rule="mean",
+        ties="reference",
+        subset="reference",
+    )
+    for step, folder in checkpoints:
+        _, right = published_rule(folder, released, torch.float32)
+        assert list(decided[decided["step"] == step]["credit"]) == [float(r) for r in right]
+
+
+def test_a_killed_job_repeats_no_checkpoint(tmp_path, checkpoints, released, monkeypatch):
+    questions = question_table(tmp_path, released)
+    run_scores(checkpoints, questions, tmp_path / "whole.parquet")
+    work = tmp_path / "work"
+
+    asked = []
+
+    def counted(*arguments, **settings):
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return sum_logprobs(*arguments, **settings)
+
+    monkeypatch.setattr(scoring, "sum_logprobs", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_scores(checkpoints, questions, tmp_path / "scores.parquet", work=work)
+    run_scores(checkpoints, questions, tmp_path / "scores.parquet", work=work)
+    assert len(asked) == 3
+    assert (tmp_path / "scores.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+    # Torn parts and parts of other questions are not used.
+    (work / "step0.parquet").write_bytes((work / "step0.parquet").read_bytes()[:-100])
+    run_scores(checkpoints, questions, tmp_path / "scores.parquet", work=work)
+    assert len(asked) == 4
+    assert (tmp_path / "scores.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    run_scores(checkpoints, question_table(tmp_path, released[:3]), tmp_path / "scores.parquet", work=work)
+    assert len(asked) == 6
+
+
+def test_parts_of_other_weights_are_not_used(tmp_path, checkpoints, released):
+    questions = question_table(tmp_path, released)
+    (_, first), (_, second) = checkpoints
+    run_scores([(0, first)], questions, tmp_path / "a.parquet", work=tmp_path / "work")
+    run_scores([(0, second)], questions, tmp_path / "b.parquet", work=tmp_path / "work")
+    assert (tmp_path / "a.parquet").read_bytes() != (tmp_path / "b.parquet").read_bytes()
+
+
+def test_bad_folders_are_named(tmp_path, checkpoints, released, make_model):
+    questions = question_table(tmp_path, released)
+    out = tmp_path / "s.parquet"
+    with pytest.raises(InputError, match=r"absent: not a model folder \(no config.json\)"):
+        run_scores([(0, tmp_path / "absent")], questions, out)
+
+    torn = tmp_path / "torn"
+    shutil.copytree(checkpoints[0][1], torn)
+    (torn / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="torn: no model can be loaded"):
+        run_scores([(0, torn)], questions, out)
+
+    shutil.copytree(checkpoints[0][1], torn, dirs_exist_ok=True)
+    (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(InputError, match="torn: no model can be loaded"):
+        run_scores([(0, torn)], questions, out)
+
+    tensors = load_file(checkpoints[0][1] / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, torn / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"torn: its weights lack model\.norm\.weight"):
+        run_scores([(0, torn)], questions, out)
+
+    other = tmp_path / "other"
+    shutil.copytree(checkpoints[0][1], other)
+    (other / "tokenizer.json").write_text((other / "tokenizer.json").read_text(encoding="utf-8") + " ")
+    with pytest.raises(InputError, match="differ in their tokenizer"):
+        run_scores([checkpoints[0], (10, other)], questions, out)
+
+    with pytest.raises(InputError, match="reads 16 tokens, but a filled question has"):
+        run_scores([(0, make_model(tmp_path / "short", 0, positions=16))], questions, out)
+
+
+def test_a_model_that_diverged_is_named(tmp_path, checkpoints, released):
+    model = load(checkpoints[0][1])
+    model.model.norm.weight.data.fill_(float("nan"))
+    folder = tmp_path / "diverged"
+    shutil.copytree(checkpoints[0][1], folder)
+    model.save_pretrained(folder)
+    with pytest.raises(InputError, match="log-probabilities are not finite"):
+        run_scores([(0, folder)], question_table(tmp_path, released), tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("culture", ["ko", "zh", "bo", "mn"])
+def test_all_released_questions_score(tmp_path, checkpoints, make_model, culture):
+    if not os.environ.get("LOREBRIDGE_DATA"):
+        pytest.skip("LOREBRIDGE_DATA is not set: no real question files")
+    folder = Path(os.environ["LOREBRIDGE_DATA"]) / "probes"
+    missing = [69] if culture == "mn" else []
+    files = {lang: folder / f"{culture}-culture-cloze_{lang}.json" for lang in ("en", culture)}
+    build_questions(
+        culture=culture,
+        langs=["en", culture],
+        known_missing_gold=missing,
+        files=files,
+        scripts={"en": "Latin", culture: "other"},
+        out=tmp_path / "q.parquet",
+    )
+    model = make_model(tmp_path / "model", 0, positions=4096)
+    run_scores([(0, model)], tmp_path / "q.parquet", tmp_path / "s.parquet")
+    questions = tables.read(tmp_path / "q.parquet")
+    scores = tables.read(tmp_path / "s.parquet")
+    assert len(scores) == len(questions)
+    decided = accuracy(scores, questions, subset="reference")
+    assert len(decided) == questions["question_id"].nunique() * 2
+    # Questions without a blank are the ones whose options all tie.
+    spread = scores.groupby(["lang", "question_id"])["sum_logprob"].nunique()
+    no_blank = questions[questions["n_blanks"] == 0].groupby(["lang", "question_id"]).size()
+    assert set(spread[spread == 1].index) == set(no_blank.index)
