@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.probes.decisions import baselines
 from lorebridge.probes.questions import build_questions, fill_blanks, in_subset, read_released
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
@@ -20,6 +21,8 @@ CLEAN_DROP = {
     "bo": [],
     "mn": [17, 23, 32, 69, 88, 98, 99, 153, 174, 191, 223],
 }
+# What always answering with the first option scores, in English and in the other language.
+FIRST_OPTION = {"ko": (0.376, 0.376), "zh": (0.890, 0.890), "bo": (0.560, 0.560), "mn": (0.616, 0.620)}
 SIZES = {"ko": 598, "zh": 328, "bo": 268, "mn": 276}
 # 14 English and 34 Korean texts; one item is in both.
 FOREIGN = {"ko": 47, "zh": 0, "bo": 0, "mn": 0}
@@ -222,6 +225,8 @@ def test_the_released_files(tmp_path, culture):
 
     table = tables.read(tmp_path / "q.parquet")
     assert len(table) == SIZES[culture] * 2 * 4
+    first = baselines(table, subset="reference").set_index(["baseline", "lang"])["accuracy"].round(3)["first_option"]
+    assert dict(first) == dict(zip(("en", culture), FIRST_OPTION[culture], strict=True))
     # Not a character of the release is changed.
     for lang, path in files.items():
         rows = json.loads(path.read_text(encoding="utf-8"))

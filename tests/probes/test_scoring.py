@@ -11,14 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import scoring
 from lorebridge.probes.decisions import accuracy
 from lorebridge.probes.questions import build_questions, fill_blanks
-from lorebridge.probes.scoring import build_requests, make_batches, score_file, score_run, sum_logprobs
+from lorebridge.probes.scoring import build_requests, make_batches, score_file, score_run, start_token, sum_logprobs
 
 
 def options_of(released: list[dict]) -> pd.DataFrame:
@@ -103,6 +104,28 @@ def test_batched_equals_unbatched(checkpoints, released):
         np.testing.assert_allclose(
             sum_logprobs(model, sequences, batch_tokens=batch_tokens), one_by_one, rtol=1e-6, atol=0
         )
+
+
+def test_another_architecture_and_a_tokenizer_without_end_of_text(tmp_path, checkpoints, released):
+    inner = AutoTokenizer.from_pretrained(checkpoints[0][1]).backend_tokenizer.to_str()
+    named = Tokenizer.from_str(inner.replace("<|endoftext|>", "<s>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=named, bos_token="<s>")
+    folder = tmp_path / "gpt2"
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=1, n_head=2, n_positions=128)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    score_file(model=folder, questions=dump(tmp_path / "q.json", released), out=tmp_path / "s.parquet")
+    first = tables.read(tmp_path / "s.parquet").iloc[0]
+
+    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer("The capital is Seoul.")["input_ids"]]])
+    with torch.no_grad():
+        loss = load(folder)(ids, labels=ids).loss
+    assert first["n_tokens"] == ids.shape[1] - 1
+    assert first["mean_nll"] == pytest.approx(float(loss), rel=1e-6)
+
+    with pytest.raises(InputError, match="no start and no end token"):
+        start_token(PreTrainedTokenizerFast(tokenizer_object=named))
 
 
 def test_the_log_softmax_is_float32_whatever_the_weights(checkpoints, released):
@@ -285,7 +308,7 @@ def test_bad_folders_are_named(tmp_path, checkpoints, released, make_model):
     with pytest.raises(InputError, match="differ in their tokenizer"):
         run_scores([checkpoints[0], (10, other)], questions, out)
 
-    with pytest.raises(InputError, match="reads 16 tokens, but a filled question has"):
+    with pytest.raises(InputError, match="reads 16 tokens, but a filled question and its start token have"):
         run_scores([(0, make_model(tmp_path / "short", 0, positions=16))], questions, out)
 
 

@@ -118,7 +118,8 @@ def sum_logprobs(
     Args:
         model: a causal language model in evaluation mode.
         sequences: token ids; the first token of each is context only.
-        batch_tokens: padded tokens in a batch. The logits need 8 bytes x batch_tokens x vocabulary.
+        batch_tokens: padded tokens in a batch; it changes the result by rounding only. The logits and their softmax
+            need 8 bytes x batch_tokens x vocabulary. On a CPU a few thousand are fastest.
         progress: a bar to advance by the predicted tokens.
 
     Returns:
@@ -217,12 +218,12 @@ def _require_model_folder(folder: Path) -> None:
 
 def _check_length(requests: Requests, model: PreTrainedModel, where: Path) -> None:
     limit = getattr(model.config, "max_position_embeddings", None)
-    longest = int(requests.options["n_tokens"].max())
+    longest = max(len(sequence) for sequence in requests.sequences)
     if limit is not None and longest > limit:
         text = requests.options["text"].iloc[requests.options["n_tokens"].argmax()]
         raise InputError(
             where,
-            f"the model reads {limit} tokens, but a filled question has {longest}: {text!r}",
+            f"the model reads {limit} tokens, but a filled question and its start token have {longest}: {text!r}",
             "Train it with more positions (`max_position_embeddings`), or take the question out.",
         )
 
@@ -299,6 +300,7 @@ def score_run(
 
     _set_threads(threads)
     checkpoints = [(step, Path(folder)) for step, folder in checkpoints]
+    work = Path(work) if work else None
     for _, folder in checkpoints:
         _require_model_folder(folder)
     tokenizers = [folder / "tokenizer.json" for _, folder in checkpoints]
