@@ -1,0 +1,141 @@
+"""Processes, signals and the DeepSpeed engine."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[str]]:
+    """Collect the names of SIGTERM and SIGINT instead of dying of them; the loop looks after each step."""
+    received: list[str] = []
+    before = {
+        number: signal.signal(number, lambda number, _: received.append(signal.Signals(number).name))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """The processes that train together, seen from one of them.
+
+    Attributes:
+        rank: which one this is, from 0.
+        world: how many there are.
+        device: where this one computes.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    @property
+    def device_name(self) -> str:
+        """What this process computes on, in words."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+    def agree(self, value: Any) -> Any:
+        """Return the `value` of process 0 on every process."""
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the `value` of every process, by rank, on every process."""
+        values = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def totals(self, values: Sequence[torch.Tensor | float]) -> list[float]:
+        """Return the sum of each number over all processes."""
+        summed = torch.stack([torch.as_tensor(v, dtype=torch.float64, device=self.device) for v in values])
+        dist.all_reduce(summed)
+        return summed.tolist()
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[Processes]:
+    """Join the processes that ``torchrun`` started, or be alone.
+
+    Deterministic algorithms are switched on (on a GPU with a warning where a kernel has no such form).
+    """
+    on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        os.environ.setdefault(
+            "DS_ACCELERATOR", "cpu"
+        )  # read when deepspeed is imported; else it looks around and warns
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # DeepSpeed would compile a shared-memory collective for the CPU (a minute of ninja); gloo does without.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
+    torch.use_deterministic_algorithms(True, warn_only=on_gpu)
+    # A debugging aid that costs a pass over each new tensor (mypy does not see the property).
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+    local = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed insists on it
+    device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    backend = "nccl" if on_gpu else "gloo"
+    if "RANK" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        # Through DeepSpeed where it has taken the group over: it keeps its own note of being initialized.
+        (deepspeed.comm if deepspeed.comm.is_initialized() else dist).destroy_process_group()
+
+
+def initialize(
+    network: torch.nn.Module,
+    adamw: torch.optim.AdamW,
+    *,
+    precision: str,
+    zero_stage: int,
+    clip: float,
+    micro_batch: int,
+    accumulation: int,
+) -> Any:
+    """Return the DeepSpeed engine around `network` and `adamw`.
+
+    Weights stay float32 and bfloat16 is autocast, so that one form of resume state fits every precision.
+    """
+    import deepspeed
+
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "zero_optimization": {"stage": zero_stage},
+        "zero_allow_untested_optimizer": True,  # torch's AdamW; DeepSpeed's own rounds differently
+        # Without ZeRO the engine clips but does not tell the norm: there the loop does it.
+        "gradient_clipping": clip if zero_stage else 0.0,
+        "steps_per_print": None,
+    }
+    if precision == "bfloat16":
+        # No module is "safe" to reduce in low precision: gradients are summed over processes in float32.
+        config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
+    engine, *_ = deepspeed.initialize(model=network, optimizer=adamw, config=config)
+    return engine

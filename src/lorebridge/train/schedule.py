@@ -1,0 +1,58 @@
+"""The optimizer's parameter groups and the learning-rate schedule. Needs no torch to be imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from lorebridge.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Linear warm-up to `lr`, then cosine or linear decay to `min_lr` at the last step, or no decay.
+
+    Attributes:
+        lr: the peak.
+        min_lr: the learning rate of the last step (unused by ``constant``).
+        warmup_ratio: share of the steps that warm up, rounded up (0.01 of 1,500 steps: 15).
+        schedule: ``cosine``, ``linear`` or ``constant``.
+    """
+
+    lr: float
+    min_lr: float = 0.0
+    warmup_ratio: float = 0.0
+    schedule: str = "cosine"
+
+    def __post_init__(self) -> None:
+        """Refuse a schedule that does not exist.
+
+        Raises:
+            InputError: names the schedules there are.
+        """
+        if self.schedule not in SCHEDULES:
+            raise InputError("schedule", f"{self.schedule!r} does not exist", f"Take one of {', '.join(SCHEDULES)}.")
+
+    def at(self, step: int, steps: int) -> float:
+        """Return the learning rate of update `step` (0-based) of `steps`; none is 0 unless `min_lr` is."""
+        warmup = math.ceil(self.warmup_ratio * steps)
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
+        progress = (step + 1 - warmup) / (steps - warmup)
+        cosine = (1 + math.cos(math.pi * progress)) / 2
+        decay = {"cosine": cosine, "linear": 1 - progress, "constant": 1.0}[self.schedule]
+        return self.min_lr + (self.lr - self.min_lr) * decay
+
+
+def parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's two groups: matrices of the layers decay; norms, biases and embeddings do not."""
+    embeddings = {id(layer.weight) for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
+    decayed = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in embeddings]
+    kept = [p for p in model.parameters() if p.ndim < 2 or id(p) in embeddings]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]

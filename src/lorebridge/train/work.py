@@ -1,0 +1,279 @@
+"""The work directory of a run: lock, resume state, checkpoints, and how they are published.
+
+A failed job loses its declared outputs, so nothing is declared until all is there: state and checkpoints grow in a
+work directory that the workflow does not know, and are linked into the results at the end. A later invocation may
+delete the work directory once it has verified what was published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lorebridge.errors import Busy, InputError
+from lorebridge.records import file_digest
+
+log = logging.getLogger("lorebridge.train")
+
+MANIFEST = "manifest.json"
+METRICS = "metrics.parquet"
+STATE = "state.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a crash leaves either the old file or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file, or None where there is none or it is torn."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the entries of a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A complete resume state on disk.
+
+    Attributes:
+        folder: where its tensors lie.
+        step: updates done.
+        world: number of processes that wrote it.
+        metrics: one row per step so far.
+    """
+
+    folder: Path
+    step: int
+    world: int
+    metrics: list[dict[str, Any]]
+
+
+class WorkDirectory:
+    """State and checkpoints of one run while it trains.
+
+    Layout: ``lock``, ``state-a/`` and ``state-b/`` (two alternating resume states: when one is torn by a crash, the
+    other still stands), ``step{N}/`` (checkpoints), ``metrics.parquet``, ``manifest.json`` (sha256 of every file to
+    publish).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use the directory `path`; it is made."""
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory against other trainers; the operating system lets go when this process ends.
+
+        Raises:
+            Busy: another process holds it; says which.
+        """
+        with (self.path / "lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise Busy(
+                    f"{self.path}: in use by {file.read().strip() or 'another process'}. "
+                    "Wait for it, or end it (it saves its state), and run again."
+                ) from error
+            file.truncate(0)
+            file.write(f"host {platform.node()}, process {os.getpid()}\n")
+            file.flush()
+            yield
+
+    # Resume state ----------------------------------------------------------------------------------------------------
+
+    def _slots(self) -> list[Path]:
+        return [self.path / "state-a", self.path / "state-b"]
+
+    def begin_state(self) -> Path:
+        """Return the folder of the slot to write next: the torn or the older one. It no longer counts as complete."""
+        folder = min(self._slots(), key=lambda folder: (read_json(folder / STATE) or {}).get("step", -1))
+        folder.mkdir(exist_ok=True)
+        (folder / STATE).unlink(missing_ok=True)
+        sync(folder)
+        return folder
+
+    def finish_state(
+        self, folder: Path, *, step: int, identity: Mapping[str, Any], world: int, metrics: list[dict[str, Any]],
+        files: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        """Declare a slot complete; `files` are the names and sha256 of the tensors that lie in it."""
+        for old in folder.iterdir():
+            if old.name not in files:
+                old.unlink()
+        write_json(
+            folder / STATE,
+            {"step": step, "identity": dict(identity), "world": world, "files": dict(files), "metrics": metrics},
+        )
+
+    def newest_state(self, identity: Mapping[str, Any]) -> Slot | None:
+        """Return the newest complete resume state, or None.
+
+        Args:
+            identity: what the state must have been made with (recipe, order, tokenizer, start); values by name.
+
+        Raises:
+            InputError: the state on disk was made with something else.
+        """
+        found = [(folder, read_json(folder / STATE)) for folder in self._slots()]
+        states = sorted(((s["step"], folder, s) for folder, s in found if s), key=lambda state: -state[0])
+        for step, folder, state in states:
+            for name, value in identity.items():
+                if (theirs := state["identity"].get(name)) != value:
+                    raise InputError(
+                        folder / STATE, f"saved at step {step} with another {name} ({theirs}, now {value})",
+                        f"Bring the old {name} back, or delete {self.path} to train from the start.",
+                    )  # fmt: skip
+            torn = [name for name, digest in state["files"].items() if not _has_digest(folder / name, digest)]
+            if not torn:
+                return Slot(folder, step, state["world"], state["metrics"])
+            log.warning("%s: torn (%s), falling back to the state before it", folder, ", ".join(torn))
+            (folder / STATE).unlink()  # so that the next state is written over this one, not over the good one
+        return None
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def _manifest(self) -> dict[str, Any]:
+        return read_json(self.path / MANIFEST) or {"complete": False, "files": {}}
+
+    def begin_checkpoint(self, step: int) -> Path:
+        """Return a path where nothing is, to make the checkpoint folder at."""
+        partial = self.path / f".step{step}.partial"
+        _remove(partial)
+        return partial
+
+    def finish_checkpoint(self, partial: Path, step: int) -> None:
+        """Move a complete checkpoint folder to its name ``step{step}`` and note the sha256 of its files."""
+        final = self.path / f"step{step}"
+        files = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
+        for name in files:
+            sync(partial / name)
+        _remove(final)
+        partial.rename(final)
+        sync(self.path)
+        manifest = self._manifest()
+        manifest["files"] = {name: d for name, d in manifest["files"].items() if Path(name).parent.name != final.name}
+        manifest["files"].update({f"{final.name}/{name}": digest for name, digest in files.items()})
+        write_json(self.path / MANIFEST, manifest)
+
+    def require_checkpoints(self, steps: Iterable[int]) -> None:
+        """Refuse to go on from a state whose earlier checkpoints are gone.
+
+        Raises:
+            InputError: names the checkpoint and the mend.
+        """
+        files = self._manifest()["files"]
+        for step in steps:
+            names = [name for name in files if Path(name).parent.name == f"step{step}"]
+            if not names or not all((self.path / name).is_file() for name in names):
+                raise InputError(
+                    self.path / f"step{step}",
+                    "gone, but the saved state is past it",
+                    f"Delete {self.path} to start over.",
+                )
+
+    def publish(self, out: Path, steps: Iterable[int]) -> dict[str, str]:
+        """Hard-link (across file systems: copy) the checkpoints and ``metrics.parquet`` into `out`.
+
+        A folder appears under its final name only when it is complete. What another attempt left there is replaced.
+
+        Returns:
+            sha256 of every published file, by its path in `out`.
+
+        Raises:
+            InputError: a file in the work directory is not what training wrote.
+        """
+        names = [f"step{step}" for step in steps]
+        files = {name: d for name, d in self._manifest()["files"].items() if Path(name).parent.name in names}
+        for name, digest in files.items():
+            if not _has_digest(self.path / name, digest):
+                raise InputError(
+                    self.path / name, "changed since training wrote it", f"Delete {self.path} and train again."
+                )
+        files[METRICS] = file_digest(self.path / METRICS)
+        out.mkdir(parents=True, exist_ok=True)
+        for name in [*names, METRICS]:
+            partial = out / f".{name}.partial"
+            _remove(partial)
+            if (self.path / name).is_dir():
+                shutil.copytree(self.path / name, partial, copy_function=link_or_copy)
+            else:
+                link_or_copy(self.path / name, partial)
+            _remove(out / name)
+            partial.rename(out / name)
+        sync(out)
+        write_json(self.path / MANIFEST, {"complete": True, "files": files})
+        return files
+
+
+def clean_work(work: Path, out: Path) -> bool:
+    """Delete the work directory of a run if all that it published to `out` is there unchanged.
+
+    Returns:
+        Whether the directory is gone (also when there was none).
+
+    Raises:
+        Busy: a trainer holds the directory.
+    """
+    work, out = Path(work), Path(out)
+    if not work.exists():
+        return True
+    with WorkDirectory(work).lock():
+        manifest = read_json(work / MANIFEST)
+        if not manifest or not manifest["complete"]:
+            return False
+        for name, digest in manifest["files"].items():
+            if not _has_digest(out / name, digest):
+                log.warning("%s: not what training published; %s is kept", out / name, work)
+                return False
+        shutil.rmtree(work)
+    return True
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    return path.is_file() and file_digest(path) == digest
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Hard-link a file, or copy it where that is not possible."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)
+        sync(Path(target))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

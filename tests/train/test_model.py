@@ -1,0 +1,193 @@
+"""The model: packed documents do not see each other, and the chunked loss is the loss."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lorebridge.errors import InputError
+from lorebridge.tokens.reader import IGNORED
+from lorebridge.train.model import (
+    PackedLanguageModel,
+    attention_mask,
+    build,
+    chunked_cross_entropy,
+    load_weights,
+    qwen2_config,
+)
+from lorebridge.train.tensors import parameters, save_tensors
+
+TINY = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 64, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-6, "initializer_range": 0.1, "vocab_size": None,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def network():
+    return PackedLanguageModel(build(qwen2_config(TINY, 50, 0), seed=1), "isolated").eval()
+
+
+def rows_of(lengths, length):
+    """Return positions and documents [1, length] of documents of these lengths, then padding."""
+    positions = torch.cat([torch.arange(n) for n in lengths] + [torch.arange(length - sum(lengths))])
+    documents = torch.cat(
+        [torch.full((n,), d) for d, n in enumerate(lengths)] + [torch.full((length - sum(lengths),), -1)]
+    )
+    return positions[None], documents[None]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 5), st.integers(0, 2**31))
+def test_logits_of_a_document_are_the_same_packed_or_alone(network, lengths, padding, seed):
+    length = sum(lengths) + padding
+    ids = torch.randint(50, (1, length), generator=torch.Generator().manual_seed(seed))
+    positions, documents = rows_of(lengths, length)
+    with torch.no_grad():
+        packed = network.model.lm_head(network.hidden(ids, positions, documents))
+        assert torch.isfinite(packed).all()
+        start = 0
+        for n in lengths:
+            alone = network.model(input_ids=ids[:, start : start + n]).logits
+            torch.testing.assert_close(packed[:, start : start + n], alone, atol=1e-5, rtol=0)
+            start += n
+
+
+def test_padding_neither_leaks_nor_makes_nan(network):
+    positions, documents = rows_of([7, 5], 16)
+    ids = torch.randint(1, 50, (2, 16), generator=torch.Generator().manual_seed(0))
+    ids[1, :12] = ids[0, :12]  # the rows differ in their padding only
+    targets = ids.roll(-1, 1).masked_fill(documents < 0, IGNORED)
+    targets[:, 11] = 0
+    losses, gradients = [], []
+    for row in range(2):
+        network.zero_grad()
+        loss = network(ids[[row]], targets[[row]], positions, documents)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(network.model.model.layers[0].mlp.up_proj.weight.grad.clone())
+    assert losses[0] == losses[1]
+    assert torch.isfinite(gradients[0]).all() and torch.equal(gradients[0], gradients[1])
+
+
+def test_a_row_of_padding_only_costs_nothing(network):
+    positions, documents = rows_of([], 8)
+    ids = torch.zeros(1, 8, dtype=torch.long)
+    network.zero_grad()
+    loss = network(ids, torch.full_like(ids, IGNORED), positions, documents)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or not p.grad.any() for p in network.parameters())
+
+
+def test_concatenated_packing_is_plain_causal_attention():
+    model = build(qwen2_config(TINY, 50, 0), seed=1).eval()
+    concatenated = PackedLanguageModel(model, "concatenated")
+    ids = torch.randint(50, (2, 20), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        hidden = concatenated.hidden(ids, torch.arange(20).expand(2, -1), torch.zeros(2, 20, dtype=torch.int32))
+        torch.testing.assert_close(model.lm_head(hidden), model(input_ids=ids).logits, atol=1e-5, rtol=0)
+
+
+def test_mask_lets_through_the_own_past_only():
+    mask = attention_mask(torch.tensor([[0, 0, 1, -1]]), torch.float32)[0, 0]
+    assert (mask == 0).int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 45), st.booleans(), st.integers(0, 2**31))
+def test_chunked_cross_entropy_is_cross_entropy(n, chunk, with_ignored, seed):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(n, 6, generator=generator, dtype=torch.float64).float().requires_grad_()
+    weight = torch.randn(11, 6, generator=generator).requires_grad_()
+    targets = torch.randint(11, (n,), generator=generator)
+    if with_ignored:
+        targets[torch.rand(n, generator=generator) < 0.4] = IGNORED
+    ours = chunked_cross_entropy(hidden, weight, targets, chunk)
+    our_gradients = torch.autograd.grad(ours * 0.37, (hidden, weight))
+    theirs = F.cross_entropy(hidden @ weight.T, targets, ignore_index=IGNORED, reduction="sum")
+    their_gradients = torch.autograd.grad(theirs * 0.37, (hidden, weight))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(our_gradients, their_gradients, atol=1e-5, rtol=1e-4)
+
+
+def test_chunked_cross_entropy_under_autocast_is_close_and_finite():
+    generator = torch.Generator().manual_seed(0)
+    hidden = (torch.randn(64, 32, generator=generator) * 30).requires_grad_()
+    weight = torch.randn(100, 32, generator=generator).requires_grad_()
+    targets = torch.randint(100, (64,), generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = chunked_cross_entropy(hidden, weight, targets, 16)
+    low.backward()
+    exact = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
+    assert low.dtype == torch.float32 and hidden.grad.dtype == torch.float32
+    assert low.item() == pytest.approx(exact.item(), rel=0.01)
+
+
+def test_full_logits_never_exist():
+    sizes = []
+    hidden, weight = torch.randn(64, 8, requires_grad=True), torch.randn(1000, 8, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        chunked_cross_entropy(hidden, weight, torch.randint(1000, (64,)), 4).backward()
+    assert max(sizes) < 64 * 1000
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    config = qwen2_config(TINY, 50, 0)
+    torch.manual_seed(5)
+    one = build(config, seed=3)
+    after = torch.rand(1)
+    torch.manual_seed(6)
+    two, other = build(config, seed=3), build(config, seed=4)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+    torch.manual_seed(5)
+    assert torch.equal(after, torch.rand(1))  # the caller's generator is left alone
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hiden_size": 3}, "model.hiden_size: not a key"),
+        ({"vocab_size": 49}, "model.vocab_size: 49 is less than the tokenizer's 50"),
+        ({"num_attention_heads": 5}, "model.hidden_size: 32 is not a multiple"),
+        ({"num_key_value_heads": 3}, "model.num_attention_heads: 4 is not a multiple"),
+    ],
+)
+def test_impossible_models_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        qwen2_config({**TINY, **change}, 50, 0)
+
+
+def test_published_size_of_qwen25_0_5b():
+    released = {
+        "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+        "intermediate_size": 4864, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 32768,
+        "vocab_size": 151936,
+    }  # fmt: skip
+    with torch.device("meta"):
+        model = build(qwen2_config(released, 151665, 151643), seed=0)
+    assert sum(p.numel() for p in model.parameters()) == 494_032_768
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    model = build(qwen2_config(TINY, 50, 0), seed=0)
+    model.config.save_pretrained(tmp_path)
+    save_tensors(tmp_path / "model.safetensors", parameters(model))
+    same = build(qwen2_config(TINY, 50, 0), seed=1)
+    load_weights(same, tmp_path)
+    assert torch.equal(same.lm_head.weight, model.lm_head.weight)
+    with pytest.raises(InputError, match="embed_tokens.weight"):
+        load_weights(build(qwen2_config(TINY, 51, 0), seed=0), tmp_path)
+    with pytest.raises(InputError, match="num_attention_heads"):
+        load_weights(build(qwen2_config({**TINY, "num_attention_heads": 2}, 50, 0), seed=0), tmp_path)
+    with pytest.raises(InputError, match="rope_parameters"):
+        load_weights(build(qwen2_config({**TINY, "rope_theta": 1e4}, 50, 0), seed=0), tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({}))
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        load_weights(same, tmp_path)
