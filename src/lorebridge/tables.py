@@ -27,7 +27,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         "documents": {"doc_id": STR, "title": STR, "text": STR, "source": STR, "n_chars": I64},
         "pairs": {"pair_id": STR, "en": STR, "xx": STR, "source": STR},
         "order": {
-            "sequence": I32, "slot": I16, "document": I16, "stream": STR, "piece": I32, "part": I16, "n_tokens": I32,
+            "sequence": I32, "slot": I16, "document": I16, "stream": STR, "piece": I32, "part": I16, "start": I32,
+            "n_tokens": I32,
         },
         "metrics": {
             "step": I32, "loss": F64, "learning_rate": F64, "grad_norm": F64, "tokens": I64, "target_tokens": I64,

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
+import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lorebridge.errors import InputError
-from lorebridge.records import require_files
-from lorebridge.tokens.tokenizer import column_batches, load_tokenizer, tokenizer_fingerprint
+from lorebridge.tables import batches
+from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 
 log = logging.getLogger("lorebridge.tokens")
 
@@ -42,29 +42,27 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
         the offsets).
 
     Raises:
-        InputError: a table cannot be read, has an empty (null) cell, or there is no text at all.
+        InputError: a table cannot be read, or there is no text at all.
     """
-    require_files(tables, "Run the rule that makes it.")
     encoder = load_tokenizer(tokenizer)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    total = sum(pq.ParquetFile(path).metadata.num_rows for path in tables)
+    total = sum(_n_rows(path) for path in tables)
     digest = hashlib.sha256()
     lengths: list[npt.NDArray[np.int64]] = []
     n_bytes = 0
     partial = out / "tokens.bin.partial"
     with partial.open("wb") as file, tqdm(total=total, unit="doc", desc=f"tokenize {out.name}", mininterval=1) as bar:
         for path in tables:
-            for batch in column_batches(path, column):
-                if batch.null_count:
-                    raise InputError(path, f"a row without `{column}`", "Remake it with its rule.")
-                encodings = encoder.encode_batch_fast(batch.to_pylist(), add_special_tokens=False)
+            for rows in batches(path, [column], 512):
+                texts = [row[column] for row in rows]
+                encodings = encoder.encode_batch_fast(texts, add_special_tokens=False)
                 ids = [np.array(encoding.ids, TOKEN) for encoding in encodings]
-                block = np.concatenate(ids).tobytes() if ids else b""
+                block = np.concatenate(ids).tobytes()
                 digest.update(block)
                 file.write(block)
                 lengths.append(np.array([len(document) for document in ids], np.int64))
-                n_bytes += pc.sum(pc.binary_length(batch)).as_py() or 0
+                n_bytes += sum(len(text.encode()) for text in texts)
                 bar.update(len(ids))
     offsets = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
     if not offsets[-1]:
@@ -81,6 +79,13 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
     }
     (out / "store.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
     return notes
+
+
+def _n_rows(path: Path) -> int:
+    try:
+        return pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,9 @@ class Store:
         """
         path = Path(path)
         mend = "Remake the store with its rule."
-        require_files([path / name for name in ("tokens.bin", "offsets.npy", "store.json")], mend)
+        for name in ("tokens.bin", "offsets.npy", "store.json"):
+            if not (path / name).exists():
+                raise InputError(path / name, "no such file", mend)
         offsets = np.load(path / "offsets.npy")
         size = (path / "tokens.bin").stat().st_size
         if size != offsets[-1] * TOKEN.itemsize:

@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.records import fingerprint
 
@@ -43,47 +41,32 @@ TOKENIZER_FILES = (
 )
 
 
-def column_batches(path: Path, column: str, rows: int = 512) -> Iterator[pa.Array]:
-    """Stream the strings of one column of a Parquet table, `rows` at a time.
-
-    Raises:
-        InputError: the file cannot be read, or lacks the column.
-    """
-    try:
-        with pq.ParquetFile(path) as table:
-            if column not in table.schema_arrow.names:
-                raise InputError(path, f"no column `{column}`", f"It has {', '.join(table.schema_arrow.names)}.")
-            for batch in table.iter_batches(batch_size=rows, columns=[column]):
-                yield batch.column(0)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
-
-
-def _generator(*names: str | int) -> np.random.Generator:
-    """Return a random generator that depends on `names` alone."""
+def generator(*names: str | int) -> np.random.Generator:
+    """Return a random generator whose draws depend on `names` alone."""
     digest = hashlib.sha256(json.dumps(names).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
-def _sample(group: str, tables: list[tuple[str, Path]], n_bytes: int) -> Iterator[str]:
+def _texts(path: Path, column: str) -> Iterator[str]:
+    for rows in tables.batches(path, [column]):
+        for row in rows:
+            yield row[column]
+
+
+def _sample(group: str, places: list[tuple[str, Path]], n_bytes: int) -> Iterator[str]:
     """Yield texts of one group, `n_bytes` UTF-8 bytes in all.
 
     Rows are drawn without replacement in a pseudo-random order that depends on the group's name alone; a group that
     has less text than asked is read again (its words then count more often), so that every group weighs the same. The
     last text is cut.
     """
-    lengths = [
-        np.concatenate([pc.binary_length(batch).to_numpy(zero_copy_only=False) for batch in column_batches(path, column)]
-                       or [np.zeros(0, np.int64)])
-        for column, path in tables
-    ]  # fmt: skip
-    sizes = np.concatenate(lengths).astype(np.int64)
+    sizes = np.array([len(text.encode()) for column, path in places for text in _texts(path, column)], np.int64)
     if not sizes.sum():
         raise InputError(
-            ", ".join(str(path) for _, path in tables), f"no text to train on ({group})", "Check its sources."
+            ", ".join(str(path) for _, path in places), f"no text to train on ({group})", "Check its sources."
         )
     rounds, left = divmod(n_bytes, int(sizes.sum()))
-    order = _generator("tokenizer", group).permutation(len(sizes))
+    order = generator("tokenizer", group).permutation(len(sizes))
     ends = np.cumsum(sizes[order])
     n_last = int(np.searchsorted(ends, left))  # rows of the last round that are taken whole
     cut_row = int(order[n_last])
@@ -92,15 +75,12 @@ def _sample(group: str, tables: list[tuple[str, Path]], n_bytes: int) -> Iterato
     times[order[:n_last]] += 1
     if rounds:
         log.info("tokenizer: %s has %d bytes; each is read about %.1f times", group, sizes.sum(), n_bytes / sizes.sum())
-    row = 0
-    for column, path in tables:
-        for batch in column_batches(path, column):
-            for text in batch.to_pylist():
-                for _ in range(times[row]):
-                    yield text
-                if row == cut_row and cut_bytes:
-                    yield text.encode()[:cut_bytes].decode(errors="ignore")
-                row += 1
+    texts = (text for column, path in places for text in _texts(path, column))
+    for row, text in enumerate(texts):
+        for _ in range(times[row]):
+            yield text
+        if row == cut_row and cut_bytes:
+            yield text.encode()[:cut_bytes].decode(errors="ignore")
 
 
 def train_tokenizer(
@@ -234,8 +214,10 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
 
 
 def end_of_text_id(tokenizer: Tokenizer) -> int:
-    """Return the id of ``<|endoftext|>``."""
-    return tokenizer.token_to_id(END_OF_TEXT)
+    """Return the id of ``<|endoftext|>``, which :func:`load_tokenizer` has seen to be there."""
+    found = tokenizer.token_to_id(END_OF_TEXT)
+    assert found is not None
+    return found
 
 
 def tokenizer_fingerprint(folder: Path | str) -> str:

@@ -1,0 +1,134 @@
+"""The arms of the study: each is one arrangement of the same pieces of parallel text.
+
+An arm is a function from a *unit* (two or three pairs of sentences) to the documents that it makes of the unit's
+halves, for the first and for the second batch of a super-batch (two consecutive optimizer steps). Every arm uses every
+half of every pair of the unit exactly once, so the multiset of pieces is the same in all arms over each super-batch.
+To add an arm, write its function and register it in :data:`ARMS`; the schedule is then laid out so that it fits too.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lorebridge.errors import InputError
+
+# What a segment of a document is made of.
+EN, XX, LABEL = 0, 1, 2
+
+Segment = tuple[int, int]
+"""A kind (`EN`, `XX`, `LABEL`) and the index of the piece: the pair's row, or the label's number."""
+
+Document = tuple[Segment, ...]
+
+LABEL_EN: Segment = (LABEL, 0)
+LABEL_XX: Segment = (LABEL, 1)
+
+
+class Unit(NamedTuple):
+    """Two pairs, or three, that are scheduled together.
+
+    Attributes:
+        number: the unit's index.
+        members: rows of the pairs' table, in the order of the placebo's cycle.
+        in_a: for each member, whether its pair belongs to half A.
+    """
+
+    number: int
+    members: tuple[int, ...]
+    in_a: tuple[bool, ...]
+
+
+Batches = tuple[list[Document], list[Document]]
+"""Documents for the odd (first, third ...) and for the even optimizer batch."""
+
+
+def _joined(en: int, xx: int) -> Document:
+    return (LABEL_EN, (EN, en), LABEL_XX, (XX, xx))
+
+
+def bridge(unit: Unit) -> Batches:
+    """Join the halves of each pair in one document by the template; pairs of A come in the odd batch."""
+    documents = [_joined(pair, pair) for pair in unit.members]
+    return (
+        [document for document, in_a in zip(documents, unit.in_a, strict=True) if in_a],
+        [document for document, in_a in zip(documents, unit.in_a, strict=True) if not in_a],
+    )
+
+
+def placebo(unit: Unit) -> Batches:
+    """Join each English half with the xx half of the next pair of the cycle, by the same template."""
+    following = unit.members[1:] + unit.members[:1]
+    documents = [_joined(pair, other) for pair, other in zip(unit.members, following, strict=True)]
+    return (
+        [document for document, in_a in zip(documents, unit.in_a, strict=True) if in_a],
+        [document for document, in_a in zip(documents, unit.in_a, strict=True) if not in_a],
+    )
+
+
+def no_bridge(unit: Unit) -> Batches:
+    """Make each half its own document.
+
+    The odd batch takes English from A and xx from B, the even batch the reverse: as a pair stays in its half for the
+    whole run, its two sides never share an optimizer batch, in any epoch.
+    """
+    odd: list[Document] = [((EN if in_a else XX, pair),) for pair, in_a in zip(unit.members, unit.in_a, strict=True)]
+    even: list[Document] = [((XX if in_a else EN, pair),) for pair, in_a in zip(unit.members, unit.in_a, strict=True)]
+    return odd, even
+
+
+def labels_only(unit: Unit) -> Batches:
+    """Arrange as ``no_bridge``, but each half carries its label of the template."""
+    odd, even = no_bridge(unit)
+    return [_labelled(document) for document in odd], [_labelled(document) for document in even]
+
+
+def _labelled(document: Document) -> Document:
+    return (LABEL_EN if document[0][0] == EN else LABEL_XX, *document)
+
+
+def glued(unit: Unit) -> Batches:
+    """Join the English halves of the unit in one document and the xx halves in another, with nothing in between.
+
+    Long documents of unrelated sentences, in one language. The two documents never share a batch: units with an even
+    number put English in the odd batch, the others xx.
+    """
+    english: Document = tuple((EN, pair) for pair in unit.members)
+    foreign: Document = tuple((XX, pair) for pair in unit.members)
+    return ([english], [foreign]) if unit.number % 2 == 0 else ([foreign], [english])
+
+
+ARMS: dict[str, Callable[[Unit], Batches]] = {
+    "bridge": bridge,
+    "no_bridge": no_bridge,
+    "placebo": placebo,
+    "labels_only": labels_only,
+    "glued": glued,
+}
+"""Every arm that has parallel text. A schedule leaves room for all of them, whichever a study runs."""
+
+BASE = "base"
+"""The arm of base training: monolingual text alone."""
+
+
+def template_labels(template: str) -> tuple[str, str]:
+    """Return the literal text before ``{en}`` and before ``{xx}`` in a template of the bridge.
+
+    >>> template_labels("English: {en} Korean: {xx}")
+    ('English: ', ' Korean: ')
+
+    Raises:
+        InputError: the template is not text, ``{en}``, text, ``{xx}``.
+    """
+    try:
+        parts = [(literal, name) for literal, name, _, _ in string.Formatter().parse(template)]
+    except ValueError:
+        parts = []
+    if [name for _, name in parts] != ["en", "xx"]:
+        raise InputError(
+            f"template {template!r}",
+            "not of the form 'text {en} text {xx}'",
+            "For example 'English: {en} Korean: {xx}'; the language's name is filled in beforehand.",
+        )
+    return parts[0][0], parts[1][0]
