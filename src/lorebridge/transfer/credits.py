@@ -21,8 +21,8 @@ LAST = -1
 def directions(base: str, culture: str) -> dict[str, str]:
     """Return direction -> language in which it is measured.
 
-    Knowledge that crosses from the base language shows in the culture's language, and the other way round (paper
-    000, Figure 3).
+    Knowledge that crosses from the base language shows in the culture's language, and the other way round (Zhang et
+    al., ACL 2025, Figure 3).
 
     >>> directions("en", "ko")
     {'en->xx': 'ko', 'xx->en': 'en'}

@@ -39,7 +39,7 @@ def gaps(
     """Write the table "gaps": mean paired difference of credits, in 0..1, per language, direction, contrast and step.
 
     The gap of a contrast is the mean over questions of (credit in the first arm - credit in the second), the two
-    models asked the same questions after the same steps, seed by seed (paper 000, section 4, Figure 3). Rows of one
+    models asked the same questions after the same steps, seed by seed (Zhang et al., ACL 2025, Figure 3). Rows of one
     seed, and of the mean of all seeds (seed "all"); rows of each step, and of the mean of the last `last`
     checkpoints (step -1). All on raw points: smoothing is for the eye.
 

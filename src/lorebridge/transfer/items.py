@@ -34,7 +34,7 @@ def items(
 ) -> dict[str, Any]:
     """Write the table "items": one row a question, direction and seed, and whether the question crossed.
 
-    Our reading of paper 000, appendix C.4, which selects items by what the two models answer at their last three
+    Our reading of Zhang et al. (ACL 2025), appendix C.4, which selects items by what the two models answer at their last three
     checkpoints and by a criterion that the fact is known in the source language. A model *answers* a question when
     it has it right, outright (a tie is not right), at more than half of its last `last` checkpoints. Then, seed by
     seed, an item is

@@ -1,0 +1,165 @@
+"""Curves over training: accuracy (Figure 3 of the paper) and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from lorebridge import tables
+from lorebridge.figures import style
+from lorebridge.probes import decisions
+from lorebridge.transfer.accuracies import accuracies
+from lorebridge.transfer.credits import LAST, directions
+
+
+def figure3(
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    base: str,
+    names: Mapping[str, str],
+    arms: Sequence[str],
+    subset: str,
+    rule: str,
+    last: int,
+    resamples: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """Draw accuracy over continual pretraining: directions in rows, languages in columns, an arm a colour.
+
+    After Zhang et al. (ACL 2025), Figure 3: the upper row asks in the culture's language, the lower in the base
+    language. Points are raw accuracies of each seed; lines are moving averages (weight 0.8), thin of a seed, thick of
+    the mean of the seeds. Right of the last step stands the mean of the last checkpoints with its interval.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture -> table "questions".
+        base: code of the base language.
+        names: language code -> English name.
+        arms: the arms drawn, in the order of the legend.
+        subset: which questions count.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        out: path without suffix; .pdf, .svg and .png are written.
+    """
+    table = accuracies(
+        scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, resamples=resamples,
+        seed=seed,
+    )  # fmt: skip
+    asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
+    without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
+    drawn = [arm for arm in arms if arm in set(table["arm"])]
+    with style.styled():
+        fig, axes = plt.subplots(
+            2,
+            len(questions),
+            layout="constrained",
+            figsize=(1.2 + 2.1 * len(questions), 4.6),
+            sharex="col",
+            sharey=True,
+            squeeze=False,
+        )
+        for column, culture in enumerate(questions):
+            for row, (direction, lang) in enumerate(directions(base, culture).items()):
+                ax = axes[row, column]
+                here = table[(table["lang"] == culture) & (table["direction"] == direction)]
+                ax.axhline(without_model[culture, lang, "chance"], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9)
+                final = here["step"].max()
+                for i, arm in enumerate(drawn):
+                    _accuracy_curves(ax, here[here["arm"] == arm], arm, final * (1.05 + 0.05 * i))
+                seeds = here[here["seed"] != "all"]["seed"].nunique()
+                ax.set_title(
+                    f"{names[culture]} questions in {names[lang]}\n"
+                    f"n = {here['n_questions'].iloc[0]}, {style.seeds_phrase(seeds)}"
+                )
+                ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+                ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+                ax.set_xlim(-0.02 * final, final * (1.08 + 0.05 * len(drawn)))
+                if row == 1:
+                    ax.set_xlabel("step of continual pretraining")
+            axes[0, column].tick_params(labelbottom=True)
+        for row, (start, end) in enumerate(((names[base], "other"), ("other", names[base]))):
+            axes[row, 0].set_ylabel(f"{start} → {end}\naccuracy (%)")
+        style.legend(
+            fig,
+            [
+                *style.arm_handles(drawn),
+                Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance"),
+            ],
+            columns=len(drawn) + 1,
+            note=f"Dots: raw accuracy of each seed. Lines: moving average (weight {style.SMOOTHING}), thick of the "
+            f"mean of the seeds. At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
+            f"given these seeds. Questions: {subset}; ties share the credit.",
+        )
+        style.save(fig, out)
+
+
+def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, at: float) -> None:
+    """Draw one arm: raw points, a thin line a seed, a thick one for their mean, the last checkpoints at x = `at`."""
+    look = style.arm_style(arm)
+    curves = rows[rows["step"] != LAST]
+    single = curves[curves["seed"] != "all"]
+    several = single["seed"].nunique() > 1
+    for _, curve in single.groupby("seed", sort=True):
+        ax.scatter(curve["step"], curve["accuracy"], s=5, alpha=0.35, linewidths=0, zorder=2, **look)
+        if several:
+            ax.plot(curve["step"], style.smoothed(curve["accuracy"].to_numpy()), linewidth=0.6, alpha=0.5,
+                    color=look["color"], zorder=3)  # fmt: skip
+    mean = curves[curves["seed"] == "all"]
+    ax.plot(mean["step"], style.smoothed(mean["accuracy"].to_numpy()), linewidth=1.8, color=look["color"], zorder=4)
+    pooled = rows[(rows["step"] == LAST) & (rows["seed"] == "all")].iloc[0]
+    ax.vlines(at, pooled["lo"], pooled["hi"], color=look["color"], linewidth=1.0, zorder=4)
+    ax.scatter(at, pooled["accuracy"], s=16, linewidths=0, zorder=5, **look)
+
+
+def losses(*, metrics: Mapping[str, Path], names: Mapping[str, str], base: str, arms: Sequence[str], out: Path) -> None:
+    """Draw the training loss of all runs: a panel a language, an arm a colour, a line a run.
+
+    Args:
+        metrics: run name (``{lang}-{arm}-s{seed}``, ``base-s{seed}``) -> table "metrics".
+        names: language code -> English name.
+        base: code of the base language.
+        arms: the arms drawn, in the order of the legend.
+        out: path without suffix; .pdf, .svg and .png are written.
+    """
+    panels: dict[str, list[tuple[str, Path]]] = {}
+    for run, path in metrics.items():
+        learned, arm = run.split("-")[:2] if run.count("-") > 1 else (base, "base")
+        panels.setdefault(learned, []).append((arm, path))
+    with style.styled():
+        fig, axes = plt.subplots(
+            1, len(panels), layout="constrained", figsize=(1.2 + 2.1 * len(panels), 2.9), sharey=True, squeeze=False
+        )
+        for ax, (lang, runs) in zip(axes[0], panels.items(), strict=True):
+            for arm, path in runs:
+                curve = tables.read(path, columns=["step", "loss"])
+                around = curve["loss"].rolling(max(1, len(curve) // 40), center=True, min_periods=1).mean()
+                colour = style.arm_style(arm)["color"]
+                ax.plot(curve["step"], curve["loss"], linewidth=0.4, alpha=0.25, color=colour)
+                ax.plot(curve["step"], around, linewidth=1.1, color=colour)
+            stage = "base training" if lang == base else "continual pretraining"
+            ax.set_title(f"{names[lang]}\n{stage}, {len(runs)} run{'s' if len(runs) > 1 else ''}")
+            ax.set_xlabel("step")
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes[0, 0].set_ylabel("training loss (nats per token)")
+        present = {arm for runs in panels.values() for arm, _ in runs}
+        handles = style.arm_handles([arm for arm in ["base", *arms] if arm in present])
+        for handle in handles:
+            handle.set_marker("")
+        style.legend(
+            fig,
+            handles,
+            columns=6,
+            note="Faint: loss of each step, over the targets that are not padding. Strong: mean of the steps around it "
+            "(a fortieth of the run). Losses of different languages are not comparable: their tokens carry different "
+            "numbers of letters.",
+        )
+        style.save(fig, out)

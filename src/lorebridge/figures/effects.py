@@ -1,0 +1,198 @@
+"""Effects: gaps between arms, and how often the facts of transferred items were read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from lorebridge import tables
+from lorebridge.figures import style
+from lorebridge.transfer.credits import LAST
+from lorebridge.transfer.gaps import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.items import occurrence_means
+from lorebridge.transfer.power import detectable_effects
+
+
+def published() -> dict[str, Any]:
+    """Return the numbers that Zhang et al. (ACL 2025) print, with the place of each under "where"."""
+    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+
+
+def gaps(
+    *,
+    gaps: Path,
+    questions: Mapping[str, Path],
+    names: Mapping[str, str],
+    base: str,
+    last: int,
+    discordance: float,
+    out: Path,
+) -> None:
+    """Draw the gaps over the last checkpoints: directions in columns, languages in rows, a contrast a colour.
+
+    Args:
+        gaps: the table "gaps".
+        questions: culture -> table "questions", in the order drawn; for the smallest detectable effect.
+        names: language code -> English name.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+        discordance: share of questions that exactly one of two models answers, for the smallest detectable effect.
+        out: path without suffix; .pdf, .svg and .png are written.
+    """
+    table = tables.read(gaps)
+    table = table[table["step"] == LAST]
+    contrasts = list(dict.fromkeys(table["contrast"]))
+    power = detectable_effects(questions=questions, subset=table["subset"].iloc[0], discordance=discordance)
+    detectable = power.set_index("culture")["detectable_effect"]
+    colours = [style.arm_style(name)["color"] for name in ("bridge", "placebo", "no_bridge")]
+    colour = dict(zip(contrasts, colours + ["0.5"] * len(contrasts), strict=False))
+    with style.styled():
+        fig, axes = plt.subplots(
+            1,
+            2,
+            layout="constrained",
+            figsize=(7.2, 1.1 + len(questions) * (0.3 + 0.22 * len(contrasts))),
+            sharey=True,
+            sharex=True,
+        )
+        for ax, (direction, title) in zip(
+            axes, (("en->xx", "{base} → other"), ("xx->en", "other → {base}")), strict=True
+        ):
+            ax.axvline(0, color="0.3", linewidth=0.8)
+            for y, culture in enumerate(questions):
+                effect = 100 * detectable[culture]
+                ax.fill_betweenx([y - 0.42, y + 0.42], -effect, effect, color="0.92", linewidth=0, zorder=0)
+                for i, contrast in enumerate(contrasts):
+                    rows = table[
+                        (table["lang"] == culture) & (table["direction"] == direction) & (table["contrast"] == contrast)
+                    ]
+                    if not rows.empty:
+                        _gap(ax, rows, y + 0.66 * ((i + 0.5) / len(contrasts) - 0.5), colour[contrast])
+            ax.set_title(title.format(base=names[base]))
+            ax.set_xlabel("gap (percentage points)")
+            ax.tick_params(axis="y", length=0)
+            ax.xaxis.set_major_locator(MaxNLocator(6))
+        seeds = table[table["seed"] != "all"].groupby("lang")["seed"].nunique()
+        n = table.groupby("lang")["n_questions"].first()
+        axes[0].set_yticks(
+            range(len(questions)),
+            [f"{names[c]}\nn = {n[c]}\n{style.seeds_phrase(seeds[c])}" for c in questions],
+        )
+        axes[0].set_ylim(len(questions) - 0.45, -0.55)
+        style.legend(
+            fig,
+            [
+                *(
+                    Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=contrast_label(c))
+                    for c in contrasts
+                ),
+                Line2D([], [], color="0.3", marker="|", markersize=6, linewidth=0, label="one seed"),
+                Patch(color="0.92", label="below the smallest detectable effect"),
+            ],
+            columns=3,
+            note=f"Mean of the last {last} checkpoints. Thick: 95 % interval over questions, given these seeds. Thin, "
+            "where there are two seeds or more: with the seed variance pooled over languages. Smallest detectable "
+            f"effect: 80 % power at 5 %, {100 * discordance:g} % discordant questions, questions independent, two models.",
+        )
+        style.save(fig, out)
+
+
+def contrast_label(contrast: str) -> str:
+    """Return how a contrast is called in figures.
+
+    >>> contrast_label("bridge - no_bridge")
+    'bridge − no bridge'
+    """
+    return " − ".join(style.arm_label(arm) for arm in contrast.split(" - "))
+
+
+def _gap(ax: plt.Axes, rows: Any, y: float, colour: Any) -> None:
+    """Draw one gap at height y: both intervals, the seeds as ticks, the mean as a dot; in percentage points."""
+    over = rows[rows["seed"] == "all"].set_index("interval")
+    for interval, width in ((QUESTIONS_AND_SEEDS, 0.8), (QUESTIONS_ONLY, 2.4)):
+        if interval in over.index:
+            ax.hlines(y, 100 * over.loc[interval, "lo"], 100 * over.loc[interval, "hi"], color=colour, linewidth=width)
+    single = rows[rows["seed"] != "all"]
+    if len(single) > 1:
+        ax.scatter(
+            100 * single["gap"], np.full(len(single), y), marker="|", s=45, color="0.3", linewidths=0.9, zorder=4
+        )
+    ax.scatter(
+        100 * over.loc[QUESTIONS_ONLY, "gap"], y, s=24, color=colour, edgecolors="white", linewidths=0.6, zorder=5
+    )
+
+
+def occurrences(
+    *, items: Path, questions: Mapping[str, Path], names: Mapping[str, str], base: str, resamples: int, seed: int,
+    out: Path,
+) -> None:  # fmt: skip
+    """Draw mean occurrences, in the corpus of the source language, of transferred items and of what to compare with.
+
+    Args:
+        items: the table "items".
+        questions: culture -> table "questions".
+        names: language code -> English name.
+        base: code of the base language.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        out: path without suffix; .pdf, .svg and .png are written.
+    """
+    means = occurrence_means(items=items, questions=questions, resamples=resamples, seed=seed)
+    means = means[means["corpus"] == "source"]
+    printed = published()["occurrences"]
+    groups = ("transferred", "rest of risk set", "all")
+    seeds = tables.read(items, columns=["seed"])["seed"].nunique()
+    with style.styled():
+        fig, axes = plt.subplots(1, 2, layout="constrained", figsize=(6.4, 2.9), sharey=True)
+        for ax, (direction, title) in zip(
+            axes, (("en->xx", "{base} → other"), ("xx->en", "other → {base}")), strict=True
+        ):
+            sizes: dict[str, int] = {}
+            for x, group in enumerate(groups):
+                row = means[(means["direction"] == direction) & (means["group"] == group)].iloc[0]
+                sizes[group] = row["n_items"]
+                colour = style.arm_style("bridge")["color"] if group == "transferred" else "0.45"
+                ax.vlines(x, row["lo"], row["hi"], color=colour, linewidth=1.6)
+                ax.scatter(x, row["mean"], s=32, color=colour, zorder=3, linewidths=0)
+                if group in printed[direction]:
+                    ax.scatter(x + 0.22, printed[direction][group], marker="D", s=22, facecolors="none",
+                               edgecolors=style.arm_style("no_bridge")["color"], linewidths=1.1)  # fmt: skip
+            labels = [f"{group.replace('rest ', 'rest' + chr(10))}\nn = {sizes[group]:,}" for group in groups]
+            ax.set_xticks(range(len(groups)), labels)
+            ax.set_xlim(-0.5, len(groups) - 0.4)
+            ax.set_title(title.format(base=names[base]))
+        axes[0].set_ylim(0, 1.08 * axes[0].get_ylim()[1])
+        axes[0].set_ylabel("mean occurrences in the\nsource language's corpus")
+        style.legend(
+            fig,
+            [
+                Line2D(
+                    [], [], color=style.arm_style("bridge")["color"], marker="o", linewidth=1.6, label="transferred"
+                ),
+                Line2D([], [], color="0.45", marker="o", linewidth=1.6, label="compared with"),
+                Line2D(
+                    [],
+                    [],
+                    color=style.arm_style("no_bridge")["color"],
+                    marker="D",
+                    markerfacecolor="none",
+                    markersize=5,
+                    linewidth=0,
+                    label="Zhang et al. 2025, other corpora",
+                ),
+            ],
+            columns=3,
+            note=f"n: questions × seeds ({style.seeds_phrase(seeds)}), all languages. Bars: 95 % interval over "
+            "questions, given these seeds; none where the items are too few. Risk set: known in the source, not "
+            "answered without the bridge; being known depends on frequency, so compare transferred items with the rest of their "
+            "risk set.",
+        )
+        style.save(fig, out)

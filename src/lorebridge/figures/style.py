@@ -1,0 +1,160 @@
+"""One look for all figures: fonts for five scripts, colours, and files whose bytes depend on the data alone."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib import font_manager
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+FONTS = Path(__file__).parent / "fonts"
+LATIN = "DejaVu Sans"
+SMOOTHING = 0.8
+"""Weight of the past in the moving average of Zhang et al. (ACL 2025), Figure 3."""
+
+_COLOURS = dict(
+    zip(
+        ("bridge", "no_bridge", "placebo", "labels_only", "glued", "base"),
+        [*sns.color_palette("colorblind")[:3], *sns.color_palette("colorblind")[4:6], "0.35"],
+        strict=True,
+    )
+)
+_MARKERS = {"bridge": "o", "no_bridge": "s", "placebo": "^", "labels_only": "D", "glued": "v", "base": "o"}
+_LABELS = {
+    "bridge": "bridge",
+    "no_bridge": "no bridge",
+    "placebo": "placebo bridge",
+    "labels_only": "labels only",
+    "glued": "glued, same language",
+    "base": "base",
+}
+
+
+def arm_style(arm: str) -> dict[str, Any]:
+    """Return colour and marker of an arm; an arm without its own gets grey, so that a new one needs no edit here."""
+    return {"color": _COLOURS.get(arm, "0.5"), "marker": _MARKERS.get(arm, "P")}
+
+
+def arm_label(arm: str) -> str:
+    """Return how an arm is called in figures.
+
+    >>> arm_label("no_bridge")
+    'no bridge'
+    """
+    return _LABELS.get(arm, arm.replace("_", " "))
+
+
+@functools.cache
+def families() -> tuple[str, ...]:
+    """Register the fonts that come with the package and return the names of all families, Latin first."""
+    names = []
+    for path in sorted(FONTS.glob("*.ttf")):
+        font_manager.fontManager.addfont(path)
+        names.append(font_manager.FontProperties(fname=path).get_name())
+    return (LATIN, *names)
+
+
+@functools.cache
+def _characters(family: str) -> frozenset[int]:
+    """Return the code points that a family has glyphs for."""
+    families()
+    path = font_manager.findfont(font_manager.FontProperties(family=family), fallback_to_default=False)
+    return frozenset(font_manager.get_font(path).get_charmap())
+
+
+def fonts_for(text: str) -> list[str]:
+    """Return the font families for `text`, the one that has most of its letters first.
+
+    Letters of one word must come from one font, or marks are not stacked (Tibetan) and letters not joined
+    (Mongolian); and DejaVu Sans has the narrow no-break space, which would cut a Mongolian word from its suffix.
+    """
+    letters = [ord(c) for c in text if c.isalpha()]
+    return sorted(families(), key=lambda family: -sum(c in _characters(family) for c in letters))
+
+
+def missing_glyphs(text: str) -> set[str]:
+    """Return the characters of `text` that no font of the figures can draw."""
+    known = frozenset().union(*(_characters(family) for family in families()))
+    return {c for c in text if ord(c) not in known}
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Draw in the common style; figures are closed at the end."""
+    settings = {
+        **sns.axes_style("ticks"),
+        "font.family": list(families()),
+        "font.size": 8.5,
+        "axes.titlesize": 9,
+        "axes.labelsize": 8.5,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.7,
+        "pdf.fonttype": 42,  # TrueType: text stays text, and publishers take it
+        "svg.fonttype": "path",  # a browser need not have the fonts
+        "svg.hashsalt": "lorebridge",
+        "savefig.dpi": 200,
+    }
+    with mpl.rc_context(settings):
+        try:
+            yield
+        finally:
+            plt.close("all")
+
+
+def save(fig: Figure, out: Path) -> None:
+    """Write `fig` as OUT.pdf, OUT.svg and OUT.png, without dates."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, undated in (("pdf", {"CreationDate": None}), ("svg", {"Date": None}), ("png", {})):
+        fig.savefig(out.with_name(f"{out.name}.{suffix}"), metadata=undated, bbox_inches="tight", pad_inches=0.04)
+
+
+def smoothed(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return the exponential moving average s_t = .8 s_(t-1) + .2 x_t with s_0 = x_0, shape (t,).
+
+    >>> smoothed([0.0, 1.0, 1.0]).round(3).tolist()
+    [0.0, 0.2, 0.36]
+    """
+    average = np.empty(len(values))
+    for t, value in enumerate(values):
+        average[t] = value if t == 0 else SMOOTHING * average[t - 1] + (1 - SMOOTHING) * value
+    return average
+
+
+def legend(fig: Figure, handles: Sequence[Any], *, note: str, columns: int = 4) -> None:
+    """Put the legend below the panels, and under it a note that says how to read what is drawn."""
+    width = int(fig.get_figwidth() * 17)
+    fig.legend(
+        handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), columnspacing=1.4,
+        title="\n".join(textwrap.wrap(note, width)), title_fontsize=7.5, alignment="center",
+    )  # fmt: skip
+
+
+def arm_handles(arms: Sequence[str]) -> list[Line2D]:
+    """Return legend entries for arms."""
+    return [Line2D([], [], label=arm_label(arm), linewidth=1.8, markersize=4, **arm_style(arm)) for arm in arms]
+
+
+def seeds_phrase(seeds: int) -> str:
+    """Return how many seeds, in words.
+
+    >>> seeds_phrase(1), seeds_phrase(2)
+    ('one seed', '2 seeds')
+    """
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
