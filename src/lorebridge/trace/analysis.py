@@ -19,7 +19,6 @@ import itertools
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
 
 import opencc
 import regex
@@ -28,34 +27,38 @@ import regex
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _BLANK = regex.compile(r"_+")
 
+# Bits of mutual information from which two units make a word: almost six times as frequent together as by chance.
+COHESION = 2.5
+
 
 @dataclasses.dataclass
 class Counts:
-    """How often tokens occur in a corpus of chunks.
+    """How often units and pairs of adjacent units occur in a corpus of chunks (see :meth:`Script.runs`).
 
     Attributes:
-        chunks: token -> number of chunks that hold it.
-        occurrences: token -> number of times it occurs.
+        chunks: unit or pair -> number of chunks that hold it.
+        occurrences: unit or pair -> number of times it occurs.
         n_chunks: number of chunks.
-        n_chars: number of characters.
+        n_units: number of units, repeats included.
     """
 
     chunks: Counter[str] = dataclasses.field(default_factory=Counter)
     occurrences: Counter[str] = dataclasses.field(default_factory=Counter)
     n_chunks: int = 0
-    n_chars: int = 0
+    n_units: int = 0
 
-    def add(self, text: str, tokens: Iterable[str]) -> None:
-        """Count one more chunk, and those of its tokens that matter."""
-        tokens = list(tokens)
-        self.chunks.update(set(tokens))
-        self.occurrences.update(tokens)
-        self.n_chunks += 1
-        self.n_chars += len(text)
+    def rarity(self, term: str) -> float:
+        """Return BM25's inverse document frequency of a term, as Lucene computes it; chunks are the documents."""
+        return math.log1p((self.n_chunks - self.chunks[term] + 0.5) / (self.chunks[term] + 0.5))
 
-    def rarity(self, token: str) -> float:
-        """Return BM25's inverse document frequency of a token, as Lucene computes it; chunks are the documents."""
-        return math.log1p((self.n_chunks - self.chunks[token] + 0.5) / (self.chunks[token] + 0.5))
+    def association(self, first: str, second: str, pair: str) -> float:
+        """Return the mutual information of two adjacent units, in bits.
+
+        Half an occurrence is added to the pair's count, so that two rare units may form a pair that is not in the
+        corpus.
+        """
+        apart = max(self.occurrences[first], 1) * max(self.occurrences[second], 1)
+        return math.log2((self.occurrences[pair] + 0.5) * max(self.n_units, 1) / apart)
 
 
 def fill(text: str, option: str) -> str:
@@ -66,19 +69,21 @@ def fill(text: str, option: str) -> str:
     return _BLANK.sub(lambda _: option, text) if _BLANK.search(text) else f"{text} {option}"
 
 
-def without_blank(text: str) -> str:
-    """Return a cloze with every run of underscores replaced by a space, so that no word spans it."""
-    return _BLANK.sub(" ", text)
-
-
 class Script:
     """Words separated by spaces and punctuation, matched whole and without case (Latin and every unlisted script)."""
 
     sentence_end = regex.compile(r"""(?<=[.!?…]["'”’)\]]*)\s+|\n+""")
+    # Letters that touch a blank are a particle, an ending or a piece of a compound: no word of the question.
+    _gap = regex.compile(r"[\p{L}\p{M}\p{N}]*_+[\p{L}\p{M}\p{N}]*")
+    joiner = ""
 
     def fold(self, text: str) -> str:
         """Return `text` with the differences removed that matching ignores (here: letter case)."""
         return unicodedata.normalize("NFC", text.casefold())
+
+    def without_blank(self, text: str) -> str:
+        """Return a cloze with its blanks replaced by a space, so that no word spans one."""
+        return self._gap.sub(" ", text)
 
     def words(self, text: str) -> list[str]:
         """Return the words of `text` in order, folded."""
@@ -113,26 +118,51 @@ class Script:
     def _pattern(self, words: list[str]) -> str:
         return " ".join(map(regex.escape, words))
 
+    def runs(self, text: str) -> list[list[str]]:
+        """Return the units of `text`, those together that no space or mark separates: here, single base forms."""
+        return [[self.base(word)] for word in self.words(text)]
+
+    def units_and_pairs(self, text: str) -> tuple[list[str], list[str]]:
+        """Return all units of `text`, and all pairs of units that stand side by side."""
+        runs = self.runs(text)
+        pairs = [self.joiner.join(pair) for run in runs for pair in itertools.pairwise(run)]
+        return list(itertools.chain.from_iterable(runs)), pairs
+
     def terms(self, text: str, counts: Counts) -> list[str]:
-        """Return the distinct terms of `text`, the rarest in a corpus first, ties in order of appearance.
+        """Return the distinct words of `text`, the rarest in a corpus first, ties in order of appearance.
+
+        Where the script does not separate words, adjacent units are paired by mutual information, the closest first,
+        as long as it is at least :data:`COHESION` bits; what stays alone is a word of its own (Sproat and Shih 1990,
+        "A statistical method for finding word boundaries in Chinese text").
 
         Args:
             text: a question without its blank.
-            counts: of the corpus, for every token of `text` (see :meth:`tokens`).
+            counts: of the corpus, for all units and pairs of `text`.
         """
-        return sorted(dict.fromkeys(map(self.base, self.words(text))), key=counts.rarity, reverse=True)
+        words = []
+        for run in self.runs(text):
+            pairs = [self.joiner.join(pair) for pair in itertools.pairwise(run)]
+            bits = [
+                counts.association(*parts, pair) for parts, pair in zip(itertools.pairwise(run), pairs, strict=True)
+            ]
+            paired: dict[int, str] = {}
+            for place in sorted(range(len(pairs)), key=lambda place: -bits[place]):
+                if bits[place] >= COHESION and not paired.keys() & {place - 1, place, place + 1}:
+                    paired[place] = pairs[place]
+            words += [paired.get(i, unit) for i, unit in enumerate(run) if i - 1 not in paired]
+        return sorted(dict.fromkeys(words), key=counts.rarity, reverse=True)
 
 
 class Han(Script):
     """Chinese: simplified (OpenCC t2s), one character a word; the index holds characters and bigrams.
 
-    Bigrams are what Lucene's CJK analyzer indexes. Bigrams of characters that stand together less often than chance
-    would have it are taken as crossing a word boundary, and are no terms.
+    Bigrams are what Lucene's CJK analyzer indexes. Phrases match by characters, so no segmentation can miss one.
     """
 
     sentence_end = regex.compile(r"(?<=[。！？；…!?;][”’」』）]*)(?![。！？；…!?;”’」』）])|\n+")
-    _piece = regex.compile(r"\p{Han}|[\p{L}\p{M}\p{N}--\p{Han}]+", regex.V1)
-    _run = regex.compile(r"\p{Han}+")
+    _gap = _BLANK
+    _run = regex.compile(r"\p{Han}+|[\p{L}\p{M}\p{N}--\p{Han}]+", regex.V1)
+    _han = regex.compile(r"\p{Han}")
 
     @functools.cached_property
     def _simplify(self) -> opencc.OpenCC:
@@ -142,37 +172,19 @@ class Han(Script):
         """Return `text` in simplified characters and lower case."""
         return super().fold(self._simplify.convert(text))
 
+    def runs(self, text: str) -> list[list[str]]:
+        """Return the characters of each run of Han characters, and each run of other letters or digits as one."""
+        found = self._run.findall(self.fold(text))
+        return [list(run) if self._han.match(run) else [run] for run in found]
+
     def words(self, text: str) -> list[str]:
         """Return each Han character and each run of other letters or digits."""
-        return self._piece.findall(self.fold(text))
+        return list(itertools.chain.from_iterable(self.runs(text)))
 
     def tokens(self, text: str) -> list[str]:
         """Return the words of `text` and the bigrams of every run of Han characters."""
-        folded = self.fold(text)
-        tokens = self._piece.findall(folded)
-        for run in self._run.findall(folded):
-            tokens += map("".join, itertools.pairwise(run))
-        return tokens
-
-    def terms(self, text: str, counts: Counts) -> list[str]:
-        """Return the words that are not Han and the bigrams that are no accident, rarest first, none overlapping."""
-        folded = self.fold(text)
-        places: dict[str, set[int]] = {}
-        for match in self._piece.finditer(folded):
-            if not self._run.match(match[0]):
-                places.setdefault(match[0], set()).add(match.start())
-        for run in self._run.finditer(folded):
-            for start, (first, second) in enumerate(itertools.pairwise(run[0]), run.start()):
-                by_chance = counts.occurrences[first] * counts.occurrences[second] / max(counts.n_chars, 1)
-                if counts.occurrences[first + second] + 0.5 >= by_chance:
-                    places.setdefault(first + second, set()).update((start, start + 1))
-        terms: list[str] = []
-        taken: set[int] = set()
-        for term in sorted(places, key=counts.rarity, reverse=True):
-            if taken.isdisjoint(places[term]):
-                terms.append(term)
-                taken |= places[term]
-        return terms
+        units, pairs = self.units_and_pairs(text)
+        return units + pairs
 
 
 # Case particles, auxiliary particles and the copula, as they are written onto a noun.
@@ -208,12 +220,15 @@ class Tibetan(Script):
     """Tibetan: syllables, bounded by tsheg or shad; particles merged into an open syllable are ignored in matching.
 
     The genitive, the concluding, the conjunctive and the interrogative particle merge as འི འོ འང འམ; the ergative
-    and the terminative add ས and ར. The latter two are also ordinary suffix letters, so they are taken off only where
-    what remains is an open syllable; index and phrase hold both readings.
+    and the terminative add ས and ར, which are ordinary suffix letters, too. So a syllable that may carry one of those
+    is indexed in both readings, and a phrase that ends in an open syllable matches with and without them.
     """
 
+    _gap = _BLANK
+    joiner = "་"
     # A shad closes clauses as well as sentences: Tibetan has no other mark for the end of a sentence.
     sentence_end = regex.compile(r"(?<=[།༎༏༐༑༔])(?![།༎༏༐༑༔])\s*|\n+")
+    _break = regex.compile(r"[^\p{L}\p{M}\p{N}་༌]+")
     _merged = regex.compile(r"^(.+?)འ(?:ིས|ི|ོ|ང|མ)?$")
     # A stack with a vowel sign, or one stack alone, with or without a letter before it, has no suffix letter.
     _open = r"[\u0f40-\u0f6c][\u0f90-\u0fbc]*|[\u0f40-\u0f6c\u0f90-\u0fbc]+[\u0f71-\u0f7d]+"
@@ -222,16 +237,25 @@ class Tibetan(Script):
 
     def base(self, word: str) -> str:
         """Return a syllable without its merged particle (and without the final འ that carries it)."""
-        match = self._merged.match(word) or self._case.match(word)
+        match = self._merged.match(word)
         return match[1] if match else word
 
+    def runs(self, text: str) -> list[list[str]]:
+        """Return the syllables, without particles, between one shad or space and the next."""
+        return [[self.base(word) for word in _WORD.findall(run)] for run in self._break.split(self.fold(text)) if run]
+
+    def tokens(self, text: str) -> list[str]:
+        """Return each syllable, followed by its base form, or by what stands before a possible ས or ར."""
+        tokens = []
+        for word in self.words(text):
+            tokens.append(word)
+            if match := self._merged.match(word) or self._case.match(word):
+                tokens.append(match[1])
+        return tokens
+
     def _pattern(self, words: list[str]) -> str:
-        # Only a bare final འ or an open syllable can have taken a particle; ས or ར may be the gold's own letter, so
-        # the last syllable is matched as written, too.
-        last = words[-1]
-        match = self._merged.match(last)
-        stem = match[1] if match else last
-        case = "|ས|ར" if match or self._is_open.match(stem) else ""
+        stem = self.base(words[-1])
+        case = "|ས|ར" if self._is_open.match(stem) else ""
         return " ".join([*map(regex.escape, words[:-1]), f"{regex.escape(stem)}(?:འ(?:ིས|ི|ོ|ང|མ)?{case})?"])
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.trace.analysis import analyse, fill, without_blank
+from lorebridge.trace.analysis import analyse, fill, script_of
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -98,12 +98,13 @@ def build_index(*, chunks: Path, script: str, index: Path, threads: int) -> dict
     return {"n_chunks": n_chunks, "n_tokens": n_tokens}
 
 
-def queries(questions: Path, lang: str) -> pd.DataFrame:
+def queries(questions: Path, lang: str, script: str) -> pd.DataFrame:
     """Return the cloze sentences of a culture in `lang` with the gold filled in.
 
     Args:
         questions: table "questions".
         lang: the language asked in.
+        script: its Unicode script.
 
     Returns:
         One row a question, in the table's order: question_id, query. Where the gold is missing from the options,
@@ -118,10 +119,11 @@ def queries(questions: Path, lang: str) -> pd.DataFrame:
         raise InputError(questions, f"no question in language {lang!r}", "Check the language of the question set.")
     texts = rows.drop_duplicates("question_id").set_index("question_id")["text"]
     gold = rows[rows["is_gold"]].set_index("question_id")["option"].to_dict()
+    reading = script_of(script)
     return pd.DataFrame(
         {
             "question_id": texts.index,
-            "query": [fill(text, gold[i]) if i in gold else without_blank(text) for i, text in texts.items()],
+            "query": [fill(text, gold[i]) if i in gold else reading.without_blank(text) for i, text in texts.items()],
         }
     )
 
@@ -154,7 +156,7 @@ def retrieve(
         raise InputError("method", f"{method!r} is not a retrieval method", "Use 'bm25'.")
     if not any(index.glob("segments_*")):
         raise InputError(index, "is not a Lucene index", "Remake it with its rule.")
-    asked = queries(questions, lang)
+    asked = queries(questions, lang, script)
     autoclass = _java()
     # The bare searcher: pyserini's own wrapper imports every encoder it knows, torch among them.
     searcher = autoclass("io.anserini.search.SimpleSearcher")(str(index))

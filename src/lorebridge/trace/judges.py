@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.trace.analysis import Counts, Script, script_of, without_blank
+from lorebridge.trace.analysis import Counts, Script, script_of
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -70,7 +71,7 @@ def judgeable(option: str | None, text: str, script: Script) -> bool:
     if len(_GRAPHEME.findall(_NOT_A_WORD.sub("", option))) < 2:
         return False
     phrase = script.phrase(option)
-    return phrase is not None and not phrase.search(script.searchable(without_blank(text)))
+    return phrase is not None and not phrase.search(script.searchable(script.without_blank(text)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,7 @@ class CoOccurrence:
         """
         options = self.script.searchable(" \n ".join(question.options))
         terms = []
-        for term in self.script.terms(without_blank(question.text), counts):
+        for term in self.script.terms(self.script.without_blank(question.text), counts):
             phrase = self.script.phrase(term)
             if phrase and not phrase.search(options):
                 terms.append(term)
@@ -180,14 +181,20 @@ class CoOccurrence:
         Raises:
             InputError: the table lacks a wanted chunk.
         """
-        vocabulary = {token for question in questions for token in self.script.tokens(without_blank(question.text))}
+        asked = [self.script.units_and_pairs(self.script.without_blank(question.text)) for question in questions]
+        vocabulary = {term for units, pairs in asked for term in (*units, *pairs)}
         counts = Counts()
         texts: dict[str, str] = {}
         source = pq.ParquetFile(chunks)
         with tqdm(total=source.metadata.num_rows, desc=f"count {chunks.stem}", unit="chunk") as bar:
             for batch in source.iter_batches(1000, columns=["chunk_id", "text"]):
                 for chunk_id, text in zip(batch["chunk_id"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                    counts.add(text, filter(vocabulary.__contains__, self.script.tokens(text)))
+                    units, pairs = self.script.units_and_pairs(text)
+                    found = [term for term in itertools.chain(units, pairs) if term in vocabulary]
+                    counts.chunks.update(set(found))
+                    counts.occurrences.update(found)
+                    counts.n_chunks += 1
+                    counts.n_units += len(units)
                     if chunk_id in wanted:
                         texts[chunk_id] = text
                 bar.update(len(batch))
