@@ -181,7 +181,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     same = build(qwen2_config(TINY, 50, 0), seed=1)
     load_weights(same, tmp_path)
     assert torch.equal(same.lm_head.weight, model.lm_head.weight)
-    with pytest.raises(InputError, match="embed_tokens.weight"):
+    with pytest.raises(InputError, match="embed_tokens"):
         load_weights(build(qwen2_config(TINY, 51, 0), seed=0), tmp_path)
     with pytest.raises(InputError, match="num_attention_heads"):
         load_weights(build(qwen2_config({**TINY, "num_attention_heads": 2}, 50, 0), seed=0), tmp_path)

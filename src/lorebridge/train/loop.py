@@ -321,8 +321,8 @@ def check_order(
     """Refuse an order that does not fit the run.
 
     Raises:
-        InputError: another number of steps, packing or tokenizer, rows that the processes cannot share alike, or checkpoints
-            after the last step.
+        InputError: another number of steps, packing or tokenizer, rows that the processes cannot share alike, or
+            checkpoints after the last step.
     """
     if reader.steps != steps:
         raise InputError(order, f"has {reader.steps} steps, the run {steps}", "Draw the order again.")
