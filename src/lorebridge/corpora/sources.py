@@ -258,10 +258,12 @@ def _hub_rows(
         # Whole files are dealt out where there are enough of them, so that a job fetches its own alone; else every
         # job reads all files and takes its rows. Keys hold the file and the row, so they do not depend on it.
         by_file = files >= of
+        n_rows = 0
         for file in range(shard if by_file else 0, files, of if by_file else 1):
             place = f"{where}, file {file + 1} of {files}" if files > 1 else where
             for number, values in enumerate(stream.shard(num_shards=files, index=file), start=1):
-                if by_file or number % of == shard:
+                n_rows += 1
+                if by_file or n_rows % of == shard:
                     yield Row(place, number, f"{file:04d}-{number:07d}", _rename(values, fields))
     except (
         datasets.exceptions.DatasetNotFoundError, FileNotFoundError, HfHubHTTPError, PermissionError, ConnectionError,
@@ -372,6 +374,9 @@ def fetch_file(spec: Mapping[str, Any], out: Path | str) -> None:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, partial.open("wb") as file:
                 shutil.copyfileobj(answer, file)
+                size = answer.headers["Content-Length"]
+                if size is not None and file.tell() != int(size):
+                    raise ConnectionError(f"{file.tell()} of {size} bytes came")
             break
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             partial.unlink(missing_ok=True)

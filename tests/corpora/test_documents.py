@@ -1,0 +1,271 @@
+"""The filter stage: what is kept, what is dropped and why, and what the audit says of it."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lorebridge import tables
+from lorebridge.corpora.documents import filter_corpus, filter_file, filter_pairs, merge_audits
+from lorebridge.errors import InputError
+
+LATIN, NO_LATIN = {"keep": "Latin"}, {"drop": "Latin"}
+LONG = "This sentence is long enough to stay. "
+
+
+def jsonl(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run(folder: Path, rows: list[dict], *, letters: dict = LATIN, of: int = 1, **spec: object) -> tuple[list, dict]:
+    """Filter `rows` in `of` shards; return the documents and the merged audit."""
+    source = jsonl(folder / "rows.jsonl", rows)
+    documents = []
+    for shard in range(of):
+        filter_corpus(
+            sources=[{"kind": "local", "name": "mine", **spec}], paths=[source], lang="en", letters=letters,
+            min_chars=20, max_deleted=0.3, shard=shard, of=of,
+            documents=folder / f"documents-{shard}.parquet", audit=folder / f"audit-{shard}.json",
+        )  # fmt: skip
+        documents += tables.read(folder / f"documents-{shard}.parquet").to_dict("records")
+    merge_audits(audits=[folder / f"audit-{i}.json" for i in range(of)], out=folder / "audit.json", lang="en")
+    return documents, json.loads((folder / "audit.json").read_text())
+
+
+ROWS = [
+    {"id": "kept", "title": "Kyōto 京都", "text": LONG, "source": "wiki"},
+    {"id": "edited", "text": LONG + "(東京) Tokyo"},
+    {"text": LONG},
+    {"id": "short", "text": "Too short."},
+    {"id": "foreign", "text": "It is mostly Korean: " + "한국어" * 5},
+    {"id": "empty", "text": "日本 — 東京。"},
+]
+
+
+def test_reasons_and_counts(tmp_path: Path) -> None:
+    documents, audit = run(tmp_path, ROWS)
+    assert documents == [
+        {"doc_id": "wiki/kept", "title": "Kyōto", "text": LONG, "source": "wiki", "n_chars": len(LONG)},
+        {"doc_id": "mine/edited", "title": "", "text": LONG + "Tokyo", "source": "mine", "n_chars": len(LONG) + 5},
+    ]
+    assert {key: audit[key] for key in ("rows", "kept", "edited", "dropped")} == {
+        "rows": 6, "kept": 2, "edited": 1, "dropped": {"duplicate": 1, "empty": 1, "foreign": 1, "short": 1},
+    }  # fmt: skip
+    assert audit["sources"]["wiki"] == {"rows": 1, "kept": 1, "edited": 0, "dropped": {}}
+    assert audit["sources"]["mine"]["rows"] == 5
+    assert audit["letters_policy"] == LATIN
+    assert audit["letters"]["text"]["before"]["Hangul"] == 15
+    assert audit["letters"]["text"]["before"]["Han"] == 6
+    letters = len(regex.findall(r"\p{L}", 2 * LONG + "Tokyo"))
+    assert audit["letters"]["text"]["after"] == {"Latin": letters}
+    assert audit["characters"]["text"] == {
+        "before": sum(len(row["text"]) for row in ROWS), "after": 2 * len(LONG) + 5,
+    }  # fmt: skip
+    assert audit["samples"]["edited"] == [
+        {"id": "mine/edited", "text before": LONG + "(東京) Tokyo", "text after": LONG + "Tokyo"}
+    ]
+    assert [sample["id"] for sample in audit["samples"]["duplicate"]] == ["mine/0000003"]
+
+
+def test_a_source_may_set_its_own_length(tmp_path: Path) -> None:
+    documents, audit = run(tmp_path, ROWS, min_chars=5)
+    assert "mine/short" in [row["doc_id"] for row in documents]
+    assert "short" not in audit["dropped"]
+
+
+def test_the_share_of_letters_decides_at_its_bound(tmp_path: Path) -> None:
+    at, over = "a" * 7 + " " * 20 + "한" * 3, "a" * 69 + "한" * 31
+    documents, _ = run(tmp_path, [{"id": "at", "text": at + " ." * 9}, {"id": "over", "text": over}])
+    assert [row["doc_id"] for row in documents] == ["mine/at"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(range(12)), of=st.integers(1, 4))
+def test_shards_and_order_do_not_change_the_audit(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], of: int
+) -> None:
+    rows = [{"id": str(i), "text": LONG * (1 + i % 3) + f"{i} 東京{'b' * i}"} for i in range(12)]
+    whole = run(tmp_path_factory.mktemp("whole"), rows)
+    parts = run(tmp_path_factory.mktemp("parts"), [rows[i] for i in order], of=of)
+    assert sorted(parts[0], key=lambda row: row["doc_id"]) == sorted(whole[0], key=lambda row: row["doc_id"])
+    assert parts[1] == whole[1]
+
+
+def test_the_same_bytes_every_time(tmp_path: Path) -> None:
+    made = []
+    for _ in range(2):
+        run(tmp_path, ROWS)
+        made.append([(tmp_path / name).read_bytes() for name in ("documents-0.parquet", "audit-0.json", "audit.json")])
+    assert made[0] == made[1]
+
+
+def test_an_identity_that_comes_twice(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"rows\.jsonl, row 2: the identity mine/a comes a second time"):
+        run(tmp_path, [{"id": "a", "text": LONG}, {"id": "a", "text": LONG + "more"}])
+    assert not (tmp_path / "documents-0.parquet").exists(), "a torn table would pass for a whole one"
+
+
+def test_an_empty_corpus_tells_why(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        run(tmp_path, ROWS, letters={"keep": "Tibetan"})
+    assert "corpus en: nothing is left after filtering (of 6 rows, dropped empty: 6)" in str(error.value)
+    with pytest.raises(InputError, match="of 0 rows, dropped there were none"):
+        run(tmp_path, [])
+
+
+def test_a_missing_source_is_told_before_any_row_is_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.jsonl: no such file"):
+        filter_corpus(
+            sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}],
+            paths=[jsonl(tmp_path / "rows.jsonl", [{"no": "text"}]), tmp_path / "gone.jsonl"], lang="en",
+            letters=LATIN, min_chars=20, max_deleted=0.3, shard=0, of=1,
+            documents=tmp_path / "documents.parquet", audit=tmp_path / "audit.json",
+        )  # fmt: skip
+
+
+# --- pairs --------------------------------------------------------------------------------------------------------
+
+PAIRS = [
+    {"en": "One and two", "ko": "하나 둘", "source": "ntrex"},
+    {"en": "At (서울) once", "ko": "지금"},
+    {"en": "One and two", "ko": "하나 둘"},
+    {"en": "Use Python", "ko": "Python을 쓰세요"},
+    {"en": "서울", "ko": "서울"},
+    {"en": "Hello", "ko": "Hello!"},
+    {"en": "In 서울 it rains", "ko": "비가 온다"},
+    {"en": "1945", "ko": "1945"},
+    {"en": "Mostly fine here 가", "ko": "이 문장은 거의 다 한글로 썼다 a"},
+]
+
+
+def run_pairs(folder: Path, rows: list[dict]) -> tuple[list, dict]:
+    filter_pairs(
+        sources=[{"kind": "local", "name": "mine"}], paths=[jsonl(folder / "pairs.jsonl", rows)], base="en", lang="ko",
+        letters_base=LATIN, letters_xx=NO_LATIN, pairs=folder / "pairs.parquet", audit=folder / "audit.json",
+    )  # fmt: skip
+    return tables.read(folder / "pairs.parquet").to_dict("records"), json.loads((folder / "audit.json").read_text())
+
+
+def test_pairs_are_dropped_whole(tmp_path: Path) -> None:
+    pairs, audit = run_pairs(tmp_path, PAIRS)
+    assert pairs == [
+        {"pair_id": "ntrex/0000001", "en": "One and two", "xx": "하나 둘", "source": "ntrex"},
+        {"pair_id": "mine/0000008", "en": "1945", "xx": "1945", "source": "mine"},
+        {"pair_id": "mine/0000009", "en": "Mostly fine here", "xx": "이 문장은 거의 다 한글로 썼다", "source": "mine"},
+    ]
+    assert audit["dropped"] == {"duplicate": 1, "empty_en": 1, "empty_xx": 1, "foreign_en": 2, "foreign_xx": 1}
+    assert (audit["lang"], audit["rows"], audit["kept"], audit["edited"]) == ("en-ko", 9, 3, 1)
+    assert audit["letters"]["en"]["after"] == {"Latin": 23}
+    assert audit["letters"]["xx"]["before"]["Latin"] == len("PythonHelloa")
+    assert audit["samples"]["foreign_xx"] == [
+        {
+            "id": "mine/0000004", "en before": "Use Python", "en after": "Use Python", "xx before": "Python을 쓰세요",
+            "xx after": "을 쓰세요",
+        }
+    ]  # fmt: skip
+
+
+def test_a_pair_without_a_half(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pairs\.jsonl, row 2: no `ko` \(the row has `en`, `kor`\)"):
+        run_pairs(tmp_path, [PAIRS[0], {"en": "a", "kor": "b"}])
+
+
+def test_no_pair_left(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pairs en-ko: nothing is left .* foreign_xx: 1"):
+        run_pairs(tmp_path, [PAIRS[3]])
+
+
+def test_two_sources_of_one_name(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "pairs.jsonl", PAIRS)
+    with pytest.raises(InputError, match="the identity ntrex/0000001 comes a second time"):
+        filter_pairs(
+            sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}], paths=[source, source],
+            base="en", lang="ko", letters_base=LATIN, letters_xx=NO_LATIN, pairs=tmp_path / "pairs.parquet",
+            audit=tmp_path / "audit.json",
+        )  # fmt: skip
+
+
+# --- one file -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+def test_one_file_is_filtered_as_a_corpus_is(tmp_path: Path, name: str) -> None:
+    documents, audit = run(tmp_path, ROWS)
+    source = jsonl(tmp_path / "mine.jsonl", ROWS)
+    arguments = {"lang": "en", "letters": LATIN, "min_chars": 20, "max_deleted": 0.3}
+    result = filter_file(source=source, out=tmp_path / name, **arguments)
+    assert {key: result[key] for key in audit} == audit
+    if name.endswith("parquet"):
+        assert tables.read(tmp_path / name).to_dict("records") == documents
+        return
+    data = (tmp_path / name).read_bytes()
+    lines = (gzip.decompress(data) if name.endswith("gz") else data).decode().splitlines()
+    assert json.loads(lines[0]) == {"id": "kept", "title": "Kyōto", "text": LONG, "source": "wiki"}
+    # What was written is a source again, and nothing is left to filter.
+    again = filter_file(source=tmp_path / name, out=tmp_path / f"again-{name}", **arguments)
+    assert (again["kept"], again["edited"], again["dropped"]) == (2, 0, {})
+    assert (tmp_path / f"again-{name}").read_bytes() == data
+
+
+def test_one_file_with_nothing_left_or_another_suffix(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "mine.jsonl", ROWS)
+    arguments = {"lang": "bo", "letters": {"keep": "Tibetan"}, "source": source, "min_chars": 20, "max_deleted": 0.3}
+    with pytest.raises(InputError, match=r"mine\.jsonl: nothing is left"):
+        filter_file(out=tmp_path / "out.jsonl", **arguments)
+    with pytest.raises(InputError, match=r"out\.txt: not a format that is written"):
+        filter_file(out=tmp_path / "out.txt", **arguments)
+
+
+# --- real text ----------------------------------------------------------------------------------------------------
+
+DATA = os.environ.get("LOREBRIDGE_DATA")
+real = pytest.mark.skipif(not DATA, reason="LOREBRIDGE_DATA does not name a folder with real corpora")
+FOREIGN = {"en": regex.compile(r"[^\p{Latin}\p{Common}\p{Inherited}]")}
+LATIN_LETTER = regex.compile(r"\p{Latin}")
+
+
+@real
+@pytest.mark.parametrize("lang", ["en", "ko", "zh", "bo", "mn"])
+def test_real_corpora_hold_no_foreign_letter(tmp_path: Path, lang: str) -> None:
+    source = Path(str(DATA)) / "corpora" / f"{lang}.jsonl.gz"
+    filter_corpus(
+        sources=[{"kind": "local", "name": lang}], paths=[source], lang=lang,
+        letters=LATIN if lang == "en" else NO_LATIN, min_chars=200, max_deleted=0.3, shard=0, of=1,
+        documents=tmp_path / "documents.parquet", audit=tmp_path / "audit.json",
+    )  # fmt: skip
+    documents = tables.read(tmp_path / "documents.parquet")
+    audit = json.loads((tmp_path / "audit.json").read_text())
+    foreign = FOREIGN.get(lang, LATIN_LETTER)
+    assert not any(foreign.search(text) for text in [*documents.text, *documents.title])
+    assert len(documents) == audit["kept"] > 1000
+    assert audit["kept"] + sum(audit["dropped"].values()) == audit["rows"]
+    script = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}[lang]
+    after = audit["letters"]["text"]["after"]
+    assert after[script] > 0.999 * sum(after.values())
+    assert sum(after.values()) == sum(len(regex.findall(r"\p{L}", text)) for text in documents.text)
+    if lang == "mn":
+        raw = [json.loads(line)["text"] for line in gzip.decompress(source.read_bytes()).splitlines()]
+        for space in "\u202f\u180e":
+            assert sum(text.count(space) for text in documents.text) == sum(text.count(space) for text in raw) > 0
+
+
+@real
+@pytest.mark.parametrize("lang", ["ko", "zh", "bo", "mn"])
+def test_real_pairs_hold_no_foreign_letter(tmp_path: Path, lang: str) -> None:
+    filter_pairs(
+        sources=[{"kind": "local", "name": lang}], paths=[Path(str(DATA)) / "parallel" / f"en-{lang}.jsonl.gz"],
+        base="en", lang=lang, letters_base=LATIN, letters_xx=NO_LATIN, pairs=tmp_path / "pairs.parquet",
+        audit=tmp_path / "audit.json",
+    )  # fmt: skip
+    pairs = tables.read(tmp_path / "pairs.parquet")
+    assert not any(FOREIGN["en"].search(text) for text in pairs.en)
+    assert not any(LATIN_LETTER.search(text) for text in pairs.xx)
+    assert len(pairs) > 5000
+    assert pairs.pair_id.is_unique
+    assert not pairs.duplicated(["en", "xx"]).any()
