@@ -28,6 +28,7 @@ class Knobs:
     seed: int
     questions: int
     doses: Sequence[int]
+    subjects_per_article: int
     articles: int
     pairs: int
     pairs_per_entity: int
@@ -48,8 +49,8 @@ class Knobs:
         Raises:
             InputError: names the knob below `where`.
         """
-        least = {"questions": 1, "articles": 1, "pairs": 0, "pairs_per_entity": 0, "relations": 1,
-                 "objects": N_OPTIONS, "paraphrases": 1, "min_chars": 0}  # fmt: skip
+        least = {"questions": 1, "subjects_per_article": 1, "articles": 1, "pairs": 0, "pairs_per_entity": 0,
+                 "relations": 1, "objects": N_OPTIONS, "paraphrases": 1, "min_chars": 0}  # fmt: skip
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise InputError(f"{where}.{name}", f"{getattr(self, name)} is too small", f"Give at least {value}.")
@@ -124,10 +125,10 @@ def draw_facts(knobs: Knobs, base: str, culture: str, lexicon: Lexicon) -> list[
     placed_base, placed_own = np.array([cells[c][0][1:] for c in cell_of]).T
     dose = np.array([cells[c][1] for c in cell_of])
     gold = np.zeros(knobs.questions, int)
-    for r in range(len(lexicon.objects)):
-        members = np.flatnonzero(relation == r)
-        loads = np.stack([dose * placed_base, dose * placed_own], axis=1)[members]
-        gold[members] = _balance(rng, loads, knobs.objects)
+    placement = np.array([PLACEMENTS.index(cells[c][0]) for c in cell_of])
+    for r, p in itertools.product(range(len(lexicon.objects)), range(len(PLACEMENTS))):
+        members = np.flatnonzero((relation == r) & (placement == p))
+        gold[members] = _balance(rng, dose[members], knobs.objects)
     gold_position = spread(rng, N_OPTIONS, knobs.questions)
     facts = []
     for i in range(knobs.questions):
@@ -151,28 +152,20 @@ def draw_facts(knobs: Knobs, base: str, culture: str, lexicon: Lexicon) -> list[
     return facts
 
 
-def _balance(rng: np.random.Generator, loads: np.ndarray, n_objects: int) -> np.ndarray:
-    """Give each fact an answer so that answers are stated about equally often in each corpus.
+def _balance(rng: np.random.Generator, doses: np.ndarray, n_objects: int) -> np.ndarray:
+    """Give each fact of one relation and placement an answer, so that answers are stated about equally often.
 
-    Greedy, heaviest fact first (Graham 1969, longest processing time). Background statements even out the rest.
-
-    Args:
-        rng: breaks ties.
-        loads: statements of each fact in each corpus, [facts, corpora].
-        n_objects: how many answers there are.
+    Greedy, heaviest fact first (Graham 1969, longest processing time), ties by chance. Each placement is balanced by
+    itself: a fact's gold then says nothing of the facts placed elsewhere, and in a corpus that does not state the fact
+    its gold cannot be told from the other options.
 
     Returns:
         The answer of each fact, [facts].
     """
-    order = rng.permutation(len(loads))
-    order = order[np.argsort(-loads[order].sum(axis=1), kind="stable")]
-    total = np.zeros((n_objects, loads.shape[1]))
-    times = np.zeros(n_objects)
-    answer = np.zeros(len(loads), int)
-    for i in order:
-        after = ((total + loads[i]) * (loads[i] > 0)).max(axis=1)
-        choice = np.lexsort((rng.random(n_objects), times, after))[0]
-        answer[i] = choice
-        total[choice] += loads[i]
-        times[choice] += 1
+    order = rng.permutation(len(doses))
+    total = np.zeros(n_objects)
+    answer = np.zeros(len(doses), int)
+    for i in order[np.argsort(-doses[order], kind="stable")]:
+        answer[i] = np.lexsort((rng.random(n_objects), total))[0]
+        total[answer[i]] += doses[i]
     return answer

@@ -31,6 +31,7 @@ def generate(
     seed: int = 0,
     questions: int = 180,
     doses: Sequence[int] = (1, 4, 16, 48),
+    subjects_per_article: int = 6,
     articles: int = 300,
     pairs: int = 3000,
     pairs_per_entity: int = 8,
@@ -68,6 +69,7 @@ def generate(
         doses: how many articles tell of an entity, in each language; facts are spread evenly over these levels
             (levels that grow by a factor, used equally often, make a Zipf-like distribution). Where the fact is
             placed each of the articles states it once; where it is not they mention the entity alone.
+        subjects_per_article: entities that an article tells of.
         articles: background articles of a culture in each language; they even out how often answers are stated.
         pairs: parallel sentences of a culture.
         pairs_per_entity: parallel sentences that mention a covered entity, and that state an answer of a covered
@@ -77,8 +79,8 @@ def generate(
         entity_coverage: share of the entities that parallel sentences mention.
         relation_coverage: share of the relations whose words and answers parallel sentences show.
         paraphrases: wordings of a statement in articles; questions use the first.
-        co_mentions: share of an entity's articles in which a remark on it mentions one of the question's options,
-            the gold as often as the others: noise for retrieval and judges.
+        co_mentions: share of an entity's articles with one more remark on it, which mentions one of the question's
+            options, the gold as often as the others: noise for retrieval and judges.
         numeric_share: share of the facts whose answer is a year, in the same digits in both languages.
         anchor_share: share of the entities whose name ends in a number, the same in both languages.
         leak_rate: share of the pairs on a covered entity that state its fact outright (positive control).
@@ -88,10 +90,11 @@ def generate(
         InputError: a knob, language or script that cannot be; names the key.
     """
     knobs = Knobs(
-        seed=seed, questions=questions, doses=doses, articles=articles, pairs=pairs, pairs_per_entity=pairs_per_entity,
-        relations=relations, objects=objects, entity_coverage=entity_coverage, relation_coverage=relation_coverage,
-        paraphrases=paraphrases, co_mentions=co_mentions, numeric_share=numeric_share, anchor_share=anchor_share,
-        leak_rate=leak_rate, min_chars=min_chars,
+        seed=seed, questions=questions, doses=doses, subjects_per_article=subjects_per_article, articles=articles,
+        pairs=pairs, pairs_per_entity=pairs_per_entity, relations=relations, objects=objects,
+        entity_coverage=entity_coverage, relation_coverage=relation_coverage, paraphrases=paraphrases,
+        co_mentions=co_mentions, numeric_share=numeric_share, anchor_share=anchor_share, leak_rate=leak_rate,
+        min_chars=min_chars,
     )  # fmt: skip
     out = Path(out)
     truth: list[dict[str, Any]] = []

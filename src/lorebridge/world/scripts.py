@@ -118,7 +118,7 @@ SCRIPTS: dict[str, Script] = {
         between=" ",
         name_onsets="ཀགཅཇཏདཔབཙཛ",
         word_onsets="ཁཆཐཕཚཞཟཤསཧ",
-        vowels=(("", "ི", "ུ", "ོ"),),
+        vowels=(("", "", "ི", "ུ", "ོ"),),
         codas=("", "ན", "ས"),
     ),
     "Mongolian": Script(

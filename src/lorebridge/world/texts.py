@@ -75,8 +75,9 @@ class Culture:
     def articles(self, lang: str) -> tuple[list[dict[str, str]], list[list[str]]]:
         """Write the articles in one language.
 
-        Each fact's subject has `dose` articles in both languages. An article opens with two clauses on its subject:
-        where the fact is placed, one states it; elsewhere both are remarks, so that the subject is met as often.
+        An article tells of about `subjects_per_article` subjects, drawn at random; each fact's subject is in `dose`
+        articles, in both languages. Where the fact is placed a clause states it; elsewhere a remark stands there, so
+        that the subject is met as often.
         Background articles state each answer of a relation, of names that no question asks about, until all answers
         of the relation are stated equally often in this corpus: the answers' frequencies give nothing away.
 
@@ -87,38 +88,50 @@ class Culture:
             The rows ``id, title, text, source``, shuffled; for each fact the ids of the articles that state it.
         """
         rng = generator(self.knobs.seed, self.code, lang, "articles")
-        written: list[tuple[int | None, str, str]] = []  # index of the stated fact, title, text
+        written: list[tuple[list[int], str, str]] = []  # the stated facts, title, text
         seen: set[str] = set()
-        for i, fact in enumerate(self.facts):
-            mentioned = self._co_mentions(rng, fact)
-            for k in range(fact.dose):
-                clauses = [self.remark(rng, fact.subject, mentioned[k])]
-                stated = lang in fact.languages
-                clauses.append(
-                    self.statement(fact, fact.gold, k % self.knobs.paraphrases)
-                    if stated
-                    else self.remark(rng, fact.subject)
-                )
-                if rng.random() < 0.5:
-                    clauses.reverse()
-                text = self._fill(rng, lang, clauses, seen)
-                written.append((i if stated else None, fact.subject[lang], text))
+        mentioned = [self._co_mentions(rng, fact) for fact in self.facts]
+        for members in self._group(rng):
+            clauses: list[Clause] = []
+            stated = []
+            for i in members:
+                fact = self.facts[i]
+                if lang in fact.languages:
+                    clauses.append(self.statement(fact, fact.gold, int(rng.integers(self.knobs.paraphrases))))
+                    stated.append(i)
+                else:
+                    clauses.append(self.remark(rng, fact.subject))
+                if (option := mentioned[i].pop()) is not None:
+                    clauses.append(self.remark(rng, fact.subject, option))
+            written.append((stated, self.facts[members[0]].subject[lang], self._fill(rng, lang, clauses, seen)))
         for title, clauses in self._background(rng, lang):
-            written.append((None, title, self._fill(rng, lang, clauses, seen)))
+            written.append(([], title, self._fill(rng, lang, clauses, seen)))
         rows = []
         stating: list[list[str]] = [[] for _ in self.facts]
         for number, index in enumerate(rng.permutation(len(written))):
-            stated_fact, title, text = written[index]
+            stated, title, text = written[index]
             identity = f"{self.code}-{number:06d}"
             rows.append({"id": identity, "title": title, "text": text, "source": SOURCE})
-            if stated_fact is not None:
-                stating[stated_fact].append(identity)
+            for i in stated:
+                stating[i].append(identity)
         return rows, stating
 
-    def _co_mentions(self, rng: np.random.Generator, fact: Fact) -> list[Concept | None]:
-        """Return what else the remark in each of a subject's articles mentions.
+    def _group(self, rng: np.random.Generator) -> list[list[int]]:
+        """Return for each article the facts (indices) whose subjects it tells of, each at most once."""
+        doses = np.array([fact.dose for fact in self.facts])
+        n_articles = max(-(-doses.sum() // self.knobs.subjects_per_article), doses.max())
+        groups: list[list[int]] = [[] for _ in range(n_articles)]
+        for i in np.argsort(-doses, kind="stable"):
+            # The least filled articles take it, at random among equals.
+            fill = np.array([len(group) for group in groups]) + rng.random(n_articles)
+            for article in np.argsort(fill)[: doses[i]]:
+                groups[article].append(int(i))
+        return [[group[k] for k in rng.permutation(len(group))] for group in groups]
 
-        A share `co_mentions` of them mention an option of the question, the gold as often as the others.
+    def _co_mentions(self, rng: np.random.Generator, fact: Fact) -> list[Concept | None]:
+        """Return the option that one more remark on the subject mentions, or None, for each of its articles.
+
+        A share `co_mentions` of the articles has one; the gold is mentioned as often as the others.
         """
         n = int(np.floor(self.knobs.co_mentions * fact.dose + rng.random()))
         mentioned: list[Concept | None] = [fact.options[o] for o in spread(rng, len(fact.options), n)]
