@@ -30,6 +30,7 @@ def test_pieces_join_to_the_text_and_fit(text: str, max_chars: int) -> None:
 
 
 @given(text=TEXTS, max_chars=st.integers(1, 20))
+@example(text="\r\n\u0301", max_chars=2)
 def test_no_cut_inside_a_grapheme_that_fits(text: str, max_chars: int) -> None:
     end = 0
     for piece in cut(text, max_chars):

@@ -11,19 +11,19 @@ from tqdm import tqdm
 from lorebridge import tables
 from lorebridge.errors import InputError
 
-# An end is followed by a new grapheme, so that no cut parts a letter from its marks.
-_NEXT = r"(?!\p{Grapheme_Cluster_Break=Extend}|\p{Grapheme_Cluster_Break=SpacingMark}|\u200d)"
-_PARAGRAPH_END = regex.compile(r"[\r\n]+" + _NEXT)
+_PARAGRAPH_END = regex.compile(r"[\r\n]+")
 # Marks that end a sentence with a space after them (3.14 does not), marks that need none, and Tibetan shad with the
-# spaces between a pair of them. Closing quotes and brackets stay with the sentence.
+# spaces between a pair of them. Closing quotes and brackets stay with the sentence. No mark that joins to the letter
+# before it may follow: a cut parts no grapheme.
 _SENTENCE_END = regex.compile(
     r"""(?:
     [.!?…]+ [\p{Pe}\p{Pf}"']* [ \t\u00a0]+
     | [\p{STerm}--[.!?]]+ [\p{Pe}\p{Pf}"']* [ \t]*
     | [།-༔] [།-༔\ ]*
+    )
+    (?!\p{Grapheme_Cluster_Break=Extend} | \p{Grapheme_Cluster_Break=SpacingMark} | \u200d)
     | [\r\n]+
-    )"""
-    + _NEXT,
+    """,
     regex.VERSION1 | regex.VERBOSE,
 )
 _GRAPHEME = regex.compile(r"\X")
