@@ -26,6 +26,7 @@ def figure3(
     arms: Sequence[str],
     subset: str,
     rule: str,
+    ema: float,
     last: int,
     resamples: int,
     seed: int,
@@ -34,7 +35,7 @@ def figure3(
     """Draw accuracy over continual pretraining: directions in rows, languages in columns, an arm a colour.
 
     After Zhang et al. (ACL 2025), Figure 3: the upper row asks in the culture's language, the lower in the base
-    language. Points are raw accuracies of each seed; lines are moving averages (weight 0.8), thin of a seed, thick of
+    language. Points are raw accuracies of each seed; lines are moving averages, thin of a seed, thick of
     the mean of the seeds. Right of the last step stands the mean of the last checkpoints with its interval.
 
     Args:
@@ -45,6 +46,7 @@ def figure3(
         arms: the arms drawn, in the order of the legend.
         subset: which questions count.
         rule: how options are compared.
+        ema: weight of the past in the moving average; the paper's is 0.8.
         last: number of final checkpoints pooled.
         resamples: bootstrap resamples.
         seed: of the bootstrap.
@@ -74,7 +76,7 @@ def figure3(
                 ax.axhline(without_model[culture, lang, "chance"], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9)
                 final = here["step"].max()
                 for i, arm in enumerate(drawn):
-                    _accuracy_curves(ax, here[here["arm"] == arm], arm, final * (1.05 + 0.05 * i))
+                    _accuracy_curves(ax, here[here["arm"] == arm], arm, ema, final * (1.05 + 0.05 * i))
                 seeds = here[here["seed"] != "all"]["seed"].nunique()
                 ax.set_title(
                     f"{names[culture]} questions in {names[lang]}\n"
@@ -95,14 +97,14 @@ def figure3(
                 Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance"),
             ],
             columns=len(drawn) + 1,
-            note=f"Dots: raw accuracy of each seed. Lines: moving average (weight {style.SMOOTHING}), thick of the "
+            note=f"Dots: raw accuracy of each seed. Lines: moving average (weight {ema:g}), thick of the "
             f"mean of the seeds. At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
             f"given these seeds. Questions: {subset}; ties share the credit.",
         )
         style.save(fig, out)
 
 
-def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, at: float) -> None:
+def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, ema: float, at: float) -> None:
     """Draw one arm: raw points, a thin line a seed, a thick one for their mean, the last checkpoints at x = `at`."""
     look = style.arm_style(arm)
     curves = rows[rows["step"] != LAST]
@@ -111,10 +113,12 @@ def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, at: float) -> N
     for _, curve in single.groupby("seed", sort=True):
         ax.scatter(curve["step"], curve["accuracy"], s=5, alpha=0.35, linewidths=0, zorder=2, **look)
         if several:
-            ax.plot(curve["step"], style.smoothed(curve["accuracy"].to_numpy()), linewidth=0.6, alpha=0.5,
+            ax.plot(curve["step"], style.smoothed(curve["accuracy"].to_numpy(), ema), linewidth=0.6, alpha=0.5,
                     color=look["color"], zorder=3)  # fmt: skip
     mean = curves[curves["seed"] == "all"]
-    ax.plot(mean["step"], style.smoothed(mean["accuracy"].to_numpy()), linewidth=1.8, color=look["color"], zorder=4)
+    ax.plot(
+        mean["step"], style.smoothed(mean["accuracy"].to_numpy(), ema), linewidth=1.8, color=look["color"], zorder=4
+    )
     pooled = rows[(rows["step"] == LAST) & (rows["seed"] == "all")].iloc[0]
     ax.vlines(at, pooled["lo"], pooled["hi"], color=look["color"], linewidth=1.0, zorder=4)
     ax.scatter(at, pooled["accuracy"], s=16, linewidths=0, zorder=5, **look)

@@ -87,21 +87,20 @@ def gaps(
             [f"{names[c]}\nn = {n[c]}\n{style.seeds_phrase(seeds[c])}" for c in questions],
         )
         axes[0].set_ylim(len(questions) - 0.45, -0.55)
-        style.legend(
-            fig,
-            [
-                *(
-                    Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=contrast_label(c))
-                    for c in contrasts
-                ),
-                Line2D([], [], color="0.3", marker="|", markersize=6, linewidth=0, label="one seed"),
-                Patch(color="0.92", label="below the smallest detectable effect"),
-            ],
-            columns=3,
-            note=f"Mean of the last {last} checkpoints. Thick: 95 % interval over questions, given these seeds. Thin, "
-            "where there are two seeds or more: with the seed variance pooled over languages. Smallest detectable "
-            f"effect: 80 % power at 5 %, {100 * discordance:g} % discordant questions, questions independent, two models.",
+        handles = [
+            Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=contrast_label(c))
+            for c in contrasts
+        ]
+        note = f"Mean of the last {last} checkpoints. Thick: 95 % interval over questions, given these seeds. "
+        if seeds.max() > 1:
+            handles.append(Line2D([], [], color="0.3", marker="|", markersize=6, linewidth=0, label="one seed"))
+            note += "Thin: with the seed variance pooled over languages. "
+        note += (
+            f"Smallest detectable effect: 80 % power at 5 %, {100 * discordance:g} % discordant questions, questions "
+            "independent, one seed."
         )
+        band = Patch(color="0.92", label="below the smallest detectable effect")
+        style.legend(fig, [*handles, band], columns=3, note=note)
         style.save(fig, out)
 
 
@@ -192,7 +191,7 @@ def occurrences(
             columns=3,
             note=f"n: questions × seeds ({style.seeds_phrase(seeds)}), all languages. Bars: 95 % interval over "
             "questions, given these seeds; none where the items are too few. Risk set: known in the source, not "
-            "answered without the bridge; being known depends on frequency, so compare transferred items with the rest of their "
-            "risk set.",
+            "answered without the bridge; being known depends on frequency, so compare transferred items with the rest "
+            "of their risk set.",
         )
         style.save(fig, out)

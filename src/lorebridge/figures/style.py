@@ -19,8 +19,6 @@ from matplotlib.lines import Line2D
 
 FONTS = Path(__file__).parent / "fonts"
 LATIN = "DejaVu Sans"
-SMOOTHING = 0.8
-"""Weight of the past in the moving average of Zhang et al. (ACL 2025), Figure 3."""
 
 _COLOURS = dict(
     zip(
@@ -125,15 +123,15 @@ def save(fig: Figure, out: Path) -> None:
         fig.savefig(out.with_name(f"{out.name}.{suffix}"), metadata=undated, bbox_inches="tight", pad_inches=0.04)
 
 
-def smoothed(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return the exponential moving average s_t = .8 s_(t-1) + .2 x_t with s_0 = x_0, shape (t,).
+def smoothed(values: Sequence[float] | np.ndarray, weight: float) -> np.ndarray:
+    """Return the exponential moving average s_t = w s_(t-1) + (1 - w) x_t with s_0 = x_0, shape (t,).
 
-    >>> smoothed([0.0, 1.0, 1.0]).round(3).tolist()
+    >>> smoothed([0.0, 1.0, 1.0], 0.8).round(3).tolist()
     [0.0, 0.2, 0.36]
     """
     average = np.empty(len(values))
     for t, value in enumerate(values):
-        average[t] = value if t == 0 else SMOOTHING * average[t - 1] + (1 - SMOOTHING) * value
+        average[t] = value if t == 0 else weight * average[t - 1] + (1 - weight) * value
     return average
 
 

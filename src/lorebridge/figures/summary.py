@@ -1,0 +1,352 @@
+"""The tables of a study: the paper's Tables 1 and 3 with its values beside ours, and those that it lacks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorebridge import tables
+from lorebridge.figures.effects import contrast_label, published
+from lorebridge.figures.style import arm_label
+from lorebridge.figures.write import write_table
+from lorebridge.probes import decisions
+from lorebridge.probes.questions import in_subset
+from lorebridge.tokens.tokenizer import load_tokenizer
+from lorebridge.transfer import accuracies as accuracies_
+from lorebridge.transfer.credits import LAST, directions
+from lorebridge.transfer.items import occurrence_means
+from lorebridge.transfer.power import detectable_effects
+
+_PAPER = "Zhang et al. (ACL 2025)"
+
+
+def accuracy(
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    base: str,
+    names: Mapping[str, str],
+    subset: str,
+    rule: str,
+    last: int,
+    resamples: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """Write the accuracies over the last checkpoints beside what needs no model, in percent.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture -> table "questions".
+        base: code of the base language.
+        names: language code -> English name.
+        subset: which questions count.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = accuracies_.accuracies(
+        scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, resamples=resamples,
+        seed=seed,
+    )  # fmt: skip
+    asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
+    without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
+    rows = []
+    for culture, direction, arm in table[["lang", "direction", "arm"]].drop_duplicates().itertuples(index=False):
+        of_arm = table[(table["lang"] == culture) & (table["direction"] == direction) & (table["arm"] == arm)]
+        lang = directions(base, culture)[direction]
+        pooled = of_arm[(of_arm["step"] == LAST) & (of_arm["seed"] == "all")].iloc[0]
+        single = of_arm[(of_arm["step"] == LAST) & (of_arm["seed"] != "all")]
+        before = of_arm[(of_arm["step"] == 0) & (of_arm["seed"] == "all")]["accuracy"]
+        rows.append(
+            {
+                "culture": names[culture],
+                "asked_in": names[lang],
+                "arm": arm_label(arm),
+                "n": pooled["n_questions"],
+                "seeds": len(single),
+                "before": 100 * before.mean(),
+                "accuracy": 100 * pooled["accuracy"],
+                "lo": 100 * pooled["lo"],
+                "hi": 100 * pooled["hi"],
+                "of_each_seed": ", ".join(f"{100 * value:.1f}" for value in single["accuracy"]),
+                **{
+                    name: 100 * without_model[culture, lang, name]
+                    for name in ("chance", "first_option", "longest_option", "majority_position")
+                },
+            }
+        )
+    one = dict.fromkeys(
+        ("before", "accuracy", "lo", "hi", "chance", "first_option", "longest_option", "majority_position"), ".1f"
+    )
+    write_table(
+        pd.DataFrame(rows),
+        out,
+        f"Accuracy (%), mean of the last {last} checkpoints and of the seeds; before: at step 0, the base model. "
+        "Interval: 95 %, bootstrap over clusters of questions, given these seeds. Beside it what needs no model: "
+        f"chance, always the first or the longest option, always the most frequent place. Questions: {subset}; "
+        f"options compared by the rule '{rule}'; ties share the credit.",
+        one,
+    )
+
+
+def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
+    """Write the gaps over the last checkpoints with all their intervals, in percentage points.
+
+    Args:
+        gaps: the table "gaps".
+        names: language code -> English name.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(gaps)
+    table = table[table["step"] == LAST].drop(columns="step").replace({"lang": dict(names)})
+    table["contrast"] = table["contrast"].map(contrast_label)
+    percent = ["accuracy", "accuracy_reference", "gap", "lo", "hi"]
+    table[percent] *= 100
+    write_table(
+        table,
+        out,
+        f"Gaps between arms (percentage points), mean of the last {last} checkpoints. accuracy is that of the first "
+        "arm, accuracy reference that of the second (%). Intervals: 95 %; 'questions only' is a bootstrap over "
+        "clusters of questions and says nothing of other seeds; the other adds the variance between seeds, pooled "
+        "over languages (Satterthwaite).",
+        dict.fromkeys(percent, ".2f"),
+    )
+
+
+def power(
+    *, questions: Mapping[str, Path], names: Mapping[str, str], subset: str, discordance: float, out: Path
+) -> pd.DataFrame:
+    """Write and return the smallest gap that each culture's questions can show, in percentage points.
+
+    Args:
+        questions: culture -> table "questions".
+        names: language code -> English name.
+        subset: which questions count.
+        discordance: share of questions that exactly one of two models answers.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = detectable_effects(questions=questions, subset=subset, discordance=discordance)
+    table["culture"] = table["culture"].map(dict(names))
+    effects = ["half_width", "detectable_effect", "detectable_effect_clustered"]
+    table[effects] *= 100
+    write_table(
+        table,
+        out,
+        f"Smallest gap that can be seen (percentage points), were {100 * discordance:g} % of the questions answered by "
+        "exactly one of two models: half-width of a 95 % interval, and effect found with 80 % power at 5 %, with "
+        "independent questions and with those of a cluster answered alike.",
+        dict.fromkeys(effects, ".1f"),
+    )
+    return table
+
+
+def density(*, density: Path, names: Mapping[str, str], base: str, out: Path) -> None:
+    """Write Table 1 of the paper: how densely the two corpora state a culture's facts, the paper's values beside.
+
+    Args:
+        density: the table "density".
+        names: language code -> English name.
+        base: code of the base language.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(density)
+    printed = published()["densities"]
+    rows = []
+    for _, row in table.iterrows():
+        culture, corpus = row["culture"], row["corpus"]
+        paper = printed.get(culture, {}) if row["unit"] == "document" else {}
+        rows.append(
+            {
+                "culture": names[culture],
+                "corpus": names[corpus],
+                "unit": row["unit"],
+                "units": row["denominator"],
+                "questions": row["n_questions"],
+                "indeterminate": row["indeterminate"],
+                "occurrences": row["occurrences"],
+                "of_distractors": row["distractor_occurrences"],
+                "capped": "yes" if row["capped"] else "no",
+                "density": row["density"],
+                "lo": row["lo"],
+                "hi": row["hi"],
+                "published": paper.get("base" if corpus == base else "own"),
+            }
+        )
+    write_table(
+        pd.DataFrame(rows).astype({"published": float}),
+        out,
+        "How densely a corpus states the facts asked for: occurrences per question that the judge could tell, and "
+        "density = occurrences / units of the corpus. Intervals: 95 %, bootstrap over questions. of distractors: "
+        "occurrences of wrong options, what chance gives. capped: some question reached the retriever's limit. "
+        f"published: {_PAPER}, Table 1, on other corpora; the paper does not say which unit it divides by.",
+        {"occurrences": ".2f", "of_distractors": ".2f", **dict.fromkeys(("density", "lo", "hi", "published"), ".2e")},
+    )
+
+
+def questions(
+    *,
+    questions: Mapping[str, Path],
+    tokenizer: Path,
+    names: Mapping[str, str],
+    base: str,
+    subset: str,
+    out: Path,
+) -> None:
+    """Write Table 3 of the paper: number and length of the questions, the paper's values beside.
+
+    A blank is counted as the text ``<mask>``, which the published scorer puts in its place: so counted, the released
+    questions have the published lengths (to 0.1 token) by the tokenizer of Qwen2.5.
+
+    Args:
+        questions: culture -> table "questions".
+        tokenizer: the study's tokenizer.
+        names: language code -> English name.
+        base: code of the base language.
+        subset: the subset that is counted beside all questions.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    encoder = load_tokenizer(tokenizer)
+    printed = published()["questions"]
+    rows = []
+    for culture, path in questions.items():
+        table = tables.read(path)
+        kept = in_subset(table, subset)["question_id"].nunique()
+        for label, lang in (("own", culture), ("base", base)):
+            asked = table[table["lang"] == lang]
+            texts = [re.sub("_+", "<mask>", text) for text in asked.drop_duplicates("question_id")["text"]]
+            paper = printed.get(culture, {})
+            rows.append(
+                {
+                    "culture": names[culture],
+                    "asked_in": names[lang],
+                    "n": len(texts),
+                    f"n_{subset}": kept,
+                    "question_tokens": _mean_tokens(encoder, texts),
+                    "option_tokens": _mean_tokens(encoder, asked["option"].tolist()),
+                    "n_published": paper.get("n"),
+                    "question_tokens_published": paper.get(f"{label}_question"),
+                    "option_tokens_published": paper.get(f"{label}_option"),
+                }
+            )
+    numbers = ("question_tokens", "option_tokens", "question_tokens_published", "option_tokens_published")
+    write_table(
+        pd.DataFrame(rows),
+        out,
+        "Questions: number of all and of those used, mean tokens of a question (its blank as <mask>) and of an "
+        f"option, by this study's tokenizer. published: {_PAPER}, Table 3, by the tokenizer of Qwen2.5.",
+        dict.fromkeys(numbers, ".1f"),
+    )
+
+
+def _mean_tokens(encoder: Any, texts: list[str]) -> float:
+    """Return the mean number of tokens of texts."""
+    return sum(len(e.ids) for e in encoder.encode_batch(texts, add_special_tokens=False)) / len(texts)
+
+
+def occurrences(
+    *, items: Path, questions: Mapping[str, Path], names: Mapping[str, str], base: str, resamples: int, seed: int,
+    out: Path,
+) -> None:  # fmt: skip
+    """Write the mean occurrences of transferred items and of the groups to compare them with.
+
+    Args:
+        items: the table "items".
+        questions: culture -> table "questions".
+        names: language code -> English name.
+        base: code of the base language.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = occurrence_means(items=items, questions=questions, resamples=resamples, seed=seed)
+    printed = published()["occurrences"]
+    table["published"] = [
+        printed[row["direction"]].get(row["group"]) if row["corpus"] == "source" else None
+        for _, row in table.iterrows()
+    ]
+    table = table.replace({"direction": {"en->xx": f"{names[base]} → other", "xx->en": f"other → {names[base]}"}})
+    write_table(
+        table.astype({"published": float}),
+        out,
+        "Mean occurrences of transferred items (items: questions × seeds, all languages) in the corpora of the "
+        "source and of the target language. Items are chosen by conditions that themselves depend on frequency "
+        "(known in the source), so the comparison with all items shows a difference even without any effect of "
+        "frequency on transfer; the rest of the risk set (known in the source, not answered without the bridge) is "
+        "the fair one. Intervals: 95 %, bootstrap over clusters of questions, given these seeds. published: "
+        f"{_PAPER}, other corpora.",
+        dict.fromkeys(("mean", "lo", "hi", "published"), ".2f"),
+    )
+
+
+def data(*, orders: Sequence[Mapping[str, Any]], names: Mapping[str, str], out: Path) -> None:
+    """Write what each run read: tokens by kind, epochs, the base language's share of the pairs.
+
+    Args:
+        orders: one row a run (:func:`lorebridge.tokens.order.order_summary`).
+        names: language code -> English name.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = pd.DataFrame(orders).replace({"lang": dict(names)})
+    table["arm"] = table["arm"].map(arm_label)
+    write_table(
+        table,
+        out,
+        "What each run reads: content, label, end-of-text and padding tokens; content tokens by stream; epochs over "
+        "the monolingual text and the pairs; the base language's share of the tokens of the pairs.",
+    )
+
+
+def filtering(*, audits: Mapping[str, Path], names: Mapping[str, str], base: str, out: Path) -> None:
+    """Write what the filters kept, edited and dropped, by reason: one column a text.
+
+    Args:
+        audits: name of the text (a language, or ``{base}-{lang}`` for parallel text) -> its audit.json.
+        names: language code -> English name.
+        base: code of the base language.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    columns = {}
+    for text, path in audits.items():
+        audit = json.loads(Path(path).read_text(encoding="utf-8"))
+        parallel = text.removeprefix(f"{base}-")
+        heading = names[text] if parallel == text else f"{names[base]}–{names[parallel]} pairs"
+        columns[heading] = {
+            "rows read": audit["rows"],
+            "kept": audit["kept"],
+            "of these edited": audit["edited"],
+            **{f"dropped: {reason.replace('_', ' ')}": count for reason, count in audit["dropped"].items()},
+        }
+    table = pd.DataFrame(columns).fillna(0).astype(int).rename_axis("count").reset_index()
+    write_table(
+        table,
+        out,
+        "What the script filters did, in documents and pairs. Edited: kept with some letters deleted. A text is "
+        "dropped for the first reason that holds.",
+    )
+
+
+def recovery(*, recovery: Path, names: Mapping[str, str], out: Path) -> None:
+    """Write how many of the planted statements retrieval and judge found again.
+
+    Args:
+        recovery: the table "recovery".
+        names: language code -> English name.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(recovery).replace({"corpus": dict(names), "culture": dict(names)})
+    write_table(
+        table,
+        out,
+        "Planted truth against what the tracing recovers, in documents that state the fact of a question: after "
+        "retrieval, and after the judge. Questions that the judge could not tell are left out.",
+        dict.fromkeys(("recall", "precision"), ".3f"),
+    )

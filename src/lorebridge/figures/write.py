@@ -1,0 +1,75 @@
+"""Tables for people: the same rows as CSV (full precision), Markdown and LaTeX (rounded, booktabs)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+_LATEX = str.maketrans(
+    {
+        **{c: f"\\{c}" for c in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+)
+
+
+def write_table(table: pd.DataFrame, stem: Path, caption: str, formats: Mapping[str, str] | None = None) -> None:
+    """Write `table` as STEM.csv, STEM.md and STEM.tex; the bytes depend on the arguments alone.
+
+    Args:
+        table: rows; column names in snake case become headings.
+        stem: path without suffix; its name is the LaTeX label.
+        caption: plain text: what the table shows and how its numbers were made.
+        formats: column -> format specification of its numbers in Markdown and LaTeX; default ``,`` for integers,
+            ``.3g`` for other numbers. Missing values are dashes.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(_with_suffix(stem, "csv"), index=False, float_format="%.10g", lineterminator="\n")
+    formats = formats or {}
+    shown = pd.DataFrame(
+        {
+            str(name).replace("_", " "): [_text(value, formats.get(str(name))) for value in table[name]]
+            for name in table.columns
+        },
+        dtype=str,
+    )
+    numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
+    sides = ["right" if right else "left" for right in numeric]
+    markdown = shown.to_markdown(index=False, disable_numparse=True, colalign=sides)
+    _with_suffix(stem, "md").write_text(f"{caption}\n\n{markdown}\n", encoding="utf-8")
+    latex = shown.map(_latex).rename(columns=_latex).style.hide(axis="index")
+    text = latex.to_latex(
+        hrules=True, caption=_latex(caption), label=f"tab:{stem.name}", position="tb", position_float="centering",
+        column_format="".join(side[0] for side in sides),
+    )  # fmt: skip
+    _with_suffix(stem, "tex").write_text(text, encoding="utf-8")
+
+
+def _with_suffix(stem: Path, suffix: str) -> Path:
+    """Return STEM.suffix; a dot in the stem's name stays."""
+    return stem.with_name(f"{stem.name}.{suffix}")
+
+
+def _text(value: Any, specification: str | None) -> str:
+    """Return a cell as text."""
+    if pd.isna(value):
+        return "–"
+    if isinstance(value, str):
+        return value
+    if float(value).is_integer() and specification is None:
+        return f"{int(value):,}"
+    return format(value, specification or ".3g")
+
+
+def _latex(text: str) -> str:
+    """Return `text` with the characters that LaTeX reads as commands escaped.
+
+    >>> _latex("50 % of no_bridge")
+    '50 \\\\% of no\\\\_bridge'
+    """
+    return text.translate(_LATEX)
