@@ -1,11 +1,11 @@
 """Words of a text, script by script: for the index, for matching a phrase, and for the terms of a question.
 
-Three views of the same text agree with each other, so that what retrieval finds the judge can match:
+There are three views of a text, made from the same words, so that what retrieval finds the judge can match:
 
-- *tokens* go into the index: every word as written (folded) and, where the script glues particles to words, its
+- *tokens* go into the index: every word as written (folded) and, where the script writes particles onto words, its
   base form too, so that either spelling of a query finds either spelling of a text;
-- *phrases* match a run of whole words in a text, whatever particle the last one carries;
-- *terms* are the words of a question that a corpus may or may not hold, ranked by rarity.
+- *phrases* match a run of consecutive words in a text, whatever particle the last one carries;
+- *terms* are the words of a question, ranked by how rare they are in a corpus.
 
 A script that is not listed here is read as words of letters, marks and digits, which serves every script that
 separates words by spaces. Nothing is normalised beyond NFC and case: NFKC would rewrite Mongolian and full-width text.
@@ -19,8 +19,8 @@ import itertools
 import math
 import unicodedata
 from collections import Counter
+from typing import Any
 
-import opencc
 import regex
 
 # Letters with their marks, and digits. Marks matter: the vowel signs of Tibetan are marks, and `\w` leaves them out.
@@ -61,14 +61,6 @@ class Counts:
         return math.log2((self.occurrences[pair] + 0.5) * max(self.n_units, 1) / apart)
 
 
-def fill(text: str, option: str) -> str:
-    """Return a cloze with every run of underscores replaced by `option`; without a blank the option is appended.
-
-    The order of words does not matter to BM25, so an item that lost its blank still gets its query.
-    """
-    return _BLANK.sub(lambda _: option, text) if _BLANK.search(text) else f"{text} {option}"
-
-
 class Script:
     """Words separated by spaces and punctuation, matched whole and without case (Latin and every unlisted script)."""
 
@@ -80,6 +72,13 @@ class Script:
     def fold(self, text: str) -> str:
         """Return `text` with the differences removed that matching ignores (here: letter case)."""
         return unicodedata.normalize("NFC", text.casefold())
+
+    def fill(self, text: str, option: str) -> str:
+        """Return a cloze with every blank filled by `option`; without a blank the option is appended.
+
+        The order of words does not matter to BM25, so an item that lost its blank still gets its query.
+        """
+        return _BLANK.sub(lambda _: option, text) if _BLANK.search(text) else f"{text} {option}"
 
     def without_blank(self, text: str) -> str:
         """Return a cloze with its blanks replaced by a space, so that no word spans one."""
@@ -165,7 +164,9 @@ class Han(Script):
     _han = regex.compile(r"\p{Han}")
 
     @functools.cached_property
-    def _simplify(self) -> opencc.OpenCC:
+    def _simplify(self) -> Any:
+        import opencc
+
         return opencc.OpenCC("t2s")
 
     def fold(self, text: str) -> str:
@@ -199,8 +200,8 @@ _JOSA = (
 class Hangul(Script):
     """Korean: space-separated eojeol, indexed whole and without the particle; a phrase matches by stem prefix.
 
-    A particle is taken off only where two syllables or more remain: many nouns of one syllable and a vowel look
-    like a noun with a particle.
+    A particle is taken off only where two syllables or more remain: many nouns of two syllables look like a noun of
+    one syllable with a particle. Phrases are taken as written, so that a name is not cut twice.
     """
 
     _josa = regex.compile(f"^(.{{2,}}?)(?:{_JOSA})$")
@@ -212,8 +213,7 @@ class Hangul(Script):
 
     def _pattern(self, words: list[str]) -> str:
         # A stem that ends in a digit must not run on into a longer number.
-        bases = [self.base(word) for word in words]
-        return " ".join(regex.escape(base) + (r"(?!\d)" if base[-1].isdigit() else "") + "[^ ]*" for base in bases)
+        return " ".join(regex.escape(word) + (r"(?!\d)" if word[-1].isdigit() else "") + "[^ ]*" for word in words)
 
 
 class Tibetan(Script):
@@ -227,13 +227,17 @@ class Tibetan(Script):
     _gap = _BLANK
     joiner = "་"
     # A shad closes clauses as well as sentences: Tibetan has no other mark for the end of a sentence.
-    sentence_end = regex.compile(r"(?<=[།༎༏༐༑༔])(?![།༎༏༐༑༔])\s*|\n+")
+    sentence_end = regex.compile(r"(?<=[།༎༏༐༑༔])(?!\s*[།༎༏༐༑༔])\s*|\n+")
     _break = regex.compile(r"[^\p{L}\p{M}\p{N}་༌]+")
     _merged = regex.compile(r"^(.+?)འ(?:ིས|ི|ོ|ང|མ)?$")
-    # A stack with a vowel sign, or one stack alone, with or without a letter before it, has no suffix letter.
+    # One stack alone, or letters that end in a vowel sign: what can stand before a merged ས or ར.
     _open = r"[\u0f40-\u0f6c][\u0f90-\u0fbc]*|[\u0f40-\u0f6c\u0f90-\u0fbc]+[\u0f71-\u0f7d]+"
     _case = regex.compile(rf"^({_open})[སར]$")
     _is_open = regex.compile(rf"^(?:{_open})$")
+
+    def fill(self, text: str, option: str) -> str:
+        """Return a cloze with its blank filled by `option`, bounded by tsheg: the released options end without one."""
+        return super().fill(text, f"་{option}་")
 
     def base(self, word: str) -> str:
         """Return a syllable without its merged particle (and without the final འ that carries it)."""
@@ -275,7 +279,7 @@ class Mongolian(Script):
     sentence_end = regex.compile(r"(?<=[᠃᠄᠅᠉!?]+)(?![᠃᠄᠅᠉!?])\s*|\n+")
     # Free variation selectors, the vowel separator, the nirugu and joiners change the shape of letters, not the word.
     _shaping = regex.compile(r"[\u180a-\u180f\u200c\u200d]")
-    # `\p{Zs}` would do for both, but a stem and its suffix must be told from two words.
+    # Whether U+202F stands before a word tells a suffix that the list does not know.
     _suffixed = regex.compile(r"(\u202f)?([\p{L}\p{M}\p{N}]+)")
 
     def fold(self, text: str) -> str:

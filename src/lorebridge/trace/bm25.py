@@ -17,9 +17,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.trace.analysis import analyse, fill, script_of
+from lorebridge.trace.analysis import analyse
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -98,87 +97,36 @@ def build_index(*, chunks: Path, script: str, index: Path, threads: int) -> dict
     return {"n_chunks": n_chunks, "n_tokens": n_tokens}
 
 
-def queries(questions: Path, lang: str, script: str) -> pd.DataFrame:
-    """Return the cloze sentences of a culture in `lang` with the gold filled in.
+def search(*, index: Path, queries: pd.Series, script: str, top_k: int, k1: float, b: float) -> pd.DataFrame:
+    """Find the chunks that match each query best.
 
-    Args:
-        questions: table "questions".
-        lang: the language asked in.
-        script: its Unicode script.
-
-    Returns:
-        One row a question, in the table's order: question_id, query. Where the gold is missing from the options,
-        the blank stays empty.
-
-    Raises:
-        InputError: no question in that language.
-    """
-    rows = tables.read(questions, ["question_id", "lang", "text", "option", "is_gold"])
-    rows = rows[rows["lang"] == lang]
-    if rows.empty:
-        raise InputError(questions, f"no question in language {lang!r}", "Check the language of the question set.")
-    texts = rows.drop_duplicates("question_id").set_index("question_id")["text"]
-    gold = rows[rows["is_gold"]].set_index("question_id")["option"].to_dict()
-    reading = script_of(script)
-    return pd.DataFrame(
-        {
-            "question_id": texts.index,
-            "query": [fill(text, gold[i]) if i in gold else reading.without_blank(text) for i, text in texts.items()],
-        }
-    )
-
-
-def retrieve(
-    *, index: Path, questions: Path, lang: str, script: str, top_k: int, k1: float, b: float, out: Path, method: str
-) -> dict[str, int]:
-    """Find the chunks that match each question best, and write table "hits".
-
-    A query is the cloze with the gold filled in. Equal scores are ordered by chunk id, so the same corpus always
-    gives the same hits.
+    Equal scores are ordered by chunk id, so the same chunks always give the same hits.
 
     Args:
         index: a folder made by :func:`build_index`.
-        questions: table "questions" of a culture.
-        lang: the language of the corpus, in which the questions are asked.
+        queries: query texts by question_id.
         script: the Unicode script that the corpus was read by.
         top_k: how many chunks a question gets at most.
-        k1, b: BM25's saturation of term frequency and its normalisation by length.
-        out: where to write.
-        method: "bm25".
+        k1: BM25's saturation of term frequency.
+        b: BM25's normalisation by length.
 
     Returns:
-        Notes for the record: the number of questions, of hits, and of questions without a hit.
+        question_id, chunk_id, score; best first within a question.
 
     Raises:
-        InputError: no index there, no question in that language, or an unknown method.
+        InputError: no index there.
     """
-    if method != "bm25":
-        raise InputError("method", f"{method!r} is not a retrieval method", "Use 'bm25'.")
     if not any(index.glob("segments_*")):
         raise InputError(index, "is not a Lucene index", "Remake it with its rule.")
-    asked = queries(questions, lang, script)
     autoclass = _java()
     # The bare searcher: pyserini's own wrapper imports every encoder it knows, torch among them.
     searcher = autoclass("io.anserini.search.SimpleSearcher")(str(index))
     searcher.set_analyzer(autoclass("org.apache.lucene.analysis.core.WhitespaceAnalyzer")())
     searcher.set_bm25(float(k1), float(b))
-    rows = []
-    for question_id, query in tqdm(asked.itertuples(index=False), total=len(asked), desc=f"search {index.name}"):
-        hits = searcher.search(" ".join(analyse(query, script)), top_k)
-        rows += [
-            {
-                "question_id": question_id,
-                "chunk_id": hit.docid,
-                "doc_id": hit.docid.rsplit("#", 1)[0],
-                "rank": rank,
-                "score": hit.score,
-                "method": method,
-            }
-            for rank, hit in enumerate(hits, 1)
-        ]
+    rows = [
+        (question_id, hit.docid, hit.score)
+        for question_id, query in tqdm(queries.items(), total=len(queries), desc=f"search {index.name}")
+        for hit in searcher.search(" ".join(analyse(query, script)), top_k)
+    ]
     searcher.close()
-    tables.write("hits", rows, out)
-    without = len(asked) - len({row["question_id"] for row in rows})
-    if without:
-        log.warning("%s: %d of %d questions have no hit", out, without, len(asked))
-    return {"n_questions": len(asked), "n_hits": len(rows), "n_questions_without_hit": without}
+    return pd.DataFrame(rows, columns=["question_id", "chunk_id", "score"])

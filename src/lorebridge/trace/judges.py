@@ -245,18 +245,3 @@ def judge(
     verdicts = Counter(row["entails"] for row in rows)
     log.info("%s: %s", out, ", ".join(f"{verdicts[v]} {v}" for v in (YES, NO, INDETERMINATE)))
     return {verdict: verdicts[verdict] for verdict in (YES, NO, INDETERMINATE)}
-
-
-def occurrences(judgments: pd.DataFrame) -> pd.Series:
-    """Return how many retrieved chunks state each question's fact.
-
-    Args:
-        judgments: rows of table "judgments".
-
-    Returns:
-        Chunks by question_id (float); NaN where the judge could not tell. A question without a hit is absent: the
-        caller knows the questions, and may count it as zero.
-    """
-    counts = judgments["entails"].eq(YES).groupby(judgments["question_id"]).sum().astype(float)
-    told = judgments["entails"].ne(INDETERMINATE).groupby(judgments["question_id"]).any()
-    return counts.where(told).rename("occurrences")
