@@ -1,18 +1,18 @@
 """A small study to train on: made-up text, a real tokenizer, token store and data order."""
 
-import os
 import random
 from pathlib import Path
 
 import pytest
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from safetensors.torch import load_file
 
 from lorebridge import tables
 from lorebridge.tokens.order import draw_order
 from lorebridge.tokens.store import build_store
 from lorebridge.tokens.tokenizer import train_tokenizer
+from lorebridge.train.loop import train
 
+TIMES = ["seconds", "tokens_per_second"]  # the columns that differ between two runs of one recipe
 STEPS = 8
 ROWS = 4
 LENGTH = 64
@@ -65,3 +65,26 @@ def study(tmp_path_factory):
         "resume_interval": 2,
         "threads": 1,
     }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def reference(study, tmp_path_factory):
+    """Return the folder, notes and metrics of a run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("reference")
+    notes = train(**study, out=folder / "out", work=folder / "work")
+    return folder, notes, tables.read(folder / "out" / "metrics.parquet")
+
+
+@pytest.fixture
+def assert_same_run():
+    """Return a function that asserts that two runs published the same, to the bit."""
+
+    def check(one, two):
+        metrics = [tables.read(folder / "out" / "metrics.parquet").drop(columns=TIMES) for folder in (one, two)]
+        assert metrics[0].equals(metrics[1])
+        for step in ("step0", "step3", "step8"):
+            weights = [load_file(folder / "out" / step / "model.safetensors") for folder in (one, two)]
+            assert weights[0].keys() == weights[1].keys()
+            assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+    return check

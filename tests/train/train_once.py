@@ -1,6 +1,6 @@
 """Call `train` with the keyword arguments of a JSON file: what the command line does, for tests under torchrun.
 
-Usage: torchrun train_once.py ARGUMENTS.json [KILL_AFTER_STEP]
+Usage: torchrun train_once.py ARGUMENTS.json [STEP SIGNAL]: process 0 sends itself SIGNAL when STEP updates are done.
 """
 
 import json
@@ -13,15 +13,16 @@ from lorebridge.train import loop
 
 arguments = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 if len(sys.argv) > 2:
-    update, last = loop.Trainer.update, int(sys.argv[2])
+    update, last, number = loop.Trainer.update, int(sys.argv[2]), signal.Signals[sys.argv[3]]
 
-    def update_or_die(trainer):
-        if trainer.done == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return update(trainer)
+    def update_and_signal(trainer):
+        row = update(trainer)
+        if trainer.done == last and trainer.processes.first:
+            os.kill(os.getpid(), number)
+        return row
 
-    loop.Trainer.update = update_or_die
-for name in ("order", "tokenizer", "init_from", "out", "work"):
-    arguments[name] = arguments[name] and Path(arguments[name])
+    loop.Trainer.update = update_and_signal
+for name in ("order", "tokenizer", "out", "work"):
+    arguments[name] = Path(arguments[name])
 arguments["stores"] = {stream: Path(path) for stream, path in arguments["stores"].items()}
 loop.train(**arguments)

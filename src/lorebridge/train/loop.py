@@ -173,14 +173,16 @@ def train(
                     save_checkpoint()
                 # One process's reason to stop is every process's: they must leave at the same step.
                 over = budget_seconds is not None and time.monotonic() - started >= budget_seconds
-                stop = any(processes.totals([over, bool(received)]))
+                late, signalled = processes.totals([over, bool(received)])
+                stop = late or signalled
                 if trainer.done % resume_interval == 0 or trainer.done == steps or stop:
                     trainer.save(directory, identity)
                 if stop and trainer.done < steps:
-                    reason = received[0] if received else f"the budget of {budget_seconds:g} s"
-                    log.error(
-                        "%s: stopped at step %d of %d by %s; run again to resume", run, trainer.done, steps, reason
-                    )
+                    if processes.first:
+                        by = (received or ["a signal to another process"])[0] if signalled else "the wall-clock budget"
+                        log.error(
+                            "%s: stopped at step %d of %d by %s; run again to resume", run, trainer.done, steps, by
+                        )
                     sys.exit(EX_TEMPFAIL)
 
         if processes.first:
