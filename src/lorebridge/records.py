@@ -1,8 +1,8 @@
 """Identity of artifacts: recipes, tasks and the ``record.json`` beside every artifact.
 
-A *task* is one piece of work with everything that makes its result what it is (its *literals*), everything that
-does not (its *settings*: paths, hardware), and the recipes of the artifacts that it reads. Its *recipe* is a chained
-fingerprint: stage, stage version, literals, and the recipes of its inputs. A command checks the recipes of its
+A *task* is one piece of work: everything that makes its result what it is (its *literals*) and the recipes of the
+artifacts that it reads. Its *recipe* is a chained fingerprint: stage, stage version, literals, and the recipes of its
+inputs. Paths, hardware and times never enter it. A command checks the recipes of its
 inputs on disk before it works, and writes its own record after, so that a result can never be made from stale
 inputs unnoticed, even where Snakemake's own memory is lost.
 """
@@ -24,16 +24,13 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorebridge.errors import InputError, LorebridgeError, StaleInput
+from lorebridge.errors import LorebridgeError, StaleInput
 
 RECORD = "record.json"
-
-# Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
-STAGE_VERSIONS: dict[str, int] = {}
 
 log = logging.getLogger("lorebridge")
 
@@ -75,10 +72,29 @@ def file_digest(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def record_path(artifact: Path | str) -> Path:
-    """Return where the record of an artifact lies: inside a directory, beside a file (``x.parquet.record.json``)."""
-    artifact = Path(artifact)
-    return artifact / RECORD if artifact.is_dir() else artifact.with_name(artifact.name + "." + RECORD)
+class DigestCache:
+    """The sha256 of files, remembered by path, size and modification time, so that a dry run stays fast.
+
+    Args:
+        path: a JSON file that keeps what was computed; made when needed, harmless to delete.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Read what is remembered."""
+        self.path = Path(path)
+        self._known = read_record(path) or {}
+
+    def __call__(self, path: str) -> str:
+        """Return the sha256 of the bytes of the file at `path`."""
+        status = os.stat(path)
+        key = f"{os.path.abspath(path)}:{status.st_size}:{status.st_mtime_ns}"
+        if key not in self._known:
+            self._known[key] = file_digest(path)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+            partial.write_text(json.dumps(self._known), encoding="utf-8")
+            partial.replace(self.path)
+        return self._known[key]
 
 
 def read_record(path: Path | str) -> dict[str, Any] | None:
@@ -97,15 +113,13 @@ class Task:
     Attributes:
         stage: the name of the stage, a key of the plan's layout.
         literals: JSON-like values that make the artifact what it is; the stage's function takes them as keyword
-            arguments.
-        settings: keyword arguments that do not change the result (paths of sources, hardware). Never in the recipe.
+            arguments. Nothing else may change the result: paths and hardware come from the rule.
         expects: path of the record of each artifact that is read -> the recipe it must have.
         version: the stage's version.
     """
 
     stage: str
     literals: Mapping[str, Any]
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     expects: Mapping[str, str] = dataclasses.field(default_factory=dict)
     version: int = 1
 
@@ -148,14 +162,14 @@ class Task:
                 )
 
     @contextlib.contextmanager
-    def making(self, record: Path | str, rule: str | None = None, logfile: Path | str | None = None) -> Iterator[dict]:
+    def making(self, record: Path | str | None, rule: str | None = None, logfile: Path | str | None = None) -> Iterator[dict]:
         """Check the inputs, run the body, write the record.
 
         Yields a dictionary; what the body puts there is added to the record under ``notes``. An error that the user
         can mend is printed without a traceback and exits 1; everything goes to `logfile` as well.
 
         Args:
-            record: where the record is written when the body is done.
+            record: where the record is written when the body is done; None in the helpers of another process.
             rule: the Snakemake rule that makes this artifact, for messages.
             logfile: a file that receives all log messages and tracebacks.
         """
@@ -171,7 +185,8 @@ class Task:
             except Exception:
                 log.error("%s", traceback.format_exc())
                 raise
-            write_record(record, self, notes=notes, rule=rule or self.stage, wall_seconds=time.time() - started)
+            if record is not None:
+                write_record(record, self, notes=notes, rule=rule or self.stage, wall_seconds=time.time() - started)
 
 
 def write_record(
@@ -184,7 +199,6 @@ def write_record(
         "rule": rule,
         "version": task.version,
         "literals": task.literals,
-        "settings": task.settings,
         "inputs": task.expects,
         "notes": notes,
         "wall_seconds": round(wall_seconds, 3),
@@ -261,14 +275,3 @@ def logging_to(logfile: Path | str | None) -> Iterator[None]:
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
-
-
-def require_files(paths: Iterable[Path | str], mend: str) -> None:
-    """Refuse to go on when a file is missing.
-
-    Raises:
-        InputError: names the first missing file.
-    """
-    for path in paths:
-        if not Path(path).exists():
-            raise InputError(path, "no such file", mend)

@@ -1,0 +1,69 @@
+# lorebridge on a fresh machine: `make demo` and `make test` do all.
+
+SHELL := /bin/bash
+PYTHON ?= python3.11
+CORES ?= 2
+DATA ?= data
+VENV := .venv
+LOCK := envs/cpu.lock
+
+# Everything runs from the project's own environment, which comes first on PATH: shell rules call `python`,
+# `torchrun` and `lorebridge` by name.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONNOUSERSITE := 1
+# Two jobs side by side on two cores: numerical libraries take the threads that a job is given, and no more.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: setup demo mini test lint format clean help
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.complete ## make .venv from the lock
+
+$(VENV)/.complete: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+	  { echo 'error: Python 3.11 is needed (the lock is for it): make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@# torch first and alone: deepspeed asks for it while it is built, and its CPU build has another hash on each index.
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check 'torch==2.13.0' --constraint <(sed 's/ --hash.*//' $(LOCK))
+	grep -E '^(setuptools|wheel|packaging|numpy|ninja|py-cpuinfo|psutil|pydantic|hjson|einops|msgpack|tqdm|cython)==' $(LOCK) > $(VENV)/build.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $(VENV)/build.lock
+	DS_BUILD_OPS=0 $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --no-build-isolation --requirement $(LOCK)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Snakemake prints what it does; long jobs draw a bar with tokens/s and the time left.
+RUN = snakemake --cores $(CORES) --rerun-incomplete --rerun-triggers mtime params input
+
+demo: setup ## the planted world, end to end, with figures and a report
+	$(RUN) --configfile config/demo.yaml
+	snakemake --configfile config/demo.yaml --report results/demo/report.html
+	@lorebridge power --config config/demo.yaml
+	@echo; echo 'figures: results/demo/figures/    tables: results/demo/tables/    report: results/demo/report.html'
+
+mini: setup ## real text and the paper's questions, small: make mini DATA=FOLDER
+	$(RUN) --configfile config/mini.yaml --config data=$(DATA)
+	snakemake --configfile config/mini.yaml --config data=$(DATA) --report results/mini/report.html
+	@lorebridge power --config config/mini.yaml --set data=$(DATA)
+	@echo; echo 'figures: results/mini/figures/    tables: results/mini/tables/    report: results/mini/report.html'
+
+test: setup ## unit, property, workflow and end-to-end tests
+	pytest
+
+lint: setup ## ruff, snakefmt, snakemake --lint, mypy
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint --configfile config/demo.yaml
+	mypy
+
+format: setup ## put every file in form
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+clean: ## remove what the demo made (never .venv)
+	rm -rf results/demo work/demo

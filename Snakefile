@@ -1,0 +1,41 @@
+# lorebridge: how does cultural knowledge cross between languages while a language model learns the second one?
+#
+#   snakemake -n                                          the paper at full scale, planned
+#   snakemake --cores 2 --configfile config/demo.yaml     the planted world on a laptop
+#   snakemake --profile slurm                             the paper on a cluster
+
+if not workflow.overwrite_configfiles:
+    configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/world.smk"
+include: "workflow/rules/corpora.smk"
+include: "workflow/rules/tokens.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/probes.smk"
+include: "workflow/rules/trace.smk"
+include: "workflow/rules/transfer.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        paths(*plan.targets()),
+    localrule: True
+
+
+rule models:
+    input:
+        paths(*(artifact(run.stage, **run.wildcards) for run in plan.base_runs + plan.runs)),
+    localrule: True
+
+
+rule scores:
+    input:
+        paths(*(artifact("scores", run=run.run) for run in plan.base_runs + plan.runs)),
+    localrule: True

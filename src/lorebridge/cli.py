@@ -1,0 +1,339 @@
+"""The command line: what a person asks of a study, and what the workflow's shell rules call.
+
+Each command imports what it needs when it runs, so that `lorebridge plan` stays as fast as a dry run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lorebridge import __version__
+from lorebridge.errors import InputError, LorebridgeError
+from lorebridge.records import Task, logging_to, read_record, source_digest
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit status. A mistake of the user is one line on stderr and status 1."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments) or 0
+    except LorebridgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lorebridge", description=sys.modules["lorebridge"].__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=function)
+        return sub
+
+    def configured(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="the study's configuration")
+        sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         help="override a top-level key of the configuration, as snakemake --config does")  # fmt: skip
+
+    def worker(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--task", type=Task.loads, required=True, help="the stage's task, from the workflow's plan")
+        sub.add_argument("--record", type=Path, required=True)
+        sub.add_argument("--rule")
+        sub.add_argument("--log", type=Path)
+
+    plan = command("plan", _plan, "print the runs of a study, their cost, and where each value comes from")
+    configured(plan)
+    plan.add_argument("--json", action="store_true", help="print JSON for programs")
+
+    power = command("power", _power, "print the smallest effect that a study's questions can detect")
+    configured(power)
+
+    explain = command("explain", _explain, "tell what made a file")
+    explain.add_argument("path", type=Path)
+
+    batch = command("show-batch", _show_batch, "print the text that a run sees at one step")
+    batch.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
+    batch.add_argument("--step", type=int, required=True, help="0 is the first")
+    configured(batch)
+
+    filter_ = command("filter", _filter, "filter a JSONL(.gz) or Parquet file as a corpus of the study is filtered")
+    filter_.add_argument("source", type=Path, metavar="IN")
+    filter_.add_argument("out", type=Path, metavar="OUT", help="a Parquet file")
+    filter_.add_argument("--lang", required=True)
+    configured(filter_)
+
+    score = command("score", _score, "score a file of cloze questions with a causal language model")
+    score.add_argument("model", type=Path, help="a Hugging Face model folder")
+    score.add_argument("questions", type=Path, help="questions in the released JSON shape")
+    score.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an option")
+    score.add_argument("--mode", choices=["float32", "reference"], default="float32",
+                       help="reference: the published scorer's rule with its bfloat16 and its ties")  # fmt: skip
+    score.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+
+    train = command("train", _train, "train a run (started by torchrun from the workflow)")
+    worker(train)
+    train.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    train.add_argument("--order", type=Path, required=True)
+    train.add_argument("--stores", type=Path, nargs="+", required=True, help="tokens.bin of each stream")
+    train.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
+    train.add_argument("--base", type=Path, nargs="+", help="checkpoints of the base model; the last is where it starts")
+    train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
+    train.add_argument("--budget-minutes", type=float, help="wall time after which the state is saved and the run stops")
+    train.add_argument("--resume-interval", type=int, default=50, help="steps between resume states")
+    train.add_argument("--threads", type=int)
+
+    probe = command("probe", _probe, "score all checkpoints of a run on question sets (from the workflow)")
+    worker(probe)
+    probe.add_argument("--checkpoints", type=Path, nargs="+", required=True)
+    probe.add_argument("--questions", type=Path, nargs="+", required=True)
+    probe.add_argument("--out", type=Path, required=True)
+    probe.add_argument("--batch-tokens", type=int, required=True)
+    probe.add_argument("--threads", type=int)
+
+    retrieve = command("retrieve", _retrieve, "retrieve chunks for every question of a culture (from the workflow)")
+    worker(retrieve)
+    retrieve.add_argument("--corpus", type=Path, required=True, help="a Lucene index, or a table of chunks")
+    retrieve.add_argument("--questions", type=Path, required=True)
+    retrieve.add_argument("--out", type=Path, required=True)
+    retrieve.add_argument("--threads", type=int, default=1)
+
+    judge = command("judge", _judge, "judge whether retrieved chunks state the facts asked for (from the workflow)")
+    worker(judge)
+    judge.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    judge.add_argument("--hits", type=Path, required=True)
+    judge.add_argument("--chunks", type=Path, required=True)
+    judge.add_argument("--questions", type=Path, required=True)
+    judge.add_argument("--out", type=Path, required=True)
+    judge.add_argument("--gpus", type=int, default=0)
+    return parser
+
+
+def _load_plan(arguments: argparse.Namespace) -> Any:
+    from lorebridge import config
+    from lorebridge.plan import Plan
+
+    overrides = {}
+    for item in arguments.set:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise InputError(f"--set {item}", "has no value", "Write KEY=VALUE.")
+        overrides[key] = yaml.safe_load(value)
+    loaded = config.load(arguments.config)
+    return Plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
+
+
+# ---------------------------------------------------------------------- for a person
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from lorebridge import config
+
+    plan = _load_plan(arguments)
+    totals = plan.totals()
+    runs = [
+        {
+            "run": run.run, "lang": run.lang, "arm": run.arm, "seed": run.seed, "steps": run.steps,
+            "checkpoints": list(run.checkpoints), "tokens": run.tokens, "gpu_hours": round(plan.run_hours(run), 3),
+        }
+        for run in plan.runs
+    ]  # fmt: skip
+    base_runs = [{"run": r.run, "steps": r.steps, "checkpoints": list(r.checkpoints), "tokens": r.tokens,
+                  "gpu_hours": round(plan.run_hours(r), 3)} for r in plan.base_runs]  # fmt: skip
+    origin = config.provenance(arguments.config)
+    if arguments.json:
+        values = [{"key": key, "value": value, "origin": text} for key, value, text in origin]
+        print(json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False))
+        return
+    print(f"study {plan.config['study']}: {len(plan.runs)} continual pretraining runs from {len(plan.base_runs)} base runs\n")
+    print(f"{'run':<24}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
+    for run in base_runs + runs:
+        print(f"{run['run']:<24}{run['steps']:>8,}{len(run['checkpoints']):>13}{run['tokens']:>16,}{run['gpu_hours']:>11.2f}")
+    estimate = plan.config["compute"]["estimate"]
+    print(
+        f"\ntotal {totals['tokens']:,} tokens, {totals['flops']:.3g} FLOP; at {estimate['mfu']:.0%} of "
+        f"{estimate['peak_flops']:.3g} FLOP/s: {totals['gpu_hours']:,.1f} GPU-hours (assumed, not measured)"
+        f"\n{totals['parameters']:,} parameters; {totals['checkpoints']:,} checkpoints; disk "
+        f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is freed "
+        "as runs finish; corpora and token stores come on top"
+    )
+    for path, obtain in plan.absent_sources():
+        print(f"\nto put in place before the study runs: {path}\n  {obtain}")
+    print("\nwhere each value comes from")
+    for key, value, text in origin:
+        shown = str(value) if len(str(value)) <= 44 else str(value)[:41] + "..."
+        print(f"  {key:<48} {shown:<46} {text or 'not said'}")
+
+
+def _power(arguments: argparse.Namespace) -> None:
+    from lorebridge.transfer.power import question_power
+
+    plan = _load_plan(arguments)
+    print("smallest detectable gap (80 % power, two-sided 5 %, paired questions, 20 % discordance; seeds given)")
+    for culture in plan.langs:
+        table = Path(str(plan.outputs("questions", culture=culture)["questions"]))
+        if not table.exists():
+            raise InputError(table, "is not made yet", "Run the workflow first: snakemake --until questions.")
+        n, effect, half = question_power(table, plan.config["probing"]["subset"])
+        print(f"  {culture}: {n} questions, detectable gap {effect:.3f}, half-width of its 95 % interval {half:.3f}")
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    path, record, place = arguments.path, None, None
+    for place in (
+        path / "record.json",
+        path.with_name(path.name + ".record.json"),
+        path.with_name(path.stem + ".record.json"),
+        path.parent / "record.json",
+        path.parent.parent / "record.json",
+    ):
+        record = read_record(place)
+        if record is not None:
+            break
+    if record is None:
+        raise InputError(path, "has no record", "Only artifacts of a study (under results/) have one.")
+    print(f"{path}\n  record   {place}\n  rule     {record['rule']} (stage {record['stage']}, version {record['version']})")
+    print(f"  recipe   {record['recipe']}\n  made     {record['finished']} in {record['wall_seconds']:.1f} s")
+    git = record["git"]
+    print("  code     " + (f"{git['commit'][:12]}{' with uncommitted changes' if git['dirty'] else ''}" if git else "?"))
+    print(f"  packages {', '.join(f'{name} {version}' for name, version in record['packages'].items())}")
+    for name, value in record["literals"].items():
+        print(f"  {name} = {json.dumps(value, ensure_ascii=False)}")
+    for name, value in record["notes"].items():
+        print(f"  note {name} = {json.dumps(value, ensure_ascii=False)[:300]}")
+    for source, recipe in record["inputs"].items():
+        found = (read_record(source) or {}).get("recipe")
+        state = "" if found == recipe else f"  <- now {found or 'gone'}"
+        print(f"  input    {source} {recipe}{state}")
+    if record["source"] != source_digest():
+        print("  warning: lorebridge's code has changed since; if the change alters this result, its STAGE_VERSION must")
+
+
+def _show_batch(arguments: argparse.Namespace) -> None:
+    from lorebridge.tokens.order import show_batch
+
+    plan = _load_plan(arguments)
+    names = [run.run for run in plan.base_runs + plan.runs]
+    if arguments.run not in names:
+        raise InputError(f"run {arguments.run}", "is not of this study", f"Its runs: {', '.join(names)}.")
+    run = plan.run(arguments.run)
+    order = Path(str(plan.outputs("order", run=run.run)["order"]))
+    if not order.exists():
+        raise InputError(order, "is not made yet", f"Make it: snakemake --configfile {arguments.config} {order}")
+    stores = {stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run.lang)}
+    print(show_batch(order=order, stores=stores, tokenizer=Path(plan.root) / "tokenizer", step=arguments.step))
+
+
+def _filter(arguments: argparse.Namespace) -> None:
+    from lorebridge.corpora.documents import filter_file
+
+    plan = _load_plan(arguments)
+    if arguments.lang not in plan.config["languages"]:
+        raise InputError(f"--lang {arguments.lang}", "is not a language of the study",
+                         f"Its languages: {', '.join(plan.config['languages'])}.")  # fmt: skip
+    corpus = plan.config["corpora"][arguments.lang]
+    counts = filter_file(
+        lang=arguments.lang, letters=plan.letters(arguments.lang), source=arguments.source, out=arguments.out,
+        min_chars=corpus["min_chars"], max_deleted=corpus["max_deleted"],
+    )  # fmt: skip
+    for reason, count in counts.items():
+        print(f"{count:>12,}  {reason}")
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.scoring import score_file
+
+    with logging_to(None):
+        summary = score_file(model=arguments.model, questions=arguments.questions, out=arguments.out,
+                             mode=arguments.mode, device=arguments.device)  # fmt: skip
+    print(summary)
+
+
+# ---------------------------------------------------------------------- for the workflow
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from lorebridge.train.loop import train
+
+    task = arguments.task
+    rank_zero = _rank() == 0
+    with task.making(arguments.record if rank_zero else None, arguments.rule, arguments.log if rank_zero else None) as notes:
+        notes.update(
+            train(
+                **task.literals,
+                order=arguments.order,
+                stores={path.parent.name: path.parent for path in arguments.stores},
+                tokenizer=arguments.tokenizer.parent,
+                init_from=max(arguments.base, key=lambda p: int(p.name.removeprefix("step"))) if arguments.base else None,
+                out=arguments.record.parent,
+                work=arguments.work / task.literals["run"] / task.recipe,
+                recipe=task.recipe,
+                micro_batch=arguments.micro_batch,
+                budget_seconds=arguments.budget_minutes * 60 if arguments.budget_minutes else None,
+                resume_interval=arguments.resume_interval,
+                threads=arguments.threads,
+            )
+        )
+
+
+def _rank() -> int:
+    """This process's rank among those that torchrun started."""
+    import os
+
+    return int(os.environ.get("RANK", "0"))
+
+
+def _probe(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.scoring import score_run
+
+    task = arguments.task
+    with task.making(arguments.record, arguments.rule, arguments.log) as notes:
+        literals = dict(task.literals)
+        steps = literals.pop("steps")
+        by_step = {int(path.name.removeprefix("step")): path for path in arguments.checkpoints}
+        notes.update(
+            score_run(
+                **literals,
+                checkpoints=[(step, by_step[step]) for step in steps],
+                questions=arguments.questions,
+                out=arguments.out,
+                batch_tokens=arguments.batch_tokens,
+                threads=arguments.threads,
+            )
+            or {}
+        )
+
+
+def _retrieve(arguments: argparse.Namespace) -> None:
+    from lorebridge.trace.retrieval import retrieve
+
+    task = arguments.task
+    with task.making(arguments.record, arguments.rule, arguments.log) as notes:
+        notes.update(
+            retrieve(**task.literals, corpus=arguments.corpus, questions=arguments.questions, out=arguments.out,
+                     threads=arguments.threads) or {}
+        )  # fmt: skip
+
+
+def _judge(arguments: argparse.Namespace) -> None:
+    from lorebridge.trace.judges import judge
+
+    task = arguments.task
+    with task.making(arguments.record, arguments.rule, arguments.log) as notes:
+        notes.update(
+            judge(**task.literals, hits=arguments.hits, chunks=arguments.chunks, questions=arguments.questions,
+                  out=arguments.out) or {}
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    logging.captureWarnings(True)
+    sys.exit(main())

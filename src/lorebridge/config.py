@@ -1,0 +1,230 @@
+"""A study's configuration: loading, strict validation, defaults, and where each value comes from."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from lorebridge.errors import ConfigError
+
+SCHEMA_FILE = Path(__file__).parents[2] / "config" / "config.schema.yaml"
+
+
+@functools.cache
+def schema(path: Path = SCHEMA_FILE) -> dict[str, Any]:
+    """Return the schema of a configuration (JSON Schema 2020-12)."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def load(path: Path | str) -> dict[str, Any]:
+    """Read a configuration file and return it validated, with defaults filled in.
+
+    Raises:
+        ConfigError: no such file, not YAML, or not a valid configuration.
+    """
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(path, "cannot be read", "Name an existing configuration file.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(path, f"is not YAML ({error})", "Mend the file.") from error
+    return check(loaded, name=str(path))
+
+
+def check(config: Any, name: str = "configuration") -> dict[str, Any]:
+    """Return a validated copy of `config` with defaults filled in.
+
+    Raises:
+        ConfigError: the first problem, naming the key and the mend.
+    """
+    if not isinstance(config, Mapping):
+        raise ConfigError(name, "is not a mapping of keys", "Start from config/demo.yaml.")
+    config = copy.deepcopy(dict(config))
+    errors = sorted(_FillingValidator(schema()).iter_errors(config), key=lambda e: [str(p) for p in e.absolute_path])
+    if errors:
+        raise _explain(errors[0], name)
+    for where, what, mend in _semantic_problems(config):
+        raise ConfigError(f"{name}, key {where}", what, mend)
+    return config
+
+
+def _fill_defaults(validator, properties, instance, schema):
+    """Validate `properties` as JSON Schema does, filling in the defaults of absent keys first."""
+    if isinstance(instance, dict):
+        for key, subschema in properties.items():
+            if "default" in subschema and key not in instance:
+                instance[key] = copy.deepcopy(subschema["default"])
+    yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
+
+
+def _one_of_by_tag(validator, options, instance, schema):
+    """Validate `oneOf` by its tag (kind or method), so that one error names the key and not four alternatives."""
+    tag = next((t for t in ("kind", "method") if t in options[0].get("properties", {})), None)
+    if tag is None or not isinstance(instance, dict):
+        yield from Draft202012Validator.VALIDATORS["oneOf"](validator, options, instance, schema)
+        return
+    choices = {option["properties"][tag]["const"]: option for option in options}
+    if instance.get(tag) not in choices:
+        yield ValidationError(f"{tag} is {instance.get(tag)!r}, and must be one of {sorted(choices)}")
+    else:
+        yield from validator.descend(instance, choices[instance[tag]])
+
+
+_FillingValidator = extend(Draft202012Validator, {"properties": _fill_defaults, "oneOf": _one_of_by_tag})
+
+
+def _explain(error: ValidationError, name: str) -> ConfigError:
+    """Turn a schema error into one line that names the key and the mend."""
+    path = ".".join(str(part) for part in error.absolute_path)
+    where = f"{name}, key {path}" if path else name
+    if error.validator == "additionalProperties" and isinstance(error.schema, dict):
+        known = list(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(str(unknown), known, n=1)
+        mend = f"Did you mean {close[0]!r}?" if close else f"Known keys here: {', '.join(known)}."
+        return ConfigError(where, f"unknown key {unknown!r}", mend)
+    if error.validator == "required" and isinstance(error.validator_value, list):
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return ConfigError(where, f"the key {missing!r} is missing", "Add it; config/demo.yaml has an example.")
+    if error.validator == "pattern":
+        return ConfigError(
+            where,
+            f"{error.instance!r} is not allowed",
+            f"It must match {error.validator_value} (names go into paths and command lines).",
+        )
+    return ConfigError(where, error.message, "See config/config.schema.yaml.")
+
+
+def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what a schema cannot say."""
+    languages, base = config["languages"], config["base_language"]
+    others = [lang for lang in languages if lang != base]
+    if base not in languages:
+        yield "base_language", f"{base!r} is not among the languages", f"Choose one of {sorted(languages)}."
+    for lang in others:
+        if languages[lang]["script"] == languages.get(base, {}).get("script"):
+            yield (
+                f"languages.{lang}.script",
+                f"is the base language's script ({languages[lang]['script']})",
+                "The design keeps the languages apart by script; choose a language with another script.",
+            )
+    for section, expected in (("corpora", list(languages)), ("parallel", others), ("questions", others)):
+        for lang in config[section]:
+            if lang not in expected:
+                close = difflib.get_close_matches(lang, expected, n=1)
+                yield (
+                    f"{section}.{lang}",
+                    "is not a language of the study that this section takes",
+                    (f"Did you mean {close[0]!r}? " if close else "") + f"It takes: {', '.join(expected)}.",
+                )
+        for lang in expected:
+            if lang not in config[section]:
+                yield section, f"has nothing for the language {lang!r}", f"Add {section}.{lang}."
+    for culture, entry in config["questions"].items():
+        if set(entry["files"]) != {base, culture}:
+            yield (
+                f"questions.{culture}.files",
+                f"has files for {sorted(entry['files'])}",
+                f"Give exactly two index-parallel files: {base} and {culture}.",
+            )
+    for lang, language in languages.items():
+        template = language.get("template") or config["template"]
+        fields = re.findall(r"{(.*?)}", template)
+        if fields.count("en") != 1 or fields.count("xx") != 1 or not set(fields) <= {"en", "xx", "base", "name"}:
+            key = f"languages.{lang}.template" if language.get("template") else "template"
+            yield key, f"{template!r} is not a bridge", "It needs {en} and {xx} once each; {base} and {name} may occur."
+    training = config["training"]
+    for phase in ("base", "continual"):
+        settings = training[phase]
+        steps, every = settings["steps"], settings["checkpoints"]["every"]
+        key = f"training.{phase}"
+        if steps % every:
+            yield (
+                f"{key}.checkpoints.every",
+                f"{steps} steps are not a multiple of the interval {every}",
+                f"Choose a divisor of {steps}, or steps: {steps - steps % every}.",
+            )
+        if settings["batch_tokens"] % training["sequence_length"]:
+            yield (
+                f"{key}.batch_tokens",
+                f"{settings['batch_tokens']} is not a multiple of training.sequence_length",
+                f"Choose a multiple of {training['sequence_length']}.",
+            )
+        if any(step >= steps for step in settings["checkpoints"]["early"]):
+            yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."
+    if training["continual"]["steps"] % 2:
+        yield (
+            "training.continual.steps",
+            "is odd",
+            "The no_bridge arm shares the halves of its pairs between two consecutive batches; give an even number.",
+        )
+    model = config["model"]
+    for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
+        if model[whole] % model[part]:
+            yield f"model.{whole}", f"{model[whole]} is not a multiple of {part} ({model[part]})", "Mend either."
+    if training["sequence_length"] > model["max_position_embeddings"]:
+        yield "training.sequence_length", "exceeds model.max_position_embeddings", "Mend either."
+    for contrast in config["transfer"]["contrasts"]:
+        for arm in contrast:
+            if arm not in config["arms"]:
+                yield (
+                    "transfer.contrasts",
+                    f"names the arm {arm!r}, which the study does not train",
+                    f"Arms of this study: {', '.join(config['arms'])}.",
+                )
+    if config["transfer"]["last"] > len(checkpoint_steps(training["continual"])):
+        yield "transfer.last", "exceeds the number of checkpoints", "Give fewer."
+    planted = [
+        f"{section}.{lang}"
+        for section in ("corpora", "parallel")
+        for lang, entry in config[section].items()
+        for source in entry["sources"]
+        if source["kind"] == "planted"
+    ]
+    if planted and not config["world"]:
+        yield planted[0], "asks for the planted world", "Give the section `world`."
+
+
+def checkpoint_steps(phase: Mapping[str, Any]) -> list[int]:
+    """Return the steps of a training phase at which a checkpoint is kept, 0 and the last among them."""
+    regular = range(0, phase["steps"] + 1, phase["checkpoints"]["every"])
+    return sorted(set(regular) | set(phase["checkpoints"]["early"]))
+
+
+def local_path(config: Mapping[str, Any], path: str) -> Path:
+    """Return where a local source of the configuration lies."""
+    return Path(config["data"] or ".") / path
+
+
+def provenance(path: Path | str) -> list[tuple[str, Any, str]]:
+    """Return (key, value, where it comes from) of every value of a configuration file.
+
+    The origin is the comment at the end of the value's line, or else that of the nearest key above it that has one.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    comments = [match.group(1).strip() if (match := re.search(r"(?:^|\s)#\s?(.*)$", line)) else ""
+                for line in text.splitlines()]  # fmt: skip
+    found: list[tuple[str, Any, str]] = []
+
+    def walk(node: yaml.Node, key: str, inherited: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                own = comments[name.start_mark.line] or inherited
+                walk(value, f"{key}.{name.value}" if key else name.value, own)
+        elif isinstance(node, yaml.SequenceNode) and any(not isinstance(i, yaml.ScalarNode) for i in node.value):
+            for index, item in enumerate(node.value):
+                walk(item, f"{key}[{index}]", inherited)
+        else:
+            found.append((key, yaml.safe_load(yaml.serialize(node)), comments[node.start_mark.line] or inherited))
+
+    walk(yaml.compose(text), "", "")
+    return found

@@ -1,0 +1,679 @@
+"""The plan of a study: its runs, its artifacts, and the recipe of each.
+
+Pure: reads a validated configuration and touches no model, no tensor and no table, so that a dry run needs no torch.
+The plan is a graph of *artifacts* ``(stage, wildcards)``. For each it knows the files (:meth:`Plan.outputs`), the
+artifacts it is made from (:meth:`Plan.inputs`) and the task with its chained recipe (:meth:`Plan.task`). The workflow's
+rules take all three from here, so a path, a dependency or a parameter is stated once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lorebridge import config as configuration
+from lorebridge.records import RECORD, Task, file_digest
+
+# Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
+STAGE_VERSIONS = {
+    "world": 1, "corpus_shard": 1, "corpus": 1, "parallel": 1, "tokenizer": 1, "tokens": 1, "order": 1,
+    "base_model": 1, "model": 1, "question_file": 1, "questions": 1, "scores": 1, "chunks": 1, "index": 1, "hits": 1,
+    "judgments": 1, "density": 1, "recovery": 1, "gaps": 1, "items": 1, "table": 1, "figure": 1,
+}  # fmt: skip
+
+# What each figure and table is drawn from, and the settings that it is drawn with. The names are those of the functions
+# in lorebridge.figures.
+FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "figure3": (("scores", "questions"), ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed")),
+    "gaps": (("gaps", "questions"), ("base", "names", "last", "discordance")),
+    "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed")),
+    "losses": (("metrics",), ("base", "names", "arms")),
+    "examples": (("questions",), ("base", "names", "subset")),
+    "recovery": (("recovery",), ("names",)),
+}
+TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "accuracy": (
+        ("all_scores", "questions"), ("base", "names", "subset", "rule", "last", "resamples", "seed"),
+    ),
+    "gaps": (("gaps",), ("names", "last")),
+    "power": (("questions",), ("names", "subset", "discordance")),
+    "density": (("density",), ("base", "names")),
+    "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed")),
+    "questions": (("questions", "tokenizer"), ("base", "names", "subset")),
+    "data": (("orders",), ("names",)),
+    "filtering": (("audits",), ("base", "names")),
+    "recovery": (("recovery",), ("names",)),
+}  # fmt: skip
+FIGURE_SUFFIXES = ("pdf", "svg", "png")
+TABLE_SUFFIXES = ("csv", "md", "tex")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        run: its name, ``ko-bridge-s0`` or ``base-s0``.
+        lang: the language that is learned.
+        arm: the arrangement of its text, or ``base``.
+        seed: seed of the data order; and of the weights, for a base run.
+        steps: optimizer steps.
+        checkpoints: the steps at which a checkpoint is kept, 0 first.
+        tokens: positions that it trains on, padding included.
+    """
+
+    run: str
+    lang: str
+    arm: str
+    seed: int
+    steps: int
+    checkpoints: tuple[int, ...]
+    tokens: int
+
+    @property
+    def stage(self) -> str:
+        """The stage that trains it."""
+        return "base_model" if self.arm == "base" else "model"
+
+    @property
+    def wildcards(self) -> dict[str, Any]:
+        """The wildcards of its model artifact."""
+        return {"seed": self.seed} if self.arm == "base" else {"lang": self.lang, "arm": self.arm, "seed": self.seed}
+
+
+Artifact = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def artifact(stage: str, **wildcards: Any) -> Artifact:
+    """Return the hashable name of an artifact."""
+    return stage, tuple(sorted((key, str(value)) for key, value in wildcards.items()))
+
+
+class Plan:
+    """The plan of one study.
+
+    Args:
+        config: a validated configuration (:func:`lorebridge.config.check`).
+        digest: gives the sha256 of a local source file; a cache of it makes a dry run fast.
+    """
+
+    def __init__(self, config: Mapping[str, Any], digest: Callable[[str], str] = file_digest) -> None:
+        """Prepare the plan; nothing is read from disk yet."""
+        self.config = config
+        self.root = f"{config['results']}/{config['study']}"
+        self.work = f"{config['work']}/{config['study']}"
+        self.base: str = config["base_language"]
+        self.langs: list[str] = [lang for lang in config["languages"] if lang != self.base]
+        self._digest = digest
+        self._tasks: dict[Artifact, Task] = {}
+
+    # ---------------------------------------------------------------- runs
+
+    @functools.cached_property
+    def runs(self) -> list[Run]:
+        """The continual pretraining runs: language x arm x seed."""
+        phase = self.config["training"]["continual"]
+        return [
+            self._run(f"{lang}-{arm}-s{seed}", lang, arm, seed, phase)
+            for lang in self.langs
+            for arm in self.config["arms"]
+            for seed in self.config["seeds"]
+        ]
+
+    @functools.cached_property
+    def base_runs(self) -> list[Run]:
+        """The base models: one for each seed, or one for all."""
+        seeds = self.config["seeds"] if self.config["training"]["base_per_seed"] else self.config["seeds"][:1]
+        return [self._run(f"base-s{s}", self.base, "base", s, self.config["training"]["base"]) for s in seeds]
+
+    @staticmethod
+    def _run(name: str, lang: str, arm: str, seed: int, phase: Mapping[str, Any]) -> Run:
+        return Run(
+            name, lang, arm, seed, phase["steps"], tuple(configuration.checkpoint_steps(phase)),
+            phase["steps"] * phase["batch_tokens"],
+        )  # fmt: skip
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Run]:
+        return {run.run: run for run in self.base_runs + self.runs}
+
+    def run(self, name: str) -> Run:
+        """Return the run called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._by_name[name]
+
+    def base_of(self, run: Run) -> Run:
+        """Return the base run that a continual run starts from."""
+        return next((b for b in self.base_runs if b.seed == run.seed), self.base_runs[0])
+
+    # ---------------------------------------------------------------- files
+
+    def outputs(self, stage: str, **wildcards: Any) -> dict[str, str | list[str]]:
+        """Return name -> path (or paths) of an artifact's files, its record among them under ``record``.
+
+        Wildcards that are not given stay in the paths as ``{name}``, which is how a rule declares its outputs.
+        """
+        w = {key: str(wildcards.get(key, "{" + key + "}"))
+             for key in ("lang", "shard", "stream", "run", "arm", "seed", "culture", "corpus", "figure", "table")}  # fmt: skip
+        r = self.root
+        match stage:
+            case "world":
+                return self._world_files() | {"record": f"{r}/world/{RECORD}"}
+            case "corpus_shard":
+                stem = f"{r}/corpora/{w['lang']}/documents-{w['shard']}"
+                files = {"documents": f"{stem}.parquet", "shard_audit": f"{stem}.audit.json"}
+            case "corpus":
+                return {"audit": f"{r}/corpora/{w['lang']}/audit.json", "record": f"{r}/corpora/{w['lang']}/{RECORD}"}
+            case "parallel":
+                stem = f"{r}/parallel/{w['lang']}"
+                files = {"pairs": f"{stem}.parquet", "pairs_audit": f"{stem}.audit.json"}
+            case "tokenizer":
+                return {
+                    "tokenizer": f"{r}/tokenizer/tokenizer.json",
+                    "settings": f"{r}/tokenizer/tokenizer_config.json",
+                    "record": f"{r}/tokenizer/{RECORD}",
+                }
+            case "tokens":
+                stem = f"{r}/tokens/{w['stream']}"
+                return {
+                    "tokens": f"{stem}/tokens.bin", "offsets": f"{stem}/offsets.npy", "store": f"{stem}/store.json",
+                    "record": f"{stem}/{RECORD}",
+                }  # fmt: skip
+            case "order":
+                files = {"order": f"{r}/order/{w['run']}.parquet"}
+            case "base_model":
+                return self._model_files(f"{r}/models/base/s{w['seed']}", "base")
+            case "model":
+                return self._model_files(f"{r}/models/{w['lang']}/{w['arm']}/s{w['seed']}", "continual")
+            case "question_file":
+                files = {"questions": f"{r}/probes/files/{w['culture']}-{w['lang']}.json"}
+            case "questions":
+                files = {"questions": f"{r}/probes/questions/{w['culture']}.parquet"}
+            case "scores":
+                files = {"scores": f"{r}/probes/scores/{w['run']}.parquet"}
+            case "chunks":
+                files = {"chunks": f"{r}/trace/chunks/{w['corpus']}.parquet"}
+            case "index":
+                stem = f"{r}/trace/index/{w['corpus']}"
+                return {"index": f"{stem}/lucene", "record": f"{stem}/{RECORD}"}
+            case "hits":
+                files = {"hits": f"{r}/trace/hits/{w['corpus']}/{w['culture']}.parquet"}
+            case "judgments":
+                files = {"judgments": f"{r}/trace/judgments/{w['corpus']}/{w['culture']}.parquet"}
+            case "density" | "recovery":
+                files = {stage: f"{r}/trace/{stage}.parquet"}
+            case "gaps":
+                files = {"gaps": f"{r}/transfer/gaps.parquet"}
+            case "items":
+                # Snakemake keeps the name `items` for itself.
+                files = {"transferred": f"{r}/transfer/items.parquet"}
+            case "table":
+                stem = f"{r}/tables/{w['table']}"
+                return {suffix: f"{stem}.{suffix}" for suffix in TABLE_SUFFIXES} | {"record": f"{stem}.{RECORD}"}
+            case "figure":
+                stem = f"{r}/figures/{w['figure']}"
+                return {suffix: f"{stem}.{suffix}" for suffix in FIGURE_SUFFIXES} | {"record": f"{stem}.{RECORD}"}
+            case _:
+                raise KeyError(stage)
+        return files | {"record": f"{next(iter(files.values()))}.{RECORD}"}
+
+    def _world_files(self) -> dict[str, str | list[str]]:
+        stem = f"{self.root}/world"
+        return {
+            "corpora": [f"{stem}/corpora/{lang}.jsonl.gz" for lang in self.config["languages"]],
+            "parallel": [f"{stem}/parallel/{self.base}-{lang}.jsonl.gz" for lang in self.langs],
+            "questions": [
+                f"{stem}/questions/{culture}-culture-cloze_{lang}.json"
+                for culture in self.langs
+                for lang in (self.base, culture)
+            ],
+            "truth": f"{stem}/truth.parquet",
+        }
+
+    def _model_files(self, stem: str, phase: str) -> dict[str, str | list[str]]:
+        steps = configuration.checkpoint_steps(self.config["training"][phase])
+        return {
+            "checkpoints": [f"{stem}/step{step}" for step in steps],
+            "metrics": f"{stem}/metrics.parquet",
+            "record": f"{stem}/{RECORD}",
+        }
+
+    @property
+    def planted(self) -> bool:
+        """Whether the study reads a planted world, so that there is a truth to compare with."""
+        return self.config["world"] is not None
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the study's figures."""
+        return [name for name, (kinds, _) in FIGURES.items() if self.planted or "recovery" not in kinds]
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of the study's tables."""
+        return [name for name, (kinds, _) in TABLES.items() if self.planted or "recovery" not in kinds]
+
+    def shards(self, lang: str) -> list[str]:
+        """Return the names of a corpus's shards."""
+        n = self.config["corpora"][lang]["shards"]
+        return [f"{i:05d}-of-{n:05d}" for i in range(n)]
+
+    def streams(self, lang: str) -> list[str]:
+        """Return the token streams that the runs of a language read."""
+        return [f"mono-{lang}"] + ([f"pairs-{lang}-en", f"pairs-{lang}-xx"] if lang != self.base else [])
+
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """The (corpus, culture) cells that are traced: each culture in the base corpus and in its own."""
+        return [(corpus, culture) for culture in self.langs for corpus in (self.base, culture)]
+
+    def source_paths(self, section: str, lang: str) -> list[str]:
+        """Return the local files of a corpus's or a parallel text's sources, in their order."""
+        paths = []
+        for source in self.config[section][lang]["sources"]:
+            if source["kind"] == "local":
+                paths.append(str(configuration.local_path(self.config, source["path"])))
+            elif source["kind"] == "planted":
+                stem = lang if section == "corpora" else f"{self.base}-{lang}"
+                paths.append(f"{self.root}/world/{section}/{stem}.jsonl.gz")
+        return paths
+
+    def question_path(self, culture: str, lang: str) -> str | None:
+        """Return the local file of a question set in one language, or None where it is fetched."""
+        source = self.config["questions"][culture]["files"][lang]
+        if source["kind"] == "local":
+            return str(configuration.local_path(self.config, source["path"]))
+        return f"{self.root}/world/questions/{culture}-culture-cloze_{lang}.json" if source["kind"] == "planted" else None
+
+    # ---------------------------------------------------------------- recipes
+
+    def task(self, stage: str, **wildcards: Any) -> Task:
+        """Return the task that makes an artifact: literals, the recipes of its inputs, and so its own recipe."""
+        name = artifact(stage, **wildcards)
+        if name not in self._tasks:
+            expects = {self.record(*a): self.task(a[0], **dict(a[1])).recipe for a in self.inputs(stage, **wildcards)}
+            self._tasks[name] = Task(stage, self.literals(stage, **wildcards), expects, STAGE_VERSIONS[stage])
+        return self._tasks[name]
+
+    def record(self, stage: str, wildcards: tuple[tuple[str, str], ...]) -> str:
+        """Return the path of an artifact's record."""
+        return str(self.outputs(stage, **dict(wildcards))["record"])
+
+    def letters(self, lang: str) -> dict[str, str]:
+        """What the script filter does to a language: the base keeps its script alone, the others lose the base's."""
+        script = self.config["languages"][self.base]["script"]
+        return {"keep": script} if lang == self.base else {"drop": script}
+
+    def _sources(self, section: str, lang: str) -> list[dict[str, Any]]:
+        """Return the sources of a text without their paths; a local file is known by what it holds."""
+        paths = iter(self.source_paths(section, lang))
+        sources = []
+        for source in self.config[section][lang]["sources"]:
+            literal = {k: v for k, v in source.items() if k not in ("path", "obtain")}
+            if source["kind"] == "local":
+                literal["sha256"] = self._known(next(paths), f"{section}.{lang}", source.get("obtain"))
+            elif source["kind"] == "planted":
+                next(paths)
+                literal["kind"] = "local"
+            sources.append(literal)
+        return sources
+
+    def _known(self, path: str, key: str, obtain: str | None = None) -> str:
+        """Return the sha256 of a local source; ``absent`` for one that the user has yet to obtain.
+
+        Raises:
+            ConfigError: there is no such file, and nothing says how to obtain it.
+        """
+        if Path(path).is_file():
+            return self._digest(path)
+        if obtain is None:
+            raise configuration.ConfigError(f"key {key}", f"there is no file {path}", "Mend the path, or `data`.")
+        return "absent"
+
+    def absent_sources(self) -> list[tuple[str, str]]:
+        """Return (path, how to obtain it) of the sources that the user has yet to put in place."""
+        return [
+            (path, source["obtain"])
+            for section in ("corpora", "parallel")
+            for entry in self.config[section].values()
+            for source in entry["sources"]
+            if source.get("obtain")
+            and not Path(path := str(configuration.local_path(self.config, source["path"]))).is_file()
+        ]
+
+    def literals(self, stage: str, **w: Any) -> dict[str, Any]:
+        """Return the keyword arguments of a stage's function that make its result what it is."""
+        c, languages = self.config, self.config["languages"]
+        training, tracing, transfer = c["training"], c["tracing"], c["transfer"]
+        match stage:
+            case "world":
+                scripts = {lang: {"script": languages[lang]["script"]} for lang in languages}
+                return {"base": self.base, "languages": scripts, **c["world"]}
+            case "corpus_shard":
+                lang, corpus = w["lang"], c["corpora"][w["lang"]]
+                index, of = str(w["shard"]).split("-of-")
+                return {
+                    "sources": self._sources("corpora", lang), "lang": lang, "letters": self.letters(lang),
+                    "min_chars": corpus["min_chars"], "max_deleted": corpus["max_deleted"],
+                    "shard": int(index), "of": int(of),
+                }  # fmt: skip
+            case "corpus":
+                return {"lang": w["lang"]}
+            case "parallel":
+                lang = w["lang"]
+                return {
+                    "sources": self._sources("parallel", lang), "base": self.base, "lang": lang,
+                    "letters_base": self.letters(self.base), "letters_xx": self.letters(lang),
+                    "max_lost": c["parallel"][lang]["max_lost"],
+                }  # fmt: skip
+            case "tokenizer":
+                return dict(c["tokenizer"])
+            case "tokens":
+                kind, _, *half = str(w["stream"]).split("-")
+                return {"column": "text" if kind == "mono" else half[0]}
+            case "order":
+                return self._order_literals(self.run(w["run"]))
+            case "base_model":
+                return self._train_literals(self.run(f"base-s{w['seed']}"))
+            case "model":
+                return self._train_literals(self.run(f"{w['lang']}-{w['arm']}-s{w['seed']}"))
+            case "question_file":
+                source = c["questions"][w["culture"]]["files"][w["lang"]]
+                path = self.question_path(w["culture"], w["lang"])
+                if source["kind"] == "local":
+                    return {"kind": "local", "sha256": self._known(str(path), f"questions.{w['culture']}")}
+                return dict(source)
+            case "questions":
+                return {
+                    "culture": w["culture"], "langs": [self.base, w["culture"]],
+                    "scripts": {lang: languages[lang]["script"] for lang in (self.base, w["culture"])},
+                    "known_missing_gold": c["questions"][w["culture"]]["known_missing_gold"],
+                }  # fmt: skip
+            case "scores":
+                run = self.run(w["run"])
+                return {
+                    "run": run.run, "lang_pair": f"{self.base}-{run.lang}", "arm": run.arm, "seed": run.seed,
+                    "steps": list(self.scored_steps(run)),
+                }  # fmt: skip
+            case "chunks":
+                return {"max_chars": tracing["chunk_chars"]}
+            case "index":
+                return {"script": languages[w["corpus"]]["script"]}
+            case "hits":
+                return {
+                    "lang": w["corpus"], "script": languages[w["corpus"]]["script"], "top_k": tracing["top_k"],
+                    **self.retriever(w["corpus"]),
+                }  # fmt: skip
+            case "judgments":
+                judge = {k: v for k, v in tracing["judge"].items() if k != "gpus"}
+                return {"lang": w["corpus"], "script": languages[w["corpus"]]["script"], **judge}
+            case "density":
+                return {
+                    "cells": [list(cell) for cell in self.cells], "top_k": tracing["top_k"],
+                    "resamples": transfer["resamples"], "seed": transfer["seed"],
+                }  # fmt: skip
+            case "recovery":
+                return {"cells": [list(cell) for cell in self.cells]}
+            case "gaps":
+                return {
+                    "base": self.base, "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
+                    "rule": c["probing"]["rule"], "last": transfer["last"], "resamples": transfer["resamples"],
+                    "seed": transfer["seed"],
+                }  # fmt: skip
+            case "items":
+                return {
+                    "base": self.base, "cells": [list(cell) for cell in self.cells], "subset": c["probing"]["subset"],
+                    "rule": c["probing"]["rule"], "last": transfer["last"],
+                }  # fmt: skip
+            case "figure":
+                return {"figure": w["figure"], **self._drawing(FIGURES[str(w["figure"])][1])}
+            case "table":
+                return {"table": w["table"], **self._drawing(TABLES[str(w["table"])][1])}
+            case _:
+                raise KeyError(stage)
+
+    def _drawing(self, keys: tuple[str, ...]) -> dict[str, Any]:
+        """Return the settings that a figure or table is drawn with."""
+        c, transfer = self.config, self.config["transfer"]
+        settings = {
+            "base": self.base, "names": {lang: c["languages"][lang]["name"] for lang in c["languages"]},
+            "arms": c["arms"], "subset": c["probing"]["subset"], "rule": c["probing"]["rule"],
+            "last": transfer["last"], "resamples": transfer["resamples"], "seed": transfer["seed"],
+            "discordance": transfer["discordance"],
+        }  # fmt: skip
+        return {key: settings[key] for key in keys}
+
+    def retriever(self, corpus: str) -> dict[str, Any]:
+        """Return the retriever of a corpus."""
+        retrieval = self.config["tracing"]["retrieval"]
+        return dict(retrieval.get(corpus, retrieval["default"]))
+
+    def _order_literals(self, run: Run) -> dict[str, Any]:
+        training = self.config["training"]
+        phase = training["base" if run.arm == "base" else "continual"]
+        literals = {
+            "run": run.run, "lang": run.lang, "arm": run.arm, "seed": run.seed, "steps": run.steps,
+            "sequence_length": training["sequence_length"], "batch_tokens": phase["batch_tokens"],
+            "packing": training["packing"],
+        }  # fmt: skip
+        if run.arm != "base":
+            literals["template"] = self.template(run.lang)
+        return literals
+
+    def template(self, lang: str) -> str:
+        """Return how the bridge of a language joins the halves of a pair, ``{en}`` and ``{xx}`` still open."""
+        language, base = self.config["languages"][lang], self.config["languages"][self.base]
+        template = language.get("template") or self.config["template"]
+        return template.format(en="{en}", xx="{xx}", base=base["name"], name=language["name"])
+
+    def _train_literals(self, run: Run) -> dict[str, Any]:
+        training = self.config["training"]
+        phase = training["base" if run.arm == "base" else "continual"]
+        return {
+            "run": run.run, "model": self.config["model"], "optimizer": training["optimizer"],
+            "schedule": {k: phase[k] for k in ("lr", "min_lr", "schedule", "warmup_ratio")},
+            "precision": training["precision"], "seed": run.seed, "steps": run.steps,
+            "checkpoint_steps": list(run.checkpoints), "packing": training["packing"],
+            "zero_stage": training["zero_stage"], "checkpoint_dtype": training["checkpoint_dtype"],
+        }  # fmt: skip
+
+    def scored_steps(self, run: Run) -> tuple[int, ...]:
+        """Return the checkpoints of a run that are scored: a base run's are those of its learning curve."""
+        return run.checkpoints
+
+    # ---------------------------------------------------------------- dependencies
+
+    def inputs(self, stage: str, **w: Any) -> list[Artifact]:
+        """Return the artifacts that an artifact is made from."""
+        c = self.config
+        match stage:
+            case "world":
+                return []
+            case "corpus_shard" | "parallel":
+                section = "corpora" if stage == "corpus_shard" else "parallel"
+                planted = any(source["kind"] == "planted" for source in c[section][w["lang"]]["sources"])
+                return [artifact("world")] if planted else []
+            case "corpus":
+                return [artifact("corpus_shard", lang=w["lang"], shard=s) for s in self.shards(w["lang"])]
+            case "tokenizer":
+                if c["tokenizer"]["kind"] == "pretrained":
+                    return []
+                return [a for lang in c["languages"] for a in self._corpus(lang)]
+            case "tokens":
+                kind, lang, *_ = str(w["stream"]).split("-")
+                text = self._corpus(lang) if kind == "mono" else [artifact("parallel", lang=lang)]
+                return [*text, artifact("tokenizer")]
+            case "order":
+                run = self.run(w["run"])
+                stores = [artifact("tokens", stream=s) for s in self.streams(run.lang)]
+                pairs = [] if run.arm == "base" else [artifact("parallel", lang=run.lang)]
+                return [*stores, *pairs, artifact("tokenizer")]
+            case "base_model":
+                run = self.run(f"base-s{w['seed']}")
+                return [artifact("order", run=run.run), *self._stores(run), artifact("tokenizer")]
+            case "model":
+                run = self.run(f"{w['lang']}-{w['arm']}-s{w['seed']}")
+                base = artifact("base_model", seed=self.base_of(run).seed)
+                return [artifact("order", run=run.run), *self._stores(run), artifact("tokenizer"), base]
+            case "question_file":
+                planted = c["questions"][w["culture"]]["files"][w["lang"]]["kind"] == "planted"
+                return [artifact("world")] if planted else []
+            case "questions":
+                return [artifact("question_file", culture=w["culture"], lang=k) for k in (self.base, w["culture"])]
+            case "scores":
+                run = self.run(w["run"])
+                cultures = self.langs if run.arm == "base" else [run.lang]
+                return [
+                    artifact(run.stage, **run.wildcards),
+                    *(artifact("questions", culture=culture) for culture in cultures),
+                ]
+            case "chunks":
+                return self._corpus(str(w["corpus"]))
+            case "index":
+                return [artifact("chunks", corpus=w["corpus"])]
+            case "hits":
+                source = "index" if self.retriever(str(w["corpus"]))["method"] == "bm25" else "chunks"
+                return [artifact(source, corpus=w["corpus"]), artifact("questions", culture=w["culture"])]
+            case "judgments":
+                return [
+                    artifact("hits", corpus=w["corpus"], culture=w["culture"]),
+                    artifact("chunks", corpus=w["corpus"]),
+                    artifact("questions", culture=w["culture"]),
+                ]
+            case "density":
+                corpora = [self.base, *self.langs]
+                return [
+                    *self._traced(),
+                    *self._questions(),
+                    *(artifact("chunks", corpus=corpus) for corpus in corpora),
+                    *(artifact("tokens", stream=f"mono-{corpus}") for corpus in corpora),
+                ]
+            case "recovery":
+                return [artifact("world"), *self._traced()]
+            case "gaps":
+                return [*self._scores(self.runs), *self._questions()]
+            case "items":
+                return [*self._scores(self.runs), *self._questions(),
+                        *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells)]  # fmt: skip
+            case "figure":
+                return self._drawn_from(FIGURES[str(w["figure"])][0])
+            case "table":
+                return self._drawn_from(TABLES[str(w["table"])][0])
+            case _:
+                raise KeyError(stage)
+
+    def _drawn_from(self, kinds: tuple[str, ...]) -> list[Artifact]:
+        """Return the artifacts that a figure or table is drawn from."""
+        runs = self.base_runs + self.runs
+        by_kind: dict[str, Callable[[], list[Artifact]]] = {
+            "scores": lambda: self._scores(self.runs),
+            "all_scores": lambda: self._scores(runs),
+            "questions": self._questions,
+            "metrics": lambda: [artifact(run.stage, **run.wildcards) for run in runs],
+            "orders": lambda: [artifact("order", run=run.run) for run in runs],
+            "audits": lambda: [
+                *(artifact("corpus", lang=lang) for lang in self.config["languages"]),
+                *(artifact("parallel", lang=lang) for lang in self.langs),
+            ],
+        }
+        return [a for kind in kinds for a in (by_kind[kind]() if kind in by_kind else [artifact(kind)])]
+
+    def _corpus(self, lang: str) -> list[Artifact]:
+        """The shards of a corpus and its merged audit, which refuses an empty corpus."""
+        return [*(artifact("corpus_shard", lang=lang, shard=s) for s in self.shards(lang)), artifact("corpus", lang=lang)]
+
+    def _stores(self, run: Run) -> list[Artifact]:
+        return [artifact("tokens", stream=s) for s in self.streams(run.lang)]
+
+    def _scores(self, runs: list[Run]) -> list[Artifact]:
+        return [artifact("scores", run=run.run) for run in runs]
+
+    def _questions(self) -> list[Artifact]:
+        return [artifact("questions", culture=culture) for culture in self.langs]
+
+    def _traced(self) -> list[Artifact]:
+        return [artifact(stage, corpus=corpus, culture=culture)
+                for corpus, culture in self.cells for stage in ("hits", "judgments")]  # fmt: skip
+
+    def targets(self) -> list[Artifact]:
+        """Return what the study is for: its tables and figures."""
+        return [
+            *(artifact("table", table=name) for name in self.tables),
+            *(artifact("figure", figure=name) for name in self.figures),
+        ]
+
+    def walk(self, artifacts: list[Artifact] | None = None) -> Iterator[Artifact]:
+        """Yield every artifact that the targets need, each once, inputs before what is made from them."""
+        seen: set[Artifact] = set()
+
+        def visit(a: Artifact) -> Iterator[Artifact]:
+            if a not in seen:
+                seen.add(a)
+                for b in self.inputs(a[0], **dict(a[1])):
+                    yield from visit(b)
+                yield a
+
+        for a in self.targets() if artifacts is None else artifacts:
+            yield from visit(a)
+
+    # ---------------------------------------------------------------- what it costs
+
+    def parameter_count(self, vocab_size: int) -> tuple[int, int]:
+        """Return (all, those in matrix products) of the model's parameters.
+
+        The second leaves out biases, norms and an untied input embedding, and is what FLOP counts multiply.
+        """
+        m = self.config["model"]
+        hidden, layers, ff = m["hidden_size"], m["num_hidden_layers"], m["intermediate_size"]
+        kv = hidden // m["num_attention_heads"] * m["num_key_value_heads"]
+        matrices = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * ff)
+        biases_and_norms = layers * (hidden + 2 * kv + 2 * hidden) + hidden
+        head = vocab_size * hidden
+        embeddings = head if m["tie_word_embeddings"] else 2 * head
+        return matrices + biases_and_norms + embeddings, matrices + head
+
+    def flops_per_token(self, vocab_size: int) -> float:
+        """Return the training FLOP of a token: 6 x the parameters in matrix products + causal attention.
+
+        Attention is counted causally, 6 x layers x hidden x sequence length (half of PaLM's appendix B).
+        """
+        m = self.config["model"]
+        attention = 6 * m["num_hidden_layers"] * m["hidden_size"] * self.config["training"]["sequence_length"]
+        return 6.0 * self.parameter_count(vocab_size)[1] + attention
+
+    def totals(self) -> dict[str, float]:
+        """Return the study's estimated cost: runs, tokens, GPU-hours, disk in bytes."""
+        c = self.config
+        # Qwen2.5 pads its embedding to 151,936 rows; a trained tokenizer says its size.
+        vocab = c["model"]["vocab_size"] or c["tokenizer"].get("vocab_size", 151936)
+        parameters, _ = self.parameter_count(vocab)
+        runs = self.base_runs + self.runs
+        tokens = sum(run.tokens for run in runs)
+        estimate = c["compute"]["estimate"]
+        width = 2 if c["training"]["checkpoint_dtype"] == "bfloat16" else 4
+        # Step 0 of a continual run is a hard link to its base model.
+        checkpoints = sum(len(run.checkpoints) - (run.arm != "base") for run in runs)
+        return {
+            "runs": len(self.runs),
+            "base_runs": len(self.base_runs),
+            "tokens": tokens,
+            "parameters": parameters,
+            "flops": tokens * self.flops_per_token(vocab),
+            "gpu_hours": tokens * self.flops_per_token(vocab) / (estimate["peak_flops"] * estimate["mfu"]) / 3600,
+            "checkpoints": checkpoints,
+            # weights of every checkpoint, and for each run two slots of float32 weights and two moments
+            "disk_bytes": checkpoints * parameters * width + len(runs) * 2 * 12 * parameters,
+            "resume_bytes": len(runs) * 2 * 12 * parameters,
+        }
+
+    def run_hours(self, run: Run) -> float:
+        """Return the estimated GPU-hours of a run."""
+        totals = self.totals()
+        return totals["gpu_hours"] * run.tokens / totals["tokens"] if totals["tokens"] else math.nan

@@ -1,0 +1,147 @@
+# The plan of the study, and how rules take their outputs, inputs and tasks from it.
+#
+#   produces(stage)   the output files of a stage, its record among them
+#   needs(stage)      an input function: the files that the stage reads
+#   task(stage)       a params function: the stage's literals and recipes, as one line of JSON
+#
+# What is stale is decided by the record beside an artifact and by nothing else: where it holds the recipe that the plan
+# expects and the files are there, all inputs are ancient(), so that touching files or remaking an input to the same
+# recipe re-runs nothing. Where it does not, the inputs are plain and the stamp, touched when the plan is read, is newer
+# than the output, so that the artifact is remade, and all that is made from it, in one invocation -- even if Snakemake's
+# own memory (.snakemake) is lost.
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import RerunTrigger
+
+import lorebridge.config
+from lorebridge.errors import LorebridgeError
+from lorebridge.plan import Plan, artifact
+from lorebridge.records import DigestCache, read_record
+
+
+wildcard_constraints:
+    lang="[a-z]{2,3}",
+    corpus="[a-z]{2,3}",
+    culture="[a-z]{2,3}",
+    arm="[a-z_]+",
+    seed="[0-9]+",
+    shard="[0-9]{5}-of-[0-9]{5}",
+    stream="(mono-[a-z]{2,3}|pairs-[a-z]{2,3}-(en|xx))",
+    run="[a-z]+(-[a-z_]+)?-s[0-9]+",
+    figure="[a-z0-9_]+",
+    table="[a-z0-9_]+",
+
+
+def _checked_interpreter():
+    """Stop when the `lorebridge` that shell rules would call belongs to another environment than this Snakemake."""
+    found = shutil.which("lorebridge")
+    if found is None or Path(found).resolve().parent != Path(sys.executable).absolute().parent.resolve():
+        raise WorkflowError(
+            f"The lorebridge on PATH is {found or 'missing'}, but Snakemake runs from {Path(sys.executable).parent}. "
+            'Put that folder first on PATH: export PATH="$PWD/.venv/bin:$PATH"'
+        )
+
+
+def _plan():
+    try:
+        plan = Plan(
+            lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
+            digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
+        )
+        for name in plan.walk():
+            plan.task(name[0], **dict(name[1]))
+    except LorebridgeError as error:
+        raise WorkflowError(str(error))
+    return plan
+
+
+_checked_interpreter()
+plan = _plan()
+HARDWARE = plan.config["compute"]
+
+STAMP = Path(plan.work) / "stamp"
+if workflow.is_main_process:
+    STAMP.parent.mkdir(parents=True, exist_ok=True)
+    STAMP.touch()
+
+
+onstart:
+    missing = plan.absent_sources()
+    if missing:
+        raise WorkflowError(
+            "These sources cannot be downloaded and are not in place yet:\n"
+            + "\n".join(f"  {path}: {obtain}" for path, obtain in missing)
+        )
+
+
+def _fresh(name):
+    """Whether an artifact is on disk, whole, and made by the recipe that the plan expects."""
+    stage, wildcards = name[0], dict(name[1])
+    record = read_record(plan.outputs(stage, **wildcards)["record"])
+    if record is None or record.get("recipe") != plan.task(stage, **wildcards).recipe:
+        return False
+    return all(os.path.exists(path) for path in paths(name))
+
+
+def _files(name):
+    """Yield (output name, list of paths) of an artifact, its record left out."""
+    for key, value in plan.outputs(name[0], **dict(name[1])).items():
+        if key != "record":
+            yield key, [value] if isinstance(value, str) else list(value)
+
+
+def paths(*names):
+    return [path for name in names for _, files in _files(name) for path in files]
+
+
+def produces(stage, **fixed):
+    directories = {"checkpoints", "index"}
+
+    def marked(key, value):
+        if key not in directories:
+            return value
+        return directory(value) if isinstance(value, str) else [directory(path) for path in value]
+
+    return {key: marked(key, value) for key, value in plan.outputs(stage, **fixed).items()}
+
+
+def needs(stage, **fixed):
+    def inputs(wildcards):
+        # The stamp alone says what is stale. Snakemake's further triggers would re-run a job whose result cannot
+        # change, and so hide what must be made further down behind its ancient() edges. (The settings are there only
+        # once the rules are read, which is why they are set here.)
+        workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
+        w = dict(wildcards.items()) | fixed
+        found = {}
+        for name in plan.inputs(stage, **w):
+            for key, files in _files(name):
+                found.setdefault(key, []).extend(files)
+        age = ancient if _fresh(artifact(stage, **w)) else str
+        found = {key: [age(path) for path in files] for key, files in found.items()}
+        found["stamp"] = age(str(STAMP))
+        # The recipe holds what local sources contain, so their modification times say nothing.
+        if section := {"corpus_shard": "corpora", "parallel": "parallel"}.get(stage):
+            absent = {path for path, _ in plan.absent_sources()}
+            found["sources"] = [
+                ancient(path) for path in plan.source_paths(section, w["lang"]) if path not in absent
+            ]
+        if stage == "question_file":
+            source = plan.question_path(w["culture"], w["lang"])
+            found["sources"] = [ancient(source)] if source else []
+        return found
+
+    return inputs
+
+
+def task(stage, **fixed):
+    return lambda wildcards: plan.task(stage, **(dict(wildcards.items()) | fixed)).dumps()
+
+
+def escalated(amount):
+    """A resource that grows with each attempt."""
+    return lambda wildcards, attempt: int(amount * attempt)

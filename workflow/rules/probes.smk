@@ -1,0 +1,61 @@
+# in:  question files, models/
+# out: probes/questions/{culture}.parquet, probes/scores/{run}.parquet
+
+
+rule question_file:
+    input:
+        unpack(needs("question_file")),
+    output:
+        **produces("question_file"),
+    params:
+        task=task("question_file"),
+    log:
+        f"{plan.root}/logs/question_file/{{culture}}-{{lang}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../scripts/question_file.py"
+
+
+rule questions:
+    input:
+        unpack(needs("questions")),
+    output:
+        **produces("questions"),
+    params:
+        task=task("questions"),
+    log:
+        f"{plan.root}/logs/questions/{{culture}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    script:
+        "../scripts/questions.py"
+
+
+rule score:
+    input:
+        unpack(needs("scores")),
+    output:
+        **produces("scores"),
+    params:
+        task=task("scores"),
+    log:
+        f"{plan.root}/logs/score/{{run}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        score_tokens=HARDWARE["score_tokens"],
+        mem_mb=escalated(16000),
+        runtime=escalated(120),
+    shell:
+        "lorebridge probe --task {params.task:q} --record {output.record:q} --rule {rule} --log {log:q}"
+        " --checkpoints {input.checkpoints:q} --questions {input.questions:q} --out {output.scores:q}"
+        " --batch-tokens {resources.score_tokens} --threads {threads}"

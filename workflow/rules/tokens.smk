@@ -1,0 +1,56 @@
+# in:  corpora/{lang}/documents-*.parquet, parallel/{lang}.parquet
+# out: tokenizer/, tokens/{stream}/, order/{run}.parquet
+
+
+rule tokenizer:
+    input:
+        unpack(needs("tokenizer")),
+    output:
+        **produces("tokenizer"),
+    params:
+        task=task("tokenizer"),
+    log:
+        f"{plan.root}/logs/tokenizer.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    script:
+        "../scripts/tokenizer.py"
+
+
+rule token_store:
+    input:
+        unpack(needs("tokens")),
+    output:
+        **produces("tokens"),
+    params:
+        task=task("tokens"),
+    log:
+        f"{plan.root}/logs/token_store/{{stream}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=escalated(360),
+    script:
+        "../scripts/token_store.py"
+
+
+rule order:
+    input:
+        unpack(needs("order")),
+    output:
+        **produces("order"),
+    params:
+        task=task("order"),
+    log:
+        f"{plan.root}/logs/order/{{run}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(16000),
+        runtime=escalated(120),
+    script:
+        "../scripts/order.py"

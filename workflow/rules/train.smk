@@ -1,0 +1,60 @@
+# in:  order/{run}.parquet, tokens/{stream}/, tokenizer/, models/base/s{seed}/ for continual pretraining
+# out: models/base/s{seed}/step{step}/, models/{lang}/{arm}/s{seed}/step{step}/, metrics.parquet beside them
+#
+# A killed or stopped job keeps its state under work/ and the next try resumes to the bit. The command line is short
+# and constant: hardware lies in resources, what makes the model in the task.
+
+TRAIN = (
+    "torchrun --standalone --nproc-per-node {resources.processes} -m lorebridge.cli train --task {params.task:q}"
+    " --work {params.work:q} --record {output.record:q} --rule {rule} --log {log:q} --order {input.order:q}"
+    " --stores {input.tokens:q} --tokenizer {input.tokenizer:q} --micro-batch {resources.micro_batch}"
+    " --budget-minutes {resources.runtime} --resume-interval {resources.resume_interval} --threads {threads}"
+)
+
+
+rule train_base:
+    input:
+        unpack(needs("base_model")),
+    output:
+        **produces("base_model"),
+    params:
+        task=task("base_model"),
+        work=plan.work,
+    log:
+        f"{plan.root}/logs/train/base-s{{seed}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=HARDWARE["gpus"],
+        processes=HARDWARE["gpus"] or HARDWARE["processes"],
+        micro_batch=HARDWARE["micro_batch"],
+        resume_interval=HARDWARE["resume_interval"],
+        mem_mb=escalated(HARDWARE["memory_mb"]),
+        runtime=escalated(HARDWARE["train_minutes"]),
+    shell:
+        TRAIN
+
+
+rule train:
+    input:
+        unpack(needs("model")),
+    output:
+        **produces("model"),
+    params:
+        task=task("model"),
+        work=plan.work,
+    log:
+        f"{plan.root}/logs/train/{{lang}}-{{arm}}-s{{seed}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=HARDWARE["gpus"],
+        processes=HARDWARE["gpus"] or HARDWARE["processes"],
+        micro_batch=HARDWARE["micro_batch"],
+        resume_interval=HARDWARE["resume_interval"],
+        mem_mb=escalated(HARDWARE["memory_mb"]),
+        runtime=escalated(HARDWARE["train_minutes"]),
+    shell:
+        TRAIN + " --base {input.checkpoints:q}"
