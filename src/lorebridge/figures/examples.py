@@ -21,7 +21,7 @@ _LEFT = 0.11  # where texts start, in shares of the figure's width; the language
 def examples(*, questions: Mapping[str, Path], names: Mapping[str, str], base: str, subset: str, out: Path) -> None:
     """Draw one question of each culture in both languages with its options, the gold in colour and underlined.
 
-    Taken is the first question of the subset that fits on one line and whose characters all have glyphs, or the
+    Taken is the first question of the subset whose characters all have glyphs and that fits on one line, or the
     shortest where none fits. Mongolian, written from top to bottom, is laid on its side as in any horizontal line.
 
     Args:
@@ -73,15 +73,16 @@ def _lines(asked: pd.DataFrame) -> dict[str, _Question]:
 
 
 def _choose(ax: Axes, by_lang: Mapping[str, Mapping[str, _Question]]) -> dict[str, _Question]:
-    """Return the same question in every language, the first one that can be drawn."""
-    drawable = [
-        {lang: of_lang[question] for lang, of_lang in by_lang.items()}
-        for question in next(iter(by_lang.values()))
-        if not any(
-            style.missing_glyphs("".join([text, *opts])) for text, opts, _ in (q[question] for q in by_lang.values())
-        )
+    """Return the same question in every language, the first that fits among those that miss the fewest glyphs."""
+    candidates = [
+        {lang: of_lang[question] for lang, of_lang in by_lang.items()} for question in next(iter(by_lang.values()))
     ]
-    fitting = (one for one in drawable if all(_fits(ax, *one[lang][:2]) for lang in by_lang))
+    missing = [
+        len(style.missing_glyphs("".join(text + "".join(options) for text, options, _ in one.values())))
+        for one in candidates
+    ]
+    drawable = [one for one, count in zip(candidates, missing, strict=True) if count == min(missing)]
+    fitting = (one for one in drawable if all(_fits(ax, text, options) for text, options, _ in one.values()))
     return next(fitting, None) or min(drawable, key=lambda one: sum(len(text) for text, _, _ in one.values()))
 
 

@@ -1,0 +1,153 @@
+"""A made-up study in five scripts, and everything that is drawn from it."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lorebridge import tables
+from lorebridge.figures import curves, effects, examples, summary, truth
+from lorebridge.transfer.gaps import gaps
+from lorebridge.transfer.items import items
+
+NAMES = {"en": "English", "ko": "Korean", "zh": "Chinese", "bo": "Tibetan", "mn": "Mongolian"}
+ARMS = ["bridge", "no_bridge", "placebo"]
+N = 24
+STEPS = [0, 50, 100, 150]
+SAMPLES = {
+    "en": ("The people of valley {} celebrate the new year in the month of ____.", ["spring", "hay", "salt", "snow"]),
+    "ko": ("한국의 {} 마을은 봄에 ____ 축제를 연다.", ["꽃", "얼음", "바다", "책읽기"]),
+    "zh": ("在{}村，人们新年时吃____。", ["饺子", "年糕", "汤圆", "面条"]),
+    "bo": ("{}གྲོང་གི་མི་རྣམས་ཀྱིས་ལོ་གསར་ལ་____བཟའ།", ["རྒྱ་སྟག", "སྐྱུར་མོ", "བརྒྱད་པ", "ཤ"]),
+    "mn": ("ᠮᠣᠩᠭᠣᠯ {} ᠣᠷᠣᠨ\u202fᠤ ____ ᠪᠠᠶᠢᠨ\u180eᠠ ᠃", ["ᠲᠡᠭᠷᠢ", "ᠣᠷᠣᠨ\u202fᠤ", "ᠪᠠᠷᠠᠭᠤᠨ", "ᠵᠢᠷᠠᠨ"]),
+}  # fmt: skip
+
+
+def write_inputs(folder: Path) -> dict:
+    """Write the tables that the figures are drawn from and return their paths."""
+    rng = np.random.default_rng(0)
+    questions, scores, metrics, judgments, recovery, density = {}, [], {}, {"en": {}}, [], []
+    for culture in list(NAMES)[1:]:
+        ids = [f"{culture}-{i:04d}" for i in range(N)]
+        rows = []
+        for lang in ("en", culture):
+            text, options = SAMPLES[lang]
+            for i, question_id in enumerate(ids):
+                for j, option in enumerate(options):
+                    rows.append(
+                        {
+                            "question_id": question_id, "culture": culture, "lang": lang, "text": text.format(i),
+                            "option_index": j, "option": option, "is_gold": j == i % 4,
+                            "subset": ["reference", "clean"], "n_blanks": 1,
+                        }
+                    )  # fmt: skip
+        questions[culture] = folder / f"{culture}.parquet"
+        tables.write("questions", rows, questions[culture])
+        for arm in ARMS:
+            for seed in (0, 1):
+                run = f"{culture}-{arm}-s{seed}"
+                index = pd.MultiIndex.from_product([STEPS, ("en", culture), ids, range(4)])
+                table = index.to_frame(index=False, name=["step", "lang", "question_id", "option_index"])
+                table = table.assign(run=run, lang_pair=f"en-{culture}", arm=arm, seed=seed, culture=culture,
+                                     sum_logprob=rng.normal(-20, 2, len(table)), n_tokens=9, n_bytes=40)  # fmt: skip
+                scores.append(folder / f"{run}.parquet")
+                tables.write("scores", table, scores[-1])
+                metrics[run] = folder / f"m-{run}.parquet"
+        for corpus in ("en", culture):
+            path = folder / f"j-{corpus}-{culture}.parquet"
+            verdicts = [
+                {"question_id": q, "chunk_id": f"c{k}", "entails": "yes" if k < count else "no"}
+                for q, count in zip(ids, rng.integers(0, 9, N), strict=True)
+                for k in range(9)
+            ]
+            table = pd.DataFrame(verdicts)
+            for field in tables.SCHEMAS["judgments"]:
+                if field.name not in table:
+                    table[field.name] = "cooccurrence" if field.name == "judge" else None
+            tables.write("judgments", table, path)
+            judgments.setdefault(corpus, {})[culture] = path
+            for stage, found in (("retrieval", 200), ("judged", 90)):
+                recovery.append(
+                    {
+                        "corpus": corpus, "culture": culture, "method": "bm25", "judge": "cooccurrence", "stage": stage,
+                        "n_questions": N, "true_documents": 100, "recovered": found, "recovered_true": 80,
+                        "recall": 0.8, "precision": 80 / found,
+                    }
+                )  # fmt: skip
+            for unit, size in (("document", 2000), ("chunk", 3000), ("token", 10**6)):
+                density.append(
+                    {
+                        "culture": culture, "corpus": corpus, "unit": unit, "denominator": size, "capped": False,
+                        "method": "bm25", "judge": "cooccurrence", "includes_parallel": False, "n_questions": N,
+                        "indeterminate": 0, "occurrences": 2.0, "density": 2 / size, "lo": 1 / size, "hi": 3 / size,
+                        "distractor_occurrences": 0.5,
+                    }
+                )  # fmt: skip
+    metrics = {"base-s0": folder / "m-base-s0.parquet", **metrics}
+    for path in metrics.values():
+        table = pd.DataFrame({name: 0 for name in tables.SCHEMAS["metrics"].names}, index=range(60))
+        table["step"] = np.arange(1, 61)
+        table["loss"] = 2 + 6 * np.exp(-table["step"] / 20) + rng.normal(0, 0.1, 60)
+        tables.write("metrics", table, path)
+    tables.write("recovery", recovery, folder / "recovery.parquet")
+    tables.write("density", density, folder / "density.parquet")
+    study = {"scores": scores, "questions": questions, "base": "en", "subset": "clean", "rule": "mean", "last": 3}
+    contrasts = [["bridge", "no_bridge"], ["bridge", "placebo"]]
+    gaps(**study, contrasts=contrasts, resamples=200, seed=0, out=folder / "gaps.parquet")
+    items(**study, judgments=judgments, out=folder / "items.parquet")
+    audits = {}
+    for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
+        audits[text] = folder / f"{text}.audit.json"
+        audits[text].write_text(json.dumps({"rows": 1500, "kept": 1400, "edited": 7, "dropped": dropped}))
+    return {"study": study, "metrics": metrics, "audits": audits}
+
+
+def draw(folder: Path, inputs: dict, out: Path) -> None:
+    """Draw every figure and write every table that needs no tokenizer."""
+    study, names, base = inputs["study"], NAMES, "en"
+    questions, boot = study["questions"], {"resamples": 200, "seed": 0}
+    curves.figure3(**study, **boot, names=names, arms=ARMS, ema=0.8, out=out / "figure3")
+    curves.losses(metrics=inputs["metrics"], names=names, base=base, arms=ARMS, out=out / "loss")
+    effects.gaps(gaps=folder / "gaps.parquet", questions=questions, names=names, base=base, last=3, discordance=0.2,
+                 out=out / "gaps")  # fmt: skip
+    effects.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
+                        out=out / "occurrences")  # fmt: skip
+    truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")
+    examples.examples(questions=questions, names=names, base=base, subset="clean", out=out / "examples")
+    to = out / "tables"
+    summary.accuracy(**study, **boot, names=names, out=to / "accuracy")
+    summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
+    summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
+    summary.density(density=folder / "density.parquet", names=names, base=base, out=to / "density")
+    summary.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
+                        out=to / "occurrences")  # fmt: skip
+    summary.filtering(audits=inputs["audits"], names=names, base=base, out=to / "filtering")
+    summary.recovery(recovery=folder / "recovery.parquet", names=names, out=to / "recovery")
+    summary.data(orders=[{"run": "ko-bridge-s0", "lang": "ko", "arm": "bridge", "content": 70000, "en_share": 0.37}],
+                 names=names, out=to / "data")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("study")
+    return folder, write_inputs(folder)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory, inputs) -> Path:
+    """Everything drawn once; a warning (a missing glyph, an overflowing layout) is an error."""
+    out = tmp_path_factory.mktemp("drawn")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        draw(*inputs, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def drawn_again(tmp_path_factory, inputs, drawn) -> Path:
+    out = tmp_path_factory.mktemp("again")
+    draw(*inputs, out)
+    return out

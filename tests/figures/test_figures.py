@@ -1,0 +1,69 @@
+"""Figures: complete, the same bytes from the same rows, and letters as they are written."""
+
+import re
+
+import pytest
+from matplotlib import pyplot as plt
+
+from lorebridge.figures import style
+
+FIGURES = ("figure3", "loss", "gaps", "occurrences", "recovery", "examples")
+STACK = "རྒྱ"  # one column: ra above ga above ya
+WORD = "ᠮᠣᠩᠭᠣᠯ"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_three_formats_without_dates(drawn, name):
+    pdf, svg, png = ((drawn / f"{name}.{suffix}").read_bytes() for suffix in ("pdf", "svg", "png"))
+    assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
+    assert b"<svg" in svg and b"<dc:date>" not in svg
+    assert png.startswith(b"\x89PNG") and len(png) > 10_000
+
+
+def test_same_bytes_twice(drawn, drawn_again):
+    files = sorted(path.relative_to(drawn) for path in drawn.rglob("*.*"))
+    assert len(files) == 3 * (len(FIGURES) + 8)
+    assert [f for f in files if (drawn / f).read_bytes() != (drawn_again / f).read_bytes()] == []
+
+
+def test_fonts_are_embedded_as_truetype(drawn):
+    pdf = (drawn / "examples.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    fonts = set(re.findall(rb"/BaseFont /(?:[A-Z]{6}\+)?([\w-]+)", pdf))
+    for family in (b"DejaVuSans", b"NotoSansCJK", b"NotoSerifTibetan", b"NotoSansMongolian"):
+        assert any(font.startswith(family) for font in fonts), (family, fonts)
+
+
+def test_every_letter_of_five_scripts_has_a_glyph():
+    for text, family in {
+        "The herders’ tale, 1240 – naïve": "DejaVu Sans",
+        "한국의 여름 계절은 무덥다": "Noto Sans CJK SC Subset",
+        "在汉族文化中，夏、商、西周。": "Noto Sans CJK SC Subset",
+        "བོད་ལྗོངས་ཤར་རྒྱུད་དང་། བསྒྲུབས": "Noto Serif Tibetan",
+        "ᠮᠣᠩᠭᠣᠯ ᠣᠷᠣᠨ\u202fᠤ ᠪᠠᠶᠢᠨ\u180eᠠ ᠃": "Noto Sans Mongolian",
+    }.items():
+        assert style.missing_glyphs(text) == set()
+        assert style.fonts_for(text)[0] == family
+    assert style.missing_glyphs("a\U0001f9ca") == {"\U0001f9ca"}
+
+
+def _width(text: str) -> float:
+    with style.styled():
+        return (
+            plt.figure().text(0.5, 0.5, text, fontsize=40, fontfamily=style.fonts_for(text)).get_window_extent().width
+        )
+
+
+def test_tibetan_letters_stack_and_mongolian_letters_join():
+    assert _width(STACK) < 1.5 * _width("ག") < _width("རགཡ")
+    assert _width(WORD) < 0.8 * sum(_width(letter) for letter in WORD)
+
+
+def test_moving_average():
+    assert style.smoothed([1, 0, 0], 0.8).tolist() == pytest.approx([1, 0.8, 0.64])
+
+
+def test_an_unknown_arm_has_a_look():
+    assert style.arm_label("code_switch") == "code switch"
+    assert style.arm_style("code_switch")["color"] == "0.5"

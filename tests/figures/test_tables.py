@@ -1,0 +1,94 @@
+"""Tables for people: the right numbers, in three formats."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lorebridge import tables
+from lorebridge.figures import summary
+from lorebridge.figures.effects import published
+from lorebridge.figures.write import write_table
+from lorebridge.probes.questions import build_questions
+from lorebridge.transfer.accuracies import accuracies
+from lorebridge.transfer.gaps import QUESTIONS_ONLY
+
+
+def test_a_table_in_three_formats(tmp_path):
+    table = pd.DataFrame({"arm_name": ["no_bridge", "b & c"], "n": [1234, 5], "gap": [1 / 3, float("nan")]})
+    write_table(table, tmp_path / "v1.5", "100 % of it.", {"gap": ".2f"})
+    assert (tmp_path / "v1.5.csv").read_text() == "arm_name,n,gap\nno_bridge,1234,0.3333333333\nb & c,5,\n"
+    markdown = (tmp_path / "v1.5.md").read_text().splitlines()
+    assert markdown[0] == "100 % of it."
+    assert [cell.strip() for cell in markdown[4].strip("|").split("|")] == ["no_bridge", "1,234", "0.33"]
+    assert [cell.strip() for cell in markdown[5].strip("|").split("|")] == ["b & c", "5", "–"]
+    latex = (tmp_path / "v1.5.tex").read_text()
+    assert r"no\_bridge & 1,234 & 0.33 \\" in latex and r"b \& c & 5 & – \\" in latex
+    assert r"\caption{100 \% of it.}" in latex and r"\begin{tabular}{lrr}" in latex and r"\toprule" in latex
+
+
+def test_accuracy_table_agrees_with_the_scores(drawn, inputs):
+    table = pd.read_csv(drawn / "tables" / "accuracy.csv")
+    assert len(table) == 4 * 2 * 3
+    expected = accuracies(**inputs[1]["study"], resamples=200, seed=0)
+    expected = expected[(expected["lang"] == "bo") & (expected["arm"] == "placebo") & (expected["seed"] == "all")]
+    row = table[(table["culture"] == "Tibetan") & (table["asked_in"] == "English") & (table["arm"] == "placebo bridge")]
+    to_english = expected[expected["direction"] == "xx->en"].set_index("step")["accuracy"]
+    assert row["accuracy"].item() == pytest.approx(100 * to_english[-1])
+    assert row["accuracy"].item() == pytest.approx(100 * to_english[[50, 100, 150]].mean())
+    assert row["before"].item() == pytest.approx(100 * to_english[0])
+    assert row["seeds"].item() == 2
+    assert (row["chance"].item(), row["first_option"].item()) == (25, 25)
+
+
+def test_gaps_table_is_in_points(drawn, inputs):
+    table = pd.read_csv(drawn / "tables" / "gaps.csv", dtype={"seed": str})
+    source = tables.read(inputs[0] / "gaps.parquet")
+    source = source[(source["step"] == -1) & (source["interval"] == QUESTIONS_ONLY)]
+    shown = table[table["interval"] == QUESTIONS_ONLY]
+    assert shown["gap"].tolist() == pytest.approx((100 * source["gap"]).tolist())
+    assert (table["gap"] - (table["accuracy"] - table["accuracy_reference"])).abs().max() < 1e-6
+
+
+def test_published_densities_stand_beside_documents_only(drawn):
+    table = pd.read_csv(drawn / "tables" / "density.csv").set_index(["culture", "corpus", "unit"])
+    assert table.loc[("Tibetan", "Tibetan", "document"), "published"] == 9.19e-06
+    assert table.loc[("Tibetan", "English", "document"), "published"] == 1.49e-07
+    assert table.xs("token", level="unit")["published"].isna().all()
+    assert table.loc[("Korean", "Korean", "document"), "density"] == pytest.approx(2 / 2000)
+
+
+def test_published_ratios_are_those_of_the_paper():
+    ratios = {culture: v["own"] / v["base"] for culture, v in published()["densities"].items() if culture != "where"}
+    assert {culture: round(ratio, 2) for culture, ratio in ratios.items()} == {
+        "ko": 1.82, "zh": 0.96, "bo": 61.68, "mn": 24.0,
+    }  # fmt: skip
+
+
+def test_filtering_counts_by_reason(drawn):
+    table = pd.read_csv(drawn / "tables" / "filtering.csv").set_index("count")
+    assert table.loc["kept"].tolist() == [1400, 1400]
+    assert table.loc["dropped: half empty", "English–Korean pairs"] == 2
+    assert table.loc["dropped: half empty", "Korean"] == 0
+
+
+@pytest.mark.skipif("LOREBRIDGE_DATA" not in os.environ, reason="real questions: set LOREBRIDGE_DATA to their folder")
+def test_table_3_reproduces_the_published_lengths(tmp_path):
+    data = Path(os.environ["LOREBRIDGE_DATA"])
+    scripts = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
+    questions = {}
+    for culture in ("ko", "zh", "bo", "mn"):
+        questions[culture] = tmp_path / f"{culture}.parquet"
+        build_questions(
+            culture=culture, langs=["en", culture], known_missing_gold=[69] if culture == "mn" else [],
+            files={lang: data / "probes" / f"{culture}-culture-cloze_{lang}.json" for lang in ("en", culture)},
+            scripts=scripts, out=questions[culture],
+        )  # fmt: skip
+    names = {code: code for code in scripts}
+    summary.questions(questions=questions, tokenizer=data / "tokenizer", names=names, base="en", subset="clean",
+                      out=tmp_path / "t3")  # fmt: skip
+    table = pd.read_csv(tmp_path / "t3.csv")
+    assert (table["n"] == table["n_published"]).all()
+    for column in ("question_tokens", "option_tokens"):
+        assert (table[column] - table[f"{column}_published"]).abs().max() < 0.11
