@@ -44,8 +44,9 @@ class Study:
             "tokenizer": self.tokenizer,
             "out": out,
         }
-        draw_order(**{**arguments, **changes})
-        return out
+        arguments |= changes
+        draw_order(**arguments)
+        return arguments["out"]
 
     def reader(self, arm: str, seed: int = 0, **changes) -> OrderReader:
         return OrderReader.open(self.draw(arm, seed, **changes), self.stores)

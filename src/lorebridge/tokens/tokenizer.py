@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.records import fingerprint
+from lorebridge.records import file_digest
 
 log = logging.getLogger("lorebridge.tokens")
 
@@ -221,5 +221,5 @@ def end_of_text_id(tokenizer: Tokenizer) -> int:
 
 
 def tokenizer_fingerprint(folder: Path | str) -> str:
-    """Return 16 hexadecimal digits that identify the tokenizer of a folder: the content of its ``tokenizer.json``."""
-    return fingerprint(json.loads((Path(folder) / "tokenizer.json").read_text(encoding="utf-8")))
+    """Return 16 hexadecimal digits that identify the tokenizer of a folder: a hash of its ``tokenizer.json``."""
+    return file_digest(Path(folder) / "tokenizer.json")[:16]

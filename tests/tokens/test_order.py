@@ -1,0 +1,268 @@
+"""Properties of the schedule, checked on what a model would be fed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from lorebridge import tables
+from lorebridge.errors import InputError
+from lorebridge.tokens.arms import ARMS
+from lorebridge.tokens.order import MonolingualRows, order_summary, read_notes
+from lorebridge.tokens.reader import IGNORED, NO_DOCUMENT, OrderReader
+from lorebridge.tokens.store import Store
+from lorebridge.tokens.tokenizer import tokenizer_fingerprint
+
+EOT = 0  # <|endoftext|> of the study's tokenizer
+
+
+def write_store(path, lengths, first_token, tokenizer):
+    """Write a store in which every token is another number, so that a batch tells where each of its tokens is from."""
+    path.mkdir(parents=True)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    np.save(path / "offsets.npy", offsets)
+    np.arange(first_token, first_token + offsets[-1], dtype="<u4").tofile(path / "tokens.bin")
+    (path / "store.json").write_text(json.dumps({"tokenizer": tokenizer, "digest": f"{first_token}"}))
+    return offsets
+
+
+def documents_of(batch):
+    """Yield (row, inputs, targets) of each document of a batch, and check how they are laid out."""
+    for row in range(len(batch.targets)):
+        numbers = batch.documents[row]
+        used = int((numbers != NO_DOCUMENT).sum())
+        assert (numbers[used:] == NO_DOCUMENT).all() and (batch.targets[row, used:] == IGNORED).all()
+        assert (batch.input_ids[row, used:] == EOT).all() and (batch.positions[row, used:] == 0).all()
+        assert (batch.targets[row, :used] != IGNORED).all()
+        assert np.isin(np.diff(numbers[:used]), (0, 1)).all() and (used == 0 or numbers[0] == 0)
+        for number in range(numbers[:used].max(initial=-1) + 1):
+            at = np.flatnonzero(numbers == number)
+            assert (batch.positions[row, at] == np.arange(len(at))).all()
+            inputs, targets = batch.input_ids[row, at], batch.targets[row, at]
+            assert (inputs[1:] == targets[:-1]).all()
+            assert not (targets[:-1] == EOT).any()
+            yield row, inputs, targets
+
+
+@st.composite
+def shapes(draw):
+    width = draw(st.sampled_from([32, 48]))
+    n_pairs = draw(st.integers(30, 50))
+    some = st.integers(1, draw(st.sampled_from([8, 60])))
+    return {
+        "width": width,
+        "rows": draw(st.integers(2, 5)),
+        "steps": 2 * draw(st.integers(1, 8)),
+        "seed": draw(st.integers(0, 5)),
+        "en": draw(st.lists(some, min_size=n_pairs, max_size=n_pairs)),
+        "xx": draw(st.lists(some, min_size=n_pairs, max_size=n_pairs)),
+        "mono": draw(st.lists(st.integers(0, 150), min_size=1, max_size=12)),
+        "same": draw(st.lists(st.integers(0, 9), min_size=n_pairs, max_size=n_pairs)),  # 0: shares its English text
+    }
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(shape=shapes())
+def test_arms_are_arrangements_of_the_same_pieces(study, tmp_path_factory, shape):
+    assume(sum(shape["mono"]))
+    root = tmp_path_factory.mktemp("shape")
+    fingerprint = tokenizer_fingerprint(study.tokenizer)
+    lengths = {"mono-ko": shape["mono"], "pairs-ko-en": shape["en"], "pairs-ko-xx": shape["xx"]}
+    ends = {
+        name: first + write_store(root / name, lengths[name], first, fingerprint)
+        for name, first in (("mono-ko", 1_000_000), ("pairs-ko-en", 2_000_000), ("pairs-ko-xx", 3_000_000))
+    }
+    english = ["same" if same == 0 else f"a{i}" for i, same in enumerate(shape["same"])]
+    tables.write(
+        "pairs",
+        [{"pair_id": f"{i}", "en": en, "xx": f"가{i}", "source": "s"} for i, en in enumerate(english)],
+        root / "pairs.parquet",
+    )
+    changes = {
+        "stores": {name: root / name for name in lengths},
+        "pairs": root / "pairs.parquet",
+        "steps": shape["steps"],
+        "sequence_length": shape["width"],
+        "batch_tokens": shape["width"] * shape["rows"],
+    }
+    piece = lambda token, name: int(np.searchsorted(ends[name], token, "right")) - 1  # noqa: E731 (a short local name)
+    by_arm = {}
+    for arm in ARMS:
+        try:
+            path = study.draw(arm, shape["seed"], out=root / f"{arm}.parquet", **changes)
+        except InputError as error:
+            assume("all fit in two batches" not in str(error) and "none of its" not in str(error))
+            raise
+        reader = OrderReader.open(path, changes["stores"])
+        notes = reader.notes
+        labels = [i for ids in notes["labels"] for i in ids]
+        mono, super_batches, counts = [], [], Counter()
+        for step in range(shape["steps"]):
+            batch = reader.batch(step)
+            assert batch.input_ids.shape == (shape["rows"], shape["width"])
+            if step % 2 == 0:
+                super_batches.append(Counter())
+            sides = {"pairs-ko-en": set(), "pairs-ko-xx": set()}
+            for row, inputs, targets in documents_of(batch):
+                own = targets[(targets >= 1_000_000)]
+                counts["end_of_text"] += int(targets[-1] == EOT)
+                counts["label"] += len(targets) - len(own) - int(targets[-1] == EOT)
+                counts["content"] += len(own)
+                if own[0] < 2_000_000:
+                    mono.append((step, row, inputs.tobytes(), targets.tobytes()))
+                else:
+                    super_batches[-1].update(own.tolist())
+                    for name, low in (("pairs-ko-en", 2_000_000), ("pairs-ko-xx", 3_000_000)):
+                        sides[name] |= {piece(t, name) for t in own if low <= t < low + 1_000_000}
+                # a document opens with <|endoftext|>; a later part with the last token of the part before
+                assert inputs[0] == EOT or inputs[0] in (targets[0] - 1, *labels)
+            if arm in ("no_bridge", "labels_only"):
+                texts = {english[p] for p in sides["pairs-ko-en"]}
+                assert not any(english[p] in texts for p in sides["pairs-ko-xx"])
+            if arm == "glued":
+                assert not sides["pairs-ko-en"] & sides["pairs-ko-xx"]
+        counts["positions"] = shape["steps"] * shape["rows"] * shape["width"]
+        counts["pad"] = counts["positions"] - counts["content"] - counts["label"] - counts["end_of_text"]
+        assert +counts == +Counter(notes["tokens"])
+        for batch_counter in super_batches:
+            # whole pieces: each token of a piece as often as the others, and not twice within the super-batch
+            assert set(batch_counter.values()) <= {1}
+            for name in sides:
+                seen = Counter(piece(t, name) for t in batch_counter if ends[name][0] <= t < ends[name][-1])
+                assert all(count == lengths[name][p] for p, count in seen.items())
+        by_arm[arm] = (mono, super_batches, notes["pairs"], notes["monolingual_rows"])
+    for arm in ARMS:
+        assert by_arm[arm] == by_arm["bridge"]
+
+
+def test_documents_come_once_an_epoch():
+    lengths = np.array([0, 5, 15, 16, 17, 100, 31, 32, 33, 1, 1, 1])
+    rows = iter(MonolingualRows(lengths, 16, np.random.default_rng(0)))
+    stream = Counter()
+    for epoch in range(1, 4):
+        while sum(stream.values()) < epoch * lengths.sum():
+            parts = next(rows)
+            for piece, _, start, n_tokens in parts.tolist():
+                stream.update((piece, token) for token in range(start, start + n_tokens))
+            assert parts[:, 3].sum() <= 16
+        assert set(stream.values()) == {epoch}
+        assert len(stream) == lengths.sum()
+
+
+def test_an_order_is_the_same_to_the_byte_whenever_it_is_drawn(study):
+    first = study.draw("no_bridge", 0, name="first").read_bytes()
+    study.draw("bridge", 1)
+    assert study.draw("no_bridge", 0, name="second").read_bytes() == first
+    assert tables.read(study.draw("no_bridge", 1)).equals(tables.read(study.draw("no_bridge", 1, name="again")))
+    assert not tables.read(study.draw("no_bridge", 1)).equals(tables.read(study.draw("no_bridge", 0)))
+
+
+def test_a_longer_run_begins_like_a_shorter_one(study):
+    short, long = (tables.read(study.draw("placebo", steps=steps)) for steps in (8, 24))
+    pd.testing.assert_frame_equal(long[long["sequence"] < 8 * 8], short)
+
+
+def test_monolingual_and_parallel_text_keep_level(study):
+    frame = tables.read(study.draw("bridge", steps=120))
+    parallel = frame["stream"].str.startswith("pairs")
+    content = frame["n_tokens"].where(frame["stream"] != "label", 0)
+    batch = frame["sequence"] // 8
+    lead = (content.where(parallel, 0) - content.where(~parallel, 0)).groupby(batch).sum().cumsum()
+    assert lead.iloc[1::2].abs().max() <= 5 * 64  # one more monolingual row a batch moves the lead by four rows
+    notes = read_notes(study.root / "order" / "ko-bridge-s0.parquet")
+    assert notes["monolingual_per_parallel"] == pytest.approx(1, abs=0.01)
+    assert notes["epochs"]["pairs-ko-en"] > 2 and notes["epochs"]["mono-ko"] > 2
+    summary = order_summary(study.root / "order" / "ko-bridge-s0.parquet")
+    assert (
+        summary["content"]
+        == content.sum()
+        == sum(summary[name] for name in ("monolingual", "parallel_en", "parallel_xx"))
+    )
+    assert summary["en_share"] == pytest.approx(
+        summary["parallel_en"] / (summary["parallel_en"] + summary["parallel_xx"]), abs=1e-5
+    )
+    assert sum(summary[name] for name in ("content", "label", "end_of_text", "pad")) == summary["positions"]
+
+
+def test_placebo_is_one_derangement_in_every_epoch(study):
+    reader = study.reader("placebo", steps=120)
+    frame = tables.read(study.root / "order" / "ko-placebo-s0.parquet")
+    partner = {}
+    for _, document in frame[frame["stream"] != "mono-ko"].groupby(["sequence", "document"]):
+        pieces = document.groupby("stream")["piece"].first()
+        if {"pairs-ko-en", "pairs-ko-xx"} <= set(pieces.index):
+            assert pieces["pairs-ko-en"] != pieces["pairs-ko-xx"]
+            assert partner.setdefault(pieces["pairs-ko-en"], pieces["pairs-ko-xx"]) == pieces["pairs-ko-xx"]
+    assert len(set(partner.values())) == len(partner)
+    assert len(partner) > 0.9 * reader.notes["pairs"]["n_pairs"]
+
+
+def test_base_is_monolingual_text_alone(study):
+    path = study.draw("base", pairs=None, steps=7, stores={"mono-ko": study.stores["mono-ko"]})
+    frame = tables.read(path)
+    assert set(frame["stream"]) == {"mono-ko"} and set(frame["sequence"]) == set(range(7 * 8))
+    summary = order_summary(path)
+    assert summary["parallel_en"] is None and summary["pairs_left_out"] is None
+    assert summary["pad"] < 0.05 * summary["positions"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 7}, "odd"),
+        ({"steps": 0}, "0 steps"),
+        ({"arm": "brigde"}, "unknown.*bridge"),
+        ({"packing": "loose"}, "unknown.*isolated"),
+        ({"sequence_length": 8}, "too short"),
+        ({"batch_tokens": 100}, "not a multiple"),
+        ({"batch_tokens": 64}, "one row"),
+        ({"template": "{en}"}, "not of the form"),
+        ({"pairs": None}, "no table of pairs"),
+        ({"stores": {}}, "no token store mono-ko"),
+        ({"sequence_length": 256, "batch_tokens": 256 * 64}, "all fit in two batches"),
+    ],
+)
+def test_bad_arguments_are_one_clear_error(study, changes, message):
+    with pytest.raises(InputError, match=message):
+        study.draw(**{"arm": "bridge", "name": "bad", **changes})
+    assert not (study.root / "order" / "bad.parquet").exists()
+
+
+def test_stores_that_do_not_belong_together_are_refused(study, tmp_path):
+    tables.write("pairs", tables.read(study.pairs)[:-1], tmp_path / "pairs.parquet")
+    with pytest.raises(InputError, match="150 pairs, but 151"):
+        study.draw("bridge", name="bad", pairs=tmp_path / "pairs.parquet")
+    write_store(tmp_path / "mono", [5, 6], 1, "another")
+    with pytest.raises(InputError, match="was not made with the tokenizer"):
+        study.draw("bridge", name="bad", stores={**study.stores, "mono-ko": tmp_path / "mono"})
+    with pytest.raises(InputError, match="not a data order"):
+        read_notes(study.pairs)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_notes(tmp_path / "none.parquet")
+
+
+def test_pairs_too_long_for_a_batch_are_left_out_of_every_arm_and_counted(study, tmp_path, caplog):
+    fingerprint = tokenizer_fingerprint(study.tokenizer)
+    long = [6] * 60
+    long[7] = 900
+    stores = {"mono-ko": study.stores["mono-ko"]}
+    for first, name in ((1_000, "pairs-ko-en"), (9_000, "pairs-ko-xx")):
+        write_store(tmp_path / name, long, first, fingerprint)
+        stores[name] = tmp_path / name
+    rows = [{"pair_id": f"{i}", "en": f"a{i}", "xx": f"가{i}", "source": "s"} for i in range(60)]
+    tables.write("pairs", rows, tmp_path / "pairs.parquet")
+    changes = {"stores": stores, "pairs": tmp_path / "pairs.parquet", "batch_tokens": 192, "steps": 20}
+    for arm in ARMS:
+        path = study.draw(arm, out=tmp_path / f"{arm}.parquet", **changes)
+        notes = read_notes(path)
+        assert notes["pairs"]["too_long"] in (2, 3)  # with the partners in its unit
+        frame = tables.read(path)
+        assert 7 not in set(frame.loc[frame["stream"].str.startswith("pairs"), "piece"])
+    assert "too long for a batch" in caplog.text
+    assert len(Store.open(stores["pairs-ko-en"])) == 60
