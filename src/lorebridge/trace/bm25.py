@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import analyse
+from lorebridge.trace.hits import read_queries, write_hits
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -97,27 +98,34 @@ def build_index(*, chunks: Path, script: str, index: Path, threads: int) -> dict
     return {"n_chunks": n_chunks, "n_tokens": n_tokens}
 
 
-def search(*, index: Path, queries: pd.Series, script: str, top_k: int, k1: float, b: float) -> pd.DataFrame:
-    """Find the chunks that match each query best.
+def retrieve(
+    *, index: Path, questions: Path, lang: str, script: str, top_k: int, k1: float, b: float, out: Path, method: str
+) -> dict[str, int]:
+    """Find the chunks that match each question best, and write table "hits".
 
-    Equal scores are ordered by chunk id, so the same chunks always give the same hits.
+    A query is the cloze with the gold filled in. Equal scores are ordered by chunk id, so the same chunks always give
+    the same hits.
 
     Args:
         index: a folder made by :func:`build_index`.
-        queries: query texts by question_id.
+        questions: table "questions" of a culture.
+        lang: the language of the corpus, in which the questions are asked.
         script: the Unicode script that the corpus was read by.
         top_k: how many chunks a question gets at most.
         k1: BM25's saturation of term frequency.
         b: BM25's normalisation by length.
+        out: where to write.
+        method: the name that the hits carry ("bm25").
 
     Returns:
-        question_id, chunk_id, score; best first within a question.
+        Notes for the record: the number of questions, of hits, and of questions without a hit.
 
     Raises:
-        InputError: no index there.
+        InputError: no index there, or no question in that language.
     """
     if not any(index.glob("segments_*")):
         raise InputError(index, "is not a Lucene index", "Remake it with its rule.")
+    queries = read_queries(questions, lang, script)
     autoclass = _java()
     # The bare searcher: pyserini's own wrapper imports every encoder it knows, torch among them.
     searcher = autoclass("io.anserini.search.SimpleSearcher")(str(index))
@@ -129,4 +137,5 @@ def search(*, index: Path, queries: pd.Series, script: str, top_k: int, k1: floa
         for hit in searcher.search(" ".join(analyse(query, script)), top_k)
     ]
     searcher.close()
-    return pd.DataFrame(rows, columns=["question_id", "chunk_id", "score"])
+    found = pd.DataFrame(rows, columns=["question_id", "chunk_id", "score"])
+    return write_hits(found, queries=queries, method=method, out=out)

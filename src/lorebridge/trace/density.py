@@ -32,18 +32,14 @@ def positives(questions: Sequence[str], hits: pd.DataFrame, judgments: pd.DataFr
         judgments: rows of table "judgments" for the same hits.
 
     Returns:
-        Indexed by question_id: documents, chunks (float; NaN where the judge could not tell), distractor (chunks
+        Indexed by question_id: documents, chunks (float; NaN where the judge could tell of no chunk), distractor (chunks
         that would state a distractor, mean over the distractors; NaN where none can be judged), n_hits. A question
         without a hit counts zero: nothing in the corpus shares a word with it.
-
-    Raises:
-        ValueError: a hit without its judgment, or the reverse.
     """
-    joined = hits.merge(judgments, on=["question_id", "chunk_id"], how="outer", validate="1:1", indicator=True)
-    if not joined["_merge"].eq("both").all():
-        raise ValueError("hits and judgments do not hold the same chunks")
+    key = ["question_id", "chunk_id"]
+    joined = hits.set_index(key).join(judgments.set_index(key)).reset_index()
     stated = joined[joined["entails"] == YES]
-    untold = joined.loc[joined["entails"] == INDETERMINATE, "question_id"]
+    told = set(joined.loc[joined["entails"] != INDETERMINATE, "question_id"])
     counts = pd.DataFrame(
         {
             "documents": stated.groupby("question_id")["doc_id"].nunique(),
@@ -52,7 +48,7 @@ def positives(questions: Sequence[str], hits: pd.DataFrame, judgments: pd.DataFr
         },
         index=pd.Index(questions, name="question_id"),
     ).fillna(0.0)
-    counts.loc[counts.index.isin(untold), ["documents", "chunks"]] = np.nan
+    counts.loc[(counts["n_hits"] > 0) & ~counts.index.isin(told), ["documents", "chunks"]] = np.nan
     distractor = joined.groupby("question_id")["distractor_entails"].sum(min_count=1)
     counts["distractor"] = distractor.reindex(counts.index).where(counts["n_hits"] > 0, 0.0)
     return counts
@@ -119,10 +115,9 @@ def density(
     for entry in corpora:
         questions = tables.read(entry["questions"], ["question_id"])["question_id"].drop_duplicates().tolist()
         hits, judgments = tables.read(entry["hits"]), tables.read(entry["judgments"])
-        try:
-            counts = positives(questions, hits, judgments)
-        except ValueError as error:
-            raise InputError(entry["judgments"], str(error), "Remake the judgments from these hits.") from error
+        if _pairs(hits) != _pairs(judgments):
+            raise InputError(entry["judgments"], "does not judge the chunks of these hits", "Remake the judgments.")
+        counts = positives(questions, hits, judgments)
         size = corpus_size(Path(entry["chunks"]), Path(entry["tokens"]))
         judged = counts[counts["chunks"].notna()]
         for unit in UNITS:
@@ -152,7 +147,11 @@ def density(
     return {"n_rows": len(rows)}
 
 
+def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the (question_id, chunk_id) of `rows`, sorted."""
+    return sorted(zip(rows["question_id"], rows["chunk_id"], strict=True))
+
+
 def _only(labels: pd.Series) -> str | None:
-    """Return the label that all rows share, or None without rows."""
-    names = labels.unique().tolist()
-    return "+".join(sorted(names)) or None
+    """Return the labels that the rows carry (normally one), or None without rows."""
+    return "+".join(sorted(labels.unique())) or None

@@ -18,7 +18,7 @@ def recover(*, truth: Path, corpora: Sequence[Mapping[str, Any]], out: Path) -> 
 
     Each pair of a corpus and a culture gives two rows: stage "retrieval" (distinct documents among the hits) and
     stage "judged" (those of them that the judge called stated). Recall and precision pool the documents of all
-    questions. Questions that the judge could not tell are left out of both stages, so that the two compare.
+    questions. Questions of which the judge could tell nothing are left out of both stages, so that the two compare.
 
     Args:
         truth: table "truth" of the planted world.
@@ -43,7 +43,8 @@ def recover(*, truth: Path, corpora: Sequence[Mapping[str, Any]], out: Path) -> 
             )
         hits, judgments = tables.read(entry["hits"]), tables.read(entry["judgments"])
         found = hits.merge(judgments, on=["question_id", "chunk_id"], validate="1:1")
-        told = set(known["question_id"]) - set(found.loc[found["entails"] == INDETERMINATE, "question_id"])
+        judged = set(found.loc[found["entails"] != INDETERMINATE, "question_id"])
+        told = set(known["question_id"]) - (set(found["question_id"]) - judged)
         stated = _pairs(known.explode("doc_ids").rename(columns={"doc_ids": "doc_id"}).dropna(subset="doc_id"), told)
         for stage, documents in (
             ("retrieval", _pairs(found, told)),
