@@ -112,7 +112,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     curves.figure3(**study, **boot, names=names, arms=ARMS, ema=0.8, out=out / "figure3")
     curves.losses(metrics=inputs["metrics"], names=names, base=base, arms=ARMS, out=out / "loss")
     effects.gaps(gaps=folder / "gaps.parquet", questions=questions, names=names, base=base, last=3, discordance=0.2,
-                 out=out / "gaps")  # fmt: skip
+                 out=out / "gaps", remark="Made-up numbers.")  # fmt: skip
     effects.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
                         out=out / "occurrences")  # fmt: skip
     truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")

@@ -1,11 +1,12 @@
 """Gaps with known answers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.gaps import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, gaps
+from lorebridge.transfer.gaps import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, _pooled_seed_rows, gaps
 
 N = 40
 STEPS = [0, 10, 20, 30, 40]
@@ -115,3 +116,22 @@ def test_too_few_checkpoints_and_absent_runs_are_refused(study, tmp_path):
     study["questions"] = {"bo": study["questions"]["ko"]}
     with pytest.raises(InputError, match="no run that learned bo"):
         gaps(**study, out=tmp_path / "gaps.parquet")
+
+
+def test_pooled_interval_covers_with_two_seeds():
+    # Four languages, two seeds, the true gap 0; as much noise from the choice of questions as between seeds.
+    rng = np.random.default_rng(3)
+    covered = []
+    for _ in range(300):
+        rows = []
+        for lang in ("ko", "zh", "bo", "mn"):
+            single = rng.normal(0, 0.02) + rng.normal(0, 0.03, 2)
+            rows += [
+                {"lang": lang, "direction": "en->xx", "contrast": "c", "step": -1, "seed": seed, "gap": gap,
+                 "lo": 0.0, "hi": 0.0, "interval": QUESTIONS_ONLY, "variance": 0.02**2, "n_clusters": 200}
+                for seed, gap in [("0", single[0]), ("1", single[1]), ("all", single.mean())]
+            ]  # fmt: skip
+        pooled = _pooled_seed_rows(pd.DataFrame(rows))
+        covered += ((pooled["lo"] <= 0) & (pooled["hi"] >= 0)).tolist()
+    assert len(covered) == 1200
+    assert 0.93 <= np.mean(covered) <= 0.985

@@ -31,6 +31,7 @@ def figure3(
     resamples: int,
     seed: int,
     out: Path,
+    remark: str = "",
 ) -> None:
     """Draw accuracy over continual pretraining: directions in rows, languages in columns, an arm a colour.
 
@@ -51,6 +52,7 @@ def figure3(
         resamples: bootstrap resamples.
         seed: of the bootstrap.
         out: path without suffix; .pdf, .svg and .png are written.
+        remark: what a reader must know of these data; ends the note under the figure.
     """
     table = accuracies(
         scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, resamples=resamples,
@@ -99,7 +101,7 @@ def figure3(
             columns=len(drawn) + 1,
             note=f"Dots: raw accuracy of each seed. Lines: moving average (weight {ema:g}), thick of the "
             f"mean of the seeds. At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
-            f"given these seeds. Questions: {subset}; ties share the credit.",
+            f"given these seeds. Questions: {subset}; ties share the credit. {remark}",
         )
         style.save(fig, out)
 
@@ -136,8 +138,8 @@ def losses(*, metrics: Mapping[str, Path], names: Mapping[str, str], base: str, 
     """
     panels: dict[str, list[tuple[str, Path]]] = {}
     for run, path in metrics.items():
-        learned, arm = run.split("-")[:2] if run.count("-") > 1 else (base, "base")
-        panels.setdefault(learned, []).append((arm, path))
+        *learned, arm, _ = run.rsplit("-", 2)
+        panels.setdefault(learned[0] if learned else base, []).append((arm, path))
     with style.styled():
         fig, axes = plt.subplots(
             1, len(panels), layout="constrained", figsize=(1.2 + 2.1 * len(panels), 2.9), sharey=True, squeeze=False

@@ -35,6 +35,7 @@ def gaps(
     last: int,
     discordance: float,
     out: Path,
+    remark: str = "",
 ) -> None:
     """Draw the gaps over the last checkpoints: directions in columns, languages in rows, a contrast a colour.
 
@@ -46,6 +47,7 @@ def gaps(
         last: number of final checkpoints pooled.
         discordance: share of questions that exactly one of two models answers, for the smallest detectable effect.
         out: path without suffix; .pdf, .svg and .png are written.
+        remark: what a reader must know of these data; ends the note under the figure.
     """
     table = tables.read(gaps)
     table = table[table["step"] == LAST]
@@ -97,7 +99,7 @@ def gaps(
             note += "Thin: with the seed variance pooled over languages. "
         note += (
             f"Smallest detectable effect: 80 % power at 5 %, {100 * discordance:g} % discordant questions, questions "
-            "independent, one seed."
+            f"independent, one seed. {remark}"
         )
         band = Patch(color="0.92", label="below the smallest detectable effect")
         style.legend(fig, [*handles, band], columns=3, note=note)

@@ -49,8 +49,11 @@ def accuracies(
         bootstrap = ClusterBootstrap(credits.clusters, resamples=resamples, seed=seed, stream=credits.culture)
         direction = next(d for d, lang in directions(base, credits.culture).items() if lang == credits.lang)
         for arm, seeds in credits.arms.items():
-            for label, of_label in [*((str(s), c) for s, c in seeds.items()), ("all", np.mean(list(seeds.values()), 0))]:
-                values = np.vstack([of_label, credits.last(of_label, last)])
+            for label, of_label in [
+                *((str(s), c) for s, c in seeds.items()),
+                ("all", np.mean(list(seeds.values()), 0)),
+            ]:
+                values = np.vstack([of_label, of_label[-last:].mean(axis=0)])
                 lo, hi = bootstrap.interval(values)
                 frames.append(
                     pd.DataFrame(

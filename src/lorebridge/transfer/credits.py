@@ -50,10 +50,6 @@ class Credits:
     steps: list[int]
     arms: dict[str, dict[int, np.ndarray]]
 
-    def last(self, credits: np.ndarray, last: int) -> np.ndarray:
-        """Return the mean credit of each question over the last `last` checkpoints: (steps, n) -> (n,)."""
-        return credits[-last:].mean(axis=0)
-
     def seeds(self, *arms: str) -> list[int]:
         """Return the seeds that all of `arms` have."""
         return sorted(set.intersection(*(set(self.arms.get(arm, {})) for arm in arms)))

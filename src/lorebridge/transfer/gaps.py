@@ -101,7 +101,7 @@ def _contrast_rows(
     rows = []
     for label, chosen in [*((str(s), [s]) for s in seeds), ("all", seeds)]:
         pair = [np.mean([credits.arms[arm][s] for s in chosen], axis=0) for arm in (first, second)]
-        with_last = [np.vstack([c, credits.last(c, last)]) for c in pair]
+        with_last = [np.vstack([c, c[-last:].mean(axis=0)]) for c in pair]
         difference = with_last[0] - with_last[1]
         lo, hi = bootstrap.interval(difference)
         variance = bootstrap.variance(difference)

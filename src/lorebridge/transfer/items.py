@@ -34,10 +34,10 @@ def items(
 ) -> dict[str, Any]:
     """Write the table "items": one row a question, direction and seed, and whether the question crossed.
 
-    Our reading of Zhang et al. (ACL 2025), appendix C.4, which selects items by what the two models answer at their last three
-    checkpoints and by a criterion that the fact is known in the source language. A model *answers* a question when
-    it has it right, outright (a tie is not right), at more than half of its last `last` checkpoints. Then, seed by
-    seed, an item is
+    Our reading of Zhang et al. (ACL 2025), appendix C.4, which selects items by what the two models answer at their
+    last three checkpoints and by a criterion that the fact is known in the source language. A model *answers* a
+    question when it has it right, outright (a tie is not right), at more than half of its last `last` checkpoints.
+    Then, seed by seed, an item is
 
     - *known in the source*: direction en->xx, answered in the base language by the model that both arms start from
       (step 0); direction xx->en, answered in the culture's language, which only continual pretraining teaches, by
@@ -85,7 +85,7 @@ def items(
             source = base if target == culture else culture
             for seed in by_lang[target].seeds(BRIDGE, NO_BRIDGE):
                 answered = {
-                    (lang, arm): by_lang[lang].last(by_lang[lang].arms[arm][seed] == 1, last) > 0.5
+                    (lang, arm): (by_lang[lang].arms[arm][seed][-last:] == 1).mean(axis=0) > 0.5
                     for lang in (source, target)
                     for arm in (BRIDGE, NO_BRIDGE)
                 }
