@@ -32,9 +32,9 @@ def positives(questions: Sequence[str], hits: pd.DataFrame, judgments: pd.DataFr
         judgments: rows of table "judgments" for the same hits.
 
     Returns:
-        Indexed by question_id: documents, chunks (float; NaN where the judge could tell of no chunk), distractor (chunks
-        that would state a distractor, mean over the distractors; NaN where none can be judged), n_hits. A question
-        without a hit counts zero: nothing in the corpus shares a word with it.
+        Indexed by question_id: documents, chunks (float; NaN where the judge could tell of no chunk), distractor
+        (chunks that would state a distractor, mean over the distractors; NaN where none can be judged), n_hits. A
+        question without a hit counts zero: nothing in the corpus shares a word with it.
     """
     key = ["question_id", "chunk_id"]
     joined = hits.set_index(key).join(judgments.set_index(key)).reset_index()
