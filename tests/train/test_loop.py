@@ -15,6 +15,7 @@ from lorebridge.errors import Busy, InputError
 from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.train.loop import train
 from lorebridge.train.model import build, qwen2_config
+from lorebridge.train.schedule import Schedule
 from lorebridge.train.work import WorkDirectory, clean_work
 
 TIMES = ["seconds", "tokens_per_second"]
@@ -53,6 +54,8 @@ def test_publishes_checkpoints_and_metrics(study, reference):
     assert sorted(p.name for p in (folder / "out").iterdir()) == ["metrics.parquet", "step0", "step3", "step8"]
     assert metrics["step"].tolist() == list(range(1, 9))
     assert (metrics["tokens"] == 256).all() and (metrics["target_tokens"] <= 256).all()
+    rates = Schedule(**study["schedule"])
+    assert metrics["learning_rate"].tolist() == [rates.at(step, 8) for step in range(8)]
     assert metrics["loss"].iloc[-1] < metrics["loss"].iloc[0] - 0.3
     assert notes["n_target_tokens"] == metrics["target_tokens"].sum()
     assert set(notes["files"]) >= {"metrics.parquet", "step0/model.safetensors", "step8/config.json"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.train.loop import train
+from lorebridge.train.work import WorkDirectory
 
 SCRIPT = Path(__file__).with_name("train_once.py")
 pytestmark = pytest.mark.slow
@@ -84,3 +86,11 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(study, tmp_path):
     status, err = launch(study, tmp_path, "3", "SIGTERM", processes=2)
     assert status != 0 and max(saved_steps(tmp_path)) == 3, err
     assert err.count("stopped at step 3 of 8 by SIGTERM") == 1
+
+
+def test_one_clear_error_from_all_processes(study, tmp_path):
+    with WorkDirectory(tmp_path / "work").lock():
+        status, err = launch(study, tmp_path, processes=2)
+    assert status != 0 and not (tmp_path / "out").exists()
+    assert "Busy: " in err and err.count(f"in use by host {platform.node()}, process {os.getpid()}") == 2
+    assert "RuntimeError" not in err

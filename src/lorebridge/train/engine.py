@@ -7,11 +7,15 @@ import dataclasses
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from lorebridge.errors import LorebridgeError
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -58,6 +62,25 @@ class Processes:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def on_first(self, work: Callable[[], T]) -> T:
+        """Do `work` on process 0; return what it gives on every process.
+
+        Raises:
+            LorebridgeError: that which `work` raised, so that all processes end with the same message.
+        """
+        value, failure = None, None
+        if self.first:
+            try:
+                value = work()
+            except LorebridgeError as error:
+                failure = error
+        value, message = self.agree((value, failure and str(failure)))
+        if failure:
+            raise failure
+        if message:
+            raise LorebridgeError(message)
+        return value
 
     def gather(self, value: Any) -> list[Any]:
         """Return the `value` of every process, by rank, on every process."""

@@ -118,8 +118,7 @@ def train(
         torch.set_num_threads(threads)
     with stop_signals() as received, process_group() as processes, contextlib.ExitStack() as held:
         directory = WorkDirectory(work)
-        if processes.first:
-            held.enter_context(directory.lock())
+        processes.on_first(lambda: held.enter_context(directory.lock()))
         reader = OrderReader.open(order, dict(stores))
         fingerprint = tokenizer_fingerprint(tokenizer)
         check_order(reader, order, steps, checkpoint_steps, packing, fingerprint, processes.world)
@@ -129,7 +128,7 @@ def train(
         if init_from:
             load_weights(language_model, Path(init_from))
             identity["start"] = file_digest(Path(init_from) / WEIGHTS)
-        slot = processes.agree(directory.newest_state(identity) if processes.first else None)
+        slot = processes.on_first(lambda: directory.newest_state(identity))
         if slot:
             load_parameters(language_model, slot.folder)
         network = PackedLanguageModel(language_model, packing).to(processes.device)
@@ -151,10 +150,11 @@ def train(
                     write_checkpoint(language_model, Path(tokenizer), partial, checkpoint_dtype)
                 directory.finish_checkpoint(partial, trainer.done)
 
-        if slot is None and 0 in checkpoint_steps:
+        if slot:
+            kept = [step for step in checkpoint_steps if step <= slot.step]
+            processes.on_first(lambda: directory.require_checkpoints(kept))
+        elif 0 in checkpoint_steps:
             save_checkpoint()
-        elif processes.first:
-            directory.require_checkpoints(step for step in checkpoint_steps if step <= trainer.done)
         with tqdm(
             total=steps * trainer.positions, initial=trainer.done * trainer.positions, desc=run, unit="tok",
             unit_scale=True, mininterval=1, dynamic_ncols=True, disable=not processes.first,
@@ -187,7 +187,7 @@ def train(
 
         if processes.first:
             tables.write("metrics", trainer.metrics, directory.path / METRICS)
-        files = processes.agree(directory.publish(Path(out), checkpoint_steps) if processes.first else None)
+        files = processes.on_first(lambda: directory.publish(Path(out), checkpoint_steps))
         tail = [row["loss"] for row in trainer.metrics[-max(1, steps // 20) :]]
         return {
             "n_parameters": trainer.n_parameters,

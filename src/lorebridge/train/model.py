@@ -24,7 +24,9 @@ from lorebridge.errors import InputError
 from lorebridge.tokens.reader import IGNORED
 
 WEIGHTS = "model.safetensors"
-LOGITS_AT_ONCE = 2**20  # numbers of one chunk of logits (64 MiB in float32)
+# Numbers of one chunk of logits: what stays in a core's cache, and on a GPU 1 GiB in float32.
+LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
+SMALLEST_CHUNK = 64  # positions; fewer make thin matrix products
 
 
 def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Config:
@@ -52,7 +54,11 @@ def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Conf
         raise InputError(
             "model.vocab_size", f"{vocabulary} is less than the tokenizer's {n_tokens}", "Raise it or leave it out."
         )
-    config = Qwen2Config(**keywords, vocab_size=vocabulary, bos_token_id=eot, eos_token_id=eot, dtype="float32")
+    config = Qwen2Config(
+        **keywords
+        | {"vocab_size": vocabulary, "bos_token_id": eot, "eos_token_id": eot}
+        | {"dtype": "float32", "attn_implementation": "sdpa"}
+    )
     for over, under in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
         if getattr(config, over) % getattr(config, under):
             raise InputError(
@@ -63,7 +69,6 @@ def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Conf
 
 def build(config: Qwen2Config, seed: int) -> Qwen2ForCausalLM:
     """Return a float32 model whose initial weights depend on `config` and `seed` alone."""
-    config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Qwen2ForCausalLM(config)
@@ -179,7 +184,6 @@ class PackedLanguageModel(nn.Module):
         super().__init__()
         self.model = model
         self.isolated = packing == "isolated"
-        self.chunk = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
 
     def hidden(self, input_ids: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
         """Return the last hidden states [rows, T, H] of inputs [rows, T] with their positions and documents."""
@@ -195,5 +199,7 @@ class PackedLanguageModel(nn.Module):
         self, input_ids: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor
     ) -> torch.Tensor:
         """Return the sum of the losses (nats) of the targets [rows, T] that are not -100."""
-        hidden = self.hidden(input_ids, positions, documents)
-        return chunked_cross_entropy(hidden.flatten(0, 1), self.model.lm_head.weight, targets.flatten(), self.chunk)
+        hidden = self.hidden(input_ids, positions, documents).flatten(0, 1)
+        weight = self.model.lm_head.weight
+        chunk = max(SMALLEST_CHUNK, LOGITS_AT_ONCE[hidden.device.type] // len(weight))
+        return chunked_cross_entropy(hidden, weight, targets.flatten(), chunk)
