@@ -103,9 +103,8 @@ def process_group() -> Iterator[Processes]:
     """
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
-        os.environ.setdefault(
-            "DS_ACCELERATOR", "cpu"
-        )  # read when deepspeed is imported; else it looks around and warns
+        # Read when deepspeed is imported; without it, it looks around for accelerators and warns.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
