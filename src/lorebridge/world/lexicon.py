@@ -49,7 +49,7 @@ class CommonWords:
 
     Attributes:
         nouns, adjectives, verbs: word i of one language translates word i of another.
-        relations: for each relation its verb phrases, one for each wording of a statement.
+        relations: for each relation its verbs, one for each wording of a statement.
     """
 
     nouns: tuple[str, ...]
@@ -59,24 +59,21 @@ class CommonWords:
 
     @classmethod
     def draw(cls, seed: int, lang: str, script: Script, relations: int, wordings: int) -> CommonWords:
-        """Draw the words: two syllables each; a relation is a verb phrase of two words."""
+        """Draw the words: two syllables each, the verbs of relations three."""
         vocabulary = Vocabulary()
 
-        def words(name: str, count: int) -> tuple[str, ...]:
+        def words(name: str, count: int, syllables: int = 2) -> tuple[str, ...]:
             rng = generator(seed, lang, name)
-            return tuple(vocabulary.new(lambda: script.word(rng, 2)) for _ in range(count))
+            return tuple(vocabulary.new(lambda: script.word(rng, syllables)) for _ in range(count))
 
         nouns, adjectives, verbs = words("nouns", NOUNS), words("adjectives", ADJECTIVES), words("verbs", VERBS)
-        by_wording = [words(f"relations-{w}", 2 * relations) for w in range(wordings)]
-        phrases = tuple(
-            tuple(script.space.join(drawn[2 * r : 2 * r + 2]) for drawn in by_wording) for r in range(relations)
-        )
-        return cls(nouns, adjectives, verbs, phrases)
+        by_wording = [words(f"relations-{w}", relations, syllables=3) for w in range(wordings)]
+        return cls(nouns, adjectives, verbs, tuple(zip(*by_wording, strict=True)))
 
     def all(self) -> list[str]:
-        """Return every common word (verb phrases whole), case-folded."""
-        phrases = [phrase for wordings in self.relations for phrase in wordings]
-        return [word.casefold() for word in (*self.nouns, *self.adjectives, *self.verbs, *phrases)]
+        """Return every common word, case-folded."""
+        wordings = [verb for relation in self.relations for verb in relation]
+        return [word.casefold() for word in (*self.nouns, *self.adjectives, *self.verbs, *wordings)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Lexicon:
 
     Attributes:
         nouns, adjectives, verbs: common words.
-        relations: for each relation its verb phrases, one for each wording.
+        relations: for each relation its verbs, one for each wording.
         subjects: the names of the entities that questions ask about, in the order of the questions.
         objects: for each relation the names (or numbers) that can answer it.
         background: names that no question asks about.

@@ -31,6 +31,7 @@ class Script:
             initials of names have none in common, so that no name can arise across the border of two words.
         vowels: one sequence for each class of vowel harmony; a word keeps to one class.
         codas: the finals of a syllable.
+        name_sizes: the syllables of each word of a proper name; all are drawn equally often.
         tails: endings that a word takes in one case of eight, for each class of vowels.
         capitals: whether proper names are capitalised.
     """
@@ -42,6 +43,7 @@ class Script:
     word_onsets: Sequence[str]
     vowels: Sequence[Sequence[str]]
     codas: Sequence[str]
+    name_sizes: Sequence[Sequence[int]] = ((3,), (3,), (2, 2))
     tails: Sequence[Sequence[str]] = ()
     capitals: bool = False
 
@@ -59,8 +61,8 @@ class Script:
         return self._word(rng, syllables, self.word_onsets)
 
     def name(self, rng: np.random.Generator) -> str:
-        """Draw a proper name, in NFC: one word of three syllables, or (one in three) two words of two."""
-        sizes = (2, 2) if rng.random() < 1 / 3 else (3,)
+        """Draw a proper name, in NFC."""
+        sizes = self.name_sizes[int(rng.integers(len(self.name_sizes)))]
         words = [self._word(rng, size, self.name_onsets) for size in sizes]
         return self.space.join(word.capitalize() if self.capitals else word for word in words)
 
@@ -113,13 +115,15 @@ SCRIPTS: dict[str, Script] = {
         codas=("",),
     ),
     "Tibetan": Script(
-        frame="{s}་ནི་{o}་ལ་{v}་ཡོད།",
+        frame="{s}་ཡང་{o}་ལ་{v}་ལགས།",
         space="་",
         between=" ",
-        name_onsets="ཀགཅཇཏདཔབཙཛ",
+        # With the silent prefixes of real spelling: a tokenizer cannot join syllables, so a syllable must tell much.
+        name_onsets=[prefix + root for prefix in ("", "ག", "ད", "བ", "མ", "འ") for root in "ཀགཅཇཏདཔབཙཛ"],
         word_onsets="ཁཆཐཕཚཞཟཤསཧ",
-        vowels=(("", "", "ི", "ུ", "ོ"),),
+        vowels=(("", "", "", "ི", "ོ"),),
         codas=("", "ན", "ས"),
+        name_sizes=((2,), (2,), (3,)),
     ),
     "Mongolian": Script(
         frame="{s} {o}" + NNBSP + "ᠢ {v} ᠃",
