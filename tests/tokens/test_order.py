@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.tokens.arms import ARMS
-from lorebridge.tokens.order import MonolingualRows, order_summary, read_notes
+from lorebridge.tokens.arms import ARMS, EN, LABEL, XX, Unit
+from lorebridge.tokens.order import MonolingualRows, ParallelSchedule, order_summary, read_notes
 from lorebridge.tokens.reader import IGNORED, NO_DOCUMENT, OrderReader
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import tokenizer_fingerprint
@@ -153,6 +153,22 @@ def test_documents_come_once_an_epoch():
             assert parts[:, 3].sum() <= 16
         assert set(stream.values()) == {epoch}
         assert len(stream) == lengths.sum()
+
+
+def test_units_come_in_turn_and_never_twice_within_a_super_batch():
+    units = [Unit(i, (2 * i, 2 * i + 1), (True, False)) for i in range(9)]
+    lengths = {EN: [5, 7] * 9, XX: [6, 9] * 9, LABEL: [2, 3]}
+    schedule = ParallelSchedule(units, lengths, 32, np.random.default_rng(0))
+    seen = Counter()
+    for _ in range(60):
+        super_batch = schedule.super_batch(2, "no_bridge")
+        halves = [s for rows in super_batch for parts in rows.values() for document, _ in parts for s in document]
+        assert len(halves) == len(set(halves)) >= 4
+        seen.update(halves)
+        assert len(seen) < 36 or max(seen.values()) - min(seen.values()) <= 2
+    assert min(seen.values()) > 5
+    with pytest.raises(InputError, match="only 18 usable pairs"):
+        schedule.super_batch(40, "no_bridge")
 
 
 def test_an_order_is_the_same_to_the_byte_whenever_it_is_drawn(study):

@@ -46,8 +46,10 @@ def cut(lengths: Sequence[int], width: int) -> list[tuple[int, list[Stretch]]]:
     >>> [(positions, [tuple(s) for s in stretches]) for positions, stretches in cut([3, 20], 16)]
     [(16, [(0, 0, 0, 3), (1, 0, 0, 13)]), (8, [(1, 1, 13, 7)])]
     """
+    n_tokens = sum(lengths)
+    if n_tokens < width:
+        return [(n_tokens + 1, [Stretch(i, 0, 0, length) for i, length in enumerate(lengths)])]
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    n_tokens = starts[-1] + lengths[-1]
     refused = {*starts, n_tokens}
     parts: list[tuple[int, list[Stretch]]] = []
     numbers = [0] * len(lengths)
