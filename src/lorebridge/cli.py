@@ -16,7 +16,7 @@ import yaml
 
 from lorebridge import __version__
 from lorebridge.errors import InputError, LorebridgeError
-from lorebridge.records import Task, logging_to, read_record, source_digest
+from lorebridge.records import RECORD, Task, logging_to, read_record, source_digest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--task", type=Task.loads, required=True, help="the stage's task, from the workflow's plan")
         sub.add_argument("--record", type=Path, required=True)
         sub.add_argument("--rule")
-        sub.add_argument("--log", type=Path)
+        sub.add_argument("--logfile", type=Path)
 
     plan = command("plan", _plan, "print the runs of a study, their cost, and where each value comes from")
     configured(plan)
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     train.add_argument("--base", type=Path, nargs="+", help="checkpoints of the base model; the last is where it starts")
     train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
-    train.add_argument("--budget-minutes", type=float, help="wall time after which the state is saved and the run stops")
+    train.add_argument("--wall-minutes", type=float, help="wall time of the job; the run saves its state and stops before")
     train.add_argument("--resume-interval", type=int, default=50, help="steps between resume states")
     train.add_argument("--threads", type=int)
 
@@ -98,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--out", type=Path, required=True)
     probe.add_argument("--batch-tokens", type=int, required=True)
     probe.add_argument("--threads", type=int)
+    probe.add_argument("--work", type=Path, required=True, help="root of the resume state; that of a run which is "
+                       "published whole is deleted")  # fmt: skip
 
     retrieve = command("retrieve", _retrieve, "retrieve chunks for every question of a culture (from the workflow)")
     worker(retrieve)
@@ -218,7 +220,7 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 
 def _show_batch(arguments: argparse.Namespace) -> None:
-    from lorebridge.tokens.order import show_batch
+    from lorebridge.tokens.reader import show_batch
 
     plan = _load_plan(arguments)
     names = [run.run for run in plan.base_runs + plan.runs]
@@ -265,7 +267,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     task = arguments.task
     rank_zero = _rank() == 0
-    with task.making(arguments.record if rank_zero else None, arguments.rule, arguments.log if rank_zero else None) as notes:
+    with task.making(arguments.record if rank_zero else None, arguments.rule, arguments.logfile if rank_zero else None) as notes:
         notes.update(
             train(
                 **task.literals,
@@ -277,11 +279,19 @@ def _train(arguments: argparse.Namespace) -> None:
                 work=arguments.work / task.literals["run"] / task.recipe,
                 recipe=task.recipe,
                 micro_batch=arguments.micro_batch,
-                budget_seconds=arguments.budget_minutes * 60 if arguments.budget_minutes else None,
+                budget_seconds=_budget(arguments.wall_minutes),
                 resume_interval=arguments.resume_interval,
                 threads=arguments.threads,
             )
         )
+
+
+def _budget(wall_minutes: float | None) -> float | None:
+    """The seconds to train in a job of so many minutes: the rest is for the last step and the resume state."""
+    if wall_minutes is None:
+        return None
+    seconds = 60 * wall_minutes
+    return seconds - min(600.0, max(30.0, 0.05 * seconds))
 
 
 def _rank() -> int:
@@ -293,9 +303,10 @@ def _rank() -> int:
 
 def _probe(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.scoring import score_run
+    from lorebridge.train.work import clean_work
 
     task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.log) as notes:
+    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
         literals = dict(task.literals)
         steps = literals.pop("steps")
         by_step = {int(path.name.removeprefix("step")): path for path in arguments.checkpoints}
@@ -308,15 +319,17 @@ def _probe(arguments: argparse.Namespace) -> None:
                 batch_tokens=arguments.batch_tokens,
                 threads=arguments.threads,
             )
-            or {}
         )
+    # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
+    published = arguments.checkpoints[0].parent
+    clean_work(arguments.work / literals["run"] / read_record(published / RECORD)["recipe"], published)
 
 
 def _retrieve(arguments: argparse.Namespace) -> None:
     from lorebridge.trace.retrieval import retrieve
 
     task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.log) as notes:
+    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
         notes.update(
             retrieve(**task.literals, corpus=arguments.corpus, questions=arguments.questions, out=arguments.out,
                      threads=arguments.threads) or {}
@@ -327,7 +340,7 @@ def _judge(arguments: argparse.Namespace) -> None:
     from lorebridge.trace.judges import judge
 
     task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.log) as notes:
+    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
         notes.update(
             judge(**task.literals, hits=arguments.hits, chunks=arguments.chunks, questions=arguments.questions,
                   out=arguments.out) or {}

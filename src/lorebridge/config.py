@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,7 +49,8 @@ def check(config: Any, name: str = "configuration") -> dict[str, Any]:
     """
     if not isinstance(config, Mapping):
         raise ConfigError(name, "is not a mapping of keys", "Start from config/demo.yaml.")
-    config = copy.deepcopy(dict(config))
+    # Through JSON, because a YAML alias stands for one and the same object in two places.
+    config = json.loads(json.dumps(config, default=str))
     errors = sorted(_FillingValidator(schema()).iter_errors(config), key=lambda e: [str(p) for p in e.absolute_path])
     if errors:
         raise _explain(errors[0], name)
@@ -120,7 +122,7 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
     for section, expected in (("corpora", list(languages)), ("parallel", others), ("questions", others)):
         for lang in config[section]:
             if lang not in expected:
-                close = difflib.get_close_matches(lang, expected, n=1)
+                close = difflib.get_close_matches(lang, expected, n=1, cutoff=0.5)
                 yield (
                     f"{section}.{lang}",
                     "is not a language of the study that this section takes",

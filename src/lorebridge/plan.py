@@ -28,8 +28,8 @@ STAGE_VERSIONS = {
 # What each figure and table is drawn from, and the settings that it is drawn with. The names are those of the functions
 # in lorebridge.figures.
 FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "figure3": (("scores", "questions"), ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed")),
-    "gaps": (("gaps", "questions"), ("base", "names", "last", "discordance")),
+    "figure3": (("scores", "questions"), ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark")),
+    "gaps": (("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
     "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed")),
     "losses": (("metrics",), ("base", "names", "arms")),
     "examples": (("questions",), ("base", "names", "subset")),
@@ -354,8 +354,9 @@ class Plan:
         training, tracing, transfer = c["training"], c["tracing"], c["transfer"]
         match stage:
             case "world":
-                scripts = {lang: {"script": languages[lang]["script"]} for lang in languages}
-                return {"base": self.base, "languages": scripts, **c["world"]}
+                own = c["world"].get("languages", {})
+                cultures = {lang: {"script": languages[lang]["script"], **own.get(lang, {})} for lang in languages}
+                return {**c["world"], "base": self.base, "languages": cultures}
             case "corpus_shard":
                 lang, corpus = w["lang"], c["corpora"][w["lang"]]
                 index, of = str(w["shard"]).split("-of-")
@@ -446,7 +447,7 @@ class Plan:
             "base": self.base, "names": {lang: c["languages"][lang]["name"] for lang in c["languages"]},
             "arms": c["arms"], "subset": c["probing"]["subset"], "rule": c["probing"]["rule"],
             "last": transfer["last"], "resamples": transfer["resamples"], "seed": transfer["seed"],
-            "discordance": transfer["discordance"],
+            "discordance": transfer["discordance"], "ema": transfer["ema"], "remark": c["remark"],
         }  # fmt: skip
         return {key: settings[key] for key in keys}
 
@@ -463,9 +464,7 @@ class Plan:
             "sequence_length": training["sequence_length"], "batch_tokens": phase["batch_tokens"],
             "packing": training["packing"],
         }  # fmt: skip
-        if run.arm != "base":
-            literals["template"] = self.template(run.lang)
-        return literals
+        return literals | {"template": "" if run.arm == "base" else self.template(run.lang)}
 
     def template(self, lang: str) -> str:
         """Return how the bridge of a language joins the halves of a pair, ``{en}`` and ``{xx}`` still open."""

@@ -75,6 +75,10 @@ def test_phrases_match_whole_words_of_each_script(script, sentence, phrase, foun
         ("Hangul", "봄이다. 여름이다.", ["봄이다.", "여름이다."]),
         ("Han", "他说：“好。”她走了！完", ["他说：“好。”", "她走了！", "完"]),
         ("Tibetan", "བོད་ཡིག །བོད་མི། །", ["བོད་ཡིག །", "བོད་མི། །"]),
+        # No sentence ends after "and", or before a tsheg.
+        ("Tibetan", "རི་དང་། ཆུ་ཡོད། །མི་མེད།", ["རི་དང་། ཆུ་ཡོད། །", "མི་མེད།"]),
+        ("Tibetan", "རི། ཆུ།་མི་ཡོད།", ["རི།", "ཆུ།་མི་ཡོད།"]),
+        ("Tibetan", "བདང་། ཆུ།", ["བདང་།", "ཆུ།"]),
         ("Mongolian", "ᠨᠢᠭᠡ ᠃ ᠬᠣᠶᠠᠷ᠃", ["ᠨᠢᠭᠡ ᠃", "ᠬᠣᠶᠠᠷ᠃"]),
     ],
 )

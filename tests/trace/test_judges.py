@@ -84,6 +84,28 @@ def test_each_script_finds_its_subject_and_gold(verdicts, script, filler, stated
 
 
 @pytest.mark.parametrize(
+    ("lang", "script"),
+    [("en", "Latin"), ("ko", "Hangul"), ("zh", "Han"), ("bo", "Tibetan"), ("mn", "Mongolian")],
+)
+def test_a_real_question_filled_with_its_gold_states_the_fact(
+    data, released, passages, verdicts, tmp_path, lang, script
+):
+    """So does not the same sentence with a distractor in its place; and the same bytes come twice."""
+    items = released(data / "probes", "bo" if lang == "en" else lang, lang)[:150]
+    texts = passages(data / "corpora" / f"{lang}.jsonl.gz", limit=100)
+    stated = {f"planted/{i}#0": script_of(script).fill(text, gold) for i, (text, _, gold) in enumerate(items)}
+    hits = [(f"xx-{i:04d}", chunk_id) for i, chunk_id in enumerate(stated)]
+    found = verdicts(texts | stated, items, script=script, hits=hits)
+    told = [row for row in found.values() if row["entails"] != "indeterminate"]
+    assert len(told) >= 0.8 * len(items)
+    assert sum(row["entails"] == "yes" for row in told) >= 0.9 * len(told)
+    assert sum(row["distractor_entails"] > 0 for row in told) <= 0.1 * len(told)
+    first = (tmp_path / "judgments.parquet").read_bytes()
+    verdicts(texts | stated, items, script=script, hits=hits)
+    assert (tmp_path / "judgments.parquet").read_bytes() == first
+
+
+@pytest.mark.parametrize(
     ("option", "text", "script", "can"),
     [
         ("1487", "Founded in ____.", "Latin", False),
@@ -142,5 +164,7 @@ def test_bad_input_names_the_place(verdicts):
         verdicts(LATIN, items, script="Latin", window=0)
     with pytest.raises(InputError, match=r"chunks\.parquet: lacks 1 chunks .*gone#7"):
         verdicts(LATIN, items, script="Latin", hits=[("xx-0000", "gone#7")])
+    with pytest.raises(InputError, match=r"chunks\.parquet: holds no chunk"):
+        verdicts({}, items, script="Latin", hits=[("xx-0000", "filler#0")])
     with pytest.raises(InputError, match=r"hits\.parquet: has hits of unknown questions .*xx-0009"):
         verdicts(LATIN, items, script="Latin", hits=[("xx-0009", "filler#0")])

@@ -45,6 +45,7 @@ rule score:
         **produces("scores"),
     params:
         task=task("scores"),
+        work=plan.work,
     log:
         f"{plan.root}/logs/score/{{run}}.log",
     conda:
@@ -56,6 +57,6 @@ rule score:
         mem_mb=escalated(16000),
         runtime=escalated(120),
     shell:
-        "lorebridge probe --task {params.task:q} --record {output.record:q} --rule {rule} --log {log:q}"
+        "lorebridge probe --task {params.task:q} --record {output.record:q} --rule {rule} --logfile {log:q}"
         " --checkpoints {input.checkpoints:q} --questions {input.questions:q} --out {output.scores:q}"
-        " --batch-tokens {resources.score_tokens} --threads {threads}"
+        " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"

@@ -63,7 +63,7 @@ rule retrieve:
         mem_mb=escalated(32000),
         runtime=escalated(360),
     shell:
-        "lorebridge retrieve --task {params.task:q} --record {output.record:q} --rule {rule} --log {log:q}"
+        "lorebridge retrieve --task {params.task:q} --record {output.record:q} --rule {rule} --logfile {log:q}"
         " --corpus {input.corpus:q} --questions {input.questions:q} --out {output.hits:q} --threads {threads}"
 
 
@@ -85,7 +85,7 @@ rule judge:
         runtime=escalated(720),
     shell:
         "lorebridge judge --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule {rule}"
-        " --log {log:q} --hits {input.hits:q} --chunks {input.chunks:q} --questions {input.questions:q}"
+        " --logfile {log:q} --hits {input.hits:q} --chunks {input.chunks:q} --questions {input.questions:q}"
         " --out {output.judgments:q} --gpus {resources.gpu}"
 
 

@@ -4,11 +4,14 @@
 # A killed or stopped job keeps its state under work/ and the next try resumes to the bit. The command line is short
 # and constant: hardware lies in resources, what makes the model in the task.
 
+# One process needs no launcher, and so keeps its own exit status (75: stopped in time, run again to resume).
+PROCESSES = HARDWARE["gpus"] or HARDWARE["processes"]
 TRAIN = (
-    "torchrun --standalone --nproc-per-node {resources.processes} -m lorebridge.cli train --task {params.task:q}"
-    " --work {params.work:q} --record {output.record:q} --rule {rule} --log {log:q} --order {input.order:q}"
+    ("torchrun --standalone --nproc-per-node {resources.processes}" if PROCESSES > 1 else "python")
+    + " -m lorebridge.cli train --task {params.task:q}"
+    " --work {params.work:q} --record {output.record:q} --rule {rule} --logfile {log:q} --order {input.order:q}"
     " --stores {input.tokens:q} --tokenizer {input.tokenizer:q} --micro-batch {resources.micro_batch}"
-    " --budget-minutes {resources.runtime} --resume-interval {resources.resume_interval} --threads {threads}"
+    " --wall-minutes {resources.runtime} --resume-interval {resources.resume_interval} --threads {threads}"
 )
 
 
@@ -27,7 +30,7 @@ rule train_base:
     threads: HARDWARE["threads"]
     resources:
         gpu=HARDWARE["gpus"],
-        processes=HARDWARE["gpus"] or HARDWARE["processes"],
+        processes=PROCESSES,
         micro_batch=HARDWARE["micro_batch"],
         resume_interval=HARDWARE["resume_interval"],
         mem_mb=escalated(HARDWARE["memory_mb"]),
@@ -51,7 +54,7 @@ rule train:
     threads: HARDWARE["threads"]
     resources:
         gpu=HARDWARE["gpus"],
-        processes=HARDWARE["gpus"] or HARDWARE["processes"],
+        processes=PROCESSES,
         micro_batch=HARDWARE["micro_batch"],
         resume_interval=HARDWARE["resume_interval"],
         mem_mb=escalated(HARDWARE["memory_mb"]),

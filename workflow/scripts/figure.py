@@ -16,7 +16,8 @@ read = snakemake.input
 tables = {
     "scores": [Path(path) for path in read.get("scores", [])],
     "questions": {Path(path).stem: Path(path) for path in read.get("questions", [])},
-    "metrics": {"-".join(Path(path).parts[-4:-1]): Path(path) for path in read.get("metrics", [])},
+    "metrics": {path.split("/models/")[1].replace("/", "-").removesuffix("-metrics.parquet"): Path(path)
+                for path in read.get("metrics", [])},
     "gaps": next(map(Path, read.get("gaps", [])), None),
     "items": next(map(Path, read.get("transferred", [])), None),
     "recovery": next(map(Path, read.get("recovery", [])), None),

@@ -68,6 +68,7 @@ class Script:
     # Letters that touch a blank are a particle, an ending or a piece of a compound: no word of the question.
     _gap = regex.compile(r"[\p{L}\p{M}\p{N}]*_+[\p{L}\p{M}\p{N}]*")
     joiner = ""
+    units_per_word = 1
 
     def fold(self, text: str) -> str:
         """Return `text` with the differences removed that matching ignores (here: letter case)."""
@@ -159,6 +160,7 @@ class Han(Script):
     """
 
     sentence_end = regex.compile(r"(?<=[。！？；…!?;][”’」』）]*)(?![。！？；…!?;”’」』）])|\n+")
+    units_per_word = 2
     _gap = _BLANK
     _run = regex.compile(r"\p{Han}+|[\p{L}\p{M}\p{N}--\p{Han}]+", regex.V1)
     _han = regex.compile(r"\p{Han}")
@@ -216,6 +218,12 @@ class Hangul(Script):
         return " ".join(regex.escape(word) + (r"(?!\d)" if word[-1].isdigit() else "") + "[^ ]*" for word in words)
 
 
+_SHAD = "།༎༏༐༑༔"
+# A shad closes clauses and list items as well as sentences. It closes no sentence after these conjunctions and case
+# particles, nor where a tsheg follows it; that is nearly a third of the shads in running text.
+_CONNECTIVE = "དང|ནས|ལས|ལ|ཏེ|སྟེ|དེ|ཅིང|ཞིང|ཤིང|ན|ཀྱང|ཡང|ནི|པས|བས|པར|བར|ཀྱི|གི|གྱི|ཀྱིས|གིས|གྱིས|སུ|ཏུ|དུ|རུ"
+
+
 class Tibetan(Script):
     """Tibetan: syllables, bounded by tsheg or shad; particles merged into an open syllable are ignored in matching.
 
@@ -226,8 +234,10 @@ class Tibetan(Script):
 
     _gap = _BLANK
     joiner = "་"
-    # A shad closes clauses as well as sentences: Tibetan has no other mark for the end of a sentence.
-    sentence_end = regex.compile(r"(?<=[།༎༏༐༑༔])(?!\s*[།༎༏༐༑༔])\s*|\n+")
+    units_per_word = 2
+    sentence_end = regex.compile(
+        rf"(?<=[{_SHAD}])(?<!(?:^|[^\p{{L}}\p{{M}}])(?:{_CONNECTIVE})་?\s*།)(?!\s*[{_SHAD}]|་)\s*|\n+"
+    )
     _break = regex.compile(r"[^\p{L}\p{M}\p{N}་༌]+")
     _merged = regex.compile(r"^(.+?)འ(?:ིས|ི|ོ|ང|མ)?$")
     # One stack alone, or letters that end in a vowel sign: what can stand before a merged ས or ར.

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import analyse
-from lorebridge.trace.hits import read_queries, write_hits
+from lorebridge.trace.hits import open_chunks, read_queries, write_hits
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -67,13 +66,8 @@ def build_index(*, chunks: Path, script: str, index: Path, threads: int) -> dict
     Raises:
         InputError: the table is missing or holds no chunk.
     """
-    try:
-        source = pq.ParquetFile(chunks)
-    except (OSError, ValueError) as error:
-        raise InputError(chunks, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
+    source = open_chunks(chunks)
     n_chunks = source.metadata.num_rows
-    if not n_chunks:
-        raise InputError(chunks, "holds no chunk", "Check that the corpus kept documents after its filter.")
     partial = index.with_name(index.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lorebridge.errors import InputError
-from lorebridge.trace.hits import read_queries, write_hits
+from lorebridge.trace.hits import open_chunks, read_queries, write_hits
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -101,13 +100,7 @@ def retrieve(
     import torch
 
     queries = read_queries(questions, lang, script)
-    try:
-        source = pq.ParquetFile(chunks)
-    except (OSError, ValueError) as error:
-        raise InputError(chunks, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
-    n_chunks = source.metadata.num_rows
-    if not n_chunks:
-        raise InputError(chunks, "holds no chunk", "Check that the corpus kept documents after its filter.")
+    source = open_chunks(chunks)
     torch.set_num_threads(threads)
     encoder = load_encoder(model)
 
@@ -118,7 +111,7 @@ def retrieve(
     scores = np.empty((len(queries), 0), dtype=np.float32)
     places = np.empty((len(queries), 0), dtype=np.int64)
     chunk_ids: list[str] = []
-    with tqdm(total=n_chunks, desc=f"encode {chunks.stem}", unit="chunk") as bar:
+    with tqdm(total=source.metadata.num_rows, desc=f"encode {chunks.stem}", unit="chunk") as bar:
         for batch in source.iter_batches(_BATCH, columns=["chunk_id", "text"]):
             pieces = [windows(text, encoder, truncate) for text in batch["text"].to_pylist()]
             similarity = asked @ encode(list(itertools.chain.from_iterable(pieces))).T

@@ -1,4 +1,4 @@
-"""What every retriever shares: the query of a question, and the table of hits."""
+"""What all retrievers and judges share: the chunks, the query of a question, and the table of hits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,29 @@ import logging
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import script_of
 
 log = logging.getLogger("lorebridge.trace")
+
+
+def open_chunks(path: Path) -> pq.ParquetFile:
+    """Open table "chunks" to be read in batches.
+
+    Raises:
+        InputError: it is missing, is not Parquet, or holds no chunk.
+    """
+    try:
+        chunks = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
+    if not chunks.metadata.num_rows:
+        raise InputError(path, "holds no chunk", "Check that the corpus kept documents after its filter.")
+    return chunks
 
 
 def read_queries(questions: Path, lang: str, script: str) -> pd.Series:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import regex
 from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import Counts, Script, script_of
+from lorebridge.trace.hits import open_chunks
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -84,17 +84,18 @@ class _Prepared:
 
 
 class CoOccurrence:
-    """Subject-object co-occurrence, the presence test of Zhao, Yoshinaga and Oba (EACL 2024, section 5).
+    """Subject-object co-occurrence: the occurrence check of Zhao, Yoshinaga and Oba (EACL 2024, "Tracing the Roots of
+    Facts in Multilingual Language Models").
 
     A fact is taken as stated where its subject and its object stand together. Their facts come with a subject; a
-    cloze question does not, so here the subject is the question's `n_terms` rarest terms by inverse document
+    cloze question does not, so here the subject is the question's `n_terms` or more rarest terms by inverse document
     frequency over the corpus's chunks, words of the options apart. A chunk is positive when one window of sentences
     holds every subject term and the gold. (Their window is a piece of 512 wordpieces; a sentence is stricter.)
 
     Args:
         script: the Unicode script that the corpus is read by.
         window: how many consecutive sentences share a window.
-        n_terms: how many terms make a subject.
+        n_terms: how many terms make a subject, at the least.
     """
 
     name = "cooccurrence"
@@ -114,17 +115,21 @@ class CoOccurrence:
     def subject(self, question: Question, counts: Counts) -> list[str]:
         """Return the terms that stand for the question's subject; fewer than two make no subject.
 
+        Characters or syllables that stay alone where words mostly have two count half, so that it takes more of them.
+
         A term that no chunk holds is the rarest of all: the corpus then does not know the subject, and no chunk can
         be positive. Words of any option are left out, so that gold and distractors meet the same subject.
         """
         options = self.script.searchable(" \n ".join(question.options))
-        terms = []
+        terms: list[str] = []
+        n_units = 0
         for term in self.script.terms(self.script.without_blank(question.text), counts):
+            if len(terms) >= self.n_terms and n_units >= self.n_terms * self.script.units_per_word:
+                break
             phrase = self.script.phrase(term)
             if phrase and not phrase.search(options):
                 terms.append(term)
-            if len(terms) == self.n_terms:
-                break
+                n_units += len(self.script.words(term))
         return terms
 
     def judge(self, questions: Sequence[Question], hits: pd.DataFrame, chunks: Path) -> list[dict[str, Any]]:
@@ -165,7 +170,7 @@ class CoOccurrence:
         terms = self.subject(question, counts)
         usable = [option for option in question.options if judgeable(option, question.text, self.script)]
         return _Prepared(
-            subject=self._phrases(terms) if len(terms) == self.n_terms else [],
+            subject=self._phrases(terms) if len(terms) >= self.n_terms else [],
             gold=self.script.phrase(question.gold) if question.gold in usable else None,
             distractors=self._phrases(option for option in usable if option != question.gold),
         )
@@ -185,7 +190,7 @@ class CoOccurrence:
         vocabulary = {term for units, pairs in asked for term in (*units, *pairs)}
         counts = Counts()
         texts: dict[str, str] = {}
-        source = pq.ParquetFile(chunks)
+        source = open_chunks(chunks)
         with tqdm(total=source.metadata.num_rows, desc=f"count {chunks.stem}", unit="chunk") as bar:
             for batch in source.iter_batches(1000, columns=["chunk_id", "text"]):
                 for chunk_id, text in zip(batch["chunk_id"].to_pylist(), batch["text"].to_pylist(), strict=True):

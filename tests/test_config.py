@@ -1,0 +1,122 @@
+"""The configuration: strict, with one error that names the key and the mend."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from lorebridge import config
+from lorebridge.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", ["config", "demo", "mini"])
+def test_shipped_configurations_are_valid(root, name):
+    config.load(root / "config" / f"{name}.yaml")
+
+
+def changed(demo, path, value):
+    """Return the configuration with the key at `path` set to `value` (or removed, for None)."""
+    demo = copy.deepcopy(demo)
+    *parents, last = path.split(".")
+    node = demo
+    for key in parents:
+        node = node[key]
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    return demo
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("trainig", {}, ["unknown key 'trainig'", "Did you mean 'training'?"]),
+        ("training.continual.lrr", 1, ["key training.continual", "'lrr'", "'lr'"]),
+        ("languages.ko.script", None, ["key languages.ko", "'script' is missing"]),
+        ("training.continual.checkpoints.every", 40, ["150 steps are not a multiple of the interval 40"]),
+        ("training.continual.steps", 135, ["training.continual.steps", "odd"]),
+        ("base_language", "fr", ["base_language", "'fr'", "bo"]),
+        ("arms", ["bridge", "no_brigde"], ["arms", "no_brigde", "no_bridge"]),
+        ("transfer.contrasts", [["bridge", "glued"]], ["transfer.contrasts", "'glued'", "does not train"]),
+        ("languages.ko.script", "Latin", ["languages.ko.script", "base language's script"]),
+        ("template", "English: {en}", ["template", "{xx}"]),
+        ("template", "{en} {xx} {oops}", ["template", "{name}"]),
+        ("study", "demo; touch x", ["study", "not allowed"]),
+        ("training.continual.batch_tokens", 1000, ["batch_tokens", "sequence_length"]),
+        ("training.continual.lr", "fast", ["training.continual.lr", "'fast'"]),
+        ("model.num_attention_heads", 5, ["model.hidden_size", "num_attention_heads"]),
+        ("tracing.judge", {"kind": "cooccurence"}, ["tracing.judge", "cooccurrence"]),
+        ("world", None, ["world", "planted"]),
+        ("transfer.last", 100, ["transfer.last"]),
+    ],
+)
+def test_a_mistake_gives_one_error_that_names_key_and_mend(demo, path, value, expected):
+    if (path, value) == ("world", None):
+        demo["world"] = None
+    else:
+        demo = changed(demo, path, value)
+    with pytest.raises(ConfigError) as error:
+        config.check(demo)
+    for text in expected:
+        assert text in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_misspelt_language_code_names_the_right_one(demo):
+    demo["corpora"]["kr"] = demo["corpora"].pop("ko")
+    with pytest.raises(ConfigError, match=r"corpora\.kr.*Did you mean 'ko'"):
+        config.check(demo)
+
+
+@pytest.mark.parametrize("code", ["ko; touch x", "KO", "../ko", "k o"])
+def test_a_language_code_cannot_carry_a_command(demo, code):
+    for section in ("languages", "corpora", "parallel", "questions"):
+        demo[section][code] = demo[section].pop("ko")
+    with pytest.raises(ConfigError):
+        config.check(demo)
+
+
+def test_defaults_are_filled_in(root):
+    loaded = config.load(root / "config" / "demo.yaml")
+    assert loaded["corpora"]["ko"]["min_chars"] == 200
+    assert loaded["training"]["base_per_seed"] is True
+
+
+def test_check_leaves_its_argument_alone(root):
+    loaded = yaml.safe_load((root / "config" / "demo.yaml").read_text())
+    before = copy.deepcopy(loaded)
+    config.check(loaded)
+    assert loaded == before
+
+
+def test_every_value_of_the_paper_says_where_it_comes_from(root):
+    for key, value, origin in config.provenance(root / "config" / "config.yaml"):
+        assert origin.startswith(("stated", "our default")), f"{key}: {value!r} says {origin!r}"
+
+
+def test_provenance_finds_every_value(root):
+    """What the comments are read for is exactly what YAML reads."""
+
+    def leaves(node, key=""):
+        if isinstance(node, dict):
+            for name, value in node.items():
+                yield from leaves(value, f"{key}.{name}" if key else name)
+        elif isinstance(node, list) and any(isinstance(item, dict | list) for item in node):
+            for index, item in enumerate(node):
+                yield from leaves(item, f"{key}[{index}]")
+        else:
+            yield key, node
+
+    path = root / "config" / "config.yaml"
+    assert [(key, value) for key, value, _ in config.provenance(path)] == list(leaves(yaml.safe_load(path.read_text())))
+
+
+def test_unreadable_files_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        config.load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1, 2")
+    with pytest.raises(ConfigError, match=r"bad\.yaml.*YAML"):
+        config.load(tmp_path / "bad.yaml")

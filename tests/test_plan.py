@@ -1,0 +1,188 @@
+"""The plan: runs, paths, and what a change makes stale."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+
+import pytest
+
+from lorebridge import config
+from lorebridge.errors import ConfigError
+from lorebridge.plan import FIGURES, STAGE_VERSIONS, TABLES, Plan, artifact
+from lorebridge.tokens.arms import ARMS
+
+
+@pytest.fixture(scope="module")
+def paper(root):
+    return Plan(config.load(root / "config" / "config.yaml"))
+
+
+def recipes(configuration):
+    plan = Plan(config.check(configuration))
+    return {a: plan.task(a[0], **dict(a[1])).recipe for a in plan.walk()}
+
+
+def stale(before, after):
+    """The artifacts whose recipe a change alters."""
+    old, new = recipes(before), recipes(after)
+    return {a for a in new if old.get(a) != new[a]}
+
+
+def stages(artifacts):
+    return {stage for stage, _ in artifacts}
+
+
+def test_the_paper_has_sixteen_runs_of_1500_steps(paper):
+    assert len(paper.runs) == 16
+    assert {run.lang for run in paper.runs} == {"ko", "zh", "bo", "mn"}
+    assert {run.arm for run in paper.runs} == {"bridge", "no_bridge"}
+    assert {(run.steps, run.tokens) for run in paper.runs} == {(1500, 1500 * 524288)}
+    assert all(run.checkpoints == tuple(range(0, 1501, 50)) for run in paper.runs)
+
+
+def test_parameters_are_those_of_qwen(paper):
+    """Qwen2.5-0.5B has 494,032,768 parameters, 357,898,112 of them outside the embedding."""
+    everything, in_matrices = paper.parameter_count(151936)
+    assert everything == 494_032_768
+    assert everything - 151936 * 896 == 357_898_112
+    # 2.964 GFLOP of matrix products a token, 0.264 of causal attention at 2,048 positions
+    assert paper.flops_per_token(151936) == pytest.approx(6 * in_matrices + 0.2642e9, rel=1e-4)
+    assert 6 * in_matrices == pytest.approx(2.964e9, rel=1e-3)
+
+
+def test_the_plan_imports_no_heavy_library():
+    script = (
+        "import sys, lorebridge.plan, lorebridge.config, lorebridge.cli\n"
+        "print([m for m in ('torch', 'transformers', 'pandas', 'numpy', 'pyarrow') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_inputs_stand_before_what_is_made_from_them(paper):
+    seen = set()
+    for name in paper.walk():
+        assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
+        seen.add(name)
+    assert stages(seen) == set(STAGE_VERSIONS) - {"world", "recovery"}
+
+
+def test_no_two_artifacts_share_a_file(paper, demo):
+    for plan in (paper, Plan(demo)):
+        files = [
+            path
+            for stage, wildcards in plan.walk()
+            for value in plan.outputs(stage, **dict(wildcards)).values()
+            for path in ([value] if isinstance(value, str) else value)
+        ]
+        assert len(files) == len(set(files))
+
+
+def test_arms_of_the_schema_are_those_that_exist():
+    assert set(config.schema()["properties"]["arms"]["items"]["enum"]) == set(ARMS)
+
+
+def test_hardware_and_paths_never_enter_a_recipe(demo):
+    other = copy.deepcopy(demo)
+    other["compute"] |= {"gpus": 8, "micro_batch": 2, "threads": 16, "train_minutes": 5, "score_tokens": 999999}
+    other |= {"results": "elsewhere", "work": "/scratch"}
+    assert stale(demo, other) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "touched", "langs"),
+    [
+        (lambda c: c["corpora"]["bo"].update(min_chars=300), {"corpus_shard", "tokenizer", "model"}, None),
+        (lambda c: c["parallel"]["bo"].update(max_lost=0.2), {"parallel", "tokens", "order", "model", "scores"}, {"bo"}),
+        (lambda c: c["languages"]["bo"].update(template="{en} = {xx}"), {"order", "model", "scores", "gaps"}, {"bo"}),
+    ],
+)
+def test_a_change_of_one_language_stays_there(demo, change, touched, langs):
+    other = copy.deepcopy(demo)
+    change(other)
+    found = stale(demo, other)
+    assert touched <= stages(found)
+    if langs:
+        for stage, wildcards in found:
+            w = dict(wildcards)
+            if stage in ("parallel", "order", "model", "scores", "tokens"):
+                assert w.get("lang", w.get("run", w.get("stream", ""))).split("-")[-1 if stage == "x" else 0] in (
+                    "bo",
+                    "pairs",
+                )
+        assert "base_model" not in stages(found)
+
+
+def test_a_new_seed_adds_only_its_runs(demo):
+    other = copy.deepcopy(demo)
+    other["seeds"].append(2)
+    for stage, wildcards in stale(demo, other):
+        w = dict(wildcards)
+        assert w.get("seed", "2") == "2"
+        assert w.get("run", "-s2").endswith("-s2")
+        assert stage in {"order", "base_model", "model", "scores", "gaps", "items", "table", "figure"}
+
+
+def test_a_new_arm_leaves_the_others_alone(demo):
+    other = copy.deepcopy(demo)
+    other["arms"].append("labels_only")
+    for stage, wildcards in stale(demo, other):
+        if stage in ("order", "model", "scores"):
+            assert "labels_only" in str(wildcards)
+        assert stage not in ("tokens", "tokenizer", "base_model")
+
+
+def test_a_setting_of_the_drawing_redraws_only(demo):
+    other = copy.deepcopy(demo)
+    other["transfer"]["ema"] = 0.5
+    assert stale(demo, other) == {artifact("figure", figure="figure3")}
+
+
+def test_a_stage_version_makes_its_descendants_stale(demo, monkeypatch):
+    before = recipes(demo)
+    monkeypatch.setitem(STAGE_VERSIONS, "judgments", 99)
+    after = recipes(demo)
+    assert stages({a for a in after if after[a] != before[a]}) == {
+        "judgments", "density", "recovery", "items", "figure", "table",
+    }  # fmt: skip
+
+
+def test_a_fifth_language_is_a_configuration_edit(demo):
+    other = copy.deepcopy(demo)
+    other["languages"]["mn"] = {"name": "Mongolian", "script": "Mongolian", "resource": "low"}
+    planted = {"sources": [{"kind": "planted", "name": "planted"}]}
+    other["corpora"]["mn"] = other["parallel"]["mn"] = planted
+    other["questions"]["mn"] = {"files": {"en": {"kind": "planted"}, "mn": {"kind": "planted"}}}
+    plan = Plan(config.check(other))
+    assert {run.run for run in plan.runs} - {run.run for run in Plan(demo).runs} == {
+        f"mn-{arm}-s{seed}" for arm in demo["arms"] for seed in demo["seeds"]
+    }
+    assert artifact("judgments", corpus="mn", culture="mn") in set(plan.walk())
+
+
+def test_a_missing_source_is_an_error_of_the_dry_run(demo):
+    demo["corpora"]["ko"]["sources"] = [{"kind": "local", "name": "mine", "path": "nowhere.jsonl"}]
+    with pytest.raises(ConfigError, match=r"corpora\.ko.*nowhere\.jsonl"):
+        recipes(demo)
+
+
+def test_what_a_local_file_holds_enters_the_recipe(demo, tmp_path):
+    source = tmp_path / "ko.jsonl"
+    demo["corpora"]["ko"]["sources"] = [{"kind": "local", "name": "mine", "path": str(source)}]
+    source.write_text('{"id": "1", "text": "a"}\n')
+    before = recipes(demo)
+    source.write_text('{"id": "1", "text": "b"}\n')
+    after = recipes(demo)
+    name = artifact("corpus_shard", lang="ko", shard="00000-of-00001")
+    assert before[name] != after[name]
+
+
+def test_drawn_things_have_functions():
+    """Every figure and table of the plan is drawn by the function of its name."""
+    from lorebridge.figures import curves, effects, examples, summary, truth
+
+    drawing = {name: f for module in (curves, effects, examples, truth) for name, f in vars(module).items()}
+    assert all(callable(drawing.get(name)) for name in FIGURES)
+    assert all(callable(getattr(summary, name, None)) for name in TABLES)

@@ -1,0 +1,180 @@
+"""The whole workflow on a tiny planted world: what it makes, and what it makes again after a change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lorebridge import tables
+from lorebridge.plan import Plan
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_artifact_is_there_with_its_record(finished):
+    plan = Plan(finished.config)
+    for stage, wildcards in plan.walk():
+        for value in plan.outputs(stage, **dict(wildcards)).values():
+            for path in [value] if isinstance(value, str) else value:
+                assert (finished.folder / path).exists(), path
+
+
+def test_tables_hold_the_contract(finished):
+    for path, name in {
+        "corpora/ko/documents-00000-of-00001": "documents", "parallel/bo": "pairs", "order/ko-bridge-s0": "order",
+        "models/ko/bridge/s0/metrics": "metrics", "probes/questions/bo": "questions",
+        "probes/scores/bo-no_bridge-s0": "scores", "trace/chunks/en": "chunks", "trace/hits/en/ko": "hits",
+        "trace/judgments/ko/ko": "judgments", "trace/density": "density", "trace/recovery": "recovery",
+        "transfer/gaps": "gaps", "transfer/items": "items",
+    }.items():  # fmt: skip
+        table = tables.read(finished.results / f"{path}.parquet")
+        assert list(table.columns) == tables.SCHEMAS[name].names, path
+        assert len(table), path
+
+
+def test_checkpoints_are_models_that_transformers_loads(finished):
+    folder = finished.results / "models" / "bo" / "bridge" / "s0" / "step6"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("བོད་", return_tensors="pt").input_ids
+    assert model(ids).logits.shape[-1] == model.config.vocab_size
+
+
+def test_tracing_recovers_what_was_planted(finished):
+    """Where the wording is unchanged, the co-occurrence judge finds every planted statement and no other."""
+    recovery = tables.read(finished.results / "trace" / "recovery.parquet")
+    judged = recovery[recovery["stage"] == "judged"]
+    assert len(judged) == 4
+    assert (judged["true_documents"] > 0).all()
+    assert (judged["recall"] == 1).all(), judged
+    assert (judged["precision"] == 1).all(), judged
+
+
+def test_a_finished_study_has_nothing_to_do(finished):
+    assert finished.planned() == {}
+
+
+def test_touching_every_file_plans_nothing(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    for path in study.results.rglob("*"):
+        path.touch()
+    assert study.planned() == {}
+
+
+def of_two_languages(**counts):
+    """What any change of one language's runs redraws."""
+    return {"gaps": 1, "items": 1, "draw_figure3": 1, "draw_gaps": 1, "draw_occurrences": 1} | counts
+
+
+CHANGES = {
+    "a bridge's template": (
+        lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
+        of_two_languages(order=2, train=2, score=2, draw_losses=1, table=4),
+    ),
+    "a learning rate": (
+        lambda c: c["training"]["continual"].update(lr=1e-3),
+        of_two_languages(train=4, score=4, draw_losses=1, table=3),
+    ),
+    "the length of chunks": (
+        lambda c: c["tracing"].update(chunk_chars=400),
+        {"chunks": 3, "index": 3, "retrieve": 4, "judge": 4, "density": 1, "recovery": 1, "items": 1,
+         "draw_recovery": 1, "draw_occurrences": 1, "table": 3},
+    ),
+    "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
+    "a new seed": (
+        lambda c: c["seeds"].append(1),
+        of_two_languages(order=5, train_base=1, train=4, score=5, draw_losses=1, table=4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("memory", ["with Snakemake's memory", "without it"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_plans_exactly_its_descendants_in_one_invocation(finished, tmp_path, change, memory):
+    """Also where .snakemake is lost and every file was touched: the records alone say what is stale."""
+    study = finished.copy(tmp_path / "study")
+    if memory == "without it":
+        shutil.rmtree(study.folder / ".snakemake")
+        for path in study.results.rglob("*"):
+            path.touch()
+    edit, expected = CHANGES[change]
+    edit(study.config)
+    study.write()
+    assert study.planned() == expected
+
+
+def test_after_a_change_one_invocation_converges(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    edit, expected = CHANGES["the length of chunks"]
+    edit(study.config)
+    study.write()
+    before = {p: p.stat().st_mtime_ns for p in (study.results / "models").rglob("*")}
+    assert study.planned() == expected
+    study.run()
+    assert study.planned() == {}
+    assert {p: p.stat().st_mtime_ns for p in (study.results / "models").rglob("*")} == before
+
+
+def test_remaking_an_input_to_the_same_recipe_does_not_propagate(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    assert study.planned("--forcerun", "tokenizer") == {"tokenizer": 1}
+
+
+def test_a_missing_checkpoint_is_seen(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    shutil.rmtree(study.results / "models" / "ko" / "bridge" / "s0" / "step4")
+    assert study.planned("models").get("train") == 1
+
+
+def test_a_stale_input_is_refused_by_the_command_itself(finished, tmp_path):
+    """Even if Snakemake is told to leave out the rules that would mend it."""
+    study = finished.copy(tmp_path / "study")
+    study.config["tracing"]["chunk_chars"] = 400
+    study.write()
+    output = study.snakemake("--cores", "1", "--allowed-rules", "density", "table", "all", "--", "density", check=False)
+    assert "expects recipe" in output
+    assert "--forcerun" in output
+
+
+def test_a_killed_snakemake_goes_on_in_one_invocation(finished, tmp_path):
+    """SIGKILL of Snakemake and its jobs in the middle; the next invocation finishes everything, to the same bytes."""
+    study = type(finished)(tmp_path / "study", finished.config)
+    with subprocess.Popen(
+        study.command("--cores", "2"), env=study.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        first = study.results / "models" / "base" / "s0" / "record.json"
+        deadline = time.monotonic() + 600
+        while not first.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.2)
+        assert first.exists()
+        os.killpg(process.pid, signal.SIGKILL)
+    study.snakemake("--unlock")
+    study.run()
+    assert study.planned() == {}
+    for name in ("probes/scores/ko-bridge-s0.parquet", "transfer/gaps.parquet", "tables/accuracy.csv",
+                 "figures/figure3.svg", "models/bo/no_bridge/s0/step6/model.safetensors"):  # fmt: skip
+        assert (study.results / name).read_bytes() == (finished.results / name).read_bytes(), name
+
+
+def test_the_commands_that_people_ask_answer(finished):
+    def lorebridge(*arguments):
+        done = subprocess.run(
+            ["lorebridge", *arguments], env=finished.environment(), cwd=finished.folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    config = ("--config", "study.yaml")
+    assert "English: " in lorebridge("show-batch", "ko-bridge-s0", "--step", "0", *config)
+    explained = lorebridge("explain", "results/tiny/models/ko/bridge/s0/step4")
+    assert "rule     train" in explained
+    assert "torch" in explained
+    assert "detectable" in lorebridge("power", *config)
+    assert "ko-bridge-s0" in lorebridge("plan", *config)
