@@ -68,7 +68,6 @@ class Script:
     # Letters that touch a blank are a particle, an ending or a piece of a compound: no word of the question.
     _gap = regex.compile(r"[\p{L}\p{M}\p{N}]*_+[\p{L}\p{M}\p{N}]*")
     joiner = ""
-    units_per_word = 1
 
     def fold(self, text: str) -> str:
         """Return `text` with the differences removed that matching ignores (here: letter case)."""
@@ -160,7 +159,6 @@ class Han(Script):
     """
 
     sentence_end = regex.compile(r"(?<=[。！？；…!?;][”’」』）]*)(?![。！？；…!?;”’」』）])|\n+")
-    units_per_word = 2
     _gap = _BLANK
     _run = regex.compile(r"\p{Han}+|[\p{L}\p{M}\p{N}--\p{Han}]+", regex.V1)
     _han = regex.compile(r"\p{Han}")
@@ -234,7 +232,6 @@ class Tibetan(Script):
 
     _gap = _BLANK
     joiner = "་"
-    units_per_word = 2
     sentence_end = regex.compile(
         rf"(?<=[{_SHAD}])(?<!(?:^|[^\p{{L}}\p{{M}}])(?:{_CONNECTIVE})་?\s*།)(?!\s*[{_SHAD}]|་)\s*|\n+"
     )

@@ -88,14 +88,14 @@ class CoOccurrence:
     Facts in Multilingual Language Models").
 
     A fact is taken as stated where its subject and its object stand together. Their facts come with a subject; a
-    cloze question does not, so here the subject is the question's `n_terms` or more rarest terms by inverse document
+    cloze question does not, so here the subject is the question's `n_terms` rarest terms by inverse document
     frequency over the corpus's chunks, words of the options apart. A chunk is positive when one window of sentences
     holds every subject term and the gold. (Their window is a piece of 512 wordpieces; a sentence is stricter.)
 
     Args:
         script: the Unicode script that the corpus is read by.
         window: how many consecutive sentences share a window.
-        n_terms: how many terms make a subject, at the least.
+        n_terms: how many terms make a subject.
     """
 
     name = "cooccurrence"
@@ -113,23 +113,19 @@ class CoOccurrence:
         return ["".join(sentences[i : i + self.window]) for i in range(last + 1)] if sentences else []
 
     def subject(self, question: Question, counts: Counts) -> list[str]:
-        """Return the terms that stand for the question's subject; fewer than two make no subject.
-
-        Characters or syllables that stay alone where words mostly have two count half, so that it takes more of them.
+        """Return the terms that stand for the question's subject; fewer than `n_terms` make none.
 
         A term that no chunk holds is the rarest of all: the corpus then does not know the subject, and no chunk can
         be positive. Words of any option are left out, so that gold and distractors meet the same subject.
         """
         options = self.script.searchable(" \n ".join(question.options))
         terms: list[str] = []
-        n_units = 0
         for term in self.script.terms(self.script.without_blank(question.text), counts):
-            if len(terms) >= self.n_terms and n_units >= self.n_terms * self.script.units_per_word:
+            if len(terms) == self.n_terms:
                 break
             phrase = self.script.phrase(term)
             if phrase and not phrase.search(options):
                 terms.append(term)
-                n_units += len(self.script.words(term))
         return terms
 
     def judge(self, questions: Sequence[Question], hits: pd.DataFrame, chunks: Path) -> list[dict[str, Any]]:
@@ -170,7 +166,7 @@ class CoOccurrence:
         terms = self.subject(question, counts)
         usable = [option for option in question.options if judgeable(option, question.text, self.script)]
         return _Prepared(
-            subject=self._phrases(terms) if len(terms) >= self.n_terms else [],
+            subject=self._phrases(terms) if len(terms) == self.n_terms else [],
             gold=self.script.phrase(question.gold) if question.gold in usable else None,
             distractors=self._phrases(option for option in usable if option != question.gold),
         )
