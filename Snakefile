@@ -5,6 +5,7 @@
 #   snakemake --profile slurm                             the paper on a cluster
 
 if not workflow.overwrite_configfiles:
+
     configfile: "config/config.yaml"
 
 
@@ -31,7 +32,12 @@ rule all:
 
 rule models:
     input:
-        paths(*(artifact(run.stage, **run.wildcards) for run in plan.base_runs + plan.runs)),
+        paths(
+            *(
+                artifact(run.stage, **run.wildcards)
+                for run in plan.base_runs + plan.runs
+            )
+        ),
     localrule: True
 
 

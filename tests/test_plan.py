@@ -95,7 +95,11 @@ def test_hardware_and_paths_never_enter_a_recipe(demo):
     ("change", "touched", "langs"),
     [
         (lambda c: c["corpora"]["bo"].update(min_chars=300), {"corpus_shard", "tokenizer", "model"}, None),
-        (lambda c: c["parallel"]["bo"].update(max_lost=0.2), {"parallel", "tokens", "order", "model", "scores"}, {"bo"}),
+        (
+            lambda c: c["parallel"]["bo"].update(max_lost=0.2),
+            {"parallel", "tokens", "order", "model", "scores"},
+            {"bo"},
+        ),
         (lambda c: c["languages"]["bo"].update(template="{en} = {xx}"), {"order", "model", "scores", "gaps"}, {"bo"}),
     ],
 )

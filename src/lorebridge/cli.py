@@ -85,9 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--order", type=Path, required=True)
     train.add_argument("--stores", type=Path, nargs="+", required=True, help="tokens.bin of each stream")
     train.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
-    train.add_argument("--base", type=Path, nargs="+", help="checkpoints of the base model; the last is where it starts")
+    train.add_argument(
+        "--base", type=Path, nargs="+", help="checkpoints of the base model; the last is where it starts"
+    )
     train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
-    train.add_argument("--wall-minutes", type=float, help="wall time of the job; the run saves its state and stops before")
+    train.add_argument(
+        "--wall-minutes", type=float, help="wall time of the job; the run saves its state and stops before"
+    )
     train.add_argument("--resume-interval", type=int, default=50, help="steps between resume states")
     train.add_argument("--threads", type=int)
 
@@ -153,19 +157,24 @@ def _plan(arguments: argparse.Namespace) -> None:
     origin = config.provenance(arguments.config)
     if arguments.json:
         values = [{"key": key, "value": value, "origin": text} for key, value, text in origin]
-        print(json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False))
+        print(
+            json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False)
+        )
         return
-    print(f"study {plan.config['study']}: {len(plan.runs)} continual pretraining runs from {len(plan.base_runs)} base runs\n")
+    print(
+        f"study {plan.config['study']}: {len(plan.runs)} continual pretraining runs, {len(plan.base_runs)} base runs\n"
+    )
     print(f"{'run':<24}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
     for run in base_runs + runs:
-        print(f"{run['run']:<24}{run['steps']:>8,}{len(run['checkpoints']):>13}{run['tokens']:>16,}{run['gpu_hours']:>11.2f}")
+        size = f"{run['steps']:>8,}{len(run['checkpoints']):>13}{run['tokens']:>16,}{run['gpu_hours']:>11.2f}"
+        print(f"{run['run']:<24}{size}")
     estimate = plan.config["compute"]["estimate"]
     print(
         f"\ntotal {totals['tokens']:,} tokens, {totals['flops']:.3g} FLOP; at {estimate['mfu']:.0%} of "
         f"{estimate['peak_flops']:.3g} FLOP/s: {totals['gpu_hours']:,.1f} GPU-hours (assumed, not measured)"
         f"\n{totals['parameters']:,} parameters; {totals['checkpoints']:,} checkpoints; disk "
-        f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is freed "
-        "as runs finish; corpora and token stores come on top"
+        f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
+        "freed as runs finish; corpora and token stores come on top"
     )
     for path, obtain in plan.absent_sources():
         print(f"\nto put in place before the study runs: {path}\n  {obtain}")
@@ -176,16 +185,22 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _power(arguments: argparse.Namespace) -> None:
-    from lorebridge.transfer.power import question_power
+    from lorebridge.transfer.power import detectable_effects
 
     plan = _load_plan(arguments)
-    print("smallest detectable gap (80 % power, two-sided 5 %, paired questions, 20 % discordance; seeds given)")
-    for culture in plan.langs:
-        table = Path(str(plan.outputs("questions", culture=culture)["questions"]))
+    questions = {culture: Path(str(plan.outputs("questions", culture=culture)["questions"])) for culture in plan.langs}
+    for table in questions.values():
         if not table.exists():
-            raise InputError(table, "is not made yet", "Run the workflow first: snakemake --until questions.")
-        n, effect, half = question_power(table, plan.config["probing"]["subset"])
-        print(f"  {culture}: {n} questions, detectable gap {effect:.3f}, half-width of its 95 % interval {half:.3f}")
+            raise InputError(table, "is not made yet", f"Make it: snakemake {table} --configfile {arguments.config}")
+    discordance = plan.config["transfer"]["discordance"]
+    effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
+    print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
+    print(f"(80 % power at a two-sided 5 %; {discordance:.0%} of the questions answered by exactly one arm)")
+    for row in effects.to_dict("records"):
+        print(
+            f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions; "
+            f"{100 * row['detectable_effect_clustered']:.1f} if each of {row['n_clusters']} clusters is answered alike"
+        )
 
 
 def _explain(arguments: argparse.Namespace) -> None:
@@ -202,10 +217,13 @@ def _explain(arguments: argparse.Namespace) -> None:
             break
     if record is None:
         raise InputError(path, "has no record", "Only artifacts of a study (under results/) have one.")
-    print(f"{path}\n  record   {place}\n  rule     {record['rule']} (stage {record['stage']}, version {record['version']})")
+    print(f"{path}\n  record   {place}")
+    print(f"  rule     {record['rule']} (stage {record['stage']}, version {record['version']})")
     print(f"  recipe   {record['recipe']}\n  made     {record['finished']} in {record['wall_seconds']:.1f} s")
     git = record["git"]
-    print("  code     " + (f"{git['commit'][:12]}{' with uncommitted changes' if git['dirty'] else ''}" if git else "?"))
+    print(
+        "  code     " + (f"{git['commit'][:12]}{' with uncommitted changes' if git['dirty'] else ''}" if git else "?")
+    )
     print(f"  packages {', '.join(f'{name} {version}' for name, version in record['packages'].items())}")
     for name, value in record["literals"].items():
         print(f"  {name} = {json.dumps(value, ensure_ascii=False)}")
@@ -216,7 +234,9 @@ def _explain(arguments: argparse.Namespace) -> None:
         state = "" if found == recipe else f"  <- now {found or 'gone'}"
         print(f"  input    {source} {recipe}{state}")
     if record["source"] != source_digest():
-        print("  warning: lorebridge's code has changed since; if the change alters this result, its STAGE_VERSION must")
+        print(
+            "  warning: lorebridge's code has changed since; if the change alters this result, its STAGE_VERSION must"
+        )
 
 
 def _show_batch(arguments: argparse.Namespace) -> None:
@@ -267,14 +287,18 @@ def _train(arguments: argparse.Namespace) -> None:
 
     task = arguments.task
     rank_zero = _rank() == 0
-    with task.making(arguments.record if rank_zero else None, arguments.rule, arguments.logfile if rank_zero else None) as notes:
+    with task.making(
+        arguments.record if rank_zero else None, arguments.rule, arguments.logfile if rank_zero else None
+    ) as notes:
         notes.update(
             train(
                 **task.literals,
                 order=arguments.order,
                 stores={path.parent.name: path.parent for path in arguments.stores},
                 tokenizer=arguments.tokenizer.parent,
-                init_from=max(arguments.base, key=lambda p: int(p.name.removeprefix("step"))) if arguments.base else None,
+                init_from=max(arguments.base, key=lambda p: int(p.name.removeprefix("step")))
+                if arguments.base
+                else None,
                 out=arguments.record.parent,
                 work=arguments.work / task.literals["run"] / task.recipe,
                 recipe=task.recipe,
@@ -322,7 +346,9 @@ def _probe(arguments: argparse.Namespace) -> None:
         )
     # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
     published = arguments.checkpoints[0].parent
-    clean_work(arguments.work / literals["run"] / read_record(published / RECORD)["recipe"], published)
+    record = read_record(published / RECORD)
+    if record is not None:
+        clean_work(arguments.work / literals["run"] / record["recipe"], published)
 
 
 def _retrieve(arguments: argparse.Namespace) -> None:

@@ -88,14 +88,15 @@ def _explain(error: ValidationError, name: str) -> ConfigError:
     """Turn a schema error into one line that names the key and the mend."""
     path = ".".join(str(part) for part in error.absolute_path)
     where = f"{name}, key {path}" if path else name
+    instance: Any = error.instance
     if error.validator == "additionalProperties" and isinstance(error.schema, dict):
         known = list(error.schema.get("properties", {}))
-        unknown = next(key for key in error.instance if key not in known)
+        unknown = next(key for key in instance if key not in known)
         close = difflib.get_close_matches(str(unknown), known, n=1)
         mend = f"Did you mean {close[0]!r}?" if close else f"Known keys here: {', '.join(known)}."
         return ConfigError(where, f"unknown key {unknown!r}", mend)
     if error.validator == "required" and isinstance(error.validator_value, list):
-        missing = next(key for key in error.validator_value if key not in error.instance)
+        missing = next(key for key in error.validator_value if key not in instance)
         return ConfigError(where, f"the key {missing!r} is missing", "Add it; config/demo.yaml has an example.")
     if error.validator == "pattern":
         return ConfigError(
@@ -228,5 +229,7 @@ def provenance(path: Path | str) -> list[tuple[str, Any, str]]:
         else:
             found.append((key, yaml.safe_load(yaml.serialize(node)), comments[node.start_mark.line] or inherited))
 
-    walk(yaml.compose(text), "", "")
+    root = yaml.compose(text)
+    if root is not None:
+        walk(root, "", "")
     return found

@@ -28,7 +28,10 @@ STAGE_VERSIONS = {
 # What each figure and table is drawn from, and the settings that it is drawn with. The names are those of the functions
 # in lorebridge.figures.
 FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "figure3": (("scores", "questions"), ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark")),
+    "figure3": (
+        ("scores", "questions"),
+        ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark"),
+    ),
     "gaps": (("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
     "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed")),
     "losses": (("metrics",), ("base", "names", "arms")),
@@ -86,6 +89,10 @@ class Run:
 
 
 Artifact = tuple[str, tuple[tuple[str, str], ...]]
+"""A stage and its wildcards, sorted."""
+
+Files = Mapping[str, str | list[str]]
+"""Output name -> path, or paths."""
 
 
 def artifact(stage: str, **wildcards: Any) -> Artifact:
@@ -155,17 +162,17 @@ class Plan:
 
     # ---------------------------------------------------------------- files
 
-    def outputs(self, stage: str, **wildcards: Any) -> dict[str, str | list[str]]:
+    def outputs(self, stage: str, **wildcards: Any) -> Files:
         """Return name -> path (or paths) of an artifact's files, its record among them under ``record``.
 
         Wildcards that are not given stay in the paths as ``{name}``, which is how a rule declares its outputs.
         """
-        w = {key: str(wildcards.get(key, "{" + key + "}"))
-             for key in ("lang", "shard", "stream", "run", "arm", "seed", "culture", "corpus", "figure", "table")}  # fmt: skip
+        names = ("lang", "shard", "stream", "run", "arm", "seed", "culture", "corpus", "figure", "table")
+        w = {name: str(wildcards.get(name, "{" + name + "}")) for name in names}
         r = self.root
         match stage:
             case "world":
-                return self._world_files() | {"record": f"{r}/world/{RECORD}"}
+                return {**self._world_files(), "record": f"{r}/world/{RECORD}"}
             case "corpus_shard":
                 stem = f"{r}/corpora/{w['lang']}/documents-{w['shard']}"
                 files = {"documents": f"{stem}.parquet", "shard_audit": f"{stem}.audit.json"}
@@ -224,7 +231,7 @@ class Plan:
                 raise KeyError(stage)
         return files | {"record": f"{next(iter(files.values()))}.{RECORD}"}
 
-    def _world_files(self) -> dict[str, str | list[str]]:
+    def _world_files(self) -> Files:
         stem = f"{self.root}/world"
         return {
             "corpora": [f"{stem}/corpora/{lang}.jsonl.gz" for lang in self.config["languages"]],
@@ -237,7 +244,7 @@ class Plan:
             "truth": f"{stem}/truth.parquet",
         }
 
-    def _model_files(self, stem: str, phase: str) -> dict[str, str | list[str]]:
+    def _model_files(self, stem: str, phase: str) -> Files:
         steps = configuration.checkpoint_steps(self.config["training"][phase])
         return {
             "checkpoints": [f"{stem}/step{step}" for step in steps],
@@ -290,7 +297,9 @@ class Plan:
         source = self.config["questions"][culture]["files"][lang]
         if source["kind"] == "local":
             return str(configuration.local_path(self.config, source["path"]))
-        return f"{self.root}/world/questions/{culture}-culture-cloze_{lang}.json" if source["kind"] == "planted" else None
+        return (
+            f"{self.root}/world/questions/{culture}-culture-cloze_{lang}.json" if source["kind"] == "planted" else None
+        )
 
     # ---------------------------------------------------------------- recipes
 
@@ -351,7 +360,7 @@ class Plan:
     def literals(self, stage: str, **w: Any) -> dict[str, Any]:
         """Return the keyword arguments of a stage's function that make its result what it is."""
         c, languages = self.config, self.config["languages"]
-        training, tracing, transfer = c["training"], c["tracing"], c["transfer"]
+        tracing, transfer = c["tracing"], c["transfer"]
         match stage:
             case "world":
                 own = c["world"].get("languages", {})
@@ -586,7 +595,10 @@ class Plan:
 
     def _corpus(self, lang: str) -> list[Artifact]:
         """The shards of a corpus and its merged audit, which refuses an empty corpus."""
-        return [*(artifact("corpus_shard", lang=lang, shard=s) for s in self.shards(lang)), artifact("corpus", lang=lang)]
+        return [
+            *(artifact("corpus_shard", lang=lang, shard=s) for s in self.shards(lang)),
+            artifact("corpus", lang=lang),
+        ]
 
     def _stores(self, run: Run) -> list[Artifact]:
         return [artifact("tokens", stream=s) for s in self.streams(run.lang)]

@@ -68,7 +68,7 @@ def fingerprint(value: Any) -> str:
 
 def file_digest(path: Path | str) -> str:
     """Return the sha256 of a file's bytes."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -86,8 +86,8 @@ class DigestCache:
 
     def __call__(self, path: str) -> str:
         """Return the sha256 of the bytes of the file at `path`."""
-        status = os.stat(path)
-        key = f"{os.path.abspath(path)}:{status.st_size}:{status.st_mtime_ns}"
+        status = Path(path).stat()
+        key = f"{Path(path).resolve()}:{status.st_size}:{status.st_mtime_ns}"
         if key not in self._known:
             self._known[key] = file_digest(path)
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,9 @@ class Task:
                 )
 
     @contextlib.contextmanager
-    def making(self, record: Path | str | None, rule: str | None = None, logfile: Path | str | None = None) -> Iterator[dict]:
+    def making(
+        self, record: Path | str | None, rule: str | None = None, logfile: Path | str | None = None
+    ) -> Iterator[dict]:
         """Check the inputs, run the body, write the record.
 
         Yields a dictionary; what the body puts there is added to the record under ``notes``. An error that the user

@@ -15,7 +15,9 @@ LONG = "가나다라마바사 아자차카타파하. " * 20
 
 
 def rows(n=30):
-    return [json.dumps({"id": str(i), "title": f"제목 {i}", "text": f"{LONG} {i}"}, ensure_ascii=False) for i in range(n)]
+    return [
+        json.dumps({"id": str(i), "title": f"제목 {i}", "text": f"{LONG} {i}"}, ensure_ascii=False) for i in range(n)
+    ]
 
 
 @pytest.fixture

@@ -40,7 +40,11 @@ wildcard_constraints:
 def _checked_interpreter():
     """Stop when the `lorebridge` that shell rules would call belongs to another environment than this Snakemake."""
     found = shutil.which("lorebridge")
-    if found is None or Path(found).resolve().parent != Path(sys.executable).absolute().parent.resolve():
+    if (
+        found is None
+        or Path(found).resolve().parent
+        != Path(sys.executable).absolute().parent.resolve()
+    ):
         raise WorkflowError(
             f"The lorebridge on PATH is {found or 'missing'}, but Snakemake runs from {Path(sys.executable).parent}. "
             'Put that folder first on PATH: export PATH="$PWD/.venv/bin:$PATH"'
@@ -50,7 +54,9 @@ def _checked_interpreter():
 def _plan():
     try:
         plan = Plan(
-            lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
+            lorebridge.config.check(
+                config, name=", ".join(map(str, workflow.configfiles))
+            ),
             digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
         )
         for name in plan.walk():
@@ -105,9 +111,15 @@ def produces(stage, **fixed):
     def marked(key, value):
         if key not in directories:
             return value
-        return directory(value) if isinstance(value, str) else [directory(path) for path in value]
+        return (
+            directory(value)
+            if isinstance(value, str)
+            else [directory(path) for path in value]
+        )
 
-    return {key: marked(key, value) for key, value in plan.outputs(stage, **fixed).items()}
+    return {
+        key: marked(key, value) for key, value in plan.outputs(stage, **fixed).items()
+    }
 
 
 def needs(stage, **fixed):
@@ -128,7 +140,9 @@ def needs(stage, **fixed):
         if section := {"corpus_shard": "corpora", "parallel": "parallel"}.get(stage):
             absent = {path for path, _ in plan.absent_sources()}
             found["sources"] = [
-                ancient(path) for path in plan.source_paths(section, w["lang"]) if path not in absent
+                ancient(path)
+                for path in plan.source_paths(section, w["lang"])
+                if path not in absent
             ]
         if stage == "question_file":
             source = plan.question_path(w["culture"], w["lang"])
@@ -139,9 +153,51 @@ def needs(stage, **fixed):
 
 
 def task(stage, **fixed):
-    return lambda wildcards: plan.task(stage, **(dict(wildcards.items()) | fixed)).dumps()
+    return lambda wildcards: plan.task(
+        stage, **(dict(wildcards.items()) | fixed)
+    ).dumps()
 
 
 def escalated(amount):
     """A resource that grows with each attempt."""
     return lambda wildcards, attempt: int(amount * attempt)
+
+
+def searched(wildcards):
+    """The inputs of retrieval, with the index or the chunks that it searches under one name."""
+    found = needs("hits")(wildcards)
+    found["corpus"] = found.pop("index", None) or found.pop("chunks")
+    return found
+
+
+CAPTIONS = {
+    "figure3": ("Results", "Accuracy by checkpoint"),
+    "gaps": ("Results", "Gaps between arms"),
+    "occurrences": ("Results", "Occurrences of transferred items"),
+    "recovery": ("Validation", "Planted statements found again"),
+    "losses": ("Training", "Loss"),
+    "examples": ("Questions", "A question of each culture"),
+}
+
+
+def drawn(figure):
+    """The output files of a figure, its vector image shown in the report."""
+    files = produces("figure", figure=figure)
+    category, label = CAPTIONS[figure]
+    caption = f"../report/{figure}.rst"
+    files["svg"] = report(
+        files["svg"], caption=caption, category=category, labels={"figure": label}
+    )
+    return files
+
+
+def written():
+    """The output files of a table, its Markdown shown in the report."""
+    files = produces("table")
+    files["csv"] = report(
+        files["csv"],
+        caption="../report/table.rst",
+        category="Tables",
+        labels={"table": "{table}"},
+    )
+    return files

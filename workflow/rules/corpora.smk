@@ -7,8 +7,6 @@ rule filter_corpus:
         unpack(needs("corpus_shard")),
     output:
         **produces("corpus_shard"),
-    params:
-        task=task("corpus_shard"),
     log:
         f"{plan.root}/logs/filter_corpus/{{lang}}-{{shard}}.log",
     conda:
@@ -16,6 +14,8 @@ rule filter_corpus:
     resources:
         mem_mb=escalated(4000),
         runtime=escalated(240),
+    params:
+        task=task("corpus_shard"),
     script:
         "../scripts/filter_corpus.py"
 
@@ -25,8 +25,6 @@ rule audit_corpus:
         unpack(needs("corpus")),
     output:
         **produces("corpus"),
-    params:
-        task=task("corpus"),
     log:
         f"{plan.root}/logs/audit_corpus/{{lang}}.log",
     conda:
@@ -34,6 +32,8 @@ rule audit_corpus:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        task=task("corpus"),
     script:
         "../scripts/audit_corpus.py"
 
@@ -43,8 +43,6 @@ rule filter_pairs:
         unpack(needs("parallel")),
     output:
         **produces("parallel"),
-    params:
-        task=task("parallel"),
     log:
         f"{plan.root}/logs/filter_pairs/{{lang}}.log",
     conda:
@@ -52,5 +50,7 @@ rule filter_pairs:
     resources:
         mem_mb=escalated(8000),
         runtime=escalated(240),
+    params:
+        task=task("parallel"),
     script:
         "../scripts/filter_pairs.py"

@@ -1,32 +1,12 @@
 # in:  scores, questions, gaps, items, density, recovery, metrics, audits, data orders
 # out: tables/{table}.{csv,md,tex}, figures/{figure}.{pdf,svg,png}
 
-CAPTIONS = {
-    "figure3": ("Results", "Accuracy by checkpoint"),
-    "gaps": ("Results", "Gaps between arms"),
-    "occurrences": ("Results", "Occurrences of transferred items"),
-    "recovery": ("Validation", "Planted statements found again"),
-    "losses": ("Training", "Loss"),
-    "examples": ("Questions", "A question of each culture"),
-}
-
-
-def drawn(figure):
-    """The output files of a figure, its vector image shown in the report."""
-    files = produces("figure", figure=figure)
-    category, label = CAPTIONS[figure]
-    caption = f"../report/{figure}.rst"
-    files["svg"] = report(files["svg"], caption=caption, category=category, labels={"figure": label})
-    return files
-
 
 rule draw_figure3:
     input:
         unpack(needs("figure", figure="figure3")),
     output:
         **drawn("figure3"),
-    params:
-        task=task("figure", figure="figure3"),
     log:
         f"{plan.root}/logs/draw/figure3.log",
     conda:
@@ -34,6 +14,8 @@ rule draw_figure3:
     resources:
         mem_mb=4000,
         runtime=20,
+    params:
+        task=task("figure", figure="figure3"),
     script:
         "../scripts/figure.py"
 
@@ -43,8 +25,6 @@ rule draw_gaps:
         unpack(needs("figure", figure="gaps")),
     output:
         **drawn("gaps"),
-    params:
-        task=task("figure", figure="gaps"),
     log:
         f"{plan.root}/logs/draw/gaps.log",
     conda:
@@ -52,6 +32,8 @@ rule draw_gaps:
     resources:
         mem_mb=4000,
         runtime=20,
+    params:
+        task=task("figure", figure="gaps"),
     script:
         "../scripts/figure.py"
 
@@ -61,8 +43,6 @@ rule draw_occurrences:
         unpack(needs("figure", figure="occurrences")),
     output:
         **drawn("occurrences"),
-    params:
-        task=task("figure", figure="occurrences"),
     log:
         f"{plan.root}/logs/draw/occurrences.log",
     conda:
@@ -70,6 +50,8 @@ rule draw_occurrences:
     resources:
         mem_mb=4000,
         runtime=20,
+    params:
+        task=task("figure", figure="occurrences"),
     script:
         "../scripts/figure.py"
 
@@ -79,8 +61,6 @@ rule draw_losses:
         unpack(needs("figure", figure="losses")),
     output:
         **drawn("losses"),
-    params:
-        task=task("figure", figure="losses"),
     log:
         f"{plan.root}/logs/draw/losses.log",
     conda:
@@ -88,6 +68,8 @@ rule draw_losses:
     resources:
         mem_mb=4000,
         runtime=20,
+    params:
+        task=task("figure", figure="losses"),
     script:
         "../scripts/figure.py"
 
@@ -97,8 +79,6 @@ rule draw_examples:
         unpack(needs("figure", figure="examples")),
     output:
         **drawn("examples"),
-    params:
-        task=task("figure", figure="examples"),
     log:
         f"{plan.root}/logs/draw/examples.log",
     conda:
@@ -106,6 +86,8 @@ rule draw_examples:
     resources:
         mem_mb=4000,
         runtime=20,
+    params:
+        task=task("figure", figure="examples"),
     script:
         "../scripts/figure.py"
 
@@ -117,8 +99,6 @@ if plan.planted:
             unpack(needs("figure", figure="recovery")),
         output:
             **drawn("recovery"),
-        params:
-            task=task("figure", figure="recovery"),
         log:
             f"{plan.root}/logs/draw/recovery.log",
         conda:
@@ -126,17 +106,10 @@ if plan.planted:
         resources:
             mem_mb=4000,
             runtime=20,
+        params:
+            task=task("figure", figure="recovery"),
         script:
             "../scripts/figure.py"
-
-
-def written():
-    """The output files of a table, its Markdown shown in the report."""
-    files = produces("table")
-    files["csv"] = report(
-        files["csv"], caption="../report/table.rst", category="Tables", labels={"table": "{table}"}
-    )
-    return files
 
 
 rule table:
@@ -144,8 +117,6 @@ rule table:
         unpack(needs("table")),
     output:
         **written(),
-    params:
-        task=task("table"),
     log:
         f"{plan.root}/logs/table/{{table}}.log",
     conda:
@@ -153,5 +124,7 @@ rule table:
     resources:
         mem_mb=4000,
         runtime=20,
+    params:
+        task=task("table"),
     script:
         "../scripts/table.py"

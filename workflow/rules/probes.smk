@@ -7,8 +7,6 @@ rule question_file:
         unpack(needs("question_file")),
     output:
         **produces("question_file"),
-    params:
-        task=task("question_file"),
     log:
         f"{plan.root}/logs/question_file/{{culture}}-{{lang}}.log",
     conda:
@@ -16,6 +14,8 @@ rule question_file:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        task=task("question_file"),
     script:
         "../scripts/question_file.py"
 
@@ -25,8 +25,6 @@ rule questions:
         unpack(needs("questions")),
     output:
         **produces("questions"),
-    params:
-        task=task("questions"),
     log:
         f"{plan.root}/logs/questions/{{culture}}.log",
     conda:
@@ -34,6 +32,8 @@ rule questions:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        task=task("questions"),
     script:
         "../scripts/questions.py"
 
@@ -43,9 +43,6 @@ rule score:
         unpack(needs("scores")),
     output:
         **produces("scores"),
-    params:
-        task=task("scores"),
-        work=plan.work,
     log:
         f"{plan.root}/logs/score/{{run}}.log",
     conda:
@@ -56,7 +53,10 @@ rule score:
         score_tokens=HARDWARE["score_tokens"],
         mem_mb=escalated(16000),
         runtime=escalated(120),
+    params:
+        task=task("scores"),
+        work=plan.work,
     shell:
-        "lorebridge probe --task {params.task:q} --record {output.record:q} --rule {rule} --logfile {log:q}"
+        "lorebridge probe --task {params.task:q} --record {output.record:q} --rule score --logfile {log:q}"
         " --checkpoints {input.checkpoints:q} --questions {input.questions:q} --out {output.scores:q}"
         " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"

@@ -7,8 +7,6 @@ rule tokenizer:
         unpack(needs("tokenizer")),
     output:
         **produces("tokenizer"),
-    params:
-        task=task("tokenizer"),
     log:
         f"{plan.root}/logs/tokenizer.log",
     conda:
@@ -16,6 +14,8 @@ rule tokenizer:
     resources:
         mem_mb=escalated(8000),
         runtime=60,
+    params:
+        task=task("tokenizer"),
     script:
         "../scripts/tokenizer.py"
 
@@ -25,8 +25,6 @@ rule token_store:
         unpack(needs("tokens")),
     output:
         **produces("tokens"),
-    params:
-        task=task("tokens"),
     log:
         f"{plan.root}/logs/token_store/{{stream}}.log",
     conda:
@@ -34,6 +32,8 @@ rule token_store:
     resources:
         mem_mb=escalated(8000),
         runtime=escalated(360),
+    params:
+        task=task("tokens"),
     script:
         "../scripts/token_store.py"
 
@@ -43,8 +43,6 @@ rule order:
         unpack(needs("order")),
     output:
         **produces("order"),
-    params:
-        task=task("order"),
     log:
         f"{plan.root}/logs/order/{{run}}.log",
     conda:
@@ -52,5 +50,7 @@ rule order:
     resources:
         mem_mb=escalated(16000),
         runtime=escalated(120),
+    params:
+        task=task("order"),
     script:
         "../scripts/order.py"

@@ -8,8 +8,6 @@ rule chunks:
         unpack(needs("chunks")),
     output:
         **produces("chunks"),
-    params:
-        task=task("chunks"),
     log:
         f"{plan.root}/logs/chunks/{{corpus}}.log",
     conda:
@@ -17,6 +15,8 @@ rule chunks:
     resources:
         mem_mb=escalated(8000),
         runtime=escalated(120),
+    params:
+        task=task("chunks"),
     script:
         "../scripts/chunks.py"
 
@@ -26,8 +26,6 @@ rule index:
         unpack(needs("index")),
     output:
         **produces("index"),
-    params:
-        task=task("index"),
     log:
         f"{plan.root}/logs/index/{{corpus}}.log",
     conda:
@@ -35,15 +33,10 @@ rule index:
     resources:
         mem_mb=escalated(16000),
         runtime=escalated(240),
+    params:
+        task=task("index"),
     script:
         "../scripts/index.py"
-
-
-def searched(wildcards):
-    """The inputs of retrieval, with the index or the chunks that it searches under one name."""
-    found = needs("hits")(wildcards)
-    found["corpus"] = found.pop("index", None) or found.pop("chunks")
-    return found
 
 
 rule retrieve:
@@ -51,19 +44,23 @@ rule retrieve:
         unpack(searched),
     output:
         **produces("hits"),
-    params:
-        task=task("hits"),
     log:
         f"{plan.root}/logs/retrieve/{{corpus}}-{{culture}}.log",
     conda:
         "../../envs/retrieve.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=lambda wildcards: min(1, HARDWARE["gpus"]) if plan.retriever(wildcards.corpus)["method"] == "dense" else 0,
+        gpu=lambda wildcards: (
+            min(1, HARDWARE["gpus"])
+            if plan.retriever(wildcards.corpus)["method"] == "dense"
+            else 0
+        ),
         mem_mb=escalated(32000),
         runtime=escalated(360),
+    params:
+        task=task("hits"),
     shell:
-        "lorebridge retrieve --task {params.task:q} --record {output.record:q} --rule {rule} --logfile {log:q}"
+        "lorebridge retrieve --task {params.task:q} --record {output.record:q} --rule retrieve --logfile {log:q}"
         " --corpus {input.corpus:q} --questions {input.questions:q} --out {output.hits:q} --threads {threads}"
 
 
@@ -72,9 +69,6 @@ rule judge:
         unpack(needs("judgments")),
     output:
         **produces("judgments"),
-    params:
-        task=task("judgments"),
-        work=plan.work,
     log:
         f"{plan.root}/logs/judge/{{corpus}}-{{culture}}.log",
     conda:
@@ -83,8 +77,11 @@ rule judge:
         gpu=plan.config["tracing"]["judge"].get("gpus", 0),
         mem_mb=escalated(32000),
         runtime=escalated(720),
+    params:
+        task=task("judgments"),
+        work=plan.work,
     shell:
-        "lorebridge judge --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule {rule}"
+        "lorebridge judge --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule judge"
         " --logfile {log:q} --hits {input.hits:q} --chunks {input.chunks:q} --questions {input.questions:q}"
         " --out {output.judgments:q} --gpus {resources.gpu}"
 
@@ -94,8 +91,6 @@ rule density:
         unpack(needs("density")),
     output:
         **produces("density"),
-    params:
-        task=task("density"),
     log:
         f"{plan.root}/logs/density.log",
     conda:
@@ -103,6 +98,8 @@ rule density:
     resources:
         mem_mb=escalated(8000),
         runtime=60,
+    params:
+        task=task("density"),
     script:
         "../scripts/density.py"
 
@@ -114,8 +111,6 @@ if plan.planted:
             unpack(needs("recovery")),
         output:
             **produces("recovery"),
-        params:
-            task=task("recovery"),
         log:
             f"{plan.root}/logs/recovery.log",
         conda:
@@ -123,5 +118,7 @@ if plan.planted:
         resources:
             mem_mb=4000,
             runtime=30,
+        params:
+            task=task("recovery"),
         script:
             "../scripts/recovery.py"

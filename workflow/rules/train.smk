@@ -6,12 +6,16 @@
 
 # One process needs no launcher, and so keeps its own exit status (75: stopped in time, run again to resume).
 PROCESSES = HARDWARE["gpus"] or HARDWARE["processes"]
+LAUNCH = (
+    "torchrun --standalone --nproc-per-node {resources.processes}"
+    if PROCESSES > 1
+    else "python"
+)
 TRAIN = (
-    ("torchrun --standalone --nproc-per-node {resources.processes}" if PROCESSES > 1 else "python")
-    + " -m lorebridge.cli train --task {params.task:q}"
-    " --work {params.work:q} --record {output.record:q} --rule {rule} --logfile {log:q} --order {input.order:q}"
-    " --stores {input.tokens:q} --tokenizer {input.tokenizer:q} --micro-batch {resources.micro_batch}"
-    " --wall-minutes {resources.runtime} --resume-interval {resources.resume_interval} --threads {threads}"
+    f"{LAUNCH} -m lorebridge.cli train --task {{params.task:q}} --work {{params.work:q}} --record {{output.record:q}}"
+    " --logfile {log:q} --order {input.order:q} --stores {input.tokens:q} --tokenizer {input.tokenizer:q}"
+    " --micro-batch {resources.micro_batch} --wall-minutes {resources.runtime}"
+    " --resume-interval {resources.resume_interval} --threads {threads}"
 )
 
 
@@ -20,9 +24,6 @@ rule train_base:
         unpack(needs("base_model")),
     output:
         **produces("base_model"),
-    params:
-        task=task("base_model"),
-        work=plan.work,
     log:
         f"{plan.root}/logs/train/base-s{{seed}}.log",
     conda:
@@ -35,8 +36,11 @@ rule train_base:
         resume_interval=HARDWARE["resume_interval"],
         mem_mb=escalated(HARDWARE["memory_mb"]),
         runtime=escalated(HARDWARE["train_minutes"]),
+    params:
+        task=task("base_model"),
+        work=plan.work,
     shell:
-        TRAIN
+        f"{TRAIN} --rule train_base"
 
 
 rule train:
@@ -44,9 +48,6 @@ rule train:
         unpack(needs("model")),
     output:
         **produces("model"),
-    params:
-        task=task("model"),
-        work=plan.work,
     log:
         f"{plan.root}/logs/train/{{lang}}-{{arm}}-s{{seed}}.log",
     conda:
@@ -59,5 +60,8 @@ rule train:
         resume_interval=HARDWARE["resume_interval"],
         mem_mb=escalated(HARDWARE["memory_mb"]),
         runtime=escalated(HARDWARE["train_minutes"]),
+    params:
+        task=task("model"),
+        work=plan.work,
     shell:
-        TRAIN + " --base {input.checkpoints:q}"
+        f"{TRAIN} --rule train --base {{input.checkpoints:q}}"

@@ -7,8 +7,6 @@ rule gaps:
         unpack(needs("gaps")),
     output:
         **produces("gaps"),
-    params:
-        task=task("gaps"),
     log:
         f"{plan.root}/logs/gaps.log",
     conda:
@@ -16,6 +14,8 @@ rule gaps:
     resources:
         mem_mb=escalated(8000),
         runtime=60,
+    params:
+        task=task("gaps"),
     script:
         "../scripts/gaps.py"
 
@@ -25,8 +25,6 @@ rule items:
         unpack(needs("items")),
     output:
         **produces("items"),
-    params:
-        task=task("items"),
     log:
         f"{plan.root}/logs/items.log",
     conda:
@@ -34,5 +32,7 @@ rule items:
     resources:
         mem_mb=escalated(8000),
         runtime=30,
+    params:
+        task=task("items"),
     script:
         "../scripts/items.py"

@@ -8,8 +8,6 @@ if plan.planted:
             unpack(needs("world")),
         output:
             **produces("world"),
-        params:
-            task=task("world"),
         log:
             f"{plan.root}/logs/world.log",
         conda:
@@ -17,5 +15,7 @@ if plan.planted:
         resources:
             mem_mb=4000,
             runtime=30,
+        params:
+            task=task("world"),
         script:
             "../scripts/world.py"

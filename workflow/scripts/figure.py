@@ -16,12 +16,18 @@ read = snakemake.input
 tables = {
     "scores": [Path(path) for path in read.get("scores", [])],
     "questions": {Path(path).stem: Path(path) for path in read.get("questions", [])},
-    "metrics": {path.split("/models/")[1].replace("/", "-").removesuffix("-metrics.parquet"): Path(path)
-                for path in read.get("metrics", [])},
+    "metrics": {
+        path.split("/models/")[1].replace("/", "-").removesuffix("-metrics.parquet"): Path(path)
+        for path in read.get("metrics", [])
+    },
     "gaps": next(map(Path, read.get("gaps", [])), None),
     "items": next(map(Path, read.get("transferred", [])), None),
     "recovery": next(map(Path, read.get("recovery", [])), None),
 }
 with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]):
     draw = DRAW[literals.pop("figure")]
-    draw(**literals, **{key: value for key, value in tables.items() if value}, out=Path(snakemake.output.png).with_suffix(""))
+    draw(
+        **literals,
+        **{key: value for key, value in tables.items() if value},
+        out=Path(snakemake.output.png).with_suffix(""),
+    )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lorebridge.transfer.gaps import gaps
 from lorebridge.records import Task
+from lorebridge.transfer.gaps import gaps
 
 task = Task.loads(snakemake.params.task)
 with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as notes:

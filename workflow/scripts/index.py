@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lorebridge.trace.bm25 import build_index
 from lorebridge.records import Task
+from lorebridge.trace.bm25 import build_index
 
 task = Task.loads(snakemake.params.task)
 with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as notes:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lorebridge.tokens.order import draw_order
 from lorebridge.records import Task
+from lorebridge.tokens.order import draw_order
 
 task = Task.loads(snakemake.params.task)
 with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as notes:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lorebridge.world import generate
 from lorebridge.records import Task
+from lorebridge.world import generate
 
 task = Task.loads(snakemake.params.task)
 with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as notes:
