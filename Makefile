@@ -36,7 +36,7 @@ $(VENV)/.complete: $(LOCK) pyproject.toml
 	touch $@
 
 # Snakemake prints what it does; long jobs draw a bar with tokens/s and the time left.
-RUN = snakemake --cores $(CORES) --rerun-incomplete --rerun-triggers mtime params input
+RUN = snakemake --cores $(CORES) --rerun-incomplete
 
 demo: setup ## the planted world, end to end, with figures and a report
 	$(RUN) --configfile config/demo.yaml
@@ -51,7 +51,7 @@ mini: setup ## real text and the paper's questions, small: make mini DATA=FOLDER
 	@echo; echo 'figures: results/mini/figures/    tables: results/mini/tables/    report: results/mini/report.html'
 
 test: setup ## unit, property, workflow and end-to-end tests
-	pytest
+	pytest --numprocesses $(CORES) --dist loadscope
 
 lint: setup ## ruff, snakefmt, snakemake --lint, mypy
 	ruff check .

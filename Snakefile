@@ -32,12 +32,7 @@ rule all:
 
 rule models:
     input:
-        paths(
-            *(
-                artifact(run.stage, **run.wildcards)
-                for run in plan.base_runs + plan.runs
-            )
-        ),
+        paths(*(artifact(run.stage, **run.wildcards) for run in plan.base_runs + plan.runs)),
     localrule: True
 
 

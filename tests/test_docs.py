@@ -58,7 +58,7 @@ def test_every_rule_names_an_environment_and_a_log(root):
 def test_commands_that_the_readme_names_exist(root):
     text = (root / "README.md").read_text(encoding="utf-8")
     known = cli._parser()._subparsers._group_actions[0].choices
-    for command in re.findall(r"lorebridge ([a-z-]+)", text):
+    for command in re.findall(r"(?:^|`)lorebridge ([a-z-]+)", text, re.M):
         assert command in known, command
 
 

@@ -40,11 +40,7 @@ wildcard_constraints:
 def _checked_interpreter():
     """Stop when the `lorebridge` that shell rules would call belongs to another environment than this Snakemake."""
     found = shutil.which("lorebridge")
-    if (
-        found is None
-        or Path(found).resolve().parent
-        != Path(sys.executable).absolute().parent.resolve()
-    ):
+    if found is None or Path(found).resolve().parent != Path(sys.executable).absolute().parent.resolve():
         raise WorkflowError(
             f"The lorebridge on PATH is {found or 'missing'}, but Snakemake runs from {Path(sys.executable).parent}. "
             'Put that folder first on PATH: export PATH="$PWD/.venv/bin:$PATH"'
@@ -54,9 +50,7 @@ def _checked_interpreter():
 def _plan():
     try:
         plan = Plan(
-            lorebridge.config.check(
-                config, name=", ".join(map(str, workflow.configfiles))
-            ),
+            lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
             digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
         )
         for name in plan.walk():
@@ -111,15 +105,9 @@ def produces(stage, **fixed):
     def marked(key, value):
         if key not in directories:
             return value
-        return (
-            directory(value)
-            if isinstance(value, str)
-            else [directory(path) for path in value]
-        )
+        return directory(value) if isinstance(value, str) else [directory(path) for path in value]
 
-    return {
-        key: marked(key, value) for key, value in plan.outputs(stage, **fixed).items()
-    }
+    return {key: marked(key, value) for key, value in plan.outputs(stage, **fixed).items()}
 
 
 def needs(stage, **fixed):
@@ -139,11 +127,7 @@ def needs(stage, **fixed):
         # The recipe holds what local sources contain, so their modification times say nothing.
         if section := {"corpus_shard": "corpora", "parallel": "parallel"}.get(stage):
             absent = {path for path, _ in plan.absent_sources()}
-            found["sources"] = [
-                ancient(path)
-                for path in plan.source_paths(section, w["lang"])
-                if path not in absent
-            ]
+            found["sources"] = [ancient(path) for path in plan.source_paths(section, w["lang"]) if path not in absent]
         if stage == "question_file":
             source = plan.question_path(w["culture"], w["lang"])
             found["sources"] = [ancient(source)] if source else []
@@ -153,9 +137,7 @@ def needs(stage, **fixed):
 
 
 def task(stage, **fixed):
-    return lambda wildcards: plan.task(
-        stage, **(dict(wildcards.items()) | fixed)
-    ).dumps()
+    return lambda wildcards: plan.task(stage, **(dict(wildcards.items()) | fixed)).dumps()
 
 
 def escalated(amount):
@@ -185,9 +167,7 @@ def drawn(figure):
     files = produces("figure", figure=figure)
     category, label = CAPTIONS[figure]
     caption = f"../report/{figure}.rst"
-    files["svg"] = report(
-        files["svg"], caption=caption, category=category, labels={"figure": label}
-    )
+    files["svg"] = report(files["svg"], caption=caption, category=category, labels={"figure": label})
     return files
 
 

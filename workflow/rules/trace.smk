@@ -50,11 +50,7 @@ rule retrieve:
         "../../envs/retrieve.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=lambda wildcards: (
-            min(1, HARDWARE["gpus"])
-            if plan.retriever(wildcards.corpus)["method"] == "dense"
-            else 0
-        ),
+        gpu=lambda wildcards: (min(1, HARDWARE["gpus"]) if plan.retriever(wildcards.corpus)["method"] == "dense" else 0),
         mem_mb=escalated(32000),
         runtime=escalated(360),
     params:

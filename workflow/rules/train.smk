@@ -6,11 +6,7 @@
 
 # One process needs no launcher, and so keeps its own exit status (75: stopped in time, run again to resume).
 PROCESSES = HARDWARE["gpus"] or HARDWARE["processes"]
-LAUNCH = (
-    "torchrun --standalone --nproc-per-node {resources.processes}"
-    if PROCESSES > 1
-    else "python"
-)
+LAUNCH = "torchrun --standalone --nproc-per-node {resources.processes}" if PROCESSES > 1 else "python"
 TRAIN = (
     f"{LAUNCH} -m lorebridge.cli train --task {{params.task:q}} --work {{params.work:q}} --record {{output.record:q}}"
     " --logfile {log:q} --order {input.order:q} --stores {input.tokens:q} --tokenizer {input.tokenizer:q}"

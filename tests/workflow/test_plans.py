@@ -1,0 +1,84 @@
+"""Dry runs: the paper at full scale, and the cluster profile as shipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = dict(os.environ, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def run(*command):
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def counts(output):
+    table = output.split("Job stats:")[-1].split("Reasons:")[0]
+    return {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.M)}
+
+
+def test_the_paper_plans_without_data_or_gpu(tmp_path):
+    planned = counts(run("snakemake", "--dry-run", "--config", f"work={tmp_path}", f"results={tmp_path}/r"))
+    assert planned["train"] == 16
+    assert planned["train_base"] == 2
+    assert planned["score"] == planned["order"] == 18
+    assert planned["filter_corpus"] == 41 + 3 + 6 + 1 + 1
+    assert planned["retrieve"] == planned["judge"] == 8
+    # English, Korean and Chinese are searched by dense encoders, Tibetan and Mongolian by BM25
+    assert planned["index"] == 2
+
+
+def test_a_dry_run_needs_no_torch(tmp_path):
+    """With every heavy library made unimportable, the plan is the same."""
+    for name in ("torch", "transformers", "deepspeed", "pyserini", "datasets", "seaborn", "statsmodels"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not in a dry run')\n")
+    environment = ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        ["snakemake", "--dry-run", "--configfile", "config/config.yaml", "--config", f"work={tmp_path}"],
+        env=environment, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("option", ["--rulegraph", "--dag", "--filegraph"])
+def test_graphs_work(option, tmp_path):
+    assert "digraph" in run("snakemake", option, "--config", f"work={tmp_path}")
+
+
+def test_the_plan_speaks_json():
+    plan = json.loads(run("lorebridge", "plan", "--config", "config/config.yaml", "--json"))
+    assert len(plan["runs"]) == 16
+    assert set(plan["runs"][0]) >= {"run", "lang", "arm", "seed", "steps", "checkpoints", "tokens"}
+    assert {run["checkpoints"][-1] for run in plan["runs"]} == {1500}
+    # 16 runs of 0.786 billion tokens and two bases of 5 billion, 3.23 GFLOP a token, 0.4 of 989 TFLOP/s
+    assert plan["totals"]["tokens"] == 16 * 1500 * 2**19 + 2 * 9540 * 2**19
+    assert plan["totals"]["gpu_hours"] == pytest.approx(51.2, abs=0.1)
+    assert plan["totals"]["disk_bytes"] > 16 * 30 * 2 * 494e6
+
+
+def test_the_profile_is_found_by_name_and_by_path(tmp_path):
+    def planned(profile):
+        return counts(run("snakemake", "--dry-run", "--profile", profile, "--config", f"work={tmp_path}"))
+
+    assert planned("slurm") == planned("profiles/slurm")
+    assert planned("slurm")["train"] == 16
+
+
+def test_a_source_to_obtain_by_hand_stops_a_run_before_any_work(tmp_path):
+    """A dry run shows the plan; a run says what is missing and does nothing."""
+    done = subprocess.run(
+        ["snakemake", "--cores", "1", "--config", f"work={tmp_path}/w", f"results={tmp_path}/r"],
+        env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode
+    assert "CSTR 16666.11.nbsdc.vtfshbj" in done.stdout + done.stderr
+    assert not list((tmp_path / "r").glob("paper/corpora/*"))
