@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an option")
     score.add_argument("--mode", choices=["float32", "reference"], default="float32",
                        help="reference: the published scorer's rule with its bfloat16 and its ties")  # fmt: skip
+    score.add_argument(
+        "--known-missing-gold", type=int, nargs="*", default=[], metavar="ROW",
+        help="0-based rows whose answer is not among their options; any other such row is an error",
+    )  # fmt: skip
     score.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
     train = command("train", _train, "train a run (started by torchrun from the workflow)")
@@ -262,21 +266,27 @@ def _filter(arguments: argparse.Namespace) -> None:
         raise InputError(f"--lang {arguments.lang}", "is not a language of the study",
                          f"Its languages: {', '.join(plan.config['languages'])}.")  # fmt: skip
     corpus = plan.config["corpora"][arguments.lang]
-    counts = filter_file(
+    audit = filter_file(
         lang=arguments.lang, letters=plan.letters(arguments.lang), source=arguments.source, out=arguments.out,
         min_chars=corpus["min_chars"], max_deleted=corpus["max_deleted"],
     )  # fmt: skip
-    for reason, count in counts.items():
-        print(f"{count:>12,}  {reason}")
+    print(f"{audit['rows']:>12,}  rows read\n{audit['kept']:>12,}  kept, {audit['edited']:,} of them edited")
+    for reason, count in audit["dropped"].items():
+        print(f"{count:>12,}  dropped: {reason}")
 
 
 def _score(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.scoring import score_file
 
     with logging_to(None):
-        summary = score_file(model=arguments.model, questions=arguments.questions, out=arguments.out,
-                             mode=arguments.mode, device=arguments.device)  # fmt: skip
-    print(summary)
+        found = score_file(
+            model=arguments.model, questions=arguments.questions, out=arguments.out, mode=arguments.mode,
+            known_missing_gold=arguments.known_missing_gold, device=arguments.device,
+        )  # fmt: skip
+    print(
+        f"{found['mode']}: accuracy {found['accuracy']:.4f}, 95 % interval {found['lo']:.4f} to {found['hi']:.4f} "
+        f"(Wilson), {found['n_questions']} questions, {found['ties']} of them with a tie for the best option"
+    )
 
 
 # ---------------------------------------------------------------------- for the workflow
