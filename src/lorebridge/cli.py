@@ -379,7 +379,7 @@ def _judge(arguments: argparse.Namespace) -> None:
     with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
         notes.update(
             judge(**task.literals, hits=arguments.hits, chunks=arguments.chunks, questions=arguments.questions,
-                  out=arguments.out) or {}
+                  out=arguments.out, work=arguments.work / task.recipe, gpus=arguments.gpus)
         )  # fmt: skip
 
 

@@ -81,12 +81,12 @@ def tiny() -> dict:
     """The demo's configuration, cut down until the workflow's own overhead is all that costs time."""
     c = copy.deepcopy(config.load(ROOT / "config" / "demo.yaml"))
     c |= {"study": "tiny", "seeds": [0], "arms": ["bridge", "no_bridge"]}
-    c["world"] = {"seed": 1, "questions": 32, "articles": 20, "pairs": 400, "doses": [1, 3]}
+    c["world"] = {"seed": 1, "questions": 32, "articles": 20, "pairs": 400, "pairs_per_entity": 3, "doses": [1, 3]}
     c["tokenizer"] |= {"vocab_size": 800, "bytes_per_group": 60000}
     c["model"] |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
                    "intermediate_size": 64, "max_position_embeddings": 256}  # fmt: skip
     for phase in ("base", "continual"):
-        c["training"][phase] |= {"steps": 6, "batch_tokens": 1024, "checkpoints": {"every": 2}}
+        c["training"][phase] |= {"steps": 6, "batch_tokens": 1024, "checkpoints": {"every": 2, "early": []}}
     c["transfer"] |= {"contrasts": [["bridge", "no_bridge"]], "resamples": 200}
     return c
 

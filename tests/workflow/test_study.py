@@ -137,7 +137,7 @@ def test_a_stale_input_is_refused_by_the_command_itself(finished, tmp_path):
     study = finished.copy(tmp_path / "study")
     study.config["tracing"]["chunk_chars"] = 400
     study.write()
-    output = study.snakemake("--cores", "1", "--allowed-rules", "density", "table", "all", "--", "density", check=False)
+    output = study.snakemake("--cores", "1", "--allowed-rules", "density", "table", "all", check=False)
     assert "expects recipe" in output
     assert "--forcerun" in output
 

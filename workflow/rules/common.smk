@@ -6,13 +6,14 @@
 #
 # What is stale is decided by the record beside an artifact and by nothing else: where it holds the recipe that the plan
 # expects and the files are there, all inputs are ancient(), so that touching files or remaking an input to the same
-# recipe re-runs nothing. Where it does not, the inputs are plain and the stamp, touched when the plan is read, is newer
+# recipe re-runs nothing. Where it does not, the inputs are plain and the stamp, written when the plan is read, is newer
 # than the output, so that the artifact is remade, and all that is made from it, in one invocation -- even if Snakemake's
 # own memory (.snakemake) is lost.
 
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -67,7 +68,8 @@ HARDWARE = plan.config["compute"]
 STAMP = Path(plan.work) / "stamp"
 if workflow.is_main_process:
     STAMP.parent.mkdir(parents=True, exist_ok=True)
-    STAMP.touch()
+    # Other content each time: a file that is newer but holds the same is not newer to Snakemake.
+    STAMP.write_text(f"{time.time_ns()}\n")
 
 
 onstart:

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import Counts, Script, script_of
 from lorebridge.trace.hits import open_chunks
+from lorebridge.trace.llm import ask
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -199,50 +200,153 @@ class CoOccurrence:
                     if chunk_id in wanted:
                         texts[chunk_id] = text
                 bar.update(len(batch))
-        if missing := wanted - texts.keys():
-            raise InputError(
-                chunks,
-                f"lacks {len(missing)} chunks that the hits name (the first: {min(missing)})",
-                "Remake the index and the hits from these chunks.",
-            )
+        _require_all(chunks, wanted, texts)
         return counts, texts
 
 
-JUDGES = {CoOccurrence.name: CoOccurrence}
+class LanguageModel:
+    """Entailment by a language model, as in the paper (Zhang et al., ACL 2025, appendix C: Llama-3.1-70B).
+
+    A chunk is positive when the model says yes to the question with its gold filled in (see
+    :mod:`lorebridge.trace.llm`). A question without a gold is indeterminate.
+
+    Args:
+        script: the Unicode script that the corpus is read by.
+        model: Hugging Face id or folder.
+        max_model_len: tokens that the model reads; a longer chunk is cut at its end.
+        gpus: GPUs that share the model; 0 where vLLM runs on the CPU.
+        work: a folder that keeps the answers, so that a killed job need not ask again.
+    """
+
+    name = "vllm"
+
+    def __init__(self, script: str, *, model: str, max_model_len: int, gpus: int, work: Path) -> None:
+        """Prepare a judge for questions in `script`; the model is loaded when there is something to ask."""
+        self.script = script_of(script)
+        self.model = model
+        self.max_model_len = max_model_len
+        self.gpus = gpus
+        self.work = work
+        self.n_cut = 0
+
+    def judge(self, questions: Sequence[Question], hits: pd.DataFrame, chunks: Path) -> list[dict[str, Any]]:
+        """Return a row of table "judgments" for every hit, in the order of `hits`.
+
+        ``distractor_entails`` is null: to ask of every distractor too would cost several times as much. Afterwards
+        ``n_cut`` is the number of pairs of a question and a chunk whose chunk was cut.
+        """
+        statements = {
+            question.question_id: self.script.fill(question.text, question.gold)
+            for question in questions
+            if question.gold is not None
+        }
+        pairs = list(hits[["question_id", "chunk_id"]].itertuples(index=False, name=None))
+        asked = [(question_id, chunk_id) for question_id, chunk_id in pairs if question_id in statements]
+        answers = ask(
+            asked,
+            statements=statements,
+            passages=self._read_chunks(chunks, {chunk_id for _, chunk_id in asked}),
+            model=self.model,
+            max_model_len=self.max_model_len,
+            gpus=self.gpus,
+            work=self.work,
+        )
+        self.n_cut = sum(answer.cut for answer in answers.values())
+        rows = []
+        for question_id, chunk_id in pairs:
+            answer = answers.get((question_id, chunk_id))
+            row = {
+                "question_id": question_id,
+                "chunk_id": chunk_id,
+                "entails": INDETERMINATE if answer is None else YES if answer.entails else NO,
+                "probability": None if answer is None else answer.probability,
+                "judge": f"{self.name}:{self.model}",
+                "distractor_entails": None,
+            }
+            rows.append(row)
+        return rows
+
+    def _read_chunks(self, chunks: Path, wanted: set[str]) -> dict[str, str]:
+        """Return the texts of the wanted chunks.
+
+        Raises:
+            InputError: the table lacks one.
+        """
+        texts: dict[str, str] = {}
+        for batch in open_chunks(chunks).iter_batches(1000, columns=["chunk_id", "text"]):
+            for chunk_id, text in zip(batch["chunk_id"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                if chunk_id in wanted:
+                    texts[chunk_id] = text
+        _require_all(chunks, wanted, texts)
+        return texts
+
+
+def _require_all(chunks: Path, wanted: set[str], texts: Mapping[str, str]) -> None:
+    if missing := wanted - texts.keys():
+        raise InputError(
+            chunks,
+            f"lacks {len(missing)} chunks that the hits name (the first: {min(missing)})",
+            "Remake the index and the hits from these chunks.",
+        )
 
 
 def judge(
-    *, kind: str, hits: Path, chunks: Path, questions: Path, lang: str, script: str, out: Path, window: int = 1
+    *,
+    kind: str,
+    hits: Path,
+    chunks: Path,
+    questions: Path,
+    lang: str,
+    script: str,
+    out: Path,
+    window: int = 1,
+    model: str | None = None,
+    max_model_len: int = 8192,
+    gpus: int = 0,
+    work: Path | None = None,
 ) -> dict[str, int]:
     """Judge every hit of a culture's questions in one corpus, and write table "judgments".
 
     Args:
-        kind: "cooccurrence".
+        kind: "cooccurrence" (:class:`CoOccurrence`) or "vllm" (:class:`LanguageModel`).
         hits: table "hits" of the culture in the corpus.
         chunks: table "chunks" of the corpus.
         questions: table "questions" of the culture.
         lang: the language of the corpus, in which the questions are asked.
         script: the Unicode script that the corpus is read by.
         out: where to write.
-        window: how many consecutive sentences count as standing together.
+        window: cooccurrence: how many consecutive sentences count as standing together.
+        model: vllm: Hugging Face id or folder.
+        max_model_len: vllm: tokens that the model reads; a longer chunk is cut.
+        gpus: vllm: GPUs that share the model; 0 on the CPU.
+        work: vllm: a folder that keeps the answers, so that a killed job need not ask again; not deleted.
 
     Returns:
-        Notes for the record: counts of hits by verdict.
+        Notes for the record: counts of hits by verdict; of vllm also `cut`, the pairs whose chunk was cut.
 
     Raises:
-        InputError: an unknown kind, a window below 1, no question in that language, or tables that do not belong
-            together.
+        InputError: an unknown kind, a window below 1, no model or work folder for vllm, no question in that language,
+            or tables that do not belong together.
+        Busy: another process judges in `work`.
     """
-    if kind not in JUDGES:
-        raise InputError("judge", f"{kind!r} is not a judge", f"Use one of {sorted(JUDGES)}.")
-    if window < 1:
-        raise InputError("window", f"{window} sentences cannot hold anything", "Give 1 or more.")
+    by: CoOccurrence | LanguageModel
+    if kind == CoOccurrence.name:
+        if window < 1:
+            raise InputError("window", f"{window} sentences cannot hold anything", "Give 1 or more.")
+        by = CoOccurrence(script, window=window)
+    elif kind == LanguageModel.name:
+        if model is None or work is None:
+            raise InputError("judge", "vllm lacks a model or a work folder", "Give both.")
+        by = LanguageModel(script, model=model, max_model_len=max_model_len, gpus=gpus, work=work)
+    else:
+        raise InputError("judge", f"{kind!r} is not a judge", f"Use {CoOccurrence.name!r} or {LanguageModel.name!r}.")
     asked = read_questions(questions, lang)
     found = tables.read(hits, ["question_id", "chunk_id"])
     if strangers := set(found["question_id"]) - {question.question_id for question in asked}:
         raise InputError(hits, f"has hits of unknown questions (the first: {min(strangers)})", "Remake the hits.")
-    rows = JUDGES[kind](script, window=window).judge(asked, found, chunks)
+    rows = by.judge(asked, found, chunks)
     tables.write("judgments", rows, out)
     verdicts = Counter(row["entails"] for row in rows)
     log.info("%s: %s", out, ", ".join(f"{verdicts[v]} {v}" for v in (YES, NO, INDETERMINATE)))
-    return {verdict: verdicts[verdict] for verdict in (YES, NO, INDETERMINATE)}
+    notes = {verdict: verdicts[verdict] for verdict in (YES, NO, INDETERMINATE)}
+    return notes | ({"cut": by.n_cut} if isinstance(by, LanguageModel) else {})
