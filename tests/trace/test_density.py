@@ -91,6 +91,26 @@ def test_one_judged_question_has_no_interval(cell, tmp_path, write_questions):
     assert table[["lo", "hi", "distractor_occurrences"]].isna().all(axis=None)
 
 
+def test_a_judge_without_a_control_claims_no_control(cell, tmp_path):
+    # As the language model judges: distractors are never asked of; two questions have no hit at all.
+    judged = {("ko-0000", "s/a#0"): ("yes", None), ("ko-0001", "s/c#0"): ("no", None)}
+    density(top_k=5, corpora=[cell(judged)], out=tmp_path / "density.parquet")
+    assert read(tmp_path)["distractor_occurrences"].isna().all()
+
+
+def test_the_control_is_counted_in_the_unit_of_its_row(cell, tmp_path):
+    judged = {
+        # Every distractor stands in both chunks of one document: two chunks, one document.
+        ("ko-0000", "s/a#0"): ("no", 1.0),
+        ("ko-0000", "s/a#1"): ("no", 1.0),
+        ("ko-0001", "s/b#0"): ("no", 0.5),
+        ("ko-0001", "s/c#0"): ("no", 0.5),
+    }
+    density(top_k=5, corpora=[cell(judged)], out=tmp_path / "density.parquet")
+    control = read(tmp_path)["distractor_occurrences"].to_dict()
+    assert control == pytest.approx({"document": 2 / 4, "chunk": 3 / 4, "token": 3 / 4})
+
+
 def test_the_interval_covers_a_mean_and_repeats():
     generator = np.random.default_rng(5)
     covered = 0

@@ -32,9 +32,12 @@ def positives(questions: Sequence[str], hits: pd.DataFrame, judgments: pd.DataFr
         judgments: rows of table "judgments" for the same hits.
 
     Returns:
-        Indexed by question_id: documents, chunks (float; NaN where the judge could tell of no chunk), distractor
-        (chunks that would state a distractor, mean over the distractors; NaN where none can be judged), n_hits. A
-        question without a hit counts zero: nothing in the corpus shares a word with it.
+        Indexed by question_id: documents, chunks (float; NaN where the judge could tell of no chunk),
+        distractor_documents, distractor_chunks (those that would state a distractor, mean over the distractors; NaN
+        where none can be judged), n_hits. A question without a hit counts zero: nothing in the corpus shares a word
+        with it; but no distractor counts where the judge asked of none (a language model).
+        A document counts the shares of its chunks, at most 1: exact where one chunk of it holds distractors, else an
+        upper bound, because a share does not tell which distractors they are.
     """
     key = ["question_id", "chunk_id"]
     joined = hits.set_index(key).join(judgments.set_index(key)).reset_index()
@@ -49,8 +52,12 @@ def positives(questions: Sequence[str], hits: pd.DataFrame, judgments: pd.DataFr
         index=pd.Index(questions, name="question_id"),
     ).fillna(0.0)
     counts.loc[(counts["n_hits"] > 0) & ~counts.index.isin(told), ["documents", "chunks"]] = np.nan
-    distractor = joined.groupby("question_id")["distractor_entails"].sum(min_count=1)
-    counts["distractor"] = distractor.reindex(counts.index).where(counts["n_hits"] > 0, 0.0)
+    by_document = joined.groupby(["question_id", "doc_id"])["distractor_entails"].sum(min_count=1).clip(upper=1)
+    shares = {"documents": by_document, "chunks": joined.set_index("question_id")["distractor_entails"]}
+    controlled = joined.empty or joined["distractor_entails"].notna().any()
+    for unit, share in shares.items():
+        distractor = share.groupby("question_id").sum(min_count=1).reindex(counts.index)
+        counts[f"distractor_{unit}"] = distractor.where(counts["n_hits"] > 0, 0.0) if controlled else distractor
     return counts
 
 
@@ -121,7 +128,8 @@ def density(
         size = corpus_size(Path(entry["chunks"]), Path(entry["tokens"]))
         judged = counts[counts["chunks"].notna()]
         for unit in UNITS:
-            values = judged["documents" if unit == "document" else "chunks"].to_numpy()
+            counted = "documents" if unit == "document" else "chunks"
+            values = judged[counted].to_numpy()
             low, high = interval(values, resamples=resamples, seed=seed)
             mean = float(values.mean()) if len(values) else float("nan")
             rows.append(
@@ -140,7 +148,7 @@ def density(
                     "density": mean / size[unit],
                     "lo": low / size[unit],
                     "hi": high / size[unit],
-                    "distractor_occurrences": float(judged["distractor"].mean()),
+                    "distractor_occurrences": float(judged[f"distractor_{counted}"].mean()),
                 }
             )
     tables.write("density", rows, out)
