@@ -5,7 +5,9 @@ import re
 import pytest
 from matplotlib import pyplot as plt
 
+from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.figures.examples import examples
 
 FIGURES = ("figure3", "loss", "gaps", "occurrences", "recovery", "examples")
 STACK = "རྒྱ"  # one column: ra above ga above ya
@@ -67,3 +69,13 @@ def test_moving_average():
 def test_an_unknown_arm_has_a_look():
     assert style.arm_label("code_switch") == "code switch"
     assert style.arm_style("code_switch")["color"] == "0.5"
+
+
+def test_a_question_without_a_gold_is_no_example(inputs, tmp_path):
+    # The released Mongolian questions, whole ("reference"), have one whose gold is not among the options.
+    table = tables.read(inputs[1]["study"]["questions"]["mn"])
+    table.loc[table["question_id"] == "mn-0000", "is_gold"] = False
+    tables.write("questions", table, tmp_path / "mn.parquet")
+    examples(questions={"mn": tmp_path / "mn.parquet"}, names={"en": "English", "mn": "Mongolian"}, base="en",
+             subset="reference", out=tmp_path / "examples")  # fmt: skip
+    assert (tmp_path / "examples.png").exists()
