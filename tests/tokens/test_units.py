@@ -42,6 +42,7 @@ def test_units_partition_the_pairs_into_cycles_of_unrelated_pairs(pairs, seed):
         assert len(unit.members) in (2, 3)
         for p, q in combinations(unit.members, 2):
             assert pairs[p][0] != pairs[q][0] and pairs[p][1] != pairs[q][1]
+            assert (pairs[p][0], pairs[q][1]) not in pairs and (pairs[q][0], pairs[p][1]) not in pairs
             assert not names[p] & names[q]
     half = {p: a for unit in units for p, a in zip(unit.members, unit.in_a, strict=True)}
     for p, q in combinations(members, 2):
@@ -72,3 +73,8 @@ def test_lonely_pairs_find_room_among_others_or_are_counted():
     assert not units and notes["no_partner"] == 8
     units, notes = units_of([("", "빈"), ("word", ""), ("one", "하나"), ("two", "둘")])
     assert notes["empty"] == 2 and [sorted(unit.members) for unit in units] == [[2, 3]]
+
+
+def test_a_placebo_never_joins_what_a_third_pair_says_is_a_translation():
+    units, notes = units_of([("we went home", "x one"), ("We went home.", "x two"), ("they came back", "x two")])
+    assert not units and notes["no_partner"] == 3

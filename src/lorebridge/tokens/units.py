@@ -151,10 +151,11 @@ def make_units(
     spaces and punctuation) are in one half: else two renderings of one sentence could bring a sentence and its
     translation into one batch of ``no_bridge`` after all.
 
-    *Cycles.* Two pairs make a unit when their texts differ and their English sides share no entity
-    (:func:`entities`), one from A and one from B, of one source and of one length bin (powers of two in tokens, for
-    each side). Pairs without a partner look again within the source, then anywhere, then in their own half; the last
-    ones break up a couple or make it a cycle of three (one, when the number of pairs is odd).
+    *Cycles.* Two pairs make a unit when no pair at all joins the English side of one with the xx side of the other and
+    their English sides share no entity (:func:`entities`), one from A and one from B, of one source and of one length
+    bin (powers of two in tokens, for each side). Pairs without a partner look again within the source, then anywhere,
+    then in their own half; the last ones break up a couple or make it a cycle of three (one, when the number of pairs
+    is odd).
 
     Args:
         pairs: columns ``en, xx, source``; the row number is the piece.
@@ -183,8 +184,16 @@ def make_units(
     component = connected_components(edges, directed=False)[1][en_key]
     in_a = _assign_halves(component, group, generator)
 
+    width = int(xx_key.max()) + 1
+    known = np.unique(en_key * width + xx_key)
+
+    def translates(p: int, q: int) -> bool:
+        code = en_key[p] * width + xx_key[q]
+        return bool(known[min(np.searchsorted(known, code), len(known) - 1)] == code)
+
     def fits(p: int, q: int) -> bool:
-        return en_key[p] != en_key[q] and xx_key[p] != xx_key[q] and names[p].isdisjoint(names[q])
+        # Two pairs with a text in common fail here too: the common text makes the one's English translate the other.
+        return names[p].isdisjoint(names[q]) and not translates(p, q) and not translates(q, p)
 
     order = generator.permutation(n).tolist()
     cycles: list[tuple[int, ...]] = []
