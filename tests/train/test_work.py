@@ -106,6 +106,7 @@ def test_published_files_are_links_and_replace_leftovers(tmp_path):
     out = tmp_path / "out"
     (out / "step5").mkdir(parents=True)
     (out / "step5" / "stale.txt").write_text("of an earlier try")
+    (out / "step4").mkdir()  # of a recipe that kept other checkpoints; the new record must not speak for it
     files = finished(tmp_path / "work", out)
     assert sorted(p.name for p in out.iterdir()) == ["metrics.parquet", "step0", "step5"]
     assert sorted(p.name for p in (out / "step5").iterdir()) == ["config.json", "model.safetensors"]

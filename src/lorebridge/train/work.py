@@ -204,7 +204,8 @@ class WorkDirectory:
     def publish(self, out: Path, steps: Iterable[int]) -> dict[str, str]:
         """Hard-link (across file systems: copy) the checkpoints and ``metrics.parquet`` into `out`.
 
-        A folder appears under its final name only when it is complete. What another attempt left there is replaced.
+        A folder appears under its final name only when it is complete. What another attempt left there is replaced, and
+        the checkpoints of another recipe are removed, because the record beside them would speak for them too.
 
         Returns:
             sha256 of every published file, by its path in `out`.
@@ -221,6 +222,9 @@ class WorkDirectory:
                 )
         files[METRICS] = file_digest(self.path / METRICS)
         out.mkdir(parents=True, exist_ok=True)
+        for left in out.glob("step*"):
+            if left.name not in names:
+                _remove(left)
         for name in [*names, METRICS]:
             partial = out / f".{name}.partial"
             _remove(partial)
