@@ -166,6 +166,6 @@ def losses(*, metrics: Mapping[str, Path], names: Mapping[str, str], base: str, 
             columns=6,
             note="Faint: loss of each step, over the targets that are not padding. Strong: mean of the steps around it "
             "(a fortieth of the run). Losses of different languages are not comparable: their tokens carry different "
-            "numbers of letters.",
+            "numbers of letters. Nor are those of arms with and without the template's labels, which are easy targets.",
         )
         style.save(fig, out)
