@@ -56,8 +56,9 @@ class Answer:
     """What the model says of a passage and a statement.
 
     Attributes:
-        entails: whether the passage states it.
-        probability: of yes, where only yes and no may be said.
+        entails: whether it says yes.
+        probability: of yes, where only yes and no may be said. It sums all spellings in tokens, of which the model says
+            the likeliest, so that near one half it may stand on the other side.
         cut: whether the passage was too long for the model, so that it was read only in part.
     """
 
@@ -173,6 +174,10 @@ class Engine:
 
     def __init__(self, model: str, *, max_model_len: int, gpus: int) -> None:
         """Load the model."""
+        # vLLM would otherwise tell a server of its makers that it is used, and set up logging in a way that closes the
+        # log file of this job.
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
         try:
             from vllm import LLM, SamplingParams
             from vllm.sampling_params import StructuredOutputsParams
