@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini test lint format clean help
+.PHONY: setup demo mini test test-judge lint format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,16 @@ mini: setup ## real text and the paper's questions, small: make mini DATA=FOLDER
 
 test: setup ## unit, property, workflow and end-to-end tests
 	pytest --numprocesses $(CORES) --dist loadscope
+
+test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an environment of its own
+	.venv-judge/bin/python -m pytest tests/judge
+
+.venv-judge/.complete: envs/judge-cpu.lock pyproject.toml
+	$(PYTHON) -m venv --clear .venv-judge
+	.venv-judge/bin/pip install --quiet --disable-pip-version-check 'torch==2.13.0' --constraint <(sed 's/ --hash.*//' $<)
+	.venv-judge/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
+	.venv-judge/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
 
 lint: setup ## ruff, snakefmt, snakemake --lint, mypy
 	ruff check .
