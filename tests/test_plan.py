@@ -80,6 +80,13 @@ def test_no_two_artifacts_share_a_file(paper, demo):
         assert len(files) == len(set(files))
 
 
+def test_no_two_artifacts_share_a_recipe(paper, demo):
+    """Else one could stand for the other: swapped question files would look fresh."""
+    for plan in (paper, Plan(demo)):
+        found = [plan.task(stage, **dict(wildcards)).recipe for stage, wildcards in plan.walk()]
+        assert len(found) == len(set(found))
+
+
 def test_arms_of_the_schema_are_those_that_exist():
     assert set(config.schema()["properties"]["arms"]["items"]["enum"]) == set(ARMS)
 

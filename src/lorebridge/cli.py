@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from lorebridge import __version__
-from lorebridge.errors import InputError, LorebridgeError
+from lorebridge.errors import Busy, InputError, LorebridgeError
 from lorebridge.records import RECORD, Task, logging_to, read_record, source_digest
 
 
@@ -358,7 +358,10 @@ def _probe(arguments: argparse.Namespace) -> None:
     published = arguments.checkpoints[0].parent
     record = read_record(published / RECORD)
     if record is not None:
-        clean_work(arguments.work / literals["run"] / record["recipe"], published)
+        try:
+            clean_work(arguments.work / literals["run"] / record["recipe"], published)
+        except Busy as error:  # the scores are good; the copy is freed another time
+            print(error, file=sys.stderr)
 
 
 def _retrieve(arguments: argparse.Namespace) -> None:

@@ -142,9 +142,15 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
     for lang, language in languages.items():
         template = language.get("template") or config["template"]
         fields = re.findall(r"{(.*?)}", template)
-        if fields.count("en") != 1 or fields.count("xx") != 1 or not set(fields) <= {"en", "xx", "base", "name"}:
+        once = fields.count("en") == 1 and fields.count("xx") == 1
+        in_order = once and fields.index("en") < fields.index("xx") and template.rstrip().endswith("{xx}")
+        if not in_order or not set(fields) <= {"en", "xx", "base", "name"}:
             key = f"languages.{lang}.template" if language.get("template") else "template"
-            yield key, f"{template!r} is not a bridge", "It needs {en} and {xx} once each; {base} and {name} may occur."
+            yield (
+                key,
+                f"{template!r} is not a bridge",
+                "It needs {en} once, then {xx} once at its end; {base} and {name} may occur.",
+            )
     training = config["training"]
     for phase in ("base", "continual"):
         settings = training[phase]
@@ -164,12 +170,18 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
             )
         if any(step >= steps for step in settings["checkpoints"]["early"]):
             yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."
-    if training["continual"]["steps"] % 2:
-        yield (
-            "training.continual.steps",
-            "is odd",
-            "The no_bridge arm shares the halves of its pairs between two consecutive batches; give an even number.",
-        )
+    checkpoints = training["continual"]["checkpoints"]
+    for key, steps in (("every", [checkpoints["every"]]), ("early", checkpoints["early"])):
+        if any(step % 2 for step in steps):
+            yield (
+                f"training.continual.checkpoints.{key}",
+                "has an odd step",
+                "The no_bridge arm shares the halves of its pairs between two consecutive batches, so only at even "
+                "steps have the arms read the same text.",
+            )
+    for contrast in config["transfer"]["contrasts"]:
+        if contrast[0] == contrast[1]:
+            yield "transfer.contrasts", f"compares {contrast[0]!r} with itself", "Name two arms."
     model = config["model"]
     for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
         if model[whole] % model[part]:

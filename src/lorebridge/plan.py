@@ -384,7 +384,10 @@ class Plan:
                     "max_lost": c["parallel"][lang]["max_lost"],
                 }  # fmt: skip
             case "tokenizer":
-                return dict(c["tokenizer"])
+                literals = dict(c["tokenizer"])
+                folder = Path(literals.get("source", "")) / "tokenizer.json"
+                # A local folder is known by what it holds, as other local sources are.
+                return literals | ({"sha256": self._digest(str(folder))} if folder.is_file() else {})
             case "tokens":
                 kind, _, *half = str(w["stream"]).split("-")
                 return {"column": "text" if kind == "mono" else half[0]}
@@ -395,11 +398,13 @@ class Plan:
             case "model":
                 return self._train_literals(self.run(f"{w['lang']}-{w['arm']}-s{w['seed']}"))
             case "question_file":
-                source = c["questions"][w["culture"]]["files"][w["lang"]]
+                # Which file of the set it is enters the recipe: swapped files must not look like the same table.
+                source = c["questions"][w["culture"]]["files"][w["lang"]] | {"culture": w["culture"], "lang": w["lang"]}
                 path = self.question_path(w["culture"], w["lang"])
                 if source["kind"] == "local":
-                    return {"kind": "local", "sha256": self._known(str(path), f"questions.{w['culture']}")}
-                return dict(source)
+                    source = {k: v for k, v in source.items() if k != "path"}
+                    return source | {"sha256": self._known(str(path), f"questions.{w['culture']}")}
+                return source
             case "questions":
                 return {
                     "culture": w["culture"], "langs": [self.base, w["culture"]],

@@ -17,7 +17,7 @@ tables = {
     "scores": [Path(path) for path in read.get("scores", [])],
     "questions": {Path(path).stem: Path(path) for path in read.get("questions", [])},
     "metrics": {
-        path.split("/models/")[1].replace("/", "-").removesuffix("-metrics.parquet"): Path(path)
+        path.rsplit("/models/", 1)[1].replace("/", "-").removesuffix("-metrics.parquet"): Path(path)
         for path in read.get("metrics", [])
     },
     "gaps": next(map(Path, read.get("gaps", [])), None),

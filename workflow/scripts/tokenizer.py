@@ -10,6 +10,7 @@ literals = dict(task.literals)
 out = Path(snakemake.output.tokenizer).parent
 with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as notes:
     if literals.pop("kind") == "pretrained":
+        literals.pop("sha256", None)  # of a local folder; it is in the recipe
         notes.update(fetch_tokenizer(**literals, out=out))
     else:
         documents = [Path(path) for path in snakemake.input.documents]
