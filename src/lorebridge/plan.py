@@ -415,7 +415,7 @@ class Plan:
                 run = self.run(w["run"])
                 return {
                     "run": run.run, "lang_pair": f"{self.base}-{run.lang}", "arm": run.arm, "seed": run.seed,
-                    "steps": list(self.scored_steps(run)),
+                    "steps": list(run.checkpoints),
                 }  # fmt: skip
             case "chunks":
                 return {"max_chars": tracing["chunk_chars"]}
@@ -496,10 +496,6 @@ class Plan:
             "checkpoint_steps": list(run.checkpoints), "packing": training["packing"],
             "zero_stage": training["zero_stage"], "checkpoint_dtype": training["checkpoint_dtype"],
         }  # fmt: skip
-
-    def scored_steps(self, run: Run) -> tuple[int, ...]:
-        """Return the checkpoints of a run that are scored: a base run's are those of its learning curve."""
-        return run.checkpoints
 
     # ---------------------------------------------------------------- dependencies
 

@@ -1,21 +1,11 @@
 import gzip
 import itertools
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from lorebridge import tables
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of real corpora and question files."""
-    folder = os.environ.get("LOREBRIDGE_DATA")
-    if not folder:
-        pytest.skip("LOREBRIDGE_DATA does not name the folder of real corpora and questions")
-    return Path(folder)
 
 
 @pytest.fixture(scope="session")
