@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
@@ -107,11 +106,3 @@ def make_study(root: Path, documents: list[str], pairs: list[tuple[str, str]], v
 def study(tmp_path_factory) -> Study:
     """A study of 71 documents and 151 pairs."""
     return make_study(tmp_path_factory.mktemp("study"), *invented_texts(0))
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real text."""
-    if "LOREBRIDGE_DATA" not in os.environ:
-        pytest.skip("LOREBRIDGE_DATA does not name a folder of real text")
-    return Path(os.environ["LOREBRIDGE_DATA"])

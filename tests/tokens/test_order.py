@@ -91,7 +91,10 @@ def test_arms_are_arrangements_of_the_same_pieces(study, tmp_path_factory, shape
         "sequence_length": shape["width"],
         "batch_tokens": shape["width"] * shape["rows"],
     }
-    piece = lambda token, name: int(np.searchsorted(ends[name], token, "right")) - 1  # noqa: E731 (a short local name)
+
+    def piece(token, name):
+        return int(np.searchsorted(ends[name], token, "right")) - 1
+
     by_arm = {}
     for arm in ARMS:
         try:

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from conftest import TEMPLATE, Study
 
+from conftest import TEMPLATE, Study
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.arms import ARMS, BASE
@@ -135,16 +135,16 @@ def test_another_store_or_tokenizer_is_refused(study, tmp_path):
 
 
 @pytest.mark.parametrize("lang", ["ko", "zh", "bo", "mn"])
-def test_a_bridge_of_real_text_reads_as_the_template(lang, real_data, tmp_path):
+def test_a_bridge_of_real_text_reads_as_the_template(lang, data, tmp_path):
     """With Qwen2.5's tokenizer, on a slice of each real corpus."""
 
     def rows(path, n):
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return [json.loads(line) for line, _ in zip(file, range(n), strict=False)]
 
-    texts = [row["text"] for row in rows(real_data / f"corpora/{lang}.jsonl.gz", 60)]
-    parallel = [(row["en"], row[lang]) for row in rows(real_data / f"parallel/en-{lang}.jsonl.gz", 400)]
-    fetch_tokenizer(source=str(real_data / "tokenizer"), revision=None, out=tmp_path / "tokenizer")
+    texts = [row["text"] for row in rows(data / f"corpora/{lang}.jsonl.gz", 60)]
+    parallel = [(row["en"], row[lang]) for row in rows(data / f"parallel/en-{lang}.jsonl.gz", 400)]
+    fetch_tokenizer(source=str(data / "tokenizer"), revision=None, out=tmp_path / "tokenizer")
     tables.write(
         "documents",
         [{"doc_id": f"{i}", "title": "", "text": t, "source": "d", "n_chars": len(t)} for i, t in enumerate(texts)],
