@@ -33,7 +33,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark"),
     ),
     "gaps": (("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
-    "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed")),
+    "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
     "losses": (("metrics",), ("base", "names", "arms")),
     "examples": (("questions",), ("base", "names", "subset")),
     "recovery": (("recovery",), ("names",)),
@@ -44,9 +44,9 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "gaps": (("gaps",), ("names", "last")),
     "power": (("questions",), ("names", "subset", "discordance")),
-    "density": (("density",), ("base", "names")),
-    "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed")),
-    "questions": (("questions", "tokenizer"), ("base", "names", "subset")),
+    "density": (("density",), ("base", "names", "planted")),
+    "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
+    "questions": (("questions", "tokenizer"), ("base", "names", "subset", "planted")),
     "data": (("orders",), ("names",)),
     "filtering": (("audits",), ("base", "names")),
     "recovery": (("recovery",), ("names",)),
@@ -462,6 +462,7 @@ class Plan:
             "arms": c["arms"], "subset": c["probing"]["subset"], "rule": c["probing"]["rule"],
             "last": transfer["last"], "resamples": transfer["resamples"], "seed": transfer["seed"],
             "discordance": transfer["discordance"], "ema": transfer["ema"], "remark": c["remark"],
+            "planted": self.planted,
         }  # fmt: skip
         return {key: settings[key] for key in keys}
 

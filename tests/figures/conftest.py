@@ -114,16 +114,17 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     effects.gaps(gaps=folder / "gaps.parquet", questions=questions, names=names, base=base, last=3, discordance=0.2,
                  out=out / "gaps", remark="Made-up numbers.")  # fmt: skip
     effects.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
-                        out=out / "occurrences")  # fmt: skip
+                        planted=False, out=out / "occurrences")  # fmt: skip
     truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")
     examples.examples(questions=questions, names=names, base=base, subset="clean", out=out / "examples")
     to = out / "tables"
     summary.accuracy(**study, **boot, names=names, out=to / "accuracy")
     summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
     summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
-    summary.density(density=folder / "density.parquet", names=names, base=base, out=to / "density")
+    summary.density(density=folder / "density.parquet", names=names, base=base, planted=False,
+                    out=to / "density")  # fmt: skip
     summary.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
-                        out=to / "occurrences")  # fmt: skip
+                        planted=False, out=to / "occurrences")  # fmt: skip
     summary.filtering(audits=inputs["audits"], names=names, base=base, out=to / "filtering")
     summary.recovery(recovery=folder / "recovery.parquet", names=names, out=to / "recovery")
     summary.data(orders=[{"run": "ko-bridge-s0", "lang": "ko", "arm": "bridge", "content": 70000, "en_share": 0.37}],

@@ -21,9 +21,9 @@ from lorebridge.transfer.items import occurrence_means
 from lorebridge.transfer.power import detectable_effects
 
 
-def published() -> dict[str, Any]:
-    """Return the numbers that Zhang et al. (ACL 2025) print, with the place of each under "where"."""
-    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+def published(what: str, planted: bool) -> dict[str, Any]:
+    """Return numbers that Zhang et al. (ACL 2025) print; none where the text is a planted world, of another kind."""
+    return {} if planted else json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))[what]
 
 
 def gaps(
@@ -133,7 +133,7 @@ def _gap(ax: plt.Axes, rows: Any, y: float, colour: Any) -> None:
 
 def occurrences(
     *, items: Path, questions: Mapping[str, Path], names: Mapping[str, str], base: str, resamples: int, seed: int,
-    out: Path,
+    planted: bool, out: Path,
 ) -> None:  # fmt: skip
     """Draw mean occurrences, in the corpus of the source language, of transferred items and of what to compare with.
 
@@ -144,11 +144,12 @@ def occurrences(
         base: code of the base language.
         resamples: bootstrap resamples.
         seed: of the bootstrap.
+        planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .pdf, .svg and .png are written.
     """
     means = occurrence_means(items=items, questions=questions, resamples=resamples, seed=seed)
     means = means[means["corpus"] == "source"]
-    printed = published()["occurrences"]
+    printed = published("occurrences", planted)
     groups = ("transferred", "rest of risk set", "all")
     seeds = tables.read(items, columns=["seed"])["seed"].nunique()
     with style.styled():
@@ -163,7 +164,7 @@ def occurrences(
                 colour = style.arm_style("bridge")["color"] if group == "transferred" else "0.45"
                 ax.vlines(x, row["lo"], row["hi"], color=colour, linewidth=1.6)
                 ax.scatter(x, row["mean"], s=32, color=colour, zorder=3, linewidths=0)
-                if group in printed[direction]:
+                if group in printed.get(direction, {}):
                     ax.scatter(x + 0.22, printed[direction][group], marker="D", s=22, facecolors="none",
                                edgecolors=style.arm_style("no_bridge")["color"], linewidths=1.1)  # fmt: skip
             labels = [f"{group.replace('rest ', 'rest' + chr(10))}\nn = {sizes[group]:,}" for group in groups]
@@ -172,24 +173,19 @@ def occurrences(
             ax.set_title(title.format(base=names[base]))
         axes[0].set_ylim(0, 1.08 * axes[0].get_ylim()[1])
         axes[0].set_ylabel("mean occurrences in the\nsource language's corpus")
+        handles = [
+            Line2D([], [], color=style.arm_style("bridge")["color"], marker="o", linewidth=1.6, label="transferred"),
+            Line2D([], [], color="0.45", marker="o", linewidth=1.6, label="compared with"),
+        ]
+        if printed:
+            diamond = {"marker": "D", "markerfacecolor": "none", "markersize": 5, "linewidth": 0}
+            handles.append(
+                Line2D([], [], color=style.arm_style("no_bridge")["color"], label="Zhang et al. 2025, other corpora",
+                       **diamond)
+            )  # fmt: skip
         style.legend(
             fig,
-            [
-                Line2D(
-                    [], [], color=style.arm_style("bridge")["color"], marker="o", linewidth=1.6, label="transferred"
-                ),
-                Line2D([], [], color="0.45", marker="o", linewidth=1.6, label="compared with"),
-                Line2D(
-                    [],
-                    [],
-                    color=style.arm_style("no_bridge")["color"],
-                    marker="D",
-                    markerfacecolor="none",
-                    markersize=5,
-                    linewidth=0,
-                    label="Zhang et al. 2025, other corpora",
-                ),
-            ],
+            handles,
             columns=3,
             note=f"n: questions × seeds ({style.seeds_phrase(seeds)}), all languages. Bars: 95 % interval over "
             "questions, given these seeds; none where the items are too few. Risk set: known in the source, not "

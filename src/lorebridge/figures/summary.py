@@ -25,6 +25,11 @@ from lorebridge.transfer.power import detectable_effects
 _PAPER = "Zhang et al. (ACL 2025)"
 
 
+def _beside(table: pd.DataFrame, columns: list[str], planted: bool, note: str) -> tuple[pd.DataFrame, str]:
+    """Return a table with its columns of published values as numbers, and what to say of them; without, if planted."""
+    return (table.drop(columns=columns), "") if planted else (table.astype(dict.fromkeys(columns, float)), note)
+
+
 def accuracy(
     *,
     scores: Sequence[Path],
@@ -149,17 +154,18 @@ def power(
     return table
 
 
-def density(*, density: Path, names: Mapping[str, str], base: str, out: Path) -> None:
+def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool, out: Path) -> None:
     """Write Table 1 of the paper: how densely the two corpora state a culture's facts, the paper's values beside.
 
     Args:
         density: the table "density".
         names: language code -> English name.
         base: code of the base language.
+        planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = tables.read(density)
-    printed = published()["densities"]
+    printed = published("densities", planted)
     rows = []
     for _, row in table.iterrows():
         culture, corpus = row["culture"], row["corpus"]
@@ -181,13 +187,16 @@ def density(*, density: Path, names: Mapping[str, str], base: str, out: Path) ->
                 "published": paper.get("base" if corpus == base else "own"),
             }
         )
+    table, note = _beside(
+        pd.DataFrame(rows), ["published"], planted,
+        f" published: {_PAPER}, Table 1, on other corpora; the paper does not say which unit it divides by.",
+    )  # fmt: skip
     write_table(
-        pd.DataFrame(rows).astype({"published": float}),
+        table,
         out,
         "How densely a corpus states the facts asked for: occurrences per question that the judge could tell, and "
         "density = occurrences / units of the corpus. Intervals: 95 %, bootstrap over questions. of distractors: "
-        "occurrences of wrong options, what chance gives. capped: some question reached the retriever's limit. "
-        f"published: {_PAPER}, Table 1, on other corpora; the paper does not say which unit it divides by.",
+        f"occurrences of wrong options, what chance gives. capped: some question reached the retriever's limit.{note}",
         {"occurrences": ".2f", "of_distractors": ".2f", **dict.fromkeys(("density", "lo", "hi", "published"), ".2e")},
     )
 
@@ -199,6 +208,7 @@ def questions(
     names: Mapping[str, str],
     base: str,
     subset: str,
+    planted: bool,
     out: Path,
 ) -> None:
     """Write Table 3 of the paper: number and length of the questions, the paper's values beside.
@@ -212,10 +222,11 @@ def questions(
         names: language code -> English name.
         base: code of the base language.
         subset: the subset that is counted beside all questions.
+        planted: whether the questions are a planted world's, beside which the paper's values would say nothing.
         out: path without suffix; .csv, .md and .tex are written.
     """
     encoder = load_tokenizer(tokenizer)
-    printed = published()["questions"]
+    printed = published("questions", planted)
     rows = []
     for culture, path in questions.items():
         table = tables.read(path)
@@ -237,13 +248,17 @@ def questions(
                     "option_tokens_published": paper.get(f"{label}_option"),
                 }
             )
-    numbers = ("question_tokens", "option_tokens", "question_tokens_published", "option_tokens_published")
+    lengths = ["question_tokens", "option_tokens"]
+    table, note = _beside(
+        pd.DataFrame(rows), [f"{column}_published" for column in ("n", *lengths)], planted,
+        f" published: {_PAPER}, Table 3, by the tokenizer of Qwen2.5.",
+    )  # fmt: skip
     write_table(
-        pd.DataFrame(rows),
+        table,
         out,
         "Questions: number of all and of those used, mean tokens of a question (its blank as <mask>) and of an "
-        f"option, by this study's tokenizer. published: {_PAPER}, Table 3, by the tokenizer of Qwen2.5.",
-        dict.fromkeys(numbers, ".1f"),
+        f"option, by this study's tokenizer.{note}",
+        {column: ".1f" for column in table.columns if column.startswith(tuple(lengths))},
     )
 
 
@@ -254,7 +269,7 @@ def _mean_tokens(encoder: Any, texts: list[str]) -> float:
 
 def occurrences(
     *, items: Path, questions: Mapping[str, Path], names: Mapping[str, str], base: str, resamples: int, seed: int,
-    out: Path,
+    planted: bool, out: Path,
 ) -> None:  # fmt: skip
     """Write the mean occurrences of transferred items and of the groups to compare them with.
 
@@ -265,24 +280,26 @@ def occurrences(
         base: code of the base language.
         resamples: bootstrap resamples.
         seed: of the bootstrap.
+        planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = occurrence_means(items=items, questions=questions, resamples=resamples, seed=seed)
-    printed = published()["occurrences"]
+    printed = published("occurrences", planted)
     table["published"] = [
-        printed[row["direction"]].get(row["group"]) if row["corpus"] == "source" else None
+        printed.get(row["direction"], {}).get(row["group"]) if row["corpus"] == "source" else None
         for _, row in table.iterrows()
     ]
+    table, note = _beside(table, ["published"], planted, f" published: {_PAPER}, other corpora.")
     table = table.replace({"direction": {"en->xx": f"{names[base]} → other", "xx->en": f"other → {names[base]}"}})
     write_table(
-        table.astype({"published": float}),
+        table,
         out,
         "Mean occurrences of transferred items (items: questions × seeds, all languages) in the corpora of the "
         "source and of the target language. Items are chosen by conditions that themselves depend on frequency "
         "(known in the source), so the comparison with all items shows a difference even without any effect of "
         "frequency on transfer; the rest of the risk set (known in the source, not answered without the bridge) is "
-        "the fair one. Intervals: 95 %, bootstrap over clusters of questions, given these seeds. published: "
-        f"{_PAPER}, other corpora.",
+        "the fair one. Intervals: 95 %, bootstrap over clusters of questions, given these seeds."
+        f"{note}",
         dict.fromkeys(("mean", "lo", "hi", "published"), ".2f"),
     )
 
