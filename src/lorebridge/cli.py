@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -208,19 +210,11 @@ def _power(arguments: argparse.Namespace) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    path, record, place = arguments.path, None, None
-    for place in (
-        path / "record.json",
-        path.with_name(path.name + ".record.json"),
-        path.with_name(path.stem + ".record.json"),
-        path.parent / "record.json",
-        path.parent.parent / "record.json",
-    ):
-        record = read_record(place)
-        if record is not None:
-            break
-    if record is None:
+    path: Path = arguments.path
+    place = next((place for place in record_places(path) if read_record(place) is not None), None)
+    if place is None:
         raise InputError(path, "has no record", "Only artifacts of a study (under results/) have one.")
+    record = read_record(place) or {}
     print(f"{path}\n  record   {place}")
     print(f"  rule     {record['rule']} (stage {record['stage']}, version {record['version']})")
     print(f"  recipe   {record['recipe']}\n  made     {record['finished']} in {record['wall_seconds']:.1f} s")
@@ -241,6 +235,18 @@ def _explain(arguments: argparse.Namespace) -> None:
         print(
             "  warning: lorebridge's code has changed since; if the change alters this result, its STAGE_VERSION must"
         )
+
+
+def record_places(path: Path) -> Iterator[Path]:
+    """Yield where the record of an artifact may lie: its own, that of the file it stands beside, that of its folder."""
+    yield path / RECORD
+    yield path.with_name(f"{path.name}.{RECORD}")
+    yield path.with_name(f"{path.stem}.{RECORD}")
+    shard = re.search(r"\d{5}-of-\d{5}", path.name)
+    beside = f"documents-{shard.group()}" if shard else path.name.split(".")[0]
+    yield path.with_name(f"{beside}.parquet.{RECORD}")
+    yield path.parent / RECORD
+    yield path.parent.parent / RECORD
 
 
 def _show_batch(arguments: argparse.Namespace) -> None:

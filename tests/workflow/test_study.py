@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lorebridge import tables
+from lorebridge.cli import record_places
 from lorebridge.plan import Plan
 
 pytestmark = pytest.mark.slow
@@ -23,6 +24,16 @@ def test_every_artifact_is_there_with_its_record(finished):
         for value in plan.outputs(stage, **dict(wildcards)).values():
             for path in [value] if isinstance(value, str) else value:
                 assert (finished.folder / path).exists(), path
+
+
+def test_explain_finds_the_record_of_every_file(finished):
+    plan = Plan(finished.config)
+    for stage, wildcards in plan.walk():
+        record = finished.folder / plan.record(stage, wildcards)
+        for value in plan.outputs(stage, **dict(wildcards)).values():
+            for path in [value] if isinstance(value, str) else value:
+                if path != plan.record(stage, wildcards):
+                    assert next(p for p in record_places(finished.folder / path) if p.exists()) == record, path
 
 
 def test_tables_hold_the_contract(finished):
