@@ -37,6 +37,7 @@ class Study:
             "sequence_length": 64,
             "batch_tokens": 512,
             "template": TEMPLATE,
+            "label_tokens": 24,
             "packing": "isolated",
             "stores": self.stores,
             "pairs": self.pairs,

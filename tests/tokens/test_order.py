@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.tokens.arms import ARMS, EN, LABEL, XX, Unit
-from lorebridge.tokens.order import MonolingualRows, ParallelSchedule, order_summary, read_notes
+from lorebridge.tokens.arms import ARMS, EN, LABEL, XX, Unit, has_labels
+from lorebridge.tokens.order import order_summary, read_notes
 from lorebridge.tokens.reader import IGNORED, NO_DOCUMENT, OrderReader
+from lorebridge.tokens.schedule import PATIENCE, MonolingualRows, ParallelSchedule
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import tokenizer_fingerprint
 
@@ -146,32 +147,105 @@ def test_arms_are_arrangements_of_the_same_pieces(study, tmp_path_factory, shape
 
 def test_documents_come_once_an_epoch():
     lengths = np.array([0, 5, 15, 16, 17, 100, 31, 32, 33, 1, 1, 1])
-    rows = iter(MonolingualRows(lengths, 16, np.random.default_rng(0)))
+    rows = MonolingualRows(lengths, 16, np.random.default_rng(0))
     stream = Counter()
+    sequence = 0
     for epoch in range(1, 4):
         while sum(stream.values()) < epoch * lengths.sum():
-            parts = next(rows)
-            for piece, _, start, n_tokens in parts.tolist():
+            taken = rows.take(np.array([sequence]))
+            assert set(taken.sequence.tolist()) == {sequence}
+            for piece, start, n_tokens in zip(taken.piece, taken.start, taken.n_tokens, strict=True):
                 stream.update((piece, token) for token in range(start, start + n_tokens))
-            assert parts[:, 3].sum() <= 16
+            assert taken.n_tokens.sum() <= 16
+            sequence += 1
         assert set(stream.values()) == {epoch}
         assert len(stream) == lengths.sum()
 
 
+def test_rows_come_alike_however_many_are_taken_at_a_time():
+    lengths = np.arange(1, 40)
+    one, many = (MonolingualRows(lengths, 64, np.random.default_rng(3)) for _ in range(2))
+    expected = [one.take(np.array([sequence])) for sequence in range(50)]
+    found = many.take(np.arange(50))
+    for name in found._fields:
+        np.testing.assert_array_equal(getattr(found, name), np.concatenate([getattr(e, name) for e in expected]))
+
+
 def test_units_come_in_turn_and_never_twice_within_a_super_batch():
     units = [Unit(i, (2 * i, 2 * i + 1), (True, False)) for i in range(9)]
-    lengths = {EN: [5, 7] * 9, XX: [6, 9] * 9, LABEL: [2, 3]}
-    schedule = ParallelSchedule(units, lengths, 32, np.random.default_rng(0))
+    n_en, n_xx = np.array([5, 7] * 9), np.array([6, 9] * 9)
+    schedule = ParallelSchedule(units, n_en, n_xx, 6, 32, np.random.default_rng(0))
     seen = Counter()
     for _ in range(60):
-        super_batch = schedule.super_batch(2, "no_bridge")
-        halves = [s for rows in super_batch for parts in rows.values() for document, _ in parts for s in document]
+        taken, content = schedule.super_batch(2, "no_bridge", [0, 2])
+        halves = list(zip(taken.kind.tolist(), taken.piece.tolist(), strict=True))
         assert len(halves) == len(set(halves)) >= 4
+        assert content == taken.n_tokens.sum()
         seen.update(halves)
         assert len(seen) < 36 or max(seen.values()) - min(seen.values()) <= 2
     assert min(seen.values()) > 5
     with pytest.raises(InputError, match="only 18 usable pairs"):
-        schedule.super_batch(40, "no_bridge")
+        schedule.super_batch(40, "no_bridge", [0, 40])
+
+
+def super_batches_by_definition(units, n_en, n_xx, label_tokens, width, rng, n_rows):
+    """Yield the units of each super-batch, with the rows that `bridge` puts them in: the rules in plain Python."""
+    size = {(EN, p): n for p, n in enumerate(n_en)} | {(XX, p): n for p, n in enumerate(n_xx)}
+    size |= {(LABEL, 0): label_tokens // 2, (LABEL, 1): label_tokens // 2}
+    queue = []
+    while True:
+        free = {(arm, batch): [width] * n_rows for arm in ARMS for batch in (0, 1)}
+        found, taken, refused, waiting = [], [], [], []
+        while len(refused) < PATIENCE and len(taken) + len(refused) < len(units):
+            queue = queue or rng.permutation(len(units)).tolist()
+            number = queue.pop(0)
+            if number in taken or number in refused:
+                waiting.append(number)
+                continue
+            before, rows = {key: list(value) for key, value in free.items()}, []
+            for arm, arrange in ARMS.items():
+                for batch, documents in enumerate(arrange(units[number])):
+                    for document in documents:
+                        n = sum(size[segment] for segment in document) + 1
+                        fitting = [row for row, left in enumerate(free[arm, batch]) if left >= n]
+                        if rows is None or not fitting:
+                            rows = None
+                            break
+                        row = min(fitting, key=lambda r: (free[arm, batch][r], r))
+                        free[arm, batch][row] -= n
+                        if arm == "bridge":
+                            rows.append((batch * n_rows + row, document))
+            if rows is None:
+                free = before
+                refused.append(number)
+                waiting.append(number)
+            else:
+                taken.append(number)
+                found += rows
+        queue = waiting + queue
+        yield found
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("label_tokens", [0, 6, 10])
+def test_super_batches_follow_their_definition(label_tokens, seed):
+    draw = np.random.default_rng(seed)
+    n_en, n_xx = draw.integers(1, 21, (2, 180))
+    halves = [(True, False), (False, True), (True, True), (False, True, False)]
+    units, used = [], 0
+    for number in range(60):
+        in_a = halves[draw.integers(4)]
+        units.append(Unit(number, tuple(range(used, used + len(in_a))), in_a))
+        used += len(in_a)
+    width = 100
+    schedule = ParallelSchedule(units, n_en, n_xx, label_tokens, width, np.random.default_rng(seed))
+    expected = super_batches_by_definition(units, n_en, n_xx, label_tokens, width, np.random.default_rng(seed), 2)
+    for _ in range(8):
+        found, content = schedule.super_batch(2, "bridge", [0, 2])
+        wanted = [(row, *segment) for row, document in next(expected) for segment in document]
+        wanted.sort(key=lambda segment: segment[0])
+        assert list(zip(found.sequence, found.kind, found.piece, strict=True)) == wanted
+        assert content == found.n_tokens.sum()
 
 
 def test_an_order_is_the_same_to_the_byte_whenever_it_is_drawn(study):
@@ -180,6 +254,50 @@ def test_an_order_is_the_same_to_the_byte_whenever_it_is_drawn(study):
     assert study.draw("no_bridge", 0, name="second").read_bytes() == first
     assert tables.read(study.draw("no_bridge", 1)).equals(tables.read(study.draw("no_bridge", 1, name="again")))
     assert not tables.read(study.draw("no_bridge", 1)).equals(tables.read(study.draw("no_bridge", 0)))
+
+
+def labels_cut_off(frame):
+    """What is left of an order without its labels: a piece's row, its document and what it is part of."""
+    return frame[frame["stream"] != "label"].drop(columns="slot").reset_index(drop=True)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_another_template_changes_the_labels_alone(study, arm):
+    templates = ["English: {en} Korean: {xx}", "{en}{xx}", "{en} = {xx}"]
+    orders = [
+        study.draw(arm, name=f"t{i}-{arm}", template=template, steps=60, sequence_length=96, batch_tokens=768)
+        for i, template in enumerate(templates)
+    ]
+    if not has_labels(arm):
+        without = study.draw(arm, name="no-template", template=None, steps=60, sequence_length=96, batch_tokens=768)
+        assert {order.read_bytes() for order in orders} == {without.read_bytes()}
+        return
+    frames = [tables.read(order) for order in orders]
+    assert frames[0]["start"].max() > 96  # documents that are cut are among them
+    for frame in frames[1:]:
+        pd.testing.assert_frame_equal(labels_cut_off(frame), labels_cut_off(frames[0]))
+    notes = [read_notes(order) for order in orders]
+    assert [len(n["labels"][0]) > 0 for n in notes] == [True, False, False]
+    for n, order in zip(notes, orders, strict=True):
+        tokens = n["tokens"]
+        assert {**tokens, "label": 0, "pad": 0} == {**notes[0]["tokens"], "label": 0, "pad": 0}
+        assert tokens["label"] + tokens["pad"] == notes[0]["tokens"]["label"] + notes[0]["tokens"]["pad"]
+        summary = order_summary(order)
+        assert summary["targets"] == tokens["content"] + tokens["label"] + tokens["end_of_text"]
+        reader = OrderReader.open(order, study.stores)
+        assert summary["targets"] == sum((reader.batch(s).targets != IGNORED).sum() for s in range(60))
+
+
+def test_labels_that_need_more_than_their_room_are_refused(study):
+    needed = 2 * max(len(ids) for ids in read_notes(study.draw("bridge", name="enough"))["labels"])
+    with pytest.raises(InputError, match=rf"training.label_tokens: {needed - 2} are too few .* Set it to {needed} "):
+        study.draw("bridge", label_tokens=needed - 2)
+    study.draw("bridge", label_tokens=needed, name="just-enough")
+    study.draw("no_bridge", label_tokens=0, name="none")
+    with pytest.raises(InputError, match=r"no template.*The arm bridge"):
+        study.draw("bridge", template=None)
+    with pytest.raises(InputError, match="7 is not an even number"):
+        study.draw("bridge", label_tokens=7)
 
 
 def test_a_longer_run_begins_like_a_shorter_one(study):

@@ -110,7 +110,7 @@ def test_show_batch_prints_the_text_that_the_model_saw(study):
     pairs = tables.read(study.pairs)
     shown = re.findall(r"<\|endoftext\|>(English: .*?)<\|endoftext\|>", text)
     expected = {TEMPLATE.format(en=en, xx=xx) for en, xx in zip(pairs["en"], pairs["xx"], strict=True)}
-    assert len(shown) > 5 and set(shown) <= expected
+    assert len(shown) > 3 and set(shown) <= expected
     assert text.count("\nrow ") == 8 and "padding" in text and "pairs-ko-en" in text
     batch = OrderReader.open(order, study.stores).batch(3)
     n_label = re.search(r"label (\d+)", text.splitlines()[-1])
@@ -166,8 +166,9 @@ def test_a_bridge_of_real_text_reads_as_the_template(lang, data, tmp_path):
     template = "English: {en} སྐད་ཡིག: {xx}" if lang == "bo" else "English: {en} Chinese: {xx}"
     study = Study(tmp_path, tmp_path / "tokenizer", stores, tmp_path / "pairs.parquet")
     order = study.draw(
-        "bridge", name="real", lang=lang, steps=6, sequence_length=512, batch_tokens=2048, template=template
-    )
+        "bridge", name="real", lang=lang, steps=6, sequence_length=512, batch_tokens=2048, template=template,
+        label_tokens=32 if lang == "bo" else 8,
+    )  # fmt: skip
     reader = OrderReader.open(order, stores)
     assert reader.notes["monolingual_per_parallel"] == pytest.approx(1, abs=0.25)  # 3 super-batches of 4 rows
     tokenizer = load_tokenizer(study.tokenizer)

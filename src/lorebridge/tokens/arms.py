@@ -4,6 +4,8 @@ An arm is a function from a *unit* (two or three pairs of sentences) to the docu
 halves, for the first and for the second batch of a super-batch (two consecutive optimizer steps). Every arm uses every
 half of every pair of the unit exactly once, so the multiset of pieces is the same in all arms over each super-batch.
 To add an arm, write its function and register it in :data:`ARMS`; the schedule is then laid out so that it fits too.
+An arm may look at the members' halves, at their order and at whether the unit's number is even, and at nothing else:
+so that the arrangement of one unit serves all of the same shape (:mod:`lorebridge.tokens.schedule`).
 """
 
 from __future__ import annotations
@@ -110,6 +112,18 @@ ARMS: dict[str, Callable[[Unit], Batches]] = {
 
 BASE = "base"
 """The arm of base training: monolingual text alone."""
+
+
+def has_labels(arm: str) -> bool:
+    """Say whether an arm writes the template's labels: then its order depends on the template.
+
+    >>> [arm for arm in ARMS if has_labels(arm)]
+    ['bridge', 'placebo', 'labels_only']
+    """
+    if arm == BASE:
+        return False
+    odd, even = ARMS[arm](Unit(0, (0, 1), (True, False)))
+    return any(kind == LABEL for document in odd + even for kind, _ in document)
 
 
 def template_labels(template: str) -> tuple[str, str]:

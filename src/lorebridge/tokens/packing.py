@@ -7,15 +7,12 @@ fit; the first input of a later part is the last token of the part before, so th
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-SHORTEST_ROW = 16
-"""The fewest positions of a row for which :func:`cut` always finds a place to cut."""
+from numba import njit
 
 
 class Stretch(NamedTuple):
@@ -27,30 +24,41 @@ class Stretch(NamedTuple):
     n_tokens: int
 
 
-def cut(lengths: Sequence[int], width: int) -> list[tuple[int, list[Stretch]]]:
+def shortest_row(label_tokens: int) -> int:
+    """Return the fewest positions of a row for which :func:`cut` always finds a place to cut.
+
+    Args:
+        label_tokens: positions of the two labels of a document together.
+    """
+    return max(16, label_tokens + 3)
+
+
+def cut(lengths: Sequence[int], width: int, whole: Collection[int] = ()) -> list[tuple[int, list[Stretch]]]:
     """Cut a document into parts of at most `width` positions.
 
     Parts are filled from the left. A cut never falls between two segments, nor before the closing token alone: so the
     input that a later part begins with is a token of the same segment, and each part has a token for a target.
 
     Args:
-        lengths: tokens of each segment of the document; segments of fewer than 8 tokens (labels) may not follow each
-            other.
-        width: positions of a row, at least :data:`SHORTEST_ROW`.
+        lengths: tokens of each segment of the document.
+        width: positions of a row, at least :func:`shortest_row` of what the segments in `whole` hold together.
+        whole: the segments that are not cut (labels); no two may follow each other.
 
     Returns:
         For each part, its positions and its stretches in order.
 
     >>> cut([5], 16)
     [(6, [Stretch(segment=0, part=0, start=0, n_tokens=5)])]
-    >>> [(positions, [tuple(s) for s in stretches]) for positions, stretches in cut([3, 20], 16)]
+    >>> [(positions, [tuple(s) for s in stretches]) for positions, stretches in cut([3, 20], 16, {0})]
     [(16, [(0, 0, 0, 3), (1, 0, 0, 13)]), (8, [(1, 1, 13, 7)])]
     """
     n_tokens = sum(lengths)
     if n_tokens < width:
-        return [(n_tokens + 1, [Stretch(i, 0, 0, length) for i, length in enumerate(lengths)])]
+        return [(n_tokens + 1, [Stretch(i, 0, 0, length) for i, length in enumerate(lengths) if length])]
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
     refused = {*starts, n_tokens}
+    for segment in whole:
+        refused.update(range(starts[segment], starts[segment] + lengths[segment]))
     parts: list[tuple[int, list[Stretch]]] = []
     numbers = [0] * len(lengths)
     begin = 0
@@ -73,7 +81,7 @@ def cut(lengths: Sequence[int], width: int) -> list[tuple[int, list[Stretch]]]:
     return parts
 
 
-def best_fit(sizes: npt.NDArray[np.int64], width: int) -> list[list[int]]:
+def best_fit(sizes: npt.NDArray[np.int64], width: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Pack items into rows by best-fit decreasing.
 
     Items go from large to small, each to the fullest row that it fits; items of one size in the order given (Ding et
@@ -84,62 +92,36 @@ def best_fit(sizes: npt.NDArray[np.int64], width: int) -> list[list[int]]:
         width: positions of a row.
 
     Returns:
-        The rows: indices of their items.
+        The items, row after row, int64 [n], and where each row begins in them, int64 [rows + 1].
     """
-    rows: list[list[int]] = []
-    open_rows: list[list[int]] = [[] for _ in range(width + 1)]  # by free positions
-    has_open = 0  # bit f is set where some row has f free positions
-    for item in np.argsort(-sizes, kind="stable").tolist():
-        size = int(sizes[item])
-        fitting = has_open >> size
-        if fitting:
-            free = size + (fitting & -fitting).bit_length() - 1
-            row = open_rows[free].pop()
-            if not open_rows[free]:
-                has_open ^= 1 << free
+    by_size = np.argsort(-sizes, kind="stable")
+    row = _rows_of(sizes[by_size], width)
+    by_row = np.argsort(row, kind="stable")
+    bounds = np.searchsorted(row[by_row], np.arange(row.max(initial=-1) + 2))
+    return by_size[by_row], bounds
+
+
+@njit(cache=True)
+def _rows_of(sizes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+    """Return the row of each item, in the order given, by best fit; of rows alike, the one last changed is taken."""
+    n = len(sizes)
+    row_of = np.empty(n, np.int64)
+    last = np.full(width + 1, -1, np.int64)  # by free positions: the row that came last to have so many
+    before = np.empty(n, np.int64)  # for each such row, the one that came before it
+    n_rows = 0
+    for item in range(n):
+        free = sizes[item]
+        while free < width and last[free] < 0:
+            free += 1
+        row = last[free]
+        if free == width:
+            row = n_rows
+            n_rows += 1
         else:
-            free, row = width, len(rows)
-            rows.append([])
-        rows[row].append(item)
-        free -= size
-        if free:
-            open_rows[free].append(row)
-            has_open |= 1 << free
-    return rows
-
-
-class Rows:
-    """Rows that are filled online by best fit, with the last placements undone at will.
-
-    >>> rows = Rows(2, 10)
-    >>> rows.place(7), rows.place(4), rows.place(3), rows.place(8)
-    (0, 1, 0, None)
-    """
-
-    def __init__(self, n_rows: int, width: int) -> None:
-        """Open `n_rows` rows of `width` free positions."""
-        self._n = n_rows
-        self._keys = [width * n_rows + row for row in range(n_rows)]  # free * n + row, ascending
-        self._done: list[tuple[int, int]] = []
-
-    def place(self, size: int) -> int | None:
-        """Place an item in the fullest row with `size` free positions; return the row, or None where none has."""
-        at = bisect_left(self._keys, size * self._n)
-        if at == len(self._keys):
-            return None
-        old = self._keys.pop(at)
-        new = old - size * self._n
-        insort(self._keys, new)
-        self._done.append((old, new))
-        return old % self._n
-
-    def keep(self) -> None:
-        """Make the placements since the last call final."""
-        self._done.clear()
-
-    def undo(self) -> None:
-        """Take back the placements since the last :meth:`keep`."""
-        while self._done:
-            old, new = self._done.pop()
-            del self._keys[bisect_left(self._keys, new)]
-            insort(self._keys, old)
+            last[free] = before[row]
+        row_of[item] = row
+        left = free - sizes[item]
+        if left:
+            before[row] = last[left]
+            last[left] = row
+    return row_of
