@@ -168,8 +168,23 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 f"{settings['batch_tokens']} is not a multiple of training.sequence_length",
                 f"Choose a multiple of {training['sequence_length']}.",
             )
+        rows, processes = settings["batch_tokens"] // training["sequence_length"], training_processes(config)
+        if rows % processes:
+            yield (
+                f"{key}.batch_tokens",
+                f"makes batches of {rows} rows, which {processes} training processes cannot share evenly",
+                "Change compute.gpus, compute.nodes or compute.processes, or the batch.",
+            )
+        if settings["min_lr"] > settings["lr"]:
+            yield f"{key}.min_lr", f"{settings['min_lr']} exceeds lr, {settings['lr']}", "Give a smaller one."
         if any(step >= steps for step in settings["checkpoints"]["early"]):
             yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."
+    if training["continual"]["batch_tokens"] < 2 * training["sequence_length"]:
+        yield (
+            "training.continual.batch_tokens",
+            "makes batches of one row",
+            "Monolingual and parallel text need a row each at least.",
+        )
     checkpoints = training["continual"]["checkpoints"]
     for key, steps in (("every", [checkpoints["every"]]), ("early", checkpoints["early"])):
         if any(step % 2 for step in steps):
@@ -207,6 +222,12 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
     ]
     if planted and not config["world"]:
         yield planted[0], "asks for the planted world", "Give the section `world`."
+
+
+def training_processes(config: Mapping[str, Any]) -> int:
+    """Return how many processes train a run: one a GPU, or as many as asked for on the CPU."""
+    compute = config["compute"]
+    return compute["gpus"] * compute["nodes"] or compute["processes"]
 
 
 def checkpoint_steps(phase: Mapping[str, Any]) -> list[int]:
