@@ -52,7 +52,8 @@ def write_inputs(folder: Path) -> dict:
                 index = pd.MultiIndex.from_product([STEPS, ("en", culture), ids, range(4)])
                 table = index.to_frame(index=False, name=["step", "lang", "question_id", "option_index"])
                 table = table.assign(run=run, lang_pair=f"en-{culture}", arm=arm, seed=seed, culture=culture,
-                                     sum_logprob=rng.normal(-20, 2, len(table)), n_tokens=9, n_bytes=40)  # fmt: skip
+                                     sum_logprob=rng.normal(-20, 2, len(table)), n_tokens=9, n_bytes=40,
+                                     prior_logprob=rng.normal(-5, 1, len(table)), prior_tokens=2)  # fmt: skip
                 scores.append(folder / f"{run}.parquet")
                 tables.write("scores", table, scores[-1])
                 metrics[run] = folder / f"m-{run}.parquet"

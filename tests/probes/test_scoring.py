@@ -5,11 +5,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -18,16 +15,28 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import scoring
 from lorebridge.probes.decisions import accuracy
+from lorebridge.probes.models import start_token
 from lorebridge.probes.questions import build_questions, fill_blanks
-from lorebridge.probes.scoring import build_requests, make_batches, score_file, score_run, start_token, sum_logprobs
+from lorebridge.probes.scoring import build_requests, score_file, score_run
+from lorebridge.probes.trees import sum_logprobs
 
 
-def options_of(released: list[dict]) -> pd.DataFrame:
-    return pd.DataFrame([{"text": row["question"], "option": option} for row in released for option in row["options"]])
+def filled(released: list[dict]) -> tuple[list[str], list[int]]:
+    """Return the filled questions and the number of the question of each."""
+    return (
+        [fill_blanks(row["question"], option) for row in released for option in row["options"]],
+        [index for index, row in enumerate(released) for _ in row["options"]],
+    )
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+
+
+def nll(model, ids: list[int]) -> float:
+    """Return the mean cross-entropy of `ids` after the first."""
+    with torch.no_grad():
+        return float(model(torch.tensor([ids]), labels=torch.tensor([ids])).loss)
 
 
 def dump(path: Path, rows: list[dict]) -> Path:
@@ -59,51 +68,27 @@ def published_rule(folder: Path, rows: list[dict], dtype: torch.dtype) -> tuple[
     return all_losses, right
 
 
-@given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 200))
-def test_batches_hold_each_sequence_once_and_fit(lengths, batch_tokens):
-    batches = make_batches(lengths, batch_tokens)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= batch_tokens
-    assert [lengths[batch[0]] for batch in batches] == sorted((lengths[batch[0]] for batch in batches), reverse=True)
-
-
 def test_requests_begin_as_a_training_document_and_share_equal_texts(checkpoints, released):
     tokenizer = AutoTokenizer.from_pretrained(checkpoints[0][1])
-    options = options_of(released)
-    requests = build_requests(options, tokenizer)
+    texts, groups = filled(released)
+    requests = build_requests(texts, groups, tokenizer)
     start = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    texts = [fill_blanks(text, option) for text, option in zip(options["text"], options["option"], strict=True)]
-    assert len(requests.sequences) == len(set(texts)) < len(texts)
-    for text, row in zip(texts, requests.options.itertuples(), strict=True):
-        sequence = requests.sequences[row.request]
+    assert len(requests.sequences) == len(requests.groups) == len(set(texts)) < len(texts)
+    for text, group, request, n_tokens in zip(texts, groups, requests.request, requests.n_tokens, strict=True):
+        sequence = requests.sequences[request]
         assert sequence[0] == start
         assert start not in sequence[1:]
         assert tokenizer.decode(sequence[1:]) == text
-        assert row.n_tokens == len(sequence) - 1
-        assert row.n_bytes == len(text.encode())
+        assert n_tokens == len(sequence) - 1
+        assert requests.groups[request] == group
+    longest = max(requests.sequences, key=len)
+    assert longest in requests.longest_group() and len(requests.longest_group()) == 4
 
 
 def test_a_special_token_spelt_in_a_text_is_text(checkpoints):
     tokenizer = AutoTokenizer.from_pretrained(checkpoints[0][1])
-    requests = build_requests(pd.DataFrame([{"text": "a<|endoftext|>_", "option": "b"}]), tokenizer)
+    requests = build_requests(["a<|endoftext|>b"], [0], tokenizer)
     assert requests.sequences[0].count(tokenizer.convert_tokens_to_ids("<|endoftext|>")) == 1
-
-
-def test_batched_equals_unbatched(checkpoints, released):
-    folder = checkpoints[1][1]
-    model = load(folder)
-    sequences = build_requests(options_of(released), AutoTokenizer.from_pretrained(folder)).sequences
-    one_by_one = []
-    for sequence in sequences:
-        ids = torch.tensor([sequence])
-        with torch.no_grad():
-            logprobs = model(ids).logits[0, :-1].log_softmax(-1)
-        one_by_one.append(float(logprobs.gather(-1, ids[0, 1:, None]).double().sum()))
-    for batch_tokens in (1, 100, 10_000):
-        np.testing.assert_allclose(
-            sum_logprobs(model, sequences, batch_tokens=batch_tokens), one_by_one, rtol=1e-6, atol=0
-        )
 
 
 def test_another_architecture_and_a_tokenizer_without_end_of_text(tmp_path, checkpoints, released):
@@ -126,15 +111,6 @@ def test_another_architecture_and_a_tokenizer_without_end_of_text(tmp_path, chec
 
     with pytest.raises(InputError, match="no start and no end token"):
         start_token(PreTrainedTokenizerFast(tokenizer_object=named))
-
-
-def test_the_log_softmax_is_float32_whatever_the_weights(checkpoints, released):
-    folder = checkpoints[1][1]
-    sequences = build_requests(options_of(released), AutoTokenizer.from_pretrained(folder)).sequences
-    totals = sum_logprobs(load(folder, torch.bfloat16), sequences, batch_tokens=1)
-    # A mean loss in bfloat16 would sit on a grid of 8 significant bits.
-    means = torch.tensor(totals / [len(s) - 1 for s in sequences])
-    assert (means.bfloat16().double() != means).all()
 
 
 def test_reference_mode_is_the_published_rule(tmp_path, checkpoints, released):
@@ -221,7 +197,14 @@ def test_scores_of_a_run(tmp_path, checkpoints, released):
     for step, folder in checkpoints:
         score_file(model=folder, questions=tmp_path / "released.json", out=tmp_path / "one.parquet", batch_tokens=512)
         one = tables.read(tmp_path / "one.parquet")
-        assert list(table[table["step"] == step]["sum_logprob"]) == list(one["sum_logprob"])
+        found = table[table["step"] == step]
+        np.testing.assert_allclose(found["sum_logprob"], one["sum_logprob"], rtol=1e-6)
+        assert list(found["n_tokens"]) == list(one["n_tokens"])
+        tokenizer, model = AutoTokenizer.from_pretrained(folder), load(folder)
+        for row, option in zip(found.itertuples(), one["option"], strict=True):
+            ids = [start_token(tokenizer), *tokenizer(option)["input_ids"]]
+            assert row.prior_tokens == len(ids) - 1
+            assert row.prior_logprob == pytest.approx(-row.prior_tokens * nll(model, ids), rel=1e-5)
     first = out.read_bytes()
     run_scores(checkpoints, questions, out)
     assert out.read_bytes() == first
@@ -263,7 +246,7 @@ def test_a_killed_job_repeats_no_checkpoint(tmp_path, checkpoints, released, mon
     assert (tmp_path / "scores.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
     # Torn parts and parts of other questions are not used.
-    (work / "step0.parquet").write_bytes((work / "step0.parquet").read_bytes()[:-100])
+    (work / "step0.scores.parquet").write_bytes((work / "step0.scores.parquet").read_bytes()[:-100])
     run_scores(checkpoints, questions, tmp_path / "scores.parquet", work=work)
     assert len(asked) == 4
     assert (tmp_path / "scores.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

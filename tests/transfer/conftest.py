@@ -54,7 +54,7 @@ def write_scores(tmp_path):
                             "step": step, "culture": culture,
                             "question_id": [f"{culture}-{i:04d}" for i in index[0].ravel()], "lang": lang,
                             "option_index": index[1].ravel(), "sum_logprob": logprob.ravel(), "n_tokens": 10,
-                            "n_bytes": 40,
+                            "n_bytes": 40, "prior_logprob": -5.0, "prior_tokens": 2,
                         }
                     )
                 )  # fmt: skip

@@ -1,15 +1,16 @@
 """Cloze scoring: the log-probability of every question with every option filled in.
 
-Building the requests is apart from calling the model: :func:`build_requests` knows questions and a tokenizer,
-:func:`sum_logprobs` knows token sequences and a model. A run's checkpoints share one set of requests.
+Building the requests is apart from calling the model: :func:`build_requests` knows texts and a tokenizer,
+:mod:`lorebridge.probes.trees` knows token sequences and a model. A run's checkpoints share one set of requests.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,17 +22,30 @@ from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.probes.alignment import Translations, measure_alignment, read_translations
 from lorebridge.probes.decisions import prediction_shares
+from lorebridge.probes.models import (
+    encode,
+    load_model,
+    load_tokenizer,
+    positions,
+    require_model_folder,
+    set_threads,
+    weights_digest,
+)
+from lorebridge.probes.perplexity import Sample, measure_perplexity, read_sample
 from lorebridge.probes.questions import fill_blanks, read_released
+from lorebridge.probes.trees import reads_trees, sum_logprobs
 from lorebridge.records import file_digest, fingerprint
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger("lorebridge.probes")
 
-END_OF_TEXT = "<|endoftext|>"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+# The tables that are made of each checkpoint.
+PARTS = ("scores", "perplexity", "alignment")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,113 +53,42 @@ class Requests:
     """What a model is asked, whatever the model.
 
     Attributes:
-        options: the rows that were asked about, in their order, with the columns ``request`` (number of the sequence
-            that answers the row), ``n_tokens`` (predicted tokens) and ``n_bytes`` (UTF-8 bytes of the filled text).
-        sequences: distinct token sequences, each with the end-of-text token before the text. Equal texts share one,
-            so that they tie exactly.
+        request: [texts] the number of the sequence that answers each text. Equal texts share one, so that they tie
+            exactly.
+        n_tokens: [texts] predicted tokens of each text.
+        sequences: distinct token sequences, each with the start token before the text.
+        groups: [sequences] numbers: the sequences of one question have the same.
     """
 
-    options: pd.DataFrame
+    request: np.ndarray
+    n_tokens: np.ndarray
     sequences: list[list[int]]
+    groups: list[int]
+
+    @property
+    def total_tokens(self) -> int:
+        """Return the predicted tokens of all sequences."""
+        return sum(len(sequence) - 1 for sequence in self.sequences)
+
+    def longest_group(self) -> list[list[int]]:
+        """Return the sequences of the question with the longest one."""
+        longest = self.groups[int(np.argmax([len(sequence) for sequence in self.sequences]))]
+        return [sequence for sequence, group in zip(self.sequences, self.groups, strict=True) if group == longest]
 
 
-def start_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the id of the token that stands before each text: end-of-text, as in training and as published.
-
-    A tokenizer that does not have that token gives its own start token, else its end token.
-
-    Raises:
-        InputError: the tokenizer has none of them.
-    """
-    vocabulary = tokenizer.get_vocab()
-    for candidate in (vocabulary.get(END_OF_TEXT), tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if candidate is not None:
-            return candidate
-    raise InputError(
-        tokenizer.name_or_path,
-        f"the tokenizer has no {END_OF_TEXT}, no start and no end token",
-        "Give a model folder whose tokenizer names one of them.",
-    )
-
-
-def build_requests(options: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> Requests:
-    """Fill every blank and tokenise the whole sentences.
+def build_requests(texts: Sequence[str], groups: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Requests:
+    """Tokenise whole texts.
 
     Args:
-        options: columns ``text`` (the question with its blanks) and ``option``, one row per option.
-        tokenizer: of the model that will be asked. A special token spelt out in a text is plain text, as in training.
+        texts: filled questions, and what else a model is to be asked; none is empty.
+        groups: [texts] the number of the question that each belongs to. A text of several questions goes to the first.
+        tokenizer: of the model that will be asked.
     """
-    filled = [fill_blanks(text, option) for text, option in zip(options["text"], options["option"], strict=True)]
-    request, distinct = pd.factorize(np.array(filled, dtype=object))
-    encoded = tokenizer(list(distinct), add_special_tokens=False, split_special_tokens=True, verbose=False)
-    start = start_token(tokenizer)
-    sequences = [[start, *ids] for ids in encoded["input_ids"]]
+    request, distinct = pd.factorize(np.array(texts, dtype=object))
+    first = np.unique(request, return_index=True)[1]
+    sequences = encode(tokenizer, list(distinct))
     n_tokens = np.array([len(sequence) - 1 for sequence in sequences])
-    return Requests(
-        options=options.assign(
-            request=request, n_tokens=n_tokens[request], n_bytes=[len(text.encode()) for text in filled]
-        ),
-        sequences=sequences,
-    )
-
-
-def make_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Group sequences of like length, longest first, so that none of the padded batches exceeds `batch_tokens`.
-
-    A sequence longer than `batch_tokens` is a batch of its own. Longest first, a batch that does not fit in memory
-    fails at once and not after an hour.
-
-    >>> make_batches([2, 5, 2, 3], batch_tokens=6)
-    [[1], [3, 0], [2]]
-    """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
-def sum_logprobs(
-    model: PreTrainedModel, sequences: Sequence[Sequence[int]], *, batch_tokens: int, progress: tqdm | None = None
-) -> np.ndarray:
-    """Return the summed log-probability (nats) of each sequence's tokens after its first.
-
-    Sequences are padded on the right, where a causal model cannot see the padding. The log-softmax is taken in
-    float32 whatever the dtype of the weights, and summed in float64.
-
-    Args:
-        model: a causal language model in evaluation mode.
-        sequences: token ids; the first token of each is context only.
-        batch_tokens: padded tokens in a batch; it changes the result by rounding only. The logits and their softmax
-            need 8 bytes x batch_tokens x vocabulary. On a CPU a few thousand are fastest.
-        progress: a bar to advance by the predicted tokens.
-
-    Returns:
-        [sequences] float64.
-    """
-    import torch
-
-    totals = np.zeros(len(sequences))
-    with torch.inference_mode():
-        for batch in make_batches([len(sequence) for sequence in sequences], batch_tokens):
-            width = len(sequences[batch[0]])
-            ids = torch.zeros(len(batch), width, dtype=torch.long)
-            targets = torch.full((len(batch), width - 1), -100)
-            for row, index in enumerate(batch):
-                sequence = torch.tensor(sequences[index])
-                ids[row, : len(sequence)] = sequence
-                targets[row, : len(sequence) - 1] = sequence[1:]
-            # The last position predicts nothing, so the model need not read it.
-            logits = model(input_ids=ids[:, :-1].to(model.device), use_cache=False).logits
-            losses = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1).float(), targets.flatten().to(model.device), ignore_index=-100, reduction="none"
-            )
-            totals[batch] = -losses.view(len(batch), -1).double().sum(1).cpu().numpy()
-            if progress is not None:
-                progress.update(int((targets >= 0).sum()))
-    return totals
+    return Requests(request, n_tokens[request], sequences, [groups[index] for index in first])
 
 
 def reference_losses(
@@ -177,53 +120,15 @@ def reference_losses(
     return losses
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            folder, f"no tokenizer can be loaded ({error})", "Give a Hugging Face model folder."
-        ) from error
-
-
-def _load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrainedModel:
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
-    try:
-        # With the loading information it returns a pair, which its annotation does not say.
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(folder, f"no model can be loaded ({error})", "Give a Hugging Face model folder.") from error
-    model, loading = loaded
-    if loading["missing_keys"]:
-        # The library fills what is missing with random numbers and only warns.
-        raise InputError(
-            folder, f"its weights lack {min(loading['missing_keys'])}", "Give a causal language model, and all of it."
-        )
-    return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _require_model_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            folder, "not a model folder (no config.json)", "Give a folder that `save_pretrained` or a run has written."
-        )
-
-
-def _check_length(requests: Requests, model: PreTrainedModel, where: Path) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    longest = max(len(sequence) for sequence in requests.sequences)
-    if limit is not None and longest > limit:
-        text = requests.options["text"].iloc[requests.options["n_tokens"].argmax()]
+def _check_length(requests: Requests, texts: Sequence[str], model: PreTrainedModel, where: Path) -> None:
+    limit = positions(model)
+    longest = int(requests.n_tokens.argmax())
+    needed = int(requests.n_tokens[longest]) + 1
+    if limit is not None and needed > limit:
         raise InputError(
             where,
-            f"the model reads {limit} tokens, but a filled question and its start token have {longest}: {text!r}",
+            f"the model reads {limit} tokens, but a filled question and its start token have {needed}: "
+            f"{texts[longest]!r}",
             "Train it with more positions (`max_position_embeddings`), or take the question out.",
         )
 
@@ -237,30 +142,80 @@ def _check_finite(values: np.ndarray, where: Path) -> None:
         )
 
 
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def _weights_digest(folder: Path) -> list[str]:
-    return [file_digest(path) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")])]
-
-
-def _read_part(path: Path, identity: str) -> pd.DataFrame | None:
-    """Return the scores of one checkpoint from an earlier try, if they are whole and of these weights and requests."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid):
-        return None
-    return tables.read(path) if metadata.get(b"identity") == identity.encode() else None
+def _read_parts(work: Path, step: int, identity: str) -> dict[str, pd.DataFrame] | None:
+    """Return the tables of one checkpoint from an earlier try, if they are whole and of these weights and requests."""
+    found = {}
+    for name in PARTS:
+        path = work / f"step{step}.{name}.parquet"
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (OSError, pa.ArrowInvalid):
+            return None
+        if metadata.get(b"identity") != identity.encode():
+            return None
+        found[name] = tables.read(path)
+    return found
 
 
-def _write_part(path: Path, scores: pd.DataFrame, identity: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    tables.write("scores", scores, partial, metadata={"identity": identity})
-    partial.replace(path)
+def _write_parts(work: Path, step: int, found: Mapping[str, pd.DataFrame], identity: str) -> None:
+    for name, rows in found.items():
+        path = work / f"step{step}.{name}.parquet"
+        partial = path.with_name(path.name + ".partial")
+        tables.write(name, rows, partial, metadata={"identity": identity})
+        partial.replace(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measures:
+    """All that is asked of each checkpoint of a run."""
+
+    options: pd.DataFrame
+    requests: Requests
+    samples: dict[str, Sample]
+    translations: dict[str, Translations]
+
+    @property
+    def total_tokens(self) -> int:
+        sides = [sequence for pairs in self.translations.values() for sequence in (*pairs.en, *pairs.xx)]
+        held_out = sum(sample.n_tokens for sample in self.samples.values())
+        return self.requests.total_tokens + held_out + sum(map(len, sides))
+
+    @property
+    def identity(self) -> str:
+        held_out = [[lang, dataclasses.asdict(sample)] for lang, sample in self.samples.items()]
+        aligned = [[lang, dataclasses.asdict(pairs)] for lang, pairs in self.translations.items()]
+        return fingerprint(
+            [self.options.to_csv(), self.requests.request.tolist(), self.requests.sequences, held_out, aligned]
+        )
+
+    def take(
+        self, model: PreTrainedModel, name: Mapping[str, Any], *, trees: bool, batch_tokens: int, progress: tqdm
+    ) -> dict[str, pd.DataFrame]:
+        """Return the tables of the checkpoint called `name` (the columns that it has in all of them)."""
+        totals = sum_logprobs(
+            model, self.requests.sequences, self.requests.groups, trees=trees, batch_tokens=batch_tokens,
+            progress=progress,
+        )  # fmt: skip
+        filled, alone = np.split(totals[self.requests.request], 2)
+        predicted = [
+            {"lang": lang, **measure_perplexity(model, sample, trees=trees, batch_tokens=batch_tokens,
+                                                progress=progress)}
+            for lang, sample in self.samples.items()
+        ]  # fmt: skip
+        aligned = [
+            {"lang": lang, **row}
+            for lang, pairs in self.translations.items()
+            for row in measure_alignment(model, pairs, batch_tokens=batch_tokens, progress=progress)
+        ]
+        return {
+            "scores": self.options.assign(**name, sum_logprob=filled, prior_logprob=alone),
+            "perplexity": pd.DataFrame(predicted, columns=_unnamed("perplexity")).assign(**name),
+            "alignment": pd.DataFrame(aligned, columns=_unnamed("alignment")).assign(**name),
+        }
+
+
+def _unnamed(table: str) -> list[str]:
+    return [name for name in tables.SCHEMAS[table].names if name not in ("run", "lang_pair", "arm", "seed", "step")]
 
 
 def score_run(
@@ -273,73 +228,113 @@ def score_run(
     questions: Sequence[Path],
     out: Path,
     batch_tokens: int,
+    heldout: Mapping[str, Sequence[Path]] = NOTHING,
+    pairs: Mapping[str, Path] = NOTHING,
+    perplexity_tokens: int = 100_000,
+    alignment_pairs: int = 500,
+    window: int = 2048,
+    perplexity: Path | None = None,
+    alignment: Path | None = None,
     device: str | None = None,
     threads: int | None = None,
     work: Path | None = None,
 ) -> dict[str, Any]:
-    """Score all checkpoints of one run on all its questions in float32, and write its ``scores`` table.
+    """Measure all checkpoints of one run in float32: answers, perplexity and alignment.
 
     Args:
-        run, lang_pair, arm, seed: what the run is called; copied into the table.
+        run, lang_pair, arm, seed: what the run is called; copied into the tables.
         checkpoints: step and Hugging Face folder of each checkpoint, all with one tokenizer.
         questions: ``questions`` tables.
-        out: the table; rows stand in the order of `checkpoints`, then of `questions`.
-        batch_tokens: see :func:`sum_logprobs`.
+        out: the table ``scores``; rows stand in the order of `checkpoints`, then of `questions`.
+        batch_tokens: see :func:`lorebridge.probes.trees.sum_logprobs`.
+        heldout: language -> its tables of held-out ``documents``.
+        pairs: language -> its table of held-out ``pairs``.
+        perplexity_tokens: held-out tokens to predict in each language.
+        alignment_pairs: held-out pairs to align in each language.
+        window: tokens that the models were trained to read at once.
+        perplexity: the table ``perplexity``, a row a checkpoint and language; not written by default.
+        alignment: the table ``alignment``, a row a checkpoint, language and layer; not written by default.
         device: where to compute; by default the GPU where there is one.
         threads: CPU threads for the model.
-        work: a folder that keeps the scores of each checkpoint, so that a killed job need not repeat them.
+        work: a folder that keeps the tables of each checkpoint, so that a killed job need not repeat them.
 
     Returns:
-        Notes for the record: the number of options, of distinct texts and of tokens scored for each checkpoint.
+        Notes for the record: the number of options, of distinct texts and of tokens scored for each checkpoint, and of
+        held-out tokens and pairs by language.
 
     Raises:
         InputError: a folder is no model, checkpoints differ in their tokenizer, a text is longer than the model
-            reads, or a model has diverged.
+            reads, there is no held-out text, or a model has diverged.
     """
     import torch
 
-    _set_threads(threads)
+    set_threads(threads)
     checkpoints = [(step, Path(folder)) for step, folder in checkpoints]
     work = Path(work) if work else None
     for _, folder in checkpoints:
-        _require_model_folder(folder)
+        require_model_folder(folder)
     tokenizers = [folder / "tokenizer.json" for _, folder in checkpoints]
     if len({file_digest(path) for path in tokenizers if path.is_file()}) > 1:
         raise InputError(
             checkpoints[0][1].parent, "its checkpoints differ in their tokenizer", "Give the checkpoints of one run."
         )
+    tokenizer = load_tokenizer(checkpoints[0][1])
     asked = pd.concat([tables.read(path) for path in questions], ignore_index=True)
-    requests = build_requests(asked, _load_tokenizer(checkpoints[0][1]))
-    n_tokens = sum(len(sequence) - 1 for sequence in requests.sequences)
+    filled = [fill_blanks(text, option) for text, option in zip(asked["text"], asked["option"], strict=True)]
+    texts, groups = [*filled, *asked["option"]], [*pd.factorize(asked["text"])[0].tolist()] * 2
+    requests = build_requests(texts, groups, tokenizer)
+    n_tokens, prior_tokens = np.split(requests.n_tokens, 2)
+    measures = _Measures(
+        options=asked[["culture", "question_id", "lang", "option_index"]].assign(
+            n_tokens=n_tokens, n_bytes=[len(text.encode()) for text in filled], prior_tokens=prior_tokens
+        ),
+        requests=requests,
+        samples={
+            lang: read_sample(paths, tokenizer, n_tokens=perplexity_tokens, window=window)
+            for lang, paths in heldout.items()
+        },
+        translations={
+            lang: read_translations(path, tokenizer, n_pairs=alignment_pairs, window=window)
+            for lang, path in pairs.items()
+        },
+    )
+    total = measures.total_tokens
     log.info(
         "%s: %d options, %d distinct texts, %d tokens, %d checkpoints",
-        run, len(asked), len(requests.sequences), n_tokens, len(checkpoints),
+        run, len(asked), len(requests.sequences), total, len(checkpoints),
     )  # fmt: skip
 
-    columns = [name for name in tables.SCHEMAS["scores"].names if name in requests.options.columns]
-    asked_identity = fingerprint([requests.options[[*columns, "request"]].to_csv(), requests.sequences])
-    parts = []
-    with tqdm(total=n_tokens * len(checkpoints), unit="tok", unit_scale=True, desc=f"score {run}") as progress:
+    identity = measures.identity
+    trees: bool | None = None
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in PARTS}
+    with tqdm(total=total * len(checkpoints), unit="tok", unit_scale=True, desc=f"score {run}") as progress:
         for step, folder in checkpoints:
-            identity = fingerprint([run, lang_pair, arm, seed, step, _weights_digest(folder), asked_identity])
-            part = work / f"step{step}.parquet" if work else None
-            scores = _read_part(part, identity) if part else None
-            if scores is not None:
-                progress.update(n_tokens)
+            name = {"run": run, "lang_pair": lang_pair, "arm": arm, "seed": seed, "step": step}
+            own = fingerprint([name, weights_digest(folder), identity])
+            found = _read_parts(work, step, own) if work else None
+            if found is not None:
+                progress.update(total)
             else:
-                model = _load_model(folder, torch.float32, device)
-                _check_length(requests, model, folder)
-                totals = sum_logprobs(model, requests.sequences, batch_tokens=batch_tokens, progress=progress)
-                _check_finite(totals, folder)
-                scores = requests.options[columns].assign(
-                    run=run, lang_pair=lang_pair, arm=arm, seed=seed, step=step,
-                    sum_logprob=totals[requests.options["request"]],
-                )  # fmt: skip
-                if part:
-                    _write_part(part, scores, identity)
-            parts.append(scores)
-    tables.write("scores", pd.concat(parts, ignore_index=True), out)
-    return {"options": len(asked), "texts": len(requests.sequences), "tokens": n_tokens}
+                model = load_model(folder, torch.float32, device)
+                _check_length(requests, texts, model, folder)
+                if trees is None:  # the checkpoints of a run share their architecture
+                    trees = reads_trees(model, requests.longest_group())
+                found = measures.take(model, name, trees=trees, batch_tokens=batch_tokens, progress=progress)
+                _check_finite(found["scores"]["sum_logprob"].to_numpy(), folder)
+                if work:
+                    _write_parts(work, step, found, own)
+            for part, rows in found.items():
+                parts[part].append(rows)
+    for part, path in (("scores", out), ("perplexity", perplexity), ("alignment", alignment)):
+        if path is not None:
+            tables.write(part, pd.concat(parts[part], ignore_index=True), path)
+    return {
+        "options": len(asked),
+        "texts": len(requests.sequences),
+        "tokens": total,
+        "heldout_tokens": {lang: sample.n_tokens for lang, sample in measures.samples.items()},
+        "heldout_pairs": {lang: len(pairs.en) for lang, pairs in measures.translations.items()},
+    }
 
 
 def score_file(
@@ -365,7 +360,7 @@ def score_file(
         out: the table, one row per option; ``predicted`` marks the best option, or each of the best where ties share.
         mode: ``float32`` or ``reference``.
         known_missing_gold: 0-based rows whose answer may be absent from the options; they are never right.
-        batch_tokens: see :func:`sum_logprobs`; not used in mode ``reference``.
+        batch_tokens: see :func:`lorebridge.probes.trees.sum_logprobs`; not used in mode ``reference``.
         device: where to compute; by default the GPU where there is one.
         threads: CPU threads for the model.
 
@@ -380,35 +375,31 @@ def score_file(
     import torch
 
     model, out = Path(model), Path(out)
-    _set_threads(threads)
-    _require_model_folder(model)
+    set_threads(threads)
+    require_model_folder(model)
     rows = read_released(questions, known_missing_gold)
     asked = pd.DataFrame(
         [
-            {
-                "question_index": index,
-                "option_index": option_index,
-                "text": row["question"],
-                "option": option,
-                "is_gold": option == row["answer"],
-            }
+            {"question_index": index, "option_index": place, "option": option, "is_gold": option == row["answer"]}
             for index, row in enumerate(rows)
-            for option_index, option in enumerate(row["options"])
+            for place, option in enumerate(row["options"])
         ]
     )
-    requests = build_requests(asked, _load_tokenizer(model))
+    texts = [fill_blanks(row["question"], option) for row in rows for option in row["options"]]
+    requests = build_requests(texts, asked["question_index"].tolist(), load_tokenizer(model))
     reference = mode == "reference"
-    network = _load_model(model, torch.bfloat16 if reference else torch.float32, device)
-    _check_length(requests, network, model)
-    n_tokens = sum(len(sequence) - 1 for sequence in requests.sequences)
-    with tqdm(total=n_tokens, unit="tok", unit_scale=True, desc=f"score {model.name}") as progress:
+    network = load_model(model, torch.bfloat16 if reference else torch.float32, device)
+    _check_length(requests, texts, network, model)
+    with tqdm(total=requests.total_tokens, unit="tok", unit_scale=True, desc=f"score {model.name}") as progress:
         if reference:
-            losses = reference_losses(network, requests.sequences, progress=progress)[requests.options["request"]]
-            totals = -losses * requests.options["n_tokens"].to_numpy()
+            losses = reference_losses(network, requests.sequences, progress=progress)[requests.request]
+            totals = -losses * requests.n_tokens
         else:
-            totals = sum_logprobs(network, requests.sequences, batch_tokens=batch_tokens, progress=progress)
-            totals = totals[requests.options["request"]]
-            losses = -totals / requests.options["n_tokens"].to_numpy()
+            totals = sum_logprobs(
+                network, requests.sequences, requests.groups, trees=reads_trees(network, requests.longest_group()),
+                batch_tokens=batch_tokens, progress=progress,
+            )[requests.request]  # fmt: skip
+            losses = -totals / requests.n_tokens
     _check_finite(totals, model)
 
     groups = asked["question_index"].to_numpy()
@@ -416,9 +407,7 @@ def score_file(
     tied = prediction_shares(-losses, groups, "share")
     tables.write(
         "option_scores",
-        requests.options.drop(columns=["text", "request", "n_bytes"]).assign(
-            sum_logprob=totals, mean_nll=losses, predicted=shares > 0
-        ),
+        asked.assign(sum_logprob=totals, n_tokens=requests.n_tokens, mean_nll=losses, predicted=shares > 0),
         out,
     )
     correct = float(shares @ asked["is_gold"].to_numpy())

@@ -1,0 +1,109 @@
+"""How well a model predicts text that no model was trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lorebridge import tables
+from lorebridge.errors import InputError
+from lorebridge.probes.models import start_token
+from lorebridge.probes.trees import sum_logprobs
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Held-out text of one language, as a model reads it.
+
+    Attributes:
+        windows: token sequences; the first token of each is context only.
+        n_documents: documents that the windows are from.
+        n_bytes: UTF-8 bytes of the text that is predicted.
+    """
+
+    windows: list[list[int]]
+    n_documents: int
+    n_bytes: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Return how many tokens are predicted."""
+        return sum(len(window) - 1 for window in self.windows)
+
+
+def shuffled(frame: pd.DataFrame, identity: str) -> pd.DataFrame:
+    """Return the rows in an order that depends on the column `identity` alone, so that a beginning is a sample."""
+    digests = [hashlib.blake2b(name.encode(), digest_size=16).digest() for name in frame[identity]]
+    return frame.iloc[sorted(range(len(digests)), key=digests.__getitem__)]
+
+
+def read_sample(paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_tokens: int, window: int) -> Sample:
+    """Read held-out documents until there are `n_tokens` tokens to predict; the last document is cut.
+
+    A document stands behind the start token, as in training. One of more than `window` tokens is cut into windows;
+    the first input of a later one is the last token of the one before, so that every token is predicted once.
+
+    Args:
+        paths: ``documents`` tables.
+        tokenizer: of the model.
+        n_tokens: to predict; fewer where there is less text.
+        window: tokens that a model reads at once.
+
+    Raises:
+        InputError: the tables hold no text.
+    """
+    documents = pd.concat([tables.read(path, ["doc_id", "text"]) for path in paths], ignore_index=True)
+    start = start_token(tokenizer)
+    windows: list[list[int]] = []
+    left, used, n_bytes = n_tokens, 0, 0
+    for text in shuffled(documents, "doc_id")["text"]:
+        encoded = tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+        )
+        ids = encoded["input_ids"][:left]
+        if not ids:
+            continue
+        stream = [start, *ids]
+        windows += [stream[at : at + window + 1] for at in range(0, len(ids), window)]
+        n_bytes += len(text[: encoded["offset_mapping"][len(ids) - 1][1]].encode())
+        used += 1
+        left -= len(ids)
+        if not left:
+            break
+    if not windows:
+        raise InputError(", ".join(map(str, paths)), "no held-out text", "Hold out a larger share of the corpus.")
+    return Sample(windows, used, n_bytes)
+
+
+def measure_perplexity(
+    model: PreTrainedModel, sample: Sample, *, trees: bool, batch_tokens: int, progress: tqdm | None = None
+) -> dict[str, Any]:
+    """Return a row of the ``perplexity`` table, without what names the checkpoint and the language.
+
+    ``sum_nll`` is in nats. Perplexity is per token, and so is not comparable between tokenizers or languages; bits per
+    byte are (Gao et al. 2020, The Pile, arXiv 2101.00027, section 3.1), as far as bytes carry alike in two scripts.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        sample: what it is to predict.
+        trees, batch_tokens, progress: see :func:`lorebridge.probes.trees.sum_logprobs`.
+    """
+    logprobs = sum_logprobs(
+        model, sample.windows, range(len(sample.windows)), trees=trees, batch_tokens=batch_tokens, progress=progress
+    )
+    nll = -float(np.sum(logprobs))
+    return {
+        "n_documents": sample.n_documents, "n_tokens": sample.n_tokens, "n_bytes": sample.n_bytes, "sum_nll": nll,
+        "perplexity": math.exp(min(nll / sample.n_tokens, 700.0)), "bits_per_byte": nll / math.log(2) / sample.n_bytes,
+    }  # fmt: skip
