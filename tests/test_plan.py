@@ -10,8 +10,8 @@ import pytest
 
 from lorebridge import config
 from lorebridge.errors import ConfigError
-from lorebridge.plan import FIGURES, STAGE_VERSIONS, TABLES, Plan, artifact
-from lorebridge.tokens.arms import ARMS
+from lorebridge.plan import FIGURES, LABELLED_ARMS, STAGE_VERSIONS, TABLES, Plan, artifact
+from lorebridge.tokens.arms import ARMS, has_labels
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,17 @@ def test_a_change_of_one_language_stays_there(demo, change, touched, langs):
                     "pairs",
                 )
         assert "base_model" not in stages(found)
+
+
+def test_a_template_changes_the_labelled_arms_of_its_language_alone(demo):
+    other = copy.deepcopy(demo)
+    other["languages"]["bo"]["template"] = "{en} = {xx}"
+    runs = {dict(w)["run"] for stage, w in stale(demo, other) if stage == "order"}
+    assert runs == {f"bo-{arm}-s{seed}" for arm in ("bridge", "placebo") for seed in (0, 1)}
+
+
+def test_labelled_arms_are_those_that_write_labels():
+    assert {arm for arm in ARMS if has_labels(arm)} == LABELLED_ARMS
 
 
 def test_a_new_seed_adds_only_its_runs(demo):

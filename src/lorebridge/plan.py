@@ -20,10 +20,13 @@ from lorebridge.records import RECORD, Task, file_digest
 
 # Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
 STAGE_VERSIONS = {
-    "world": 1, "corpus_shard": 1, "corpus": 1, "parallel": 1, "tokenizer": 1, "tokens": 1, "order": 1,
+    "world": 1, "corpus_shard": 1, "corpus": 1, "parallel": 1, "tokenizer": 1, "tokens": 1, "order": 2,
     "base_model": 1, "model": 1, "question_file": 1, "questions": 1, "scores": 1, "chunks": 1, "index": 1, "hits": 1,
     "judgments": 1, "density": 1, "recovery": 1, "gaps": 1, "items": 1, "table": 1, "figure": 1,
 }  # fmt: skip
+
+# The arms that write the template's labels (lorebridge.tokens.arms.has_labels; a test compares them).
+LABELLED_ARMS = frozenset({"bridge", "placebo", "labels_only"})
 
 # What each figure and table is drawn from, and the settings that it is drawn with. The names are those of the functions
 # in lorebridge.figures.
@@ -479,7 +482,11 @@ class Plan:
             "sequence_length": training["sequence_length"], "batch_tokens": phase["batch_tokens"],
             "packing": training["packing"],
         }  # fmt: skip
-        return literals | {"template": "" if run.arm == "base" else self.template(run.lang)}
+        if run.arm == "base":
+            return literals
+        # The template is a literal of the arms that show it and of no other, so that a change redraws those alone.
+        template = {"template": self.template(run.lang)} if run.arm in LABELLED_ARMS else {}
+        return literals | {"label_tokens": training["label_tokens"], **template}
 
     def template(self, lang: str) -> str:
         """Return how the bridge of a language joins the halves of a pair, ``{en}`` and ``{xx}`` still open."""

@@ -86,7 +86,7 @@ def of_two_languages(**counts):
 CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
-        of_two_languages(order=2, train=2, score=2, draw_losses=1, table=4),
+        of_two_languages(order=1, train=1, score=1, draw_losses=1, table=4),
     ),
     "a learning rate": (
         lambda c: c["training"]["continual"].update(lr=1e-3),
