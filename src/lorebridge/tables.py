@@ -65,10 +65,31 @@ SCHEMAS: dict[str, pa.Schema] = {
             "question_id": STR, "chunk_id": STR, "entails": STR, "probability": F64, "judge": STR,
             "distractor_entails": F64,
         },
+        "subjects": {
+            "question_id": STR, "culture": STR, "lang": STR, "terms": STRS, "n_chunks": pa.list_(I64), "gold": STR,
+            "distractors": STRS,
+        },
+        "mentions": {
+            "question_id": STR, "piece": I32, "subject": BOOL, "object": BOOL, "n_statements": I32, "n_chunks": I32,
+            "distractor_documents": F64, "distractor_chunks": F64,
+        },
+        "occurrences": {
+            "question_id": STR, "culture": STR, "corpus": STR, "text": STR, "n_documents": I64, "n_tokens": I64,
+            "absent": BOOL, "n_subject": I64, "n_object": I64, "n_both": I64, "n_chunks": I64, "n_statements": I64,
+            "distractor_documents": F64, "distractor_chunks": F64,
+        },
+        "exposure": {
+            "question_id": STR, "step": I32, "stage": STR, "stream": STR, "n_presentations": I64,
+            "n_distinct_docs": I64, "n_subject": I64, "n_object": I64, "n_pairs_covering": I64, "n_leak_pairs": I64,
+            "n_tokens": I64,
+        },
+        "leaks": {
+            "question_id": STR, "culture": STR, "lang": STR, "n_pairs": I64, "pair_ids": STRS, "n_subject_pairs": I64,
+        },
         "density": {
             "culture": STR, "corpus": STR, "unit": STR, "denominator": I64, "capped": BOOL, "method": STR, "judge": STR,
-            "includes_parallel": BOOL, "n_questions": I32, "indeterminate": I32, "occurrences": F64, "density": F64,
-            "lo": F64, "hi": F64, "distractor_occurrences": F64,
+            "includes_parallel": BOOL, "n_questions": I32, "indeterminate": I32, "n_capped": I32, "n_absent": I32,
+            "occurrences": F64, "density": F64, "lo": F64, "hi": F64, "distractor_occurrences": F64,
         },
         "gaps": {
             "lang": STR, "direction": STR, "contrast": STR, "subset": STR, "rule": STR, "step": I32, "seed": STR,
@@ -80,7 +101,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "occurrences_source": F64, "occurrences_target": F64,
         },
         "recovery": {
-            "corpus": STR, "culture": STR, "method": STR, "judge": STR, "stage": STR, "n_questions": I32,
+            "corpus": STR, "culture": STR, "method": STR, "judge": STR, "stage": STR, "dose": I32, "n_questions": I32,
             "true_documents": I64, "recovered": I64, "recovered_true": I64, "recall": F64, "precision": F64,
         },
         "truth": {
