@@ -32,7 +32,6 @@ SCHEMAS: dict[str, pa.Schema] = {
         },
         "metrics": {
             "step": I32, "loss": F64, "learning_rate": F64, "grad_norm": F64, "tokens": I64, "target_tokens": I64,
-            "seconds": F64, "tokens_per_second": F64,
         },
         "questions": {
             "question_id": STR, "culture": STR, "lang": STR, "text": STR, "option_index": I16, "option": STR,

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from lorebridge import tables
 from lorebridge.errors import Busy, InputError
 from lorebridge.records import file_digest
 from lorebridge.train.work import WorkDirectory, clean_work
@@ -13,11 +14,16 @@ from lorebridge.train.work import WorkDirectory, clean_work
 IDENTITY = {"recipe": "r1", "order": "o1", "tokenizer": "t1"}
 
 
+def rows(step):
+    names = tables.SCHEMAS["metrics"].names
+    return [{name: 0.1 * i if name == "loss" else i for name in names} for i in range(1, step + 1)]
+
+
 def save(directory, step):
     folder = directory.begin_state()
     (folder / "weights.safetensors").write_text(f"weights at {step}")
     files = {"weights.safetensors": file_digest(folder / "weights.safetensors")}
-    directory.finish_state(folder, step=step, identity=IDENTITY, world=1, metrics=[{"loss": 0.1}], files=files)
+    directory.finish_state(folder, step=step, identity=IDENTITY, world=1, seconds=0.5, metrics=rows(step), files=files)
     return folder
 
 
@@ -44,7 +50,7 @@ def test_states_alternate_and_the_newest_is_found(tmp_path):
     folders = [save(directory, step) for step in (10, 20, 30)]
     assert folders[0] == folders[2] != folders[1]
     slot = directory.newest_state(IDENTITY)
-    assert (slot.step, slot.folder, slot.world, slot.metrics) == (30, folders[2], 1, [{"loss": 0.1}])
+    assert (slot.step, slot.folder, slot.world, slot.metrics) == (30, folders[2], 1, rows(30))
 
 
 def test_a_torn_state_falls_back_and_the_good_one_is_not_written_over(tmp_path):

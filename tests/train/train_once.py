@@ -16,10 +16,10 @@ if len(sys.argv) > 2:
     update, last, number = loop.Trainer.update, int(sys.argv[2]), signal.Signals[sys.argv[3]]
 
     def update_and_signal(trainer):
-        row = update(trainer)
+        result = update(trainer)
         if trainer.done == last and trainer.processes.first:
             os.kill(os.getpid(), number)
-        return row
+        return result
 
     loop.Trainer.update = update_and_signal
 for name in ("order", "tokenizer", "out", "work"):

@@ -1,4 +1,4 @@
-"""Processes, signals and the DeepSpeed engine."""
+"""Processes and the DeepSpeed engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -16,21 +15,6 @@ import torch.distributed as dist
 from lorebridge.errors import LorebridgeError
 
 T = TypeVar("T")
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[str]]:
-    """Collect the names of SIGTERM and SIGINT instead of dying of them; the loop looks after each step."""
-    received: list[str] = []
-    before = {
-        number: signal.signal(number, lambda number, _: received.append(signal.Signals(number).name))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.records import file_digest
 from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.tokens.tokenizer import end_of_text_id, load_tokenizer, tokenizer_fingerprint
-from lorebridge.train.engine import Processes, initialize, process_group, stop_signals
-from lorebridge.train.model import WEIGHTS, PackedLanguageModel, build, load_weights, qwen2_config
+from lorebridge.train.engine import Processes, initialize, process_group
+from lorebridge.train.inputs import check_model, check_order, checked_digest
+from lorebridge.train.model import PackedLanguageModel, build, load_weights, qwen2_config
+from lorebridge.train.progress import Progress
 from lorebridge.train.schedule import Schedule, parameter_groups
+from lorebridge.train.stop import EX_TEMPFAIL, Budget, stop_signals
 from lorebridge.train.tensors import (
+    STATE_MOMENTS,
     STATE_WEIGHTS,
     load_moments,
     load_parameters,
@@ -40,8 +43,6 @@ from lorebridge.train.tensors import (
 from lorebridge.train.work import METRICS, Slot, WorkDirectory, link_or_copy
 
 log = logging.getLogger("lorebridge.train")
-
-EX_TEMPFAIL = 75  # sysexits.h: "temporary failure; the user is invited to try again"
 
 
 def train(
@@ -68,6 +69,7 @@ def train(
     budget_seconds: float | None,
     resume_interval: int,
     threads: int | None,
+    events: Path | None = None,
 ) -> dict[str, Any]:
     """Train one model and publish its checkpoints, or go on where an earlier try stopped.
 
@@ -76,10 +78,14 @@ def train(
     fresh, also in continual pretraining. Weights and moments are float32; with ``precision: bfloat16`` the matrix
     products run in bfloat16 (torch autocast).
 
+    An interrupted run goes on to the bit where it was: the resume state is weights, moments and the number of updates.
+    No state of a random generator is in it, because nothing is drawn after the initial weights: the batches are those
+    of the order, and dropout is refused. Another number of processes adds the same numbers in another order, which
+    changes rounding only.
+
     ``metrics.parquet`` has a row for each step: `step` (updates done after it, so that row N belongs to checkpoint
     ``step{N}``), `loss` (nats per target, before the update), `learning_rate`, `grad_norm` (before clipping),
-    `tokens` (positions read, padding included), `target_tokens` (those with a loss), `seconds` and
-    `tokens_per_second` (wall clock of the step; the only columns that differ between two runs of one recipe).
+    `tokens` (positions read, padding included) and `target_tokens` (those with a loss).
 
     Args:
         run: name of the run.
@@ -101,19 +107,21 @@ def train(
         work: directory for resume state; two trainers cannot share it.
         recipe: of this run; state of another one is refused.
         micro_batch: rows of one forward pass in one process. Changes rounding only.
-        budget_seconds: stop, with the state saved, once this much wall clock is used; None for no limit.
+        budget_seconds: stop, with the state saved, before this much wall clock is used (:class:`Budget` tells how long
+            before); None for no limit. One step at least is made.
         resume_interval: a killed run loses at most this many steps.
         threads: of torch on the CPU; None leaves torch's own choice.
+        events: folder for the TensorBoard events of the run; None for none.
 
     Returns:
         Notes for the record: parameters, tokens, final loss, speed, digests of what was published. On every process.
 
     Raises:
-        InputError: inputs that do not fit each other, or a loss that is no longer a number.
+        InputError: inputs that do not fit each other, a loss that is no longer a number, or a disk that is full.
         Busy: another process trains in `work`.
-        SystemExit: with code 75 when stopped by SIGTERM, SIGINT or the budget; the state is saved.
+        SystemExit: with code 75 when stopped by SIGTERM, SIGINT, SIGUSR1 or the budget; the state is saved.
     """
-    started = time.monotonic()
+    budget = Budget(budget_seconds)
     if threads:
         torch.set_num_threads(threads)
     with stop_signals() as received, process_group() as processes, contextlib.ExitStack() as held:
@@ -123,11 +131,13 @@ def train(
         fingerprint = tokenizer_fingerprint(tokenizer)
         check_order(reader, order, steps, checkpoint_steps, packing, fingerprint, processes.world)
         bpe = load_tokenizer(tokenizer)
-        language_model = build(qwen2_config(model, bpe.get_vocab_size(), end_of_text_id(bpe)), seed)
+        architecture = qwen2_config(model, bpe.get_vocab_size(), end_of_text_id(bpe))
+        check_model(architecture)
+        language_model = build(architecture, seed)
         identity = {"recipe": recipe, "order": file_digest(order), "tokenizer": fingerprint}
         if init_from:
             load_weights(language_model, Path(init_from))
-            identity["start"] = file_digest(Path(init_from) / WEIGHTS)
+            identity["start"] = checked_digest(Path(init_from))
         slot = processes.on_first(lambda: directory.newest_state(identity))
         if slot:
             load_parameters(language_model, slot.folder)
@@ -138,11 +148,11 @@ def train(
         log.info(
             "%s: %s parameters, %d steps of %d rows of %d positions, %d processes on %s%s",
             run, f"{trainer.n_parameters:,}", steps, reader.rows_per_step, reader.sequence_length, processes.world,
-            processes.device_name, f", going on after step {slot.step}" if slot else "",
+            processes.device_name, f", going on after step {slot.step} of {slot.world} processes" if slot else "",
         )  # fmt: skip
 
         def save_checkpoint() -> None:
-            if processes.first:
+            with directory.writing(f"the checkpoint of step {trainer.done}"):
                 partial = directory.begin_checkpoint(trainer.done)
                 if trainer.done == 0 and init_from:
                     shutil.copytree(init_from, partial, copy_function=link_or_copy, ignore=not_of_the_model)
@@ -154,40 +164,44 @@ def train(
             kept = [step for step in checkpoint_steps if step <= slot.step]
             processes.on_first(lambda: directory.require_checkpoints(kept))
         elif 0 in checkpoint_steps:
-            save_checkpoint()
-        with tqdm(
-            total=steps * trainer.positions, initial=trainer.done * trainer.positions, desc=run, unit="tok",
-            unit_scale=True, mininterval=1, dynamic_ncols=True, disable=not processes.first,
-        ) as bar:  # fmt: skip
-            while trainer.done < steps:
-                row = trainer.update()
-                bar.update(trainer.positions)
-                bar.set_postfix(step=f"{trainer.done}/{steps}", loss=f"{row['loss']:.3f}", refresh=False)
-                if not math.isfinite(row["loss"]):
-                    raise InputError(
-                        run,
-                        f"the loss is {row['loss']} at step {trainer.done}",
-                        "Lower schedule.lr or raise its warm-up.",
-                    )
-                if trainer.done in checkpoint_steps:
-                    save_checkpoint()
-                # One process's reason to stop is every process's: they must leave at the same step.
-                over = budget_seconds is not None and time.monotonic() - started >= budget_seconds
-                late, signalled = processes.totals([over, bool(received)])
-                stop = late or signalled
-                if trainer.done % resume_interval == 0 or trainer.done == steps or stop:
-                    trainer.save(directory, identity)
-                if stop and trainer.done < steps:
-                    if processes.first:
-                        by = (received or ["a signal to another process"])[0] if signalled else "the wall-clock budget"
-                        log.error(
-                            "%s: stopped at step %d of %d by %s; run again to resume", run, trainer.done, steps, by
-                        )
-                    sys.exit(EX_TEMPFAIL)
+            processes.on_first(save_checkpoint)
+        progress = held.enter_context(
+            Progress(run, done=trainer.done, steps=steps, positions=trainer.positions, events=events,
+                     shown=processes.first)
+        )  # fmt: skip
+        while trainer.done < steps:
+            with budget.step():
+                row, seconds = trainer.update()
+            progress.show(row, seconds)
+            if not math.isfinite(row["loss"]):
+                raise InputError(
+                    run,
+                    f"the loss is {row['loss']} at step {trainer.done}",
+                    "Lower schedule.lr or raise its warm-up.",
+                )
+            # One process's reason to stop is every process's: they must leave at the same step.
+            late, signalled = processes.totals([budget.over(), bool(received)])
+            stop = late or signalled
+            keep, save = trainer.done in checkpoint_steps, trainer.done % resume_interval == 0
+            if keep or save or stop or trainer.done == steps:
+                with budget.writing():
+                    if keep:
+                        processes.on_first(save_checkpoint)
+                    if save or stop or trainer.done == steps:
+                        trainer.save(directory, identity)
+                        progress.flush()
+            if stop and trainer.done < steps:
+                if processes.first:
+                    by = (received or ["a signal to another process"])[0] if signalled else "the wall-clock budget"
+                    log.error("%s: stopped at step %d of %d by %s; run again to resume", run, trainer.done, steps, by)
+                sys.exit(EX_TEMPFAIL)
 
-        if processes.first:
-            tables.write("metrics", trainer.metrics, directory.path / METRICS)
-        files = processes.on_first(lambda: directory.publish(Path(out), checkpoint_steps))
+        def publish() -> dict[str, str]:
+            with directory.writing("what the run publishes"):
+                tables.write("metrics", trainer.metrics, directory.path / METRICS)
+                return directory.publish(Path(out), checkpoint_steps)
+
+        files = processes.on_first(publish)
         tail = [row["loss"] for row in trainer.metrics[-max(1, steps // 20) :]]
         return {
             "n_parameters": trainer.n_parameters,
@@ -195,7 +209,7 @@ def train(
             "n_target_tokens": sum(row["target_tokens"] for row in trainer.metrics),
             "first_loss": trainer.metrics[0]["loss"],
             "final_loss": sum(tail) / len(tail),
-            "train_seconds": round(sum(row["seconds"] for row in trainer.metrics), 3),
+            "train_seconds": round(trainer.seconds, 3),
             "processes": processes.world,
             "device": processes.device_name,
             "order_sha256": identity["order"],
@@ -210,6 +224,7 @@ class Trainer:
     Attributes:
         done: updates made.
         metrics: one row per update.
+        seconds: that the updates took, over all tries.
         positions: positions of one batch, over all processes.
         n_parameters: of the model, a tied one once.
     """
@@ -226,15 +241,12 @@ class Trainer:
         micro_batch: int,
         slot: Slot | None,
     ) -> None:
-        """Start DeepSpeed on `network`, whose weights are those of `slot` where that is given.
-
-        Raises:
-            InputError: `slot` was saved by another number of processes under ZeRO.
-        """
+        """Start DeepSpeed on `network`, whose weights are those of `slot` where that is given."""
         self.reader, self.processes, self.schedule = reader, processes, schedule
         self.model, self.clip, self.zero_stage = network.model, optimizer["clip"], zero_stage
         self.done = slot.step if slot else 0
         self.metrics: list[dict[str, Any]] = list(slot.metrics) if slot else []
+        self.seconds = slot.seconds if slot else 0.0
         self.positions = reader.rows_per_step * reader.sequence_length
         self.n_parameters = sum(parameter.numel() for parameter in network.parameters())
         rows = reader.rows_per_step // processes.world
@@ -248,15 +260,10 @@ class Trainer:
             micro_batch=self.micro_batch, accumulation=math.ceil(rows / self.micro_batch),
         )  # fmt: skip
         if slot:
-            if zero_stage and slot.world != processes.world:
-                raise InputError(
-                    slot.folder, f"saved by {slot.world} processes, and ZeRO {zero_stage} splits it among them",
-                    f"Start {slot.world} processes again, or delete {slot.folder.parent} to train from the start.",
-                )  # fmt: skip
-            load_moments(self.adamw, slot.folder / self._moments_file())
+            load_moments(self.model, self.adamw, slot.folder, slot.step)
 
-    def update(self) -> dict[str, Any]:
-        """Take the next batch, make one update, and return its row of metrics."""
+    def update(self) -> tuple[dict[str, Any], float]:
+        """Take the next batch, make one update, and return its row of metrics and the seconds that it took."""
         started = time.monotonic()
         rate = self.schedule.at(self.done, self.reader.steps)
         for group in self.adamw.param_groups:
@@ -280,62 +287,33 @@ class Trainer:
             norm = self.engine.get_global_grad_norm()
         (summed_loss,) = self.processes.totals([loss])
         self.done += 1
-        seconds = time.monotonic() - started
         row = {
             "step": self.done, "loss": summed_loss / n_targets, "learning_rate": rate, "grad_norm": float(norm),
-            "tokens": self.positions, "target_tokens": int(n_targets), "seconds": seconds,
-            "tokens_per_second": self.positions / seconds,
+            "tokens": self.positions, "target_tokens": int(n_targets),
         }  # fmt: skip
         self.metrics.append(row)
-        return row
+        seconds = time.monotonic() - started
+        self.seconds += seconds
+        return row, seconds
 
     def save(self, directory: WorkDirectory, identity: Mapping[str, Any]) -> None:
-        """Save the resume state: process 0 the weights; the moments process 0 too, or with ZeRO each its share."""
-        first = self.processes.first
-        folder = self.processes.agree(directory.begin_state() if first else None)
-        files = {}
-        if first:
-            files[STATE_WEIGHTS] = save_tensors(folder / STATE_WEIGHTS, parameters(self.model))
-        if first or self.zero_stage:
-            name = self._moments_file()
-            files[name] = save_tensors(folder / name, moments(self.adamw))
-        written = self.processes.gather(files)
-        if first:
-            together = {name: digest for part in written for name, digest in part.items()}
-            directory.finish_state(
-                folder, step=self.done, identity=identity, world=self.processes.world, metrics=self.metrics,
-                files=together,
-            )  # fmt: skip
+        """Save the resume state: process 0 writes it whole, so that any number of processes can go on from it.
 
-    def _moments_file(self) -> str:
-        return f"moments-{self.processes.rank if self.zero_stage else 0}.safetensors"
+        Raises:
+            InputError: it cannot be written; the one before it stands.
+        """
+        adam = moments(self.model, self.adamw)
 
+        def write() -> None:
+            with directory.writing(f"the state of step {self.done}"):
+                folder = directory.begin_state()
+                files = {
+                    STATE_WEIGHTS: save_tensors(folder / STATE_WEIGHTS, parameters(self.model)),
+                    STATE_MOMENTS: save_tensors(folder / STATE_MOMENTS, adam),
+                }
+                directory.finish_state(
+                    folder, step=self.done, identity=identity, world=self.processes.world, seconds=self.seconds,
+                    metrics=self.metrics, files=files,
+                )  # fmt: skip
 
-def check_order(
-    reader: OrderReader,
-    order: Path,
-    steps: int,
-    checkpoint_steps: list[int],
-    packing: str,
-    fingerprint: str,
-    world: int,
-) -> None:
-    """Refuse an order that does not fit the run.
-
-    Raises:
-        InputError: another number of steps, packing or tokenizer, rows that the processes cannot share alike, or
-            checkpoints after the last step.
-    """
-    if reader.steps != steps:
-        raise InputError(order, f"has {reader.steps} steps, the run {steps}", "Draw the order again.")
-    if (drawn := reader.notes["packing"]) != packing:
-        raise InputError(order, f"was drawn for {drawn} packing, not {packing}", "Draw the order again.")
-    if reader.notes["tokenizer"] != fingerprint:
-        raise InputError(order, "was drawn with another tokenizer", "Draw the order again, or take its tokenizer.")
-    if reader.rows_per_step % world:
-        raise InputError(
-            order, f"{reader.rows_per_step} rows of a batch cannot be shared alike by {world} processes",
-            "Take a number of processes that divides the rows.",
-        )  # fmt: skip
-    if outside := [step for step in checkpoint_steps if not 0 <= step <= steps]:
-        raise InputError("checkpoint_steps", f"{outside[0]} is not a step of {steps}", "Take it out.")
+        self.processes.on_first(write)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, PreTrainedModel
 
@@ -14,6 +15,8 @@ from lorebridge.records import file_digest
 from lorebridge.train.model import WEIGHTS
 
 STATE_WEIGHTS = "weights.safetensors"
+STATE_MOMENTS = "moments.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -29,23 +32,56 @@ def load_parameters(model: torch.nn.Module, folder: Path) -> None:
             parameter.copy_(saved[name])
 
 
-def moments(adamw: torch.optim.AdamW) -> dict[str, torch.Tensor]:
-    """Return AdamW's state by group, index in the group, and key (the parameters' own, or ZeRO's flat partitions)."""
-    return {
-        f"{g}.{i}.{key}": tensor
-        for g, group in enumerate(adamw.param_groups)
-        for i, parameter in enumerate(group["params"])
-        for key, tensor in adamw.state[parameter].items()
-    }
+def moments(model: torch.nn.Module, adamw: torch.optim.AdamW) -> dict[str, torch.Tensor]:
+    """Return AdamW's moments by parameter and key, whole: the same for every ZeRO stage and number of processes.
+
+    Collective: with ZeRO each process holds a share of them, and all put theirs together.
+    """
+    whole = {}
+    for name, parameter in model.named_parameters():
+        for key in MOMENTS:
+            if hasattr(parameter, "_hp_mapping"):
+                moment = torch.zeros_like(parameter, dtype=torch.float32).flatten()
+                for of_parameter, of_share, share in _share(parameter, adamw):
+                    moment[of_parameter] = adamw.state[share][key][of_share]
+                dist.all_reduce(moment)
+                whole[f"{name}.{key}"] = moment.view_as(parameter)
+            else:
+                whole[f"{name}.{key}"] = adamw.state[parameter][key]
+    return whole
 
 
-def load_moments(adamw: torch.optim.AdamW, path: Path) -> None:
-    """Put saved moments back in place."""
-    for name, tensor in load_file(path).items():
-        g, i, key = name.split(".")
-        parameter = adamw.param_groups[int(g)]["params"][int(i)]
-        # Copied: what is loaded is a view of the file, and the file is written over by a later state.
-        adamw.state[parameter][key] = tensor.to(parameter.device, copy=True)
+def load_moments(model: torch.nn.Module, adamw: torch.optim.AdamW, folder: Path, updates: int) -> None:
+    """Put saved moments, and the number of updates that corrects their bias, back in place."""
+    saved = load_file(folder / STATE_MOMENTS)
+    for group in adamw.param_groups:
+        for parameter in group["params"]:
+            adamw.state[parameter] = {"step": torch.tensor(float(updates), device=parameter.device)} | {
+                key: torch.zeros_like(parameter) for key in MOMENTS
+            }
+    for name, parameter in model.named_parameters():
+        for key in MOMENTS:
+            moment = saved[f"{name}.{key}"]
+            if hasattr(parameter, "_hp_mapping"):
+                for of_parameter, of_share, share in _share(parameter, adamw):
+                    adamw.state[share][key][of_share] = moment.flatten()[of_parameter].to(share.device)
+            else:
+                adamw.state[parameter][key].copy_(moment)
+
+
+def _share(parameter: torch.Tensor, adamw: torch.optim.AdamW) -> list[tuple[slice, slice, torch.Tensor]]:
+    """Return which stretch of a parameter is this process's under ZeRO, where it lies, and in what; or nothing.
+
+    There AdamW's parameters are one flat share a group, and DeepSpeed notes at each of the model's (``_hp_mapping``,
+    deepspeed.utils.tensor_fragment) where its part is.
+    """
+    if (mapping := parameter._hp_mapping) is None:  # type: ignore[attr-defined]
+        return []
+    here, there = mapping.lp_fragment_address, mapping.hp_fragment_address
+    (share,) = adamw.param_groups[mapping.param_group_index]["params"]
+    return [
+        (slice(here.start, here.start + here.numel), slice(there.start, there.start + there.numel), share),
+    ]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None) -> str:

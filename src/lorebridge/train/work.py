@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import logging
@@ -19,6 +20,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+
+from lorebridge import tables
 from lorebridge.errors import Busy, InputError
 from lorebridge.records import file_digest
 
@@ -65,13 +70,15 @@ class Slot:
     Attributes:
         folder: where its tensors lie.
         step: updates done.
-        world: number of processes that wrote it.
+        world: number of processes that made the last of them.
+        seconds: that the updates took.
         metrics: one row per step so far.
     """
 
     folder: Path
     step: int
     world: int
+    seconds: float
     metrics: list[dict[str, Any]]
 
 
@@ -92,8 +99,13 @@ class WorkDirectory:
     def lock(self) -> Iterator[None]:
         """Hold the directory against other trainers; the operating system lets go when this process ends.
 
+        The lock is flock(2). Linux carries it over NFS to the server, so that it holds between machines too; not so on
+        mounts that keep locks to themselves (NFS ``local_lock=flock``, Lustre ``localflock``), where it holds between
+        the processes of one machine only.
+
         Raises:
             Busy: another process holds it; says which.
+            InputError: the file system has no locks (Lustre mounted ``noflock``).
         """
         with (self.path / "lock").open("a+", encoding="utf-8") as file:
             try:
@@ -104,10 +116,40 @@ class WorkDirectory:
                     f"{self.path}: in use by {file.read().strip() or 'another process'}. "
                     "Wait for it, or end it (it saves its state), and run again."
                 ) from error
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                    raise
+                raise InputError(
+                    self.path,
+                    f"its file system keeps no locks ({error.strerror})",
+                    "Set `work` to one that does, or mount it with them (Lustre: -o flock).",
+                ) from error
             file.truncate(0)
             file.write(f"host {platform.node()}, process {os.getpid()}\n")
             file.flush()
             yield
+
+    @contextlib.contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Turn a write that fails (a full disk, a quota) into an error that says what stands and how to go on.
+
+        What was begun and is not complete is removed: the next try needs the room.
+
+        Raises:
+            InputError: the write failed.
+        """
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            for folder in (*self._slots(), *self.path.glob(".step*.partial")):
+                if read_json(folder / STATE) is None:
+                    shutil.rmtree(folder, ignore_errors=True)
+            step = max((state["step"] for folder in self._slots() if (state := read_json(folder / STATE))), default=0)
+            raise InputError(
+                self.path, f"{what} cannot be written ({error})",
+                "Make room and run again: it goes on "
+                + (f"from the state of step {step}." if step else "from the beginning."),
+            ) from error  # fmt: skip
 
     # Resume state ----------------------------------------------------------------------------------------------------
 
@@ -123,20 +165,24 @@ class WorkDirectory:
         return folder
 
     def finish_state(
-        self, folder: Path, *, step: int, identity: Mapping[str, Any], world: int, metrics: list[dict[str, Any]],
-        files: Mapping[str, str],
+        self, folder: Path, *, step: int, identity: Mapping[str, Any], world: int, seconds: float,
+        metrics: list[dict[str, Any]], files: Mapping[str, str],
     ) -> None:  # fmt: skip
         """Declare a slot complete; `files` are the names and sha256 of the tensors that lie in it."""
-        for old in folder.iterdir():
-            if old.name not in files:
-                old.unlink()
+        tables.write("metrics", metrics, folder / METRICS)
+        files = {**files, METRICS: file_digest(folder / METRICS)}
+        for path in list(folder.iterdir()):
+            if path.name in files:
+                sync(path)
+            else:
+                path.unlink()
         write_json(
             folder / STATE,
-            {"step": step, "identity": dict(identity), "world": world, "files": dict(files), "metrics": metrics},
+            {"step": step, "identity": dict(identity), "world": world, "seconds": seconds, "files": files},
         )
 
     def newest_state(self, identity: Mapping[str, Any]) -> Slot | None:
-        """Return the newest complete resume state, or None.
+        """Return the newest complete resume state, or None. What is torn is passed over, and the log says so.
 
         Args:
             identity: what the state must have been made with (recipe, order, tokenizer, start); values by name.
@@ -144,21 +190,29 @@ class WorkDirectory:
         Raises:
             InputError: the state on disk was made with something else.
         """
-        found = [(folder, read_json(folder / STATE)) for folder in self._slots()]
-        states = sorted(((s["step"], folder, s) for folder, s in found if s), key=lambda state: -state[0])
-        for step, folder, state in states:
+        found = {folder: read_json(folder / STATE) for folder in self._slots() if folder.is_dir()}
+        torn = [f"{folder.name} (not complete)" for folder, state in found.items() if state is None]
+        slot = None
+        for folder, state in sorted(found.items(), key=lambda item: -(item[1] or {}).get("step", -1)):
+            if state is None or slot:
+                continue
             for name, value in identity.items():
                 if (theirs := state["identity"].get(name)) != value:
                     raise InputError(
-                        folder / STATE, f"saved at step {step} with another {name} ({theirs}, now {value})",
+                        folder / STATE, f"saved at step {state['step']} with another {name} ({theirs}, now {value})",
                         f"Bring the old {name} back, or delete {self.path} to train from the start.",
                     )  # fmt: skip
-            torn = [name for name, digest in state["files"].items() if not _has_digest(folder / name, digest)]
-            if not torn:
-                return Slot(folder, step, state["world"], state["metrics"])
-            log.warning("%s: torn (%s), falling back to the state before it", folder, ", ".join(torn))
-            (folder / STATE).unlink()  # so that the next state is written over this one, not over the good one
-        return None
+            damaged = [name for name, digest in state["files"].items() if not _has_digest(folder / name, digest)]
+            if damaged:
+                torn.append(f"{folder.name} (step {state['step']}: {', '.join(damaged)})")
+                (folder / STATE).unlink()  # so that the next state is written over this one, not over the good one
+                continue
+            metrics = pq.read_table(folder / METRICS).to_pylist()
+            slot = Slot(folder, state["step"], state["world"], state["seconds"], metrics)
+        if torn:
+            to = f"step {slot.step}" if slot else "the beginning"
+            log.warning("%s: torn state %s: falling back to %s", self.path, " and ".join(torn), to)
+        return slot
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,66 @@
+"""What a run is made from, and whether it fits together. Checked before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
+
+from lorebridge.errors import InputError
+from lorebridge.records import RECORD, file_digest, read_record
+from lorebridge.tokens.reader import OrderReader
+from lorebridge.train.model import WEIGHTS
+
+
+def check_order(
+    reader: OrderReader,
+    order: Path,
+    steps: int,
+    checkpoint_steps: Sequence[int],
+    packing: str,
+    fingerprint: str,
+    world: int,
+) -> None:
+    """Refuse an order that does not fit the run.
+
+    Raises:
+        InputError: another number of steps, packing or tokenizer, rows that the processes cannot share alike, or
+            checkpoints after the last step.
+    """
+    if reader.steps != steps:
+        raise InputError(order, f"has {reader.steps} steps, the run {steps}", "Draw the order again.")
+    if (drawn := reader.notes["packing"]) != packing:
+        raise InputError(order, f"was drawn for {drawn} packing, not {packing}", "Draw the order again.")
+    if reader.notes["tokenizer"] != fingerprint:
+        raise InputError(order, "was drawn with another tokenizer", "Draw the order again, or take its tokenizer.")
+    if reader.rows_per_step % world:
+        raise InputError(
+            order, f"{reader.rows_per_step} rows of a batch cannot be shared alike by {world} processes",
+            "Take a number of processes that divides the rows.",
+        )  # fmt: skip
+    if outside := [step for step in checkpoint_steps if not 0 <= step <= steps]:
+        raise InputError("checkpoint_steps", f"{outside[0]} is not a step of {steps}", "Take it out.")
+
+
+def checked_digest(checkpoint: Path) -> str:
+    """Return the sha256 of a checkpoint's weights.
+
+    Raises:
+        InputError: the record of its run notes another.
+    """
+    digest = file_digest(checkpoint / WEIGHTS)
+    notes = (read_record(checkpoint.parent / RECORD) or {}).get("notes", {})
+    if notes.get("files", {}).get(f"{checkpoint.name}/{WEIGHTS}", digest) != digest:
+        raise InputError(checkpoint / WEIGHTS, "torn: not what training published", "Train that run again.")
+    return digest
+
+
+def check_model(config: Qwen2Config) -> None:
+    """Refuse a model that draws random numbers while it trains: a resume state holds no generator.
+
+    Raises:
+        InputError: the model has dropout.
+    """
+    if config.attention_dropout:
+        raise InputError("model.attention_dropout", "is not 0, and a resume would draw other numbers", "Leave it out.")
