@@ -1,13 +1,18 @@
-"""What all tests share: the repository, a tiny study, and real data where there is some."""
+"""What all tests share: the repository, real data where there is some, and a study so small that it runs in a test."""
 
 from __future__ import annotations
 
 import copy
 import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lorebridge import config
 
@@ -32,3 +37,90 @@ def data() -> Path:
     if not folder:
         pytest.skip("LOREBRIDGE_DATA does not name a folder of real text")
     return Path(folder)
+
+
+class Study:
+    """A working directory with a configuration, as a user has one."""
+
+    def __init__(self, folder: Path, configuration: dict) -> None:
+        self.folder = folder
+        self.config = configuration
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.write()
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / self.config["study"]
+
+    def write(self) -> None:
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config, allow_unicode=True), encoding="utf-8")
+
+    def command(self, *arguments: str) -> list[str]:
+        return [
+            str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "Snakefile"),
+            "--directory", str(self.folder), *arguments, "--configfile", str(self.folder / "study.yaml"),
+        ]  # fmt: skip
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return dict(os.environ, PATH=path, OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+
+    def snakemake(self, *arguments: str, check: bool = True) -> str:
+        """Run Snakemake on this study; return what it prints."""
+        done = subprocess.run(
+            self.command(*arguments), env=self.environment(), cwd=ROOT, capture_output=True, text=True, timeout=900
+        )
+        output = done.stdout + done.stderr
+        if check and done.returncode:
+            raise AssertionError(output[-6000:])
+        if not check:
+            assert done.returncode, "Snakemake should have failed"
+        return output
+
+    def run(self, *arguments: str) -> str:
+        return self.snakemake("--cores", "2", "--rerun-incomplete", *arguments)
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Return the job counts by rule of a dry run, `all` left out."""
+        output = self.snakemake("--dry-run", *arguments)
+        if "Nothing to be done" in output:
+            return {}
+        table = output.split("Job stats:")[-1].split("Reasons:")[0]
+        counts = {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.M)}
+        counts.pop("total")
+        counts.pop("all", None)
+        return counts
+
+    def copy(self, folder: Path) -> Study:
+        """Return a copy to change, with Snakemake's memory of it."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Study(folder, copy.deepcopy(self.config))
+
+
+def tiny() -> dict:
+    """The demo's configuration, cut down until the workflow's own overhead is all that costs time."""
+    c = copy.deepcopy(config.load(ROOT / "config" / "demo.yaml"))
+    c |= {"study": "tiny", "seeds": [0], "arms": ["bridge", "no_bridge"]}
+    c["world"] = {"seed": 1, "questions": 32, "articles": 20, "pairs": 400, "pairs_per_entity": 3, "doses": [1, 3]}
+    c["tokenizer"] |= {"vocab_size": 800, "bytes_per_group": 60000}
+    c["model"] |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+                   "intermediate_size": 64, "max_position_embeddings": 256}  # fmt: skip
+    for phase in ("base", "continual"):
+        c["training"][phase] |= {"steps": 6, "batch_tokens": 1024, "checkpoints": {"every": 2, "early": []}}
+    c["transfer"] |= {"contrasts": [["bridge", "no_bridge"]], "resamples": 200}
+    return c
+
+
+@pytest.fixture(scope="session")
+def new_study():
+    """Makes a tiny study that has not run yet in a folder."""
+    return lambda folder: Study(folder, tiny())
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Study:
+    """A study that has run to its end. Do not change it: take a copy."""
+    study = Study(tmp_path_factory.mktemp("finished") / "study", tiny())
+    study.run()
+    return study
