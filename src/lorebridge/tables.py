@@ -20,11 +20,16 @@ STR, I64, I32, I16, F64, F32, BOOL = (
     pa.string(), pa.int64(), pa.int32(), pa.int16(), pa.float64(), pa.float32(), pa.bool_(),
 )  # fmt: skip
 STRS = pa.list_(pa.string())
+BYTES = pa.binary()
 
 SCHEMAS: dict[str, pa.Schema] = {
     name: pa.schema(list(columns.items()))
     for name, columns in {
         "documents": {"doc_id": STR, "title": STR, "text": STR, "source": STR, "n_chars": I64},
+        "signatures": {
+            "doc_id": STR, "source": I16, "file_index": I32, "file": STR, "row": I64, "digest": BYTES, "minhash": BYTES,
+        },
+        "duplicates": {"doc_id": STR, "duplicate_of": STR, "reason": STR},
         "pairs": {"pair_id": STR, "en": STR, "xx": STR, "source": STR},
         "order": {
             "sequence": I32, "slot": I16, "document": I16, "stream": STR, "piece": I32, "part": I16, "start": I32,
@@ -143,8 +148,10 @@ def write(name: str, rows: pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
 
 
 @contextlib.contextmanager
-def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[str, Any]]], None]]:
+def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[str, Any]] | pa.Table], None]]:
     """Write a table in batches: yields a function that appends rows, so that memory holds one batch only.
+
+    A batch that is a pyarrow Table has exactly the columns of the schema.
 
     The bytes depend on the rows and on how they are batched. A body that fails leaves no file.
 
@@ -160,7 +167,9 @@ def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[s
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as file:
-            yield lambda rows: file.write_table(pa.Table.from_pylist(list(rows), schema=schema))
+            yield lambda rows: file.write_table(
+                rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+            )
     except BaseException:
         path.unlink(missing_ok=True)
         raise

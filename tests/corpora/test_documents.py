@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorebridge import tables
-from lorebridge.corpora.documents import filter_corpus, filter_file, filter_pairs, merge_audits
+from lorebridge.corpora.documents import filter_corpus, filter_file, filter_pairs, merge_audits, signatures
+from lorebridge.corpora.duplicates import duplicates
 from lorebridge.errors import InputError
 
 LATIN, NO_LATIN = {"keep": "Latin"}, {"drop": "Latin"}
@@ -23,15 +24,25 @@ def jsonl(path: Path, rows: list[dict]) -> Path:
     return path
 
 
-def run(folder: Path, rows: list[dict], *, letters: dict = LATIN, of: int = 1, **spec: object) -> tuple[list, dict]:
-    """Filter `rows` in `of` shards; return the documents and the merged audit."""
-    source = jsonl(folder / "rows.jsonl", rows)
+def run(
+    folder: Path, rows: list[dict], *, letters: dict = LATIN, of: int = 1, heldout: float = 0.0, simplify: bool = False,
+    deduplicate: dict | None = None, **spec: object,
+) -> tuple[list, dict]:  # fmt: skip
+    """Filter `rows` in `of` shards by all stages; return the documents and the merged audit."""
+    literals = {
+        "sources": [{"kind": "local", "name": "mine", **spec}], "paths": [jsonl(folder / "rows.jsonl", rows)],
+        "letters": letters, "min_chars": 20, "max_deleted": 0.3, "simplify": simplify, "of": of,
+    }  # fmt: skip
+    found = [folder / f"signatures-{shard}.parquet" for shard in range(of)]
+    for shard, path in enumerate(found):
+        signatures(**literals, deduplicate=deduplicate, shard=shard, signatures=path)
+    duplicates(signatures=found, deduplicate=deduplicate, duplicates=folder / "duplicates.parquet")
     documents = []
     for shard in range(of):
         filter_corpus(
-            sources=[{"kind": "local", "name": "mine", **spec}], paths=[source], lang="en", letters=letters,
-            min_chars=20, max_deleted=0.3, shard=shard, of=of,
-            documents=folder / f"documents-{shard}.parquet", audit=folder / f"audit-{shard}.json",
+            **literals, lang="en", heldout=heldout, shard=shard, duplicates=folder / "duplicates.parquet",
+            documents=folder / f"documents-{shard}.parquet", heldout_documents=folder / f"heldout-{shard}.parquet",
+            audit=folder / f"audit-{shard}.json",
         )  # fmt: skip
         documents += tables.read(folder / f"documents-{shard}.parquet").to_dict("records")
     merge_audits(audits=[folder / f"audit-{i}.json" for i in range(of)], out=folder / "audit.json", lang="en")
@@ -57,7 +68,7 @@ def test_reasons_and_counts(tmp_path: Path) -> None:
     assert {key: audit[key] for key in ("rows", "kept", "edited", "dropped")} == {
         "rows": 6, "kept": 2, "edited": 1, "dropped": {"duplicate": 1, "empty": 1, "foreign": 1, "short": 1},
     }  # fmt: skip
-    assert audit["sources"]["wiki"] == {"rows": 1, "kept": 1, "edited": 0, "dropped": {}}
+    assert audit["sources"]["wiki"] == {"rows": 1, "kept": 1, "heldout": 0, "edited": 0, "dropped": {}}
     assert audit["sources"]["mine"]["rows"] == 5
     assert audit["letters_policy"] == LATIN
     assert audit["letters"]["text"]["before"]["Hangul"] == 15
@@ -172,7 +183,7 @@ def test_pairs_are_dropped_whole(tmp_path: Path) -> None:
 
 
 def test_a_pair_without_a_half(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"pairs\.jsonl, row 2: no `ko` \(the row has `en`, `kor`\)"):
+    with pytest.raises(InputError, match=r"pairs\.jsonl, row 2: no `ko` .*`en`, `kor`"):
         run_pairs(tmp_path, [PAIRS[0], {"en": "a", "kor": "b"}])
 
 

@@ -1,36 +1,109 @@
-"""The stage that filters: sources become documents and pairs, with an audit of what was dropped and edited."""
+"""The stages that filter: sources become documents and pairs, with an audit of what was dropped, edited and held out.
+
+A language's documents take three stages. ``signatures`` filters a shard in memory and writes a digest of what passes;
+``duplicates`` (:mod:`lorebridge.corpora.duplicates`) reads the digests of all shards; ``filter_corpus`` filters the
+shard again and writes its documents. To filter twice costs less than to store the text of a large corpus twice.
+"""
 
 from __future__ import annotations
 
 import collections
+import contextlib
+import dataclasses
 import gzip
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 from tqdm import tqdm
 
 from lorebridge import tables
-from lorebridge.corpora.scripts import LETTER_OR_DIGIT, Cleaned, LetterCounts, LetterFilter
-from lorebridge.corpora.sources import Row, Source, open_source
+from lorebridge.corpora.duplicates import digests, duplicates, first_of_equal, minhashes
+from lorebridge.corpora.heldout import is_heldout
+from lorebridge.corpora.scripts import SCRIPTS, Cleaned, LetterFilter, by_script
+from lorebridge.corpora.sources import Batch, Source, open_source
 from lorebridge.errors import InputError
 
 log = logging.getLogger("lorebridge.corpora")
 
-_BATCH = 1024  # rows
 _N_SAMPLES = 5
 _EXCERPT = 200  # characters
+_KEPT, _HELD_OUT = "kept", "heldout"
+
+Fates = npt.NDArray[np.object_]  # of every row of a batch: "kept", "heldout", or the reason why it is dropped
 
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Texts:
+    """A column of a batch, before and after.
+
+    Attributes:
+        before: as read.
+        cleaned: what the filter made of it.
+        simplified: [rows], Traditional characters that were replaced.
+    """
+
+    before: pa.Array
+    cleaned: Cleaned
+    simplified: npt.NDArray[np.int64]
+
+    def after(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """Return what some rows have become."""
+        return self.cleaned.texts.take(pa.array(rows))
+
+
+class _Cleaner:
+    """Filters the letters of texts and, where that is asked for, simplifies Traditional characters (OpenCC ``t2s``).
+
+    Raises:
+        InputError: `letters` is no policy, or Han is to be simplified where the policy deletes it.
+    """
+
+    def __init__(self, letters: Mapping[str, str], simplify: bool) -> None:
+        """Load what is needed."""
+        self._filter, self._converter = LetterFilter(letters), None
+        if simplify and (letters.get("keep", "Han") != "Han" or letters.get("drop") == "Han"):
+            raise InputError(
+                "simplify",
+                f"simplified characters are asked for where the letters policy {dict(letters)} deletes Han",
+                "Set `simplify` only for a language whose script is Han.",
+            )
+        if simplify:
+            import opencc  # only where it is asked for
+
+            self._converter = opencc.OpenCC("t2s")
+
+    def __call__(self, texts: pa.Array) -> _Texts:
+        """Return a column of strings without nulls, before and after."""
+        cleaned = self._filter.clean(texts)
+        replaced = np.zeros(len(texts), dtype=np.int64)
+        if self._converter is None:
+            return _Texts(texts, cleaned, replaced)
+        traditional = cleaned.texts.to_pylist()
+        simplified = [self._converter.convert(text) for text in traditional]
+        for i, (text, other) in enumerate(zip(traditional, simplified, strict=True)):
+            if text != other:
+                replaced[i] = sum(a != b for a, b in zip(text, other, strict=False))
+        again = self._filter.clean(pa.array(simplified, pa.string()))
+        cleaned = dataclasses.replace(
+            cleaned, texts=again.texts, characters_left=again.characters_left, letters_left=again.letters_left
+        )
+        return _Texts(texts, cleaned, replaced)
+
+
 class Audit:
-    """What a filter saw, kept, edited and dropped, by reason and by source.
+    """What a filter saw, kept, held out, edited and dropped, by reason and by source.
 
     Args:
         columns: the text columns of which letters are counted.
@@ -40,44 +113,54 @@ class Audit:
         """Start from zero."""
         self._counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         self._samples: dict[str, list[tuple[bytes, dict[str, str]]]] = collections.defaultdict(list)
-        self._letters = {column: (LetterCounts(), LetterCounts()) for column in columns}
+        self._edits = {kind: {"rows": 0, "characters": 0} for kind in ("letters", "simplified")}
+        self._letters = {column: np.zeros((2, len(SCRIPTS)), dtype=np.int64) for column in columns}
         self._characters: dict[str, list[int]] = {column: [0, 0] for column in columns}
 
-    def note(
-        self, source: str, identity: str, before: Mapping[str, str], after: Mapping[str, Cleaned], reason: str | None
-    ) -> None:
-        """Count one row.
+    def note(self, labels: Sequence[str], identities: Sequence[str], texts: Mapping[str, _Texts], fates: Fates) -> None:
+        """Count the rows of a batch.
 
         Args:
-            source: the label of its source.
-            identity: the identity of the document or pair.
-            before: its texts by column, as read.
-            after: its texts by column, cleaned.
-            reason: why it was dropped, or None if it was kept.
+            labels: the labels of their sources.
+            identities: the identities of the documents or pairs.
+            texts: their texts by column.
+            fates: what becomes of each.
         """
-        edited = any(cleaned.edited for cleaned in after.values())
-        counts = self._counts[source]
-        counts["rows"] += 1
-        counts[f"dropped/{reason}" if reason else "kept"] += 1
-        counts["edited"] += edited and not reason
-        for column, text in before.items():
-            self._letters[column][0].add(text)
-            self._characters[column][0] += len(text)
-            if not reason:
-                self._letters[column][1].add(after[column].text)
-                self._characters[column][1] += len(after[column].text)
-        if reason or edited:
-            self._sample(reason or "edited", identity, before, after)
+        stays = (fates == _KEPT) | (fates == _HELD_OUT)
+        columns = list(texts.values())
+        edits = {
+            "letters": np.sum([column.cleaned.deleted for column in columns], axis=0),
+            "simplified": np.sum([column.simplified for column in columns], axis=0),
+        }
+        edited = np.logical_or.reduce([column.cleaned.edited | (column.simplified > 0) for column in columns])
+        for kind, replaced in edits.items():
+            self._edits[kind]["rows"] += int(np.count_nonzero(stays & (replaced > 0)))
+            self._edits[kind]["characters"] += int(replaced[stays].sum())
+        for label, fate, is_edited in zip(labels, fates, (edited & stays).tolist(), strict=True):
+            counts = self._counts[label]
+            counts["rows"] += 1
+            counts[fate if fate in (_KEPT, _HELD_OUT) else f"dropped/{fate}"] += 1
+            counts["edited"] += is_edited
+        kept = fates == _KEPT
+        for name, column in texts.items():
+            cleaned, totals, characters = column.cleaned, self._letters[name], self._characters[name]
+            totals[0] += cleaned.letters.sum(axis=0, dtype=np.int64)
+            totals[1] += cleaned.letters_left[kept].sum(axis=0, dtype=np.int64)
+            characters[0] += int(cleaned.characters.sum())
+            characters[1] += int(cleaned.characters_left[kept].sum())
+        for row in np.flatnonzero(edited | ~stays).tolist():
+            self._sample("edited" if stays[row] else fates[row], identities[row], texts, row)
 
-    def _sample(self, kind: str, identity: str, before: Mapping[str, str], after: Mapping[str, Cleaned]) -> None:
+    def _sample(self, kind: str, identity: str, texts: Mapping[str, _Texts], row: int) -> None:
         """Keep the rows whose identities have the smallest digests: the same ones in whatever order rows come."""
         samples, key = self._samples[kind], _digest(identity)
         if len(samples) < _N_SAMPLES or key < samples[-1][0]:
             sample = {"id": identity}
-            for column, text in before.items():
-                start = _first_difference(text, after[column].text)
-                sample[f"{column} before"] = text[start : start + _EXCERPT]
-                sample[f"{column} after"] = after[column].text[start : start + _EXCERPT]
+            for name, column in texts.items():
+                before, after = column.before[row].as_py(), column.cleaned.texts[row].as_py()
+                start = _first_difference(before, after)
+                sample[f"{name} before"] = before[start : start + _EXCERPT]
+                sample[f"{name} after"] = after[start : start + _EXCERPT]
             samples.append((key, sample))
             samples.sort(key=lambda pair: pair[0])
             del samples[_N_SAMPLES:]
@@ -85,24 +168,31 @@ class Audit:
     def as_json(self) -> dict[str, Any]:
         """Return the audit as JSON types.
 
-        ``rows``, ``kept``, ``edited`` (kept, with letters deleted) and ``dropped`` by reason; ``sources``: the same
-        for every source; ``characters`` and ``letters`` (by Unicode script) before (all rows) and after (kept rows)
-        for every column; ``samples`` of edited rows and of every reason, excerpts of 200 characters from shortly
-        before the first deletion.
+        ``rows``, ``kept``, ``heldout``, ``edited`` (of those kept and held out) and ``dropped`` by reason;
+        ``sources``: the same for every source; ``edits``: rows kept or held out of which ``letters`` were deleted, and
+        in which Traditional characters were ``simplified``, with how many; ``characters`` and ``letters`` (by Unicode
+        script) before (all rows) and after (kept rows) for every column; ``samples`` of edited rows and of every
+        reason, excerpts of 200 characters from shortly before the first difference.
+
+        Raises:
+            ValueError: the counts do not add up.
         """
-        sources = {name: _tally(counts) for name, counts in sorted(self._counts.items())}
-        return {
+        result = {
             **_tally(sum(self._counts.values(), collections.Counter())),
-            "sources": sources,
+            "sources": {name: _tally(counts) for name, counts in sorted(self._counts.items())},
+            "edits": self._edits,
             "characters": {
                 column: {"before": before, "after": after} for column, (before, after) in self._characters.items()
             },
             "letters": {
-                column: {"before": before.by_script(), "after": after.by_script()}
+                column: {"before": by_script(before), "after": by_script(after)}
                 for column, (before, after) in self._letters.items()
             },
             "samples": {kind: [sample for _, sample in rows] for kind, rows in sorted(self._samples.items())},
         }
+        if not _adds_up(result):
+            raise ValueError(f"the audit does not add up: {result}")
+        return result
 
 
 def _first_difference(text: str, other: str) -> int:
@@ -114,7 +204,15 @@ def _first_difference(text: str, other: str) -> int:
 def _tally(counts: Mapping[str, int]) -> dict[str, Any]:
     """Return counts with the reasons of dropping in a mapping of their own."""
     dropped = {key.removeprefix("dropped/"): n for key, n in sorted(counts.items()) if key.startswith("dropped/")}
-    return {**{key: counts.get(key, 0) for key in ("rows", "kept", "edited")}, "dropped": dropped}
+    return {**{key: counts.get(key, 0) for key in ("rows", _KEPT, _HELD_OUT, "edited")}, "dropped": dropped}
+
+
+def _adds_up(audit: Mapping[str, Any]) -> bool:
+    """Return whether every row of an audit, in all and of each source, was kept, held out or dropped."""
+    return all(
+        part["rows"] == part[_KEPT] + part[_HELD_OUT] + sum(part["dropped"].values())
+        for part in (audit, *audit["sources"].values())
+    )
 
 
 def _write_json(value: Mapping[str, Any], path: Path) -> None:
@@ -128,107 +226,171 @@ def _require_kept(audit: Mapping[str, Any], where: str, mend: str) -> None:
     Raises:
         InputError: gives the counts by reason.
     """
-    if not audit["kept"]:
+    if not audit[_KEPT]:
         reasons = ", ".join(f"{reason}: {n}" for reason, n in audit["dropped"].items()) or "there were none"
-        raise InputError(where, f"nothing is left after filtering (of {audit['rows']} rows, dropped {reasons})", mend)
+        held_out = f", {audit[_HELD_OUT]} are held out" if audit[_HELD_OUT] else ""
+        raise InputError(
+            where, f"nothing is left after filtering (of {audit['rows']} rows, dropped {reasons}{held_out})", mend
+        )
 
 
 def _open(
-    sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], required: Sequence[str]
-) -> list[tuple[Mapping[str, Any], Source]]:
+    sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], required: Sequence[str],
+    optional: Sequence[str],
+) -> list[Source]:  # fmt: skip
     """Open every source before a row is read, so that a missing one is told at once."""
-    return [(spec, open_source(spec, path, required)) for spec, path in zip(sources, paths, strict=True)]
+    return [open_source(spec, path, required, optional) for spec, path in zip(sources, paths, strict=True)]
 
 
-class _Identities:
-    """Makes identities of rows, and sees that none comes twice."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def make(self, row: Row, source: str, key: str) -> str:
-        """Return ``source/key``.
-
-        Raises:
-            InputError: an earlier row had the same.
-        """
-        identity = f"{source}/{key}"
-        if (digest := _digest(identity)) in self._seen:
-            raise InputError(
-                row.place,
-                f"the identity {identity} comes a second time",
-                "Give every row of a source its own `id`, and every source its own name.",
-            )
-        self._seen.add(digest)
-        return identity
+def _batches(source: Source, shard: int, of: int) -> Iterator[Batch]:
+    """Yield the batches of a source under a progress bar."""
+    with tqdm(desc=source.name, unit=" rows", mininterval=1) as bar:
+        for batch in source.batches(shard, of):
+            yield batch
+            bar.update(len(batch.columns))
 
 
-class _Duplicates:
-    """Remembers texts by their digest."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def __call__(self, *texts: str) -> bool:
-        """Return whether `texts` came before, and remember them."""
-        digest = _digest("\x1f".join(texts))
-        if digest in self._seen:
-            return True
-        self._seen.add(digest)
-        return False
+def _column(batch: Batch, name: str, default: str | Sequence[str]) -> list[str]:
+    """Return an optional column of a batch with a default, or one for every row, where a row lacks it."""
+    values = batch.columns[name].to_pylist()
+    defaults = [default] * len(values) if isinstance(default, str) else default
+    return [other if value is None else value for value, other in zip(values, defaults, strict=True)]
 
 
-def _document_reason(cleaned: Cleaned, min_chars: int, max_deleted: float, duplicates: _Duplicates) -> str | None:
-    """Return why a document is dropped, or None."""
-    if not LETTER_OR_DIGIT.search(cleaned.text):
-        return "empty"
-    if cleaned.share_deleted > max_deleted:
-        return "foreign"
-    if len(cleaned.text) < min_chars:
-        return "short"
-    return "duplicate" if duplicates(cleaned.text) else None
+@dataclasses.dataclass(frozen=True)
+class _Documents:
+    """A batch of documents, filtered.
+
+    Attributes:
+        source: the place of their source among the sources.
+        batch: as read.
+        labels: of their sources.
+        doc_ids: their identities.
+        texts: before and after.
+        fates: what becomes of each by itself, without regard to other documents.
+    """
+
+    source: int
+    batch: Batch
+    labels: list[str]
+    doc_ids: list[str]
+    texts: _Texts
+    fates: Fates
 
 
 def _documents(
-    sources: Iterable[tuple[Mapping[str, Any], Source]], letters: Mapping[str, str], min_chars: int, max_deleted: float,
-    shard: int, of: int, audit: Audit,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Yield the documents that pass, and count all of them in `audit`."""
-    letter_filter, identities, duplicates = LetterFilter(letters), _Identities(), _Duplicates()
-    for spec, source in sources:
-        for row in tqdm(source.rows(shard, of), desc=source.name, unit=" rows", mininterval=1):
-            text, label = row.string("text"), row.label("source", source.name)
-            doc_id = identities.make(row, label, row.label("id", row.key))
-            cleaned = letter_filter.clean(text)
-            reason = _document_reason(cleaned, spec.get("min_chars", min_chars), max_deleted, duplicates)
-            audit.note(label, doc_id, {"text": text}, {"text": cleaned}, reason)
-            if not reason:
-                yield {
-                    "doc_id": doc_id,
-                    "title": letter_filter.clean(row.label("title", "")).text,
-                    "text": cleaned.text,
-                    "source": label,
-                    "n_chars": len(cleaned.text),
-                }
+    *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], letters: Mapping[str, str],
+    min_chars: int, max_deleted: float, simplify: bool, shard: int, of: int,
+) -> Iterator[_Documents]:  # fmt: skip
+    """Yield the documents of a shard; see :func:`filter_corpus`."""
+    clean = _Cleaner(letters, simplify)
+    for index, source in enumerate(_open(sources, paths, ["text"], ["id", "title", "source"])):
+        for batch in _batches(source, shard, of):
+            labels = _column(batch, "source", source.name)
+            keys = _column(batch, "id", batch.keys())
+            texts = clean(batch.columns["text"])
+            cleaned = texts.cleaned
+            fates = np.full(len(labels), _KEPT, dtype=object)
+            fates[cleaned.characters_left < sources[index].get("min_chars", min_chars)] = "short"
+            fates[cleaned.share_deleted > max_deleted] = "foreign"
+            fates[~cleaned.content] = "empty"
+            doc_ids = [f"{label}/{key}" for label, key in zip(labels, keys, strict=True)]
+            yield _Documents(index, batch, labels, doc_ids, texts, fates)
 
 
-def _write_batches(rows: Iterable[Mapping[str, Any]], write: Callable[[Sequence[Mapping[str, Any]]], None]) -> None:
-    """Hand `rows` to `write` in batches."""
-    batch = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == _BATCH:
-            write(batch)
-            batch = []
-    if batch:
-        write(batch)
+def signatures(
+    *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], letters: Mapping[str, str],
+    min_chars: int, max_deleted: float, simplify: bool, deduplicate: Mapping[str, Any] | None, shard: int, of: int,
+    signatures: Path,
+) -> None:  # fmt: skip
+    """Write what tells the documents of one shard from others: the table ``signatures``.
+
+    It has a row for every document that passes the filter by itself: its identity, its place among the sources (which
+    orders documents whatever the number of shards), a digest of its filtered text and, where near duplicates are
+    looked for, its MinHash signature (numbers of 32 bits, little-endian), else null.
+
+    Args:
+        sources: as of :func:`filter_corpus`, like all up to `simplify`, `shard` and `of`.
+        paths: the path of each source, None where it has none.
+        letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
+        min_chars: the fewest characters of a document after filtering.
+        max_deleted: the largest share of letters that may be deleted.
+        simplify: whether Traditional characters are simplified.
+        deduplicate: as of :func:`lorebridge.corpora.duplicates.duplicates`.
+        shard: which shard, from 0.
+        of: the number of shards.
+        signatures: the table to write.
+
+    Raises:
+        InputError: a source cannot be read, or a row is malformed.
+    """
+    with tables.writer("signatures", signatures) as write:
+        for documents in _documents(
+            sources=sources, paths=paths, letters=letters, min_chars=min_chars, max_deleted=max_deleted,
+            simplify=simplify, shard=shard, of=of,
+        ):  # fmt: skip
+            rows = np.flatnonzero(documents.fates == _KEPT)
+            if not len(rows):
+                continue
+            batch, texts = documents.batch, documents.texts.after(rows)
+            if deduplicate:
+                hashed = minhashes(
+                    texts, permutations=deduplicate["permutations"], ngram=deduplicate["ngram"]
+                ).astype("<u4")  # fmt: skip
+                minhash = pa.array([row.tobytes() for row in hashed], pa.binary())
+            else:
+                minhash = pa.nulls(len(rows), pa.binary())
+            write(
+                pa.table(
+                    {
+                        "doc_id": [documents.doc_ids[i] for i in rows.tolist()],
+                        "source": np.full(len(rows), documents.source, dtype=np.int16),
+                        "file_index": np.full(len(rows), batch.index, dtype=np.int32),
+                        "file": [batch.file] * len(rows),
+                        "row": batch.numbers[rows],
+                        "digest": pa.array([row.tobytes() for row in digests(texts)], pa.binary()),
+                        "minhash": minhash,
+                    }
+                )
+            )
+
+
+def _decided(documents: Iterator[_Documents], duplicates: Path | None, heldout: float) -> Iterator[_Documents]:
+    """Yield batches with the fates of their documents as decided among all: first duplicates, then what is held out."""
+    repeats: dict[str, str] = {}
+    if duplicates is not None:
+        for rows in tables.batches(duplicates, ["doc_id", "reason"]):
+            repeats.update((row["doc_id"], row["reason"]) for row in rows)
+    for batch in documents:
+        for i in np.flatnonzero(batch.fates == _KEPT).tolist():
+            identity = batch.doc_ids[i]
+            batch.fates[i] = repeats.get(identity) or (_HELD_OUT if is_heldout(identity, heldout) else _KEPT)
+        yield batch
+
+
+def _document_rows(documents: _Documents, fate: str, clean: _Cleaner) -> pa.Table | None:
+    """Return the documents of a batch that have one fate as rows of the table ``documents``, None where none has."""
+    rows = np.flatnonzero(documents.fates == fate)
+    if not len(rows):
+        return None
+    titles = documents.batch.columns["title"].take(pa.array(rows)).fill_null("")
+    return pa.table(
+        {
+            "doc_id": [documents.doc_ids[i] for i in rows.tolist()],
+            "title": clean(titles).cleaned.texts,
+            "text": documents.texts.after(rows),
+            "source": [documents.labels[i] for i in rows.tolist()],
+            "n_chars": documents.texts.cleaned.characters_left[rows],
+        }
+    )
 
 
 def filter_corpus(
     *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], lang: str, letters: Mapping[str, str],
-    min_chars: int, max_deleted: float, shard: int, of: int, documents: Path, audit: Path,
+    min_chars: int, max_deleted: float, simplify: bool = False, heldout: float = 0.0, shard: int, of: int,
+    duplicates: Path | None = None, documents: Path, heldout_documents: Path | None = None, audit: Path,
 ) -> None:  # fmt: skip
-    """Filter one shard of the sources of a language into a table ``documents`` and an audit.
+    """Filter one shard of the sources of a language into tables ``documents`` and an audit.
 
     Rows have a string `text`, and may have `id`, `title` and `source` (a label in place of the source's name). Letters
     are filtered by :class:`~lorebridge.corpora.scripts.LetterFilter`, in titles too. Then a document is dropped with
@@ -237,7 +399,9 @@ def filter_corpus(
     - ``empty``: no letter or digit is left;
     - ``foreign``: more than `max_deleted` of its letters were deleted;
     - ``short``: it has fewer than `min_chars` characters;
-    - ``duplicate``: its text equals that of an earlier document of this shard.
+    - ``duplicate``, ``near_duplicate``: it repeats an earlier document of any shard, by the table `duplicates`.
+
+    Of those that are left :func:`~lorebridge.corpora.heldout.is_heldout` takes some out: no model trains on them.
 
     Args:
         sources: specifications of sources (see :mod:`lorebridge.corpora.sources`); `min_chars` of one overrides.
@@ -246,21 +410,42 @@ def filter_corpus(
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
         min_chars: the fewest characters of a document after filtering.
         max_deleted: the largest share of letters that may be deleted.
+        simplify: whether Traditional characters are simplified (OpenCC), for a language that Han writes.
+        heldout: the share of documents that are held out.
         shard: which shard, from 0.
         of: the number of shards.
-        documents: the table to write.
+        duplicates: the table of what repeats another document; None where nothing does.
+        documents: the table to write of what models train on.
+        heldout_documents: that of what is held out.
         audit: the JSON to write, see :meth:`Audit.as_json`.
 
     Raises:
-        InputError: a source cannot be read, a row is malformed, or an identity comes twice.
+        InputError: a source cannot be read, a row is malformed, or `simplify` is set where Han is deleted.
     """
-    counts = Audit(["text"])
-    rows = _documents(_open(sources, paths, ["text"]), letters, min_chars, max_deleted, shard, of, counts)
-    with tables.writer("documents", documents) as write:
-        _write_batches(rows, write)
+    counts, clean = Audit(["text"]), _Cleaner(letters, simplify)
+    batches = _documents(
+        sources=sources, paths=paths, letters=letters, min_chars=min_chars, max_deleted=max_deleted,
+        simplify=simplify, shard=shard, of=of,
+    )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        writers = {_KEPT: stack.enter_context(tables.writer("documents", documents))}
+        if heldout_documents is not None:
+            writers[_HELD_OUT] = stack.enter_context(tables.writer("documents", heldout_documents))
+        for batch in _decided(batches, duplicates, heldout):
+            counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
+            for fate, write in writers.items():
+                if (rows := _document_rows(batch, fate, clean)) is not None:
+                    write(rows)
     result = {"lang": lang, "letters_policy": dict(letters), **counts.as_json()}
-    log.info("%s: kept %d of %d documents, dropped %s", lang, result["kept"], result["rows"], result["dropped"])
+    _log_counts(lang, "documents", result)
     _write_json(result, audit)
+
+
+def _log_counts(lang: str, what: str, audit: Mapping[str, Any]) -> None:
+    log.info(
+        "%s: kept %d of %d %s, held out %d, dropped %s",
+        lang, audit[_KEPT], audit["rows"], what, audit[_HELD_OUT], audit["dropped"],
+    )  # fmt: skip
 
 
 def merge_audits(*, audits: Sequence[Path], out: Path, lang: str) -> None:
@@ -272,11 +457,19 @@ def merge_audits(*, audits: Sequence[Path], out: Path, lang: str) -> None:
         lang: the language, for messages.
 
     Raises:
-        InputError: no document is left in any shard; gives the counts by reason.
+        InputError: the counts of an audit do not add up, or no document is left in any shard; gives the counts.
     """
     shards = [json.loads(Path(path).read_text(encoding="utf-8")) for path in audits]
+    for path, shard in zip(audits, shards, strict=True):
+        if not _adds_up(shard):
+            raise InputError(
+                path,
+                f"the audit does not add up ({shard['rows']} rows, {shard[_KEPT]} kept, {shard[_HELD_OUT]} held out, "
+                f"dropped {shard['dropped']})",
+                "Remake the shard: snakemake --forcerun filter_corpus.",
+            )
     merged = {**shards[0]}
-    for key in ("rows", "kept", "edited", "dropped", "sources", "characters", "letters"):
+    for key in ("rows", _KEPT, _HELD_OUT, "edited", "dropped", "sources", "edits", "characters", "letters"):
         merged[key] = _total([shard[key] for shard in shards])
     kinds = sorted({kind for shard in shards for kind in shard["samples"]})
     merged["samples"] = {
@@ -289,7 +482,7 @@ def merge_audits(*, audits: Sequence[Path], out: Path, lang: str) -> None:
     _require_kept(
         merged,
         f"corpus {lang}",
-        "Check its sources, and its letters policy, min_chars and max_deleted.",
+        "Check its sources, and its letters policy, min_chars, max_deleted and heldout.",
     )
     _write_json(merged, out)
 
@@ -302,17 +495,81 @@ def _total(values: Sequence[Any]) -> Any:
     return {key: _total([value[key] for value in values if key in value]) for key in keys}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pairs:
+    """A batch of pairs, filtered; `texts` by half, the rest as of :class:`_Documents`."""
+
+    batch: Batch
+    labels: list[str]
+    pair_ids: list[str]
+    texts: dict[str, _Texts]
+    fates: Fates
+
+
+def _pairs(sources: Sequence[Source], halves: Mapping[str, tuple[str, _Cleaner]], max_lost: float) -> Iterator[_Pairs]:
+    """Yield the pairs of all sources, with what becomes of each by itself; see :func:`filter_pairs`.
+
+    Args:
+        sources: opened.
+        halves: code and cleaner of ``en`` and ``xx``.
+        max_lost: the largest share of letters that a half may lose.
+    """
+    for source in sources:
+        for batch in _batches(source, 0, 1):
+            labels = _column(batch, "source", source.name)
+            texts = {half: clean(batch.columns[code]) for half, (code, clean) in halves.items()}
+            fates = np.full(len(labels), _KEPT, dtype=object)
+            for half in ("xx", "en"):
+                fates[texts[half].cleaned.share_deleted > max_lost] = f"foreign_{half}"
+            for half in ("xx", "en"):
+                fates[~texts[half].cleaned.content] = f"empty_{half}"
+            pair_ids = [f"{label}/{key}" for label, key in zip(labels, batch.keys(), strict=True)]
+            yield _Pairs(batch, labels, pair_ids, texts, fates)
+
+
+def _decide_pairs(pairs: Iterator[_Pairs], heldout: float) -> tuple[Fates, set[int]]:
+    """Return what becomes of every pair that passes by itself, and which of them repeat an identity.
+
+    Memory: digests of 128 bits of the identity and of both halves, about 200 bytes a pair at the most.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in ("identity", "en", "xx", "heldout")}
+    for batch in pairs:
+        rows = np.flatnonzero(batch.fates == _KEPT)
+        identities = [batch.pair_ids[i] for i in rows.tolist()]
+        columns["identity"].append(digests(pa.array(identities, pa.string())))
+        for half in ("en", "xx"):
+            columns[half].append(digests(batch.texts[half].after(rows)))
+        columns["heldout"].append(np.array([is_heldout(identity, heldout) for identity in identities], dtype=np.bool_))
+    nothing = np.zeros((0, 2), dtype=np.uint64)
+    identity, en, xx = (np.concatenate([nothing, *columns[name]]) for name in ("identity", "en", "xx"))
+    held_out = np.concatenate([np.zeros(0, dtype=np.bool_), *columns["heldout"]])
+    places = np.arange(len(held_out))
+    fates = np.full(len(held_out), _KEPT, dtype=object)
+    repeats = first_of_equal(np.hstack([en, xx])) != places
+    held_out &= ~repeats
+    for halves in (en, xx):
+        first = first_of_equal(halves)
+        shared = np.zeros(len(held_out), dtype=np.bool_)
+        shared[first[held_out]] = True
+        fates[shared[first]] = "heldout_half"
+    fates[held_out] = _HELD_OUT
+    fates[repeats] = "duplicate"
+    return fates, set(np.flatnonzero(first_of_equal(identity) != places).tolist())
+
+
 def filter_pairs(
     *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], base: str, lang: str,
-    letters_base: Mapping[str, str], letters_xx: Mapping[str, str], max_lost: float = 0.1, pairs: Path, audit: Path,
+    letters_base: Mapping[str, str], letters_xx: Mapping[str, str], max_lost: float = 0.1, simplify: bool = False,
+    heldout: float = 0.0, pairs: Path, heldout_pairs: Path | None = None, audit: Path,
 ) -> None:  # fmt: skip
-    """Filter parallel text into a table ``pairs`` and an audit.
+    """Filter parallel text into tables ``pairs`` and an audit.
 
     Rows have a string in each language, under the language codes, and may have `source`. Both halves go through the
     letter filter of their language; there is no rule of length. A pair is dropped whole with the first reason that
     holds: ``empty_en``, ``empty_xx`` (no letter or digit is left in a half), ``foreign_en``, ``foreign_xx`` (a half
-    lost more than `max_lost` of its letters), ``duplicate`` (both halves equal those of an earlier pair). ``en``
-    stands for the base language and ``xx`` for the other, as in the table.
+    lost more than `max_lost` of its letters), ``duplicate`` (both halves equal those of an earlier pair),
+    ``heldout_half`` (it shares a half with a pair that is held out). ``en`` stands for the base language and ``xx``
+    for the other, as in the table. The sources are read twice: first for what repeats and what is held out.
 
     Args:
         sources: specifications of sources (see :mod:`lorebridge.corpora.sources`).
@@ -322,91 +579,114 @@ def filter_pairs(
         letters_base: its letters policy.
         letters_xx: that of the other.
         max_lost: the largest share of letters that a half may lose.
-        pairs: the table to write.
+        simplify: whether Traditional characters of the half ``xx`` are simplified (OpenCC).
+        heldout: the share of pairs that are held out.
+        pairs: the table to write of what models train on.
+        heldout_pairs: that of what is held out.
         audit: the JSON to write, see :meth:`Audit.as_json`.
 
     Raises:
-        InputError: a source cannot be read, a row is malformed, an identity comes twice, or no pair is left.
+        InputError: a source cannot be read, a row is malformed, an identity comes twice, no pair is left, or
+            `simplify` is set where Han is deleted.
     """
-    filters = {"en": (base, LetterFilter(letters_base)), "xx": (lang, LetterFilter(letters_xx))}
-    identities, duplicates, counts = _Identities(), _Duplicates(), Audit(list(filters))
-
-    def kept() -> Iterator[dict[str, Any]]:
-        for _, source in _open(sources, paths, [base, lang]):
-            for row in tqdm(source.rows(0, 1), desc=source.name, unit=" rows", mininterval=1):
-                label = row.label("source", source.name)
-                pair_id = identities.make(row, label, row.key)
-                before = {half: row.string(code) for half, (code, _) in filters.items()}
-                after = {half: letter_filter.clean(before[half]) for half, (_, letter_filter) in filters.items()}
-                reason = _pair_reason(after, max_lost, duplicates)
-                counts.note(label, pair_id, before, after, reason)
-                if not reason:
-                    yield {"pair_id": pair_id, "source": label, **{half: after[half].text for half in filters}}
-
-    with tables.writer("pairs", pairs) as write:
-        _write_batches(kept(), write)
+    opened = _open(sources, paths, [base, lang], ["source"])
+    halves = {"en": (base, _Cleaner(letters_base, False)), "xx": (lang, _Cleaner(letters_xx, simplify))}
+    fates, repeated = _decide_pairs(_pairs(opened, halves, max_lost), heldout)
+    counts, n_passed = Audit(list(halves)), 0
+    with contextlib.ExitStack() as stack:
+        writers = {_KEPT: stack.enter_context(tables.writer("pairs", pairs))}
+        if heldout_pairs is not None:
+            writers[_HELD_OUT] = stack.enter_context(tables.writer("pairs", heldout_pairs))
+        for batch in _pairs(opened, halves, max_lost):
+            for i in np.flatnonzero(batch.fates == _KEPT).tolist():
+                if n_passed in repeated:
+                    raise InputError(
+                        batch.batch.place(i),
+                        f"the identity {batch.pair_ids[i]} comes a second time",
+                        "Give every source its own name.",
+                    )
+                batch.fates[i] = fates[n_passed]
+                n_passed += 1
+            counts.note(batch.labels, batch.pair_ids, batch.texts, batch.fates)
+            for fate, write in writers.items():
+                rows = np.flatnonzero(batch.fates == fate)
+                if len(rows):
+                    columns = {half: texts.after(rows) for half, texts in batch.texts.items()}
+                    names = {"pair_id": batch.pair_ids, "source": batch.labels}
+                    columns |= {name: pa.array([values[i] for i in rows.tolist()]) for name, values in names.items()}
+                    write(pa.table(columns).select(["pair_id", "en", "xx", "source"]))
     policies = {"en": dict(letters_base), "xx": dict(letters_xx)}
     result = {"lang": f"{base}-{lang}", "letters_policy": policies, **counts.as_json()}
-    log.info("%s: kept %d of %d pairs, dropped %s", result["lang"], result["kept"], result["rows"], result["dropped"])
+    _log_counts(result["lang"], "pairs", result)
     _write_json(result, audit)
-    _require_kept(result, f"pairs {base}-{lang}", "Check the letters policies of both languages, and the sources.")
-
-
-def _pair_reason(halves: Mapping[str, Cleaned], max_lost: float, duplicates: _Duplicates) -> str | None:
-    """Return why a pair is dropped, or None."""
-    for half, cleaned in halves.items():
-        if not LETTER_OR_DIGIT.search(cleaned.text):
-            return f"empty_{half}"
-    for half, cleaned in halves.items():
-        if cleaned.share_deleted > max_lost:
-            return f"foreign_{half}"
-    return "duplicate" if duplicates(*(cleaned.text for cleaned in halves.values())) else None
+    _require_kept(
+        result, f"pairs {base}-{lang}", "Check the letters policies of both languages, the sources, and heldout."
+    )
 
 
 def filter_file(
-    *, lang: str, letters: Mapping[str, str], source: Path, out: Path, min_chars: int, max_deleted: float
-) -> dict[str, Any]:
-    """Filter one file as :func:`filter_corpus` does, and return the audit.
+    *, lang: str, letters: Mapping[str, str], source: Path, out: Path, min_chars: int, max_deleted: float,
+    simplify: bool = False, deduplicate: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Filter one file as a corpus is filtered, by the same stages, and return the audit; nothing is held out.
 
     Args:
         lang: the language, for the audit.
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
         source: ``.jsonl``, ``.jsonl.gz`` or ``.parquet``; rows without a label are labelled with its name.
         out: ``.jsonl`` or ``.jsonl.gz`` with `id`, `title`, `text`, `source`, which can be a source again; or
-            ``.parquet``, a table ``documents``.
+            ``.parquet``, a table ``documents``. It appears when it is whole.
         min_chars: the fewest characters of a document after filtering.
         max_deleted: the largest share of letters that may be deleted.
+        simplify: whether Traditional characters are simplified.
+        deduplicate: None for equal texts alone; else as of :func:`lorebridge.corpora.duplicates.duplicates`.
 
     Raises:
         InputError: the file cannot be read, a row is malformed, an identity comes twice, no document is left, or `out`
             has another suffix.
     """
     out = Path(out)
-    name = Path(source).name.split(".")[0]
-    counts = Audit(["text"])
-    opened = _open([{"kind": "local", "name": name}], [source], ["text"])
-    rows = _documents(opened, letters, min_chars, max_deleted, 0, 1, counts)
-    if out.suffix == ".parquet":
-        with tables.writer("documents", out) as write:
-            _write_batches(rows, write)
-    elif out.name.endswith((".jsonl", ".jsonl.gz")):
-        _write_jsonl(rows, out)
-    else:
+    if not out.name.endswith((".jsonl", ".jsonl.gz", ".parquet")):
         raise InputError(out, "not a format that is written", "Use .jsonl, .jsonl.gz or .parquet.")
+    literals: dict[str, Any] = {
+        "sources": [{"kind": "local", "name": Path(source).name.split(".")[0]}], "paths": [source], "letters": letters,
+        "min_chars": min_chars, "max_deleted": max_deleted, "simplify": simplify, "shard": 0, "of": 1,
+    }  # fmt: skip
+    counts, clean = Audit(["text"]), _Cleaner(letters, simplify)
+    partial = out.with_name(out.name + ".partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="lorebridge-filter-") as folder:
+        found, repeats = Path(folder) / "signatures.parquet", Path(folder) / "duplicates.parquet"
+        signatures(**literals, deduplicate=deduplicate, signatures=found)
+        duplicates(signatures=[found], deduplicate=deduplicate, duplicates=repeats)
+        opened = tables.writer("documents", partial) if out.suffix == ".parquet" else _jsonl_writer(partial, out.suffix)
+        with opened as write:
+            for batch in _decided(_documents(**literals), repeats, 0.0):
+                counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
+                if (rows := _document_rows(batch, _KEPT, clean)) is not None:
+                    write(rows)
+    partial.replace(out)
     result = {"lang": lang, "letters_policy": dict(letters), **counts.as_json()}
     _require_kept(result, str(source), f"Check that the file is in the language {lang}, and min_chars and max_deleted.")
     return result
 
 
-def _write_jsonl(documents: Iterable[Mapping[str, Any]], out: Path) -> None:
-    """Write documents as rows of a source, in the same bytes every time."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    with partial.open("wb") as raw:
-        file = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if out.suffix == ".gz" else raw
-        with cast(Any, file):
-            for document in documents:
-                row = {"id": document["doc_id"].removeprefix(document["source"] + "/")}
-                row |= {key: document[key] for key in ("title", "text", "source")}
-                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    partial.replace(out)
+@contextlib.contextmanager
+def _jsonl_writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Write documents as rows of a source, in the same bytes every time; a body that fails leaves no file."""
+    try:
+        with path.open("wb") as raw, contextlib.ExitStack() as stack:
+            file = cast(IO[bytes], raw)
+            if suffix == ".gz":
+                file = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0)))
+
+            def write(documents: pa.Table) -> None:
+                for document in documents.to_pylist():
+                    row = {"id": document["doc_id"].removeprefix(document["source"] + "/")}
+                    row |= {key: document[key] for key in ("title", "text", "source")}
+                    file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+            yield write
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

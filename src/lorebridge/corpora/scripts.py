@@ -1,16 +1,22 @@
 """Scripts and letters by the Unicode property ``Script``, and the filter that keeps a text in its script.
 
-Every lookup goes through the `regex` package, so that one pinned version of the Unicode database decides.
+Every lookup of a script or a category goes through the `regex` package, so that one pinned version of the Unicode
+database decides; Python's `unicodedata` decides what NFC is, because it is what normalises. Both are laid out once in
+a table over all code points, and compiled kernels run over the UTF-8 bytes of Arrow columns with it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import regex
 
 from lorebridge.errors import InputError
@@ -37,40 +43,413 @@ _NAMES = """
 """
 SCRIPTS = tuple(_NAMES.split())
 
-LETTER = regex.compile(r"\p{L}+")
-LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{N}]")
+
+# What the table says of a code point: flags, then the script of a letter, then the canonical combining class.
+_LETTER, _DIGIT, _MARK, _OPENING, _CLOSING, _FOREIGN, _MAY_COMPOSE = (1 << bit for bit in range(7))
+_SCRIPT_SHIFT, _CLASS_SHIFT = 8, 16
 
 # Stands where characters were deleted until the gap is mended. A noncharacter: a text may not hold it, and one that
 # does loses it with the foreign letters.
-_GAP = "\ufdd0"
-# A bracket that is left without letter or digit; quotes with a direction count as brackets.
-_INNER = r"[^\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{L}\p{N}\n" + _GAP + "]*+"
-_EMPTY_BRACKET = regex.compile(rf"[\p{{Ps}}\p{{Pi}}]{_INNER}(?:{_GAP}{_INNER})++[\p{{Pe}}\p{{Pf}}]")
-# Gaps with the spaces around them, and the line end after them. A space is U+0020 or a tab: U+00A0, U+202F (part of
-# Mongolian words) and U+3000 belong to the text.
-_GAPS = regex.compile(rf"(?<![ \t])[ \t]*+(?:{_GAP}[ \t]*+)++(\n?)")
+_GAP = 0xFDD0
+_TAB, _LINE_FEED, _SPACE = 0x09, 0x0A, 0x20
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` with numba; the machine code is kept for the next process where a folder can be written."""
+    try:
+        return numba.njit(cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return numba.njit(function)
+
+
+def _points(text: str) -> npt.NDArray[np.uint32]:
+    """Return the code points of `text`."""
+    return np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+
+
+@functools.cache
+def _characters() -> str:
+    """Return every code point that text can hold."""
+    return "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+
+
+def _holding(pattern: str) -> npt.NDArray[np.uint32]:
+    """Return the code points that match a character class."""
+    return _points("".join(regex.findall(f"{pattern}+", _characters())))
+
+
+@functools.cache
+def _properties() -> npt.NDArray[np.uint32]:
+    """Return what the kernels need to know of every code point, but for what is foreign."""
+    table = np.zeros(0x110000, dtype=np.uint32)
+    for flag, pattern in {
+        _LETTER: r"\p{L}", _DIGIT: r"\p{N}", _MARK: r"[\p{M}\u200c\u200d]", _OPENING: r"[\p{Ps}\p{Pi}]",
+        _CLOSING: r"[\p{Pe}\p{Pf}]",
+    }.items():  # fmt: skip
+        table[_holding(pattern)] |= np.uint32(flag)
+    rest = "".join(regex.findall(r"\p{L}+", _characters()))
+    # Han and Hangul first: they are most of the letters, and what is found need not be looked at again.
+    for script in sorted(SCRIPTS, key=lambda name: name not in ("Han", "Hangul")):
+        pattern = regex.compile(rf"\p{{Script={script}}}+")
+        found = _points("".join(pattern.findall(rest)))
+        if len(found):
+            table[found] |= np.uint32((1 + SCRIPTS.index(script)) << _SCRIPT_SHIFT)
+            rest = pattern.sub("", rest)
+    # The quick check of Unicode Standard Annex 15, section 9: NFC_Quick_Check is not "yes" for a character that
+    # normalises to something else, that is the second half of a composition, or a vowel or final consonant of Hangul.
+    table[0x1161:0x1176] |= np.uint32(_MAY_COMPOSE)
+    table[0x11A8:0x11C3] |= np.uint32(_MAY_COMPOSE)
+    for character in "".join(regex.findall(r"[^\p{Cn}\p{Co}]+", _characters())):
+        if combining := unicodedata.combining(character):
+            table[ord(character)] |= np.uint32(combining << _CLASS_SHIFT)
+        parts = unicodedata.decomposition(character)
+        if parts and parts[0] != "<":
+            if unicodedata.normalize("NFC", character) != character:
+                table[ord(character)] |= np.uint32(_MAY_COMPOSE)
+            elif " " in parts:
+                table[int(parts.split()[1], 16)] |= np.uint32(_MAY_COMPOSE)
+    return table
+
+
+@functools.cache
+def _table(verb: str, script: str) -> npt.NDArray[np.uint32]:
+    """Return the properties of every code point under a policy: the gap is always foreign."""
+    if verb == "keep":
+        foreign = _holding(rf"[^\p{{Script={script}}}\p{{Script=Common}}\p{{Script=Inherited}}]")
+    else:
+        foreign = _holding(rf"\p{{Script={script}}}")
+    table = _properties().copy()
+    table[foreign] |= np.uint32(_FOREIGN)
+    table[_GAP] |= np.uint32(_FOREIGN)
+    return table
+
+
+@functools.cache
+def unit_kinds(unbroken: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+    """Return for every code point 1 where it is part of a word, 2 where it is a unit by itself, else 0.
+
+    Letters, marks, joiners and digits are parts of words; letters of the scripts `unbroken` are units by themselves.
+    """
+    table = _properties()
+    kinds = (table & (_LETTER | _DIGIT | _MARK) != 0).astype(np.uint8)
+    numbers = [1 + SCRIPTS.index(script) for script in unbroken]
+    kinds[np.isin(table >> _SCRIPT_SHIFT & 0xFF, numbers)] = 2
+    return kinds
+
+
+@compiled
+def decode(data, i):  # type: ignore[no-untyped-def]
+    """Return the code point at byte `i` of valid UTF-8 and its length."""
+    first = np.uint32(data[i])
+    if first < 0x80:
+        return first, 1
+    if first < 0xE0:
+        return (first & 0x1F) << 6 | np.uint32(data[i + 1]) & 0x3F, 2
+    if first < 0xF0:
+        return (first & 0x0F) << 12 | (np.uint32(data[i + 1]) & 0x3F) << 6 | np.uint32(data[i + 2]) & 0x3F, 3
+    return (
+        (first & 0x07) << 18
+        | (np.uint32(data[i + 1]) & 0x3F) << 12
+        | (np.uint32(data[i + 2]) & 0x3F) << 6
+        | np.uint32(data[i + 3]) & 0x3F
+    ), 4
+
+
+@compiled
+def _encode(point, out, at):  # type: ignore[no-untyped-def]
+    """Write a code point as UTF-8 to `out` from byte `at`, and return where it ends."""
+    if point < 0x80:
+        out[at] = point
+        return at + 1
+    if point < 0x800:
+        out[at] = 0xC0 | point >> 6
+        at += 1
+    else:
+        if point < 0x10000:
+            out[at] = 0xE0 | point >> 12
+            at += 1
+        else:
+            out[at] = 0xF0 | point >> 18
+            out[at + 1] = 0x80 | point >> 12 & 0x3F
+            at += 2
+        out[at] = 0x80 | point >> 6 & 0x3F
+        at += 1
+    out[at] = 0x80 | point & 0x3F
+    return at + 1
+
+
+@compiled
+def _scan(data, words, offsets, table, latin, characters, foreign, content, normal, letters):  # type: ignore[no-untyped-def]
+    """Look at every text of a column once; the last five arguments are filled.
+
+    Args:
+        data: the bytes of the column.
+        words: the same in eights; ASCII is counted eight bytes at a time (sum of letters by a carry into the high bit).
+        offsets: where the texts begin and end.
+        table: what :func:`_table` returned.
+        latin: the number of the Latin script.
+        characters: [texts], their code points.
+        foreign: [texts], their foreign characters.
+        content: [texts], whether there is a letter or digit.
+        normal: [texts], whether the quick check says that the text is in NFC.
+        letters: [texts, scripts], letters of each script.
+    """
+    high = np.uint64(0x8080808080808080)
+    ascii_is_foreign = table[0x61] & _FOREIGN
+    for text in range(len(offsets) - 1):
+        i, end = offsets[text], offsets[text + 1]
+        n_characters = n_foreign = n_ascii_letters = 0
+        flags = np.uint32(0)
+        is_normal = True
+        last_class = np.uint32(0)
+        while i < end:
+            if i & 7 == 0 and i + 8 <= end:
+                word = words[i >> 3]
+                if word & high == 0:
+                    lower = word | np.uint64(0x2020202020202020)
+                    # Bit 7 of each byte: not below "a", and not above "z".
+                    found = (lower + np.uint64(0x1F1F1F1F1F1F1F1F)) & ~(lower + np.uint64(0x0505050505050505)) & high
+                    n_ascii_letters += ((found >> np.uint64(7)) * np.uint64(0x0101010101010101)) >> np.uint64(56)
+                    if n_ascii_letters == 0 and not flags & (_LETTER | _DIGIT):
+                        for k in range(8):
+                            flags |= table[data[i + k]]
+                    last_class = np.uint32(0)
+                    n_characters += 8
+                    i += 8
+                    continue
+            point, length = decode(data, i)
+            entry = table[point]
+            flags |= entry
+            n_characters += 1
+            i += length
+            if entry & _FOREIGN:
+                n_foreign += 1
+            if entry & _LETTER:
+                letters[text, (entry >> _SCRIPT_SHIFT & 0xFF) - 1] += 1
+            combining = entry >> _CLASS_SHIFT
+            if entry & _MAY_COMPOSE or (combining != 0 and last_class > combining):
+                is_normal = False
+            last_class = combining
+        letters[text, latin] += n_ascii_letters
+        characters[text] = n_characters
+        foreign[text] = n_foreign + (n_ascii_letters if ascii_is_foreign else 0)
+        content[text] = flags & (_LETTER | _DIGIT) != 0 or n_ascii_letters > 0
+        normal[text] = is_normal
+
+
+@compiled
+def _delete(data, offsets, table, out, ends):  # type: ignore[no-untyped-def]
+    """Delete the foreign characters of texts and mend the gaps; `out` and `ends` are filled.
+
+    A gap never reaches over the end of a line, so a line without foreign characters is copied as it is.
+
+    Args:
+        data: the bytes of a column.
+        offsets: where the texts begin and end.
+        table: what :func:`_table` returned.
+        out: as many bytes as the texts have.
+        ends: [texts + 1], where the texts begin and end in `out`.
+    """
+    longest = 0
+    for text in range(len(offsets) - 1):
+        longest = max(longest, offsets[text + 1] - offsets[text])
+    line = np.empty(longest, dtype=np.uint32)
+    at = 0
+    ends[0] = 0
+    for text in range(len(offsets) - 1):
+        i, end = offsets[text], offsets[text + 1]
+        while i < end:
+            start = i
+            found = np.uint32(0)
+            while i < end:
+                point, length = decode(data, i)
+                i += length
+                found |= table[point]
+                if point == _LINE_FEED:
+                    break
+            if not found & _FOREIGN:
+                out[at : at + i - start] = data[start:i]
+                at += i - start
+                continue
+            n = _open_gaps(data, start, i, table, line)
+            n = _drop_emptied_brackets(line, n, table)
+            at = _close_gaps(line, n, out, at)
+        ends[text + 1] = at
+
+
+@compiled
+def _open_gaps(data, start, end, table, line):  # type: ignore[no-untyped-def]
+    """Fill `line` with the code points between two bytes, a gap where there are foreign characters; return its length.
+
+    The combining marks and joiners after a foreign character go with it.
+    """
+    n = 0
+    after_foreign = False
+    i = start
+    while i < end:
+        point, length = decode(data, i)
+        i += length
+        entry = table[point]
+        if entry & _FOREIGN:
+            if not after_foreign:
+                line[n] = _GAP
+                n += 1
+            after_foreign = True
+        elif not (after_foreign and entry & _MARK):
+            line[n] = point
+            n += 1
+            after_foreign = False
+    return n
+
+
+@compiled
+def _drop_emptied_brackets(line, n, table):  # type: ignore[no-untyped-def]
+    """Put a gap in the place of every bracket that holds a gap and neither letter nor digit; return the new length.
+
+    Quotes with a direction count as brackets. A bracket that the source left empty ("f()") holds no gap and stays.
+    """
+    emptied = True
+    while emptied:
+        emptied = False
+        i, kept = 0, 0
+        while i < n:
+            if table[line[i]] & _OPENING:
+                j, n_gaps = i + 1, 0
+                while j < n and line[j] != _LINE_FEED:
+                    if line[j] == _GAP:
+                        n_gaps += 1
+                    elif table[line[j]] & (_OPENING | _CLOSING | _LETTER | _DIGIT):
+                        break
+                    j += 1
+                if j < n and n_gaps and line[j] != _LINE_FEED and table[line[j]] & _CLOSING:
+                    line[kept] = _GAP
+                    kept += 1
+                    i = j + 1
+                    emptied = True
+                    continue
+            line[kept] = line[i]
+            kept += 1
+            i += 1
+        n = kept
+    return n
+
+
+@compiled
+def _close_gaps(line, n, out, at):  # type: ignore[no-untyped-def]
+    """Write a line without its gaps to `out` from byte `at`, and return where it ends.
+
+    Nothing takes the place of a gap and the spaces around it at the edge of the line, else one space where there was
+    any. A line that holds nothing else goes, with its end. A space is U+0020 or a tab: U+00A0, U+202F (part of
+    Mongolian words) and U+3000 belong to the text.
+    """
+    i = 0
+    while i < n:
+        start, n_gaps, n_spaces = i, 0, 0
+        while i < n and (line[i] == _GAP or line[i] == _SPACE or line[i] == _TAB):
+            n_gaps += line[i] == _GAP
+            n_spaces += line[i] != _GAP
+            i += 1
+        if n_gaps == 0:
+            for k in range(start, i):
+                at = _encode(line[k], out, at)
+        else:
+            opens, closes = start == 0, i == n or line[i] == _LINE_FEED
+            if opens and closes:
+                return at
+            if not opens and not closes and n_spaces:
+                out[at] = _SPACE
+                at += 1
+        if i < n:
+            at = _encode(line[i], out, at)
+            i += 1
+    return at
 
 
 @dataclasses.dataclass(frozen=True)
 class Cleaned:
-    """A text in its script.
+    """A column of texts in their script.
 
     Attributes:
-        text: what is left, in NFC.
-        letters: letters (general category L) before.
-        deleted: how many of them are gone.
-        edited: whether anything was deleted.
+        texts: what is left of each, in NFC.
+        characters: [texts], code points before.
+        characters_left: [texts], code points in what is left.
+        deleted: [texts], letters (general category L) that are gone, counted in NFC.
+        share_deleted: [texts], their share of the letters, 0 where there were none.
+        edited: [texts], whether anything was deleted.
+        content: [texts], whether a letter or digit is left.
+        letters: [texts, scripts], letters of each of :data:`SCRIPTS` before.
+        letters_left: [texts, scripts], those in what is left.
     """
 
-    text: str
-    letters: int
-    deleted: int
-    edited: bool
+    texts: pa.Array
+    characters: npt.NDArray[np.int64]
+    characters_left: npt.NDArray[np.int64]
+    deleted: npt.NDArray[np.int64]
+    share_deleted: npt.NDArray[np.float64]
+    edited: npt.NDArray[np.bool_]
+    content: npt.NDArray[np.bool_]
+    letters: npt.NDArray[np.int32]
+    letters_left: npt.NDArray[np.int32]
 
-    @property
-    def share_deleted(self) -> float:
-        """The share of the letters that are gone, 0 where there were none."""
-        return self.deleted / self.letters if self.letters else 0.0
+
+class _Column:
+    """A column of texts, with what a scan says of each."""
+
+    def __init__(self, texts: pa.Array, table: npt.NDArray[np.uint32]) -> None:
+        self.texts, self._table = texts, table
+        data, offsets = bytes_of(texts)
+        self.characters = np.zeros(len(texts), dtype=np.int64)
+        self.foreign = np.zeros(len(texts), dtype=np.int64)
+        self.content = np.zeros(len(texts), dtype=np.bool_)
+        self.normal = np.zeros(len(texts), dtype=np.bool_)
+        self.letters = np.zeros((len(texts), len(SCRIPTS)), dtype=np.int32)
+        words = data[: len(data) // 8 * 8].view(np.uint64)
+        _scan(
+            data, words, offsets, table, SCRIPTS.index("Latin"), self.characters, self.foreign, self.content,
+            self.normal, self.letters,
+        )  # fmt: skip
+
+    def put(self, indices: npt.NDArray[np.int64], texts: pa.Array) -> None:
+        """Put other texts in the place of some."""
+        other = _Column(texts, self._table)
+        take = np.arange(len(self.texts))
+        take[indices] = len(self.texts) + np.arange(len(indices))
+        self.texts = pa.concat_arrays([self.texts, texts]).take(pa.array(take))
+        for name in ("characters", "foreign", "content", "normal", "letters"):
+            getattr(self, name)[indices] = getattr(other, name)
+
+    def normalise(self, indices: npt.NDArray[np.int64]) -> None:
+        """Bring those of some texts into NFC of which the quick check does not say that they are."""
+        doubtful = indices[~self.normal[indices]]
+        if len(doubtful):
+            texts = self.texts.take(pa.array(doubtful)).to_pylist()
+            self.put(doubtful, pa.array([unicodedata.normalize("NFC", text) for text in texts], pa.string()))
+
+    def delete(self, indices: npt.NDArray[np.int64]) -> None:
+        """Delete the foreign characters of some texts."""
+        data, offsets = bytes_of(self.texts.take(pa.array(indices)))
+        out = np.empty(offsets[-1] - offsets[0], dtype=np.uint8)
+        ends = np.empty(len(offsets), dtype=np.int32)
+        _delete(data, offsets, self._table, out, ends)
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]])]
+        self.put(indices, pa.Array.from_buffers(pa.string(), len(indices), buffers))
+
+
+def bytes_of(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """Return the bytes of a column of strings, at an address that eight divides, and where each text begins and ends.
+
+    Raises:
+        ValueError: the column is not of type string, or has nulls.
+    """
+    if texts.type != pa.string() or texts.null_count:
+        raise ValueError(f"a column of strings without nulls is wanted, not {texts.type}, {texts.null_count} nulls")
+    _, ends, data = texts.buffers()
+    offsets = np.frombuffer(ends, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1] if ends else _NO_TEXT
+    values = np.frombuffer(data, dtype=np.uint8) if data else np.zeros(0, dtype=np.uint8)
+    return values if values.ctypes.data % 8 == 0 else values.copy(), offsets
+
+
+_NO_TEXT = np.zeros(1, dtype=np.int32)
 
 
 class LetterFilter:
@@ -94,91 +473,42 @@ class LetterFilter:
     """
 
     def __init__(self, letters: Mapping[str, str]) -> None:
-        """Compile the pattern of foreign characters."""
+        """Lay out which characters are foreign."""
         mend = f"Write {{keep: SCRIPT}} or {{drop: SCRIPT}} with a Unicode script, one of {', '.join(SCRIPTS)}."
         if len(letters) != 1 or not letters.keys() <= {"keep", "drop"}:
             raise InputError("letters", f"{dict(letters)} is no policy", mend)
         [(verb, script)] = letters.items()
         if script not in SCRIPTS:
             raise InputError("letters", f"{script!r} is no script", mend)
-        if verb == "keep":
-            foreign = rf"[^\p{{Script={script}}}\p{{Script=Common}}\p{{Script=Inherited}}]"
-        else:
-            foreign = rf"[\p{{Script={script}}}{_GAP}]"
-        self._foreign = regex.compile(foreign)
-        self._foreign_run = regex.compile(rf"(?:{foreign}[\p{{M}}\u200c\u200d]*+)++")
+        self._table = _table(verb, script)
 
-    def clean(self, text: str) -> Cleaned:
-        """Return `text` without foreign letters."""
-        text = unicodedata.normalize("NFC", text)
-        if not self._foreign.search(text):
-            return Cleaned(text, count_letters(text), 0, False)
-        letters = count_letters(text)
+    def clean(self, texts: pa.Array) -> Cleaned:
+        """Return texts without foreign letters.
+
+        Args:
+            texts: a column of strings without nulls.
+        """
+        column = _Column(texts, self._table)
+        characters, letters = column.characters.copy(), column.letters.copy()
+        column.normalise(np.arange(len(texts)))
+        n_letters = column.letters.sum(axis=1)
+        edited = column.foreign > 0
         # Closing a gap can join what composes into a foreign sign (U+00A8 and U+0300 make the Greek U+1FED).
-        while self._foreign.search(text):
-            text = unicodedata.normalize("NFC", _mend(self._foreign_run.sub(_GAP, text)))
-        return Cleaned(text, letters, letters - count_letters(text), True)
+        while len(foreign := np.flatnonzero(column.foreign)):
+            column.delete(foreign)
+            column.normalise(foreign)
+        deleted = n_letters - column.letters.sum(axis=1)
+        return Cleaned(
+            column.texts, characters, column.characters, deleted, deleted / np.maximum(n_letters, 1), edited,
+            column.content, letters, column.letters,
+        )  # fmt: skip
 
 
-def _mend(text: str) -> str:
-    """Close the gaps in `text`, and touch nothing else: "f()" or an indented line that the source wrote stays."""
-    emptied = 1
-    while emptied:
-        text, emptied = _EMPTY_BRACKET.subn(_GAP, text)
-    return _GAPS.sub(_close, text)
+def by_script(letters: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, int]:
+    """Return the counts of the scripts that occur by their names, most frequent first.
 
-
-def _close(gaps: regex.Match[str]) -> str:
-    """Return what takes the place of `gaps`: nothing at the edge of a line, else one space where there was any."""
-    text, start, end, line_end = gaps.string, gaps.start(), gaps.end(), gaps[1]
-    opens = start == 0 or text[start - 1] == "\n"
-    closes = bool(line_end) or end == len(text)
-    if opens and closes:
-        return ""
-    if opens or closes:
-        return line_end
-    return " " if " " in gaps[0] or "\t" in gaps[0] else ""
-
-
-def count_letters(text: str) -> int:
-    """Return the number of letters (general category L) in `text`."""
-    return sum(map(len, LETTER.findall(text)))
-
-
-class LetterCounts:
-    """Counts letters by script over many texts.
-
-    It counts code points in batches and asks for their scripts once, at the end: a corpus has few different letters.
+    Args:
+        letters: [scripts], a count for each of :data:`SCRIPTS`.
     """
-
-    _BATCH = 1 << 20  # characters
-
-    def __init__(self) -> None:
-        """Start from zero."""
-        self._counts: npt.NDArray[np.int64] = np.zeros(0x110000, dtype=np.int64)
-        self._waiting: list[str] = []
-        self._n_waiting = 0
-
-    def add(self, text: str) -> None:
-        """Count the letters of `text`."""
-        self._waiting.append(text)
-        self._n_waiting += len(text)
-        if self._n_waiting >= self._BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        points = np.frombuffer("".join(self._waiting).encode("utf-32-le"), dtype=np.uint32)
-        self._counts += np.bincount(points, minlength=len(self._counts))
-        self._waiting, self._n_waiting = [], 0
-
-    def by_script(self) -> dict[str, int]:
-        """Return the number of letters (general category L) of every script that occurs, most frequent first."""
-        self._flush()
-        seen = "".join(map(chr, np.flatnonzero(self._counts)))
-        letters = "".join(LETTER.findall(seen))
-        counts = {}
-        for script in SCRIPTS:
-            found = regex.findall(rf"\p{{Script={script}}}", letters)
-            if found:
-                counts[script] = int(self._counts[[ord(letter) for letter in found]].sum())
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    counts = {script: int(n) for script, n in zip(SCRIPTS, letters, strict=True) if n}
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
