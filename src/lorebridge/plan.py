@@ -22,7 +22,8 @@ from lorebridge.records import RECORD, Task, file_digest
 STAGE_VERSIONS = {
     "world": 1, "corpus_shard": 1, "corpus": 1, "parallel": 1, "tokenizer": 1, "tokens": 1, "order": 2,
     "base_model": 1, "model": 1, "question_file": 1, "questions": 1, "scores": 1, "chunks": 1, "index": 1, "hits": 1,
-    "judgments": 1, "density": 1, "recovery": 1, "gaps": 1, "items": 1, "table": 1, "figure": 1,
+    "judgments": 1, "subjects": 1, "mentions": 1, "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2,
+    "recovery": 2, "gaps": 1, "items": 1, "table": 1, "figure": 1,
 }  # fmt: skip
 
 # The arms that write the template's labels (lorebridge.tokens.arms.has_labels; a test compares them).
@@ -217,7 +218,13 @@ class Plan:
                 files = {"hits": f"{r}/trace/hits/{w['corpus']}/{w['culture']}.parquet"}
             case "judgments":
                 files = {"judgments": f"{r}/trace/judgments/{w['corpus']}/{w['culture']}.parquet"}
-            case "density" | "recovery":
+            case "subjects":
+                files = {"subjects": f"{r}/trace/subjects/{w['lang']}.parquet"}
+            case "mentions":
+                files = {"mentions": f"{r}/trace/mentions/{w['stream']}.parquet"}
+            case "exposure":
+                files = {"exposure": f"{r}/trace/exposure/{w['run']}.parquet"}
+            case "occurrences" | "leaks" | "density" | "recovery":
                 files = {stage: f"{r}/trace/{stage}.parquet"}
             case "gaps":
                 files = {"gaps": f"{r}/transfer/gaps.parquet"}
@@ -279,10 +286,36 @@ class Plan:
         """Return the token streams that the runs of a language read."""
         return [f"mono-{lang}"] + ([f"pairs-{lang}-en", f"pairs-{lang}-xx"] if lang != self.base else [])
 
+    def cultures(self, lang: str) -> list[str]:
+        """Return the cultures whose questions are asked in a language: all in the base, else its own."""
+        return self.langs if lang == self.base else [lang]
+
+    def stream_lang(self, stream: str) -> str:
+        """Return the language of a token stream."""
+        kind, lang, *half = stream.split("-")
+        return lang if kind == "mono" or half == ["xx"] else self.base
+
+    def stream_cultures(self, stream: str) -> list[str]:
+        """Return the cultures whose questions a stream is searched for: a pair's only its own."""
+        kind, lang, *_ = stream.split("-")
+        return self.cultures(lang) if kind == "mono" else [lang]
+
     @property
     def cells(self) -> list[tuple[str, str]]:
         """The (corpus, culture) cells that are traced: each culture in the base corpus and in its own."""
         return [(corpus, culture) for culture in self.langs for corpus in (self.base, culture)]
+
+    @property
+    def texts(self) -> list[tuple[str, str, str, str]]:
+        """Return (corpus, culture, text, stream) of the texts that facts are counted in, parallel ones included."""
+        return [
+            (corpus, culture, text, stream)
+            for corpus, culture in self.cells
+            for text, stream in (
+                ("mono", f"mono-{corpus}"),
+                ("pairs", f"pairs-{culture}-{'en' if corpus == self.base else 'xx'}"),
+            )
+        ]
 
     def source_paths(self, section: str, lang: str) -> list[str]:
         """Return the local files of a corpus's or a parallel text's sources, in their order."""
@@ -431,14 +464,47 @@ class Plan:
                 }  # fmt: skip
             case "judgments":
                 judge = {k: v for k, v in tracing["judge"].items() if k != "gpus"}
+                if judge["kind"] == "cooccurrence":
+                    judge["window"] = tracing["window"]
                 return {"lang": w["corpus"], "script": languages[w["corpus"]]["script"], **judge}
+            case "subjects":
+                return {
+                    "lang": w["lang"], "script": languages[w["lang"]]["script"], "max_chars": tracing["chunk_chars"],
+                }  # fmt: skip
+            case "mentions":
+                stream = str(w["stream"])
+                kind, _, *half = stream.split("-")
+                return {
+                    "stream": stream, "script": languages[self.stream_lang(stream)]["script"],
+                    "window": tracing["window"], "max_chars": tracing["chunk_chars"],
+                    "cultures": self.stream_cultures(stream), "column": "text" if kind == "mono" else half[0],
+                }  # fmt: skip
+            case "exposure":
+                run = self.run(w["run"])
+                return {
+                    "run": run.run, "steps": list(run.checkpoints), "cultures": self.cultures(run.lang),
+                    "langs": {s: self.stream_lang(s) for s in self.streams(run.lang)},
+                    "scripts": {s: languages[self.stream_lang(s)]["script"] for s in self.streams(run.lang)},
+                    "window": tracing["window"], "max_chars": tracing["chunk_chars"],
+                }  # fmt: skip
+            case "occurrences":
+                return {"texts": [list(text) for text in self.texts]}
+            case "leaks":
+                return {
+                    "halves": [
+                        [culture, self.stream_lang(stream), stream]
+                        for culture in self.langs
+                        for stream in (f"pairs-{culture}-en", f"pairs-{culture}-xx")
+                    ]
+                }
             case "density":
                 return {
                     "cells": [list(cell) for cell in self.cells], "top_k": tracing["top_k"],
                     "resamples": transfer["resamples"], "seed": transfer["seed"],
                 }  # fmt: skip
             case "recovery":
-                return {"cells": [list(cell) for cell in self.cells]}
+                heldout = {lang: c["corpora"][lang]["heldout"] for lang in languages}
+                return {"cells": [list(cell) for cell in self.cells], "heldout": heldout}
             case "gaps":
                 return {
                     "base": self.base, "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
@@ -524,9 +590,7 @@ class Plan:
                     return []
                 return [a for lang in c["languages"] for a in self._corpus(lang)]
             case "tokens":
-                kind, lang, *_ = str(w["stream"]).split("-")
-                text = self._corpus(lang) if kind == "mono" else [artifact("parallel", lang=lang)]
-                return [*text, artifact("tokenizer")]
+                return [*self._text(str(w["stream"])), artifact("tokenizer")]
             case "order":
                 run = self.run(w["run"])
                 stores = [artifact("tokens", stream=s) for s in self.streams(run.lang)]
@@ -564,16 +628,42 @@ class Plan:
                     artifact("chunks", corpus=w["corpus"]),
                     artifact("questions", culture=w["culture"]),
                 ]
+            case "subjects":
+                lang = str(w["lang"])
+                questions = (artifact("questions", culture=culture) for culture in self.cultures(lang))
+                return [*self._corpus(lang), *questions]
+            case "mentions":
+                stream = str(w["stream"])
+                return [*self._text(stream), artifact("subjects", lang=self.stream_lang(stream))]
+            case "exposure":
+                run = self.run(w["run"])
+                streams = self.streams(run.lang)
+                before = [] if run.arm == "base" else [artifact("exposure", run=self.base_of(run).run)]
+                return [
+                    artifact("order", run=run.run), artifact("tokenizer"), *before,
+                    *(artifact("tokens", stream=stream) for stream in streams), *self._mentions(streams),
+                ]  # fmt: skip
+            case "occurrences":
+                streams = list(dict.fromkeys(stream for _, _, _, stream in self.texts))
+                return [*(artifact("tokens", stream=stream) for stream in streams), *self._mentions(streams)]
+            case "leaks":
+                streams = [f"pairs-{lang}-{half}" for lang in self.langs for half in ("en", "xx")]
+                return [*self._mentions(streams), *(artifact("parallel", lang=lang) for lang in self.langs)]
             case "density":
                 corpora = [self.base, *self.langs]
+                streams = list(dict.fromkeys(stream for _, _, _, stream in self.texts))
                 return [
+                    artifact("occurrences"),
                     *self._traced(),
                     *self._questions(),
                     *(artifact("chunks", corpus=corpus) for corpus in corpora),
-                    *(artifact("tokens", stream=f"mono-{corpus}") for corpus in corpora),
+                    *(artifact("tokens", stream=stream) for stream in streams),
                 ]
             case "recovery":
-                return [artifact("world"), *self._traced()]
+                streams = [f"mono-{lang}" for lang in self.config["languages"]]
+                documents = (artifact("corpus_shard", lang=lang, shard=s) for lang in c["languages"]
+                             for s in self.shards(lang))  # fmt: skip
+                return [artifact("world"), *self._traced(), *self._mentions(streams), *documents]
             case "gaps":
                 return [*self._scores(self.runs), *self._questions()]
             case "items":
@@ -607,6 +697,19 @@ class Plan:
         return [
             *(artifact("corpus_shard", lang=lang, shard=s) for s in self.shards(lang)),
             artifact("corpus", lang=lang),
+        ]
+
+    def _text(self, stream: str) -> list[Artifact]:
+        """The text of a token stream."""
+        kind, lang, *_ = stream.split("-")
+        return self._corpus(lang) if kind == "mono" else [artifact("parallel", lang=lang)]
+
+    def _mentions(self, streams: list[str]) -> list[Artifact]:
+        """The mentions in some streams, and the subjects of their languages."""
+        langs = dict.fromkeys(self.stream_lang(stream) for stream in streams)
+        return [
+            *(artifact("mentions", stream=stream) for stream in streams),
+            *(artifact("subjects", lang=lang) for lang in langs),
         ]
 
     def _stores(self, run: Run) -> list[Artifact]:

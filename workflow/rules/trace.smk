@@ -1,6 +1,8 @@
-# in:  corpora/{lang}/documents-*.parquet, probes/questions/{culture}.parquet
+# in:  corpora/{lang}/documents-*.parquet, parallel/{lang}.parquet, probes/questions/{culture}.parquet,
+#      order/{run}.parquet, tokens/{stream}/
 # out: trace/chunks/{corpus}.parquet, trace/hits/{corpus}/{culture}.parquet, trace/judgments/{corpus}/{culture}.parquet,
-#      trace/density.parquet, and on a planted world trace/recovery.parquet
+#      trace/subjects/{lang}.parquet, trace/mentions/{stream}.parquet, trace/exposure/{run}.parquet,
+#      trace/{occurrences,leaks,density}.parquet, and on a planted world trace/recovery.parquet
 
 
 rule chunks:
@@ -80,6 +82,98 @@ rule judge:
         "lorebridge judge --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule judge"
         " --logfile {log:q} --hits {input.hits:q} --chunks {input.chunks:q} --questions {input.questions:q}"
         " --out {output.judgments:q} --gpus {resources.gpu}"
+
+
+rule subjects:
+    input:
+        unpack(needs("subjects")),
+    output:
+        **produces("subjects"),
+    log:
+        f"{plan.root}/logs/subjects/{{lang}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        mem_mb=escalated(16000),
+        runtime=escalated(480),
+    params:
+        task=task("subjects"),
+    script:
+        "../scripts/subjects.py"
+
+
+rule mentions:
+    input:
+        unpack(needs("mentions")),
+    output:
+        **produces("mentions"),
+    log:
+        f"{plan.root}/logs/mentions/{{stream}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        mem_mb=escalated(16000),
+        runtime=escalated(480),
+    params:
+        task=task("mentions"),
+    script:
+        "../scripts/mentions.py"
+
+
+rule exposure:
+    input:
+        unpack(needs("exposure")),
+    output:
+        **produces("exposure"),
+    log:
+        f"{plan.root}/logs/exposure/{{run}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(32000),
+        runtime=escalated(120),
+    params:
+        task=task("exposure"),
+    script:
+        "../scripts/exposure.py"
+
+
+rule occurrences:
+    input:
+        unpack(needs("occurrences")),
+    output:
+        **produces("occurrences"),
+    log:
+        f"{plan.root}/logs/occurrences.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(16000),
+        runtime=60,
+    params:
+        task=task("occurrences"),
+    script:
+        "../scripts/occurrences.py"
+
+
+rule leaks:
+    input:
+        unpack(needs("leaks")),
+    output:
+        **produces("leaks"),
+    log:
+        f"{plan.root}/logs/leaks.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(16000),
+        runtime=60,
+    params:
+        task=task("leaks"),
+    script:
+        "../scripts/leaks.py"
 
 
 rule density:

@@ -21,7 +21,15 @@ with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as n
             "judgments": Path(judgments),
             "chunks": chunks[corpus],
             "tokens": stores[f"mono-{corpus}"],
+            "pair_tokens": stores[f"pairs-{culture}-{'xx' if corpus == culture else 'en'}"],
         }
         for (corpus, culture), hits, judgments in cells
     ]
-    notes.update(density(**literals, corpora=corpora, out=Path(snakemake.output.density)))
+    notes.update(
+        density(
+            **literals,
+            corpora=corpora,
+            occurrences=Path(snakemake.input.occurrences[0]),
+            out=Path(snakemake.output.density),
+        )
+    )
