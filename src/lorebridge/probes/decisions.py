@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 from lorebridge.errors import InputError
 from lorebridge.probes.questions import in_subset
 
-RULES = ("mean", "sum", "bytes")
+RULES = ("mean", "sum", "bytes", "pmi", "prior")
 TIES = ("share", "reference")
 DECISION = ["run", "arm", "seed", "step", "culture", "lang", "question_id"]
 
@@ -27,13 +27,21 @@ def rule_values(scores: pd.DataFrame, rule: str) -> np.ndarray:
     log-probability of the sentence, which ranks options as log p(option and what follows | what precedes) does, since
     what precedes the blank is the same for all of them. ``bytes`` is the log-probability per UTF-8 byte.
 
+    ``pmi`` takes from the sum the log-probability of the option as a text of its own, so that an option is not
+    preferred for being frequent: the domain-conditional pointwise mutual information of Holtzman et al. (EMNLP 2021,
+    section 3), with the start of a document for the domain. ``prior`` is that log-probability itself, per token: what
+    a model prefers whatever is asked.
+
     Args:
-        scores: columns ``sum_logprob`` (nats), ``n_tokens``, and ``n_bytes`` for the rule ``bytes``.
+        scores: columns ``sum_logprob`` (nats), ``n_tokens``, ``n_bytes``, ``prior_logprob`` (nats) and
+            ``prior_tokens``, as far as the rule needs them.
         rule: one of :data:`RULES`.
 
     Raises:
         ValueError: there is no rule of that name.
     """
+    if rule == "prior":
+        return (scores["prior_logprob"] / scores["prior_tokens"]).to_numpy(np.float64)
     total = scores["sum_logprob"].to_numpy(np.float64)
     if rule == "mean":
         return total / scores["n_tokens"].to_numpy()
@@ -41,6 +49,8 @@ def rule_values(scores: pd.DataFrame, rule: str) -> np.ndarray:
         return total
     if rule == "bytes":
         return total / scores["n_bytes"].to_numpy()
+    if rule == "pmi":
+        return total - scores["prior_logprob"].to_numpy()
     raise ValueError(f"no rule {rule!r}; there are {', '.join(RULES)}")
 
 
@@ -93,6 +103,20 @@ def accuracy(
         InputError: a culture that was scored lacks the score of some option.
         ValueError: unknown rule, ties or subset.
     """
+    merged = _asked_scores(scores, questions, subset)
+    grouped = merged.groupby(DECISION, sort=False)
+    shares = prediction_shares(rule_values(merged, rule), grouped.ngroup().to_numpy(), ties)
+    credit = merged[DECISION].assign(credit=shares * merged["is_gold"].to_numpy())
+    return credit.groupby(DECISION, sort=False, as_index=False).sum()
+
+
+def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) -> pd.DataFrame:
+    """Return the scores of the options of a subset with ``is_gold``, sorted by question and option.
+
+    Raises:
+        InputError: a culture that was scored lacks the score of some option.
+        ValueError: unknown subset.
+    """
     asked = in_subset(questions, subset)
     option = ["culture", "lang", "question_id", "option_index"]
     merged = scores.merge(asked[[*option, "is_gold"]], on=option, validate="many_to_one")
@@ -105,11 +129,94 @@ def accuracy(
                 f"{n} of the {expected[culture]} options of the {culture} questions",
                 "Score the run again on these questions.",
             )
-    merged = merged.sort_values([*DECISION, "option_index"], kind="stable", ignore_index=True)
-    grouped = merged.groupby(DECISION, sort=False)
-    shares = prediction_shares(rule_values(merged, rule), grouped.ngroup().to_numpy(), ties)
-    credit = merged[DECISION].assign(credit=shares * merged["is_gold"].to_numpy())
-    return credit.groupby(DECISION, sort=False, as_index=False).sum()
+    return merged.sort_values([*DECISION, "option_index"], kind="stable", ignore_index=True)
+
+
+def histories(credits: pd.DataFrame) -> pd.DataFrame:
+    """Return how the answer to each question went over a run's checkpoints.
+
+    A question counts as right at a checkpoint when its credit is more than a half: the answer wins alone.
+
+    Args:
+        credits: from :func:`accuracy`.
+
+    Returns:
+        Columns ``run, arm, seed, culture, lang, question_id``; ``n_steps`` (checkpoints) and ``n_right`` of them;
+        ``first_right``, the step of the first right answer, and ``right_since``, the first step of the unbroken row of
+        right answers that ends at the last checkpoint (both missing where there is none); ``changes``, how often two
+        checkpoints in a row differ.
+    """
+    key = [name for name in DECISION if name != "step"]
+    table = credits.sort_values([*key, "step"], kind="stable", ignore_index=True)
+    table["right"] = table["credit"] > 0.5
+    groups = table.groupby(key, sort=False)
+    before = groups["right"].shift()
+    table["changed"] = before.notna() & (before != table["right"])
+    # Right at this step and at all later ones.
+    table["kept"] = table[::-1].groupby(key, sort=False)["right"].cummin()[::-1]
+    return pd.DataFrame(
+        {
+            "n_steps": groups.size(),
+            "n_right": groups["right"].sum(),
+            "first_right": table["step"].where(table["right"]).groupby([table[name] for name in key], sort=False).min(),
+            "right_since": table["step"].where(table["kept"]).groupby([table[name] for name in key], sort=False).min(),
+            "changes": table.groupby(key, sort=False)["changed"].sum(),
+        }
+    ).reset_index()
+
+
+def consistency(
+    scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, base: str, rule: str = "mean"
+) -> pd.DataFrame:
+    """Return how alike a model ranks the options of a question in its two languages, whether rightly or not.
+
+    RankC of Qi et al. (EMNLP 2023, section 3): for each question, the overlap of the j best options in the two
+    languages as a share of j, averaged over j with the weights softmax(N - j) of N options. Options are the same when
+    they stand at the same place. Of tied options each is among the j best as often as if lots were drawn in each
+    language.
+
+    Args:
+        scores: a ``scores`` table, of one run or several.
+        questions: a ``questions`` table, of one culture or several.
+        subset: the questions to keep.
+        base: the language in which all cultures' questions are asked beside their own.
+        rule: see :func:`rule_values`.
+
+    Returns:
+        Columns ``run, arm, seed, step, culture, n_questions, rankc`` and ``chance``, which two unrelated rankings get.
+
+    Raises:
+        InputError: a culture that was scored lacks the score of some option.
+        ValueError: unknown rule or subset.
+    """
+    merged = _asked_scores(scores, questions, subset)
+    question = merged.groupby(DECISION, sort=False).ngroup().to_numpy()
+    values = rule_values(merged, rule)
+    starts = np.flatnonzero(np.diff(question, prepend=-1))
+    sizes = np.diff(starts, append=len(merged))
+    rows = []
+    for n_options in np.unique(sizes):
+        block = starts[sizes == n_options][:, None] + np.arange(n_options)
+        options = values[block]
+        better = (options[:, None, :] > options[:, :, None]).sum(axis=2)
+        equal = (options[:, None, :] == options[:, :, None]).sum(axis=2)
+        # [questions, options, j]: the probability to be among the j best.
+        among = np.clip((np.arange(1, n_options + 1) - better[..., None]) / equal[..., None], 0, 1)
+        first = merged.iloc[block[:, 0]]
+        in_base = (first["lang"] == base).to_numpy()
+        key = [name for name in DECISION if name != "lang"]
+        place = pd.MultiIndex.from_frame(first.loc[~in_base, key]).get_indexer(
+            pd.MultiIndex.from_frame(first.loc[in_base, key])
+        )
+        overlap = (among[in_base] * among[~in_base][place]).sum(axis=1) / np.arange(1, n_options + 1)
+        weights = np.exp(-np.arange(n_options)) / np.exp(-np.arange(n_options)).sum()
+        chance = float(weights @ np.arange(1, n_options + 1)) / n_options
+        rows.append(first.loc[in_base, key].assign(rankc=overlap @ weights, chance=chance))
+    return (
+        pd.concat(rows, ignore_index=True)
+        .groupby(["run", "arm", "seed", "step", "culture"], as_index=False)
+        .agg(n_questions=("rankc", "size"), rankc=("rankc", "mean"), chance=("chance", "mean"))
+    )
 
 
 def summarise(
@@ -138,8 +245,9 @@ def baselines(questions: pd.DataFrame, *, subset: str) -> pd.DataFrame:
     """Return the accuracy of answers that need no model.
 
     ``chance`` picks an option at random; ``first_option`` always picks the first; ``longest_option`` the one with most
-    characters (ties shared); ``majority_position`` always picks the place where the answer most often stands, which
-    it learns from these same questions and so is an upper bound.
+    characters (ties shared); ``copied_option`` one that the question itself contains, whatever its case (any of them,
+    and any option at all where it contains none); ``majority_position`` always picks the place where the answer most
+    often stands, which it learns from these same questions and so is an upper bound.
 
     Args:
         questions: a ``questions`` table, of one culture or several.
@@ -156,15 +264,19 @@ def baselines(questions: pd.DataFrame, *, subset: str) -> pd.DataFrame:
     groups = asked.groupby(question, sort=False).ngroup().to_numpy()
     gold = asked["is_gold"].to_numpy(bool)
     position = asked["option_index"].to_numpy()
+    contained = [
+        float(option.casefold() in text.casefold()) for text, option in zip(asked["text"], asked["option"], strict=True)
+    ]
     asked = asked.assign(
         chance=gold / np.bincount(groups)[groups],
         first_option=gold & (position == 0),
         longest_option=gold * prediction_shares(asked["option"].str.len().to_numpy(np.float64), groups, "share"),
+        copied_option=gold * prediction_shares(np.array(contained), groups, "share"),
     )
     rows = []
     for (culture, lang), part in asked.groupby(["culture", "lang"]):
         n_questions = part["question_id"].nunique()
-        right = {name: part[name].sum() for name in ("chance", "first_option", "longest_option")}
+        right = {name: part[name].sum() for name in ("chance", "first_option", "longest_option", "copied_option")}
         right["majority_position"] = part.groupby("option_index")["is_gold"].sum().max()
         rows += [
             {
@@ -177,3 +289,32 @@ def baselines(questions: pd.DataFrame, *, subset: str) -> pd.DataFrame:
             for name, total in right.items()
         ]
     return pd.DataFrame(rows)
+
+
+def model_baselines(scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, rule: str = "mean") -> pd.DataFrame:
+    """Return the accuracy of a model before it has learned what is asked about.
+
+    ``prior`` picks the option that the model finds likeliest as a text of its own, without the question;
+    ``base_model`` answers the question itself.
+
+    Args:
+        scores: rows of a ``scores`` table of base models; their mean counts.
+        questions: a ``questions`` table, of one culture or several.
+        subset: the questions to keep.
+        rule: by which the base model answers, see :func:`rule_values`.
+
+    Returns:
+        Columns ``culture, lang, baseline, n_questions, accuracy``, as of :func:`baselines`.
+
+    Raises:
+        InputError: a culture that was scored lacks the score of some option.
+        ValueError: unknown rule or subset.
+    """
+    parts = []
+    for name, how in (("prior", "prior"), ("base_model", rule)):
+        credits = accuracy(scores, questions, subset=subset, rule=how)
+        table = credits.groupby(["culture", "lang"], as_index=False).agg(
+            n_questions=("question_id", "nunique"), accuracy=("credit", "mean")
+        )
+        parts.append(table.assign(baseline=name))
+    return pd.concat(parts, ignore_index=True)[["culture", "lang", "baseline", "n_questions", "accuracy"]]

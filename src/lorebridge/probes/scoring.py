@@ -120,7 +120,12 @@ def reference_losses(
     return losses
 
 
-def _check_length(requests: Requests, texts: Sequence[str], model: PreTrainedModel, where: Path) -> None:
+def check_length(requests: Requests, texts: Sequence[str], model: PreTrainedModel, where: object) -> None:
+    """Refuse a text that is longer than the model reads.
+
+    Raises:
+        InputError: names the text.
+    """
     limit = positions(model)
     longest = int(requests.n_tokens.argmax())
     needed = int(requests.n_tokens[longest]) + 1
@@ -316,7 +321,7 @@ def score_run(
                 progress.update(total)
             else:
                 model = load_model(folder, torch.float32, device)
-                _check_length(requests, texts, model, folder)
+                check_length(requests, texts, model, folder)
                 if trees is None:  # the checkpoints of a run share their architecture
                     trees = reads_trees(model, requests.longest_group())
                 found = measures.take(model, name, trees=trees, batch_tokens=batch_tokens, progress=progress)
@@ -389,7 +394,7 @@ def score_file(
     requests = build_requests(texts, asked["question_index"].tolist(), load_tokenizer(model))
     reference = mode == "reference"
     network = load_model(model, torch.bfloat16 if reference else torch.float32, device)
-    _check_length(requests, texts, network, model)
+    check_length(requests, texts, network, model)
     with tqdm(total=requests.total_tokens, unit="tok", unit_scale=True, desc=f"score {model.name}") as progress:
         if reference:
             losses = reference_losses(network, requests.sequences, progress=progress)[requests.request]

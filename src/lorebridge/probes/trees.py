@@ -140,9 +140,7 @@ def _tree_mask(ends: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(seen[:, None].shape, dtype=dtype, device=ends.device).masked_fill_(~seen[:, None], -math.inf)
 
 
-def _edge_logprobs(
-    hidden: torch.Tensor, head: Any, parents: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+def _edge_logprobs(hidden: torch.Tensor, head: Any, parents: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return log p(target | hidden[parent]) in float32, [edges], a block of the vocabulary at a time.
 
     Args:
