@@ -70,11 +70,13 @@ def write_inputs(folder: Path) -> dict:
                     table[field.name] = "cooccurrence" if field.name == "judge" else None
             tables.write("judgments", table, path)
             judgments.setdefault(corpus, {})[culture] = path
-            for stage, found in (("retrieval", 200), ("judged", 90)):
+            for stage, found, dose in (
+                (stage, found, dose) for stage, found in (("retrieval", 200), ("judged", 90)) for dose in (None, 1, 8)
+            ):
                 recovery.append(
                     {
                         "corpus": corpus, "culture": culture, "method": "bm25", "judge": "cooccurrence", "stage": stage,
-                        "n_questions": N, "true_documents": 100, "recovered": found, "recovered_true": 80,
+                        "dose": dose, "n_questions": N, "true_documents": 100, "recovered": found, "recovered_true": 80,
                         "recall": 0.8, "precision": 80 / found,
                     }
                 )  # fmt: skip
@@ -83,8 +85,8 @@ def write_inputs(folder: Path) -> dict:
                     {
                         "culture": culture, "corpus": corpus, "unit": unit, "denominator": size, "capped": False,
                         "method": "bm25", "judge": "cooccurrence", "includes_parallel": False, "n_questions": N,
-                        "indeterminate": 0, "occurrences": 2.0, "density": 2 / size, "lo": 1 / size, "hi": 3 / size,
-                        "distractor_occurrences": 0.5,
+                        "indeterminate": 0, "n_capped": 0, "n_absent": 0, "occurrences": 2.0, "density": 2 / size,
+                        "lo": 1 / size, "hi": 3 / size, "distractor_occurrences": 0.5,
                     }
                 )  # fmt: skip
     metrics = {"base-s0": folder / "m-base-s0.parquet", **metrics}
