@@ -1,92 +1,231 @@
 """Sources: every format gives the same rows, every defect one error that names its place."""
 
+from __future__ import annotations
+
 import gzip
 import hashlib
-import http.server
 import json
-import os
-import subprocess
-import sys
-import threading
+import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hub_server import Dataset, Server
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lorebridge.corpora.sources import fetch_file, open_source
+from lorebridge.corpora import readers
+from lorebridge.corpora.readers import Columns
+from lorebridge.corpora.sources import open_source
 from lorebridge.errors import InputError
 
-ROWS = [{"id": f"r{i}", "title": f"Title {i}", "text": f"Text number {i}.", "source": "wiki"} for i in range(10)]
+ROWS = [{"id": f"r{i}", "title": f"Title {i}", "text": f"Text number {i}. " * 20, "source": "wiki"} for i in range(10)]
 LOCAL = {"kind": "local", "name": "mine"}
+TEXT = Columns(["text"], [], {})
 
 
-def jsonl(path: Path, rows: list) -> Path:
-    data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
+def jsonl_bytes(rows: list[Any]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def jsonl(path: Path, rows: list[Any]) -> Path:
+    data = jsonl_bytes(rows)
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     return path
 
 
-def parquet(path: Path, rows: list) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
+def parquet_bytes(rows: list[Any], **options: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink, **{"row_group_size": 3, **options})
+    return sink.getvalue().to_pybytes()
+
+
+def parquet(path: Path, rows: list[Any], **options: Any) -> Path:
+    path.write_bytes(parquet_bytes(rows, **options))
     return path
 
 
-def hub(**fields: object) -> dict:
-    return {"kind": "huggingface", "name": "mine", "config": None, "data_files": None, "split": "train",
-            "revision": None, **fields}  # fmt: skip
+def rows_of(spec: dict[str, Any], path: Path | None = None, *args: Any, shard: int = 0, of: int = 1) -> list[dict]:
+    """Return the columns of a source as one list of rows."""
+    return [row for batch in open_source(spec, path, *args).batches(shard, of) for row in batch.columns.to_pylist()]
 
 
-@pytest.fixture(params=["rows.jsonl", "rows.jsonl.gz", "rows.parquet", "hub-jsonl", "hub-parquet", "hub-files"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Callable:
+KINDS = ["rows.jsonl", "rows.jsonl.gz", "rows.parquet", "rows.tsv", "hub-jsonl", "hub-parquet", "hub-files"]
+
+
+@pytest.fixture(params=KINDS)
+def source(request: pytest.FixtureRequest, tmp_path: Path, hub: Server) -> Callable[..., Any]:
     """Open ROWS as each kind of source."""
     name = request.param
-    if name.startswith("rows"):
-        path = (parquet if name.endswith("parquet") else jsonl)(tmp_path / name, ROWS)
-        return lambda fields=None: open_source({**LOCAL, "fields": fields or {}}, path)
-    if name == "hub-jsonl":
-        jsonl(tmp_path / "set" / "rows.jsonl", ROWS)
-        spec = hub(dataset=str(tmp_path / "set"), data_files="rows.jsonl")
+    path, spec = None, {"kind": "huggingface", "name": "mine", "dataset": "some/set", "revision": "c" * 40}
+    if name == "rows.tsv":
+        path, spec = tmp_path / name, {**LOCAL, "columns": list(ROWS[0])}
+        path.write_bytes("".join("\t".join(row.values()) + "\textra\n" for row in ROWS).encode())
+    elif name.startswith("rows"):
+        path, spec = (parquet if name.endswith("parquet") else jsonl)(tmp_path / name, ROWS), LOCAL
+    elif name == "hub-jsonl":
+        hub.datasets["some/set"] = Dataset({"README.md": b"-", "rows.jsonl": jsonl_bytes(ROWS)})
+        spec["data_files"] = "rows.jsonl"
     elif name == "hub-parquet":
-        parquet(tmp_path / "set" / "20231101.ko" / "train-0.parquet", ROWS)
-        spec = hub(dataset=str(tmp_path / "set"), data_files="20231101.ko/*.parquet")
+        hub.datasets["some/set"] = Dataset({"20231101.ko/train-00000-of-00001.parquet": parquet_bytes(ROWS)})
+        spec["config"] = "20231101.ko"
     else:
-        for i, start in enumerate((0, 4, 7)):
-            parquet(tmp_path / "set" / f"train-{i}.parquet", ROWS[start : (4, 7, 10)[i]])
-        spec = hub(dataset=str(tmp_path / "set"))
-    return lambda fields=None: open_source({**spec, "fields": fields or {}})
+        cut = enumerate(((0, 4), (4, 7), (7, 10)))
+        hub.datasets["some/set"] = Dataset({f"train-{i}.parquet": parquet_bytes(ROWS[a:b]) for i, (a, b) in cut})
+    return lambda fields=None: open_source({**spec, "fields": fields or {}}, path)
 
 
-def test_all_kinds_give_the_same_rows(source: Callable) -> None:
+def test_all_kinds_give_the_same_rows(source: Callable[..., Any]) -> None:
     opened = source()
     assert opened.name == "mine"
-    assert [dict(row.values) for row in opened.rows(0, 1)] == ROWS
-    assert [row.string("text") for row in opened.rows(0, 1)] == [row["text"] for row in ROWS], "read a second time"
-    assert len({row.key for row in opened.rows(0, 1)}) == len(ROWS)
+    assert [row for batch in opened.batches() for row in batch.columns.select(list(ROWS[0])).to_pylist()] == ROWS
+    assert sum(len(batch.columns) for batch in opened.batches()) == len(ROWS), "read a second time"
+    keys = [key for batch in opened.batches() for key in batch.keys()]  # noqa: SIM118
+    assert len(set(keys)) == len(ROWS)
+    assert all(batch.columns.schema.types == [pa.string()] * 4 for batch in opened.batches())
 
 
-@pytest.mark.parametrize("of", [1, 2, 3, 5])
-def test_shards_part_the_rows_and_keep_their_keys(source: Callable, of: int) -> None:
-    whole = {row.key: row.string("text") for row in source().rows(0, 1)}
-    shards = [{row.key: row.string("text") for row in source().rows(shard, of)} for shard in range(of)]
+@pytest.mark.parametrize("of", [1, 2, 3, 5, 7])
+def test_shards_part_the_rows_and_keep_their_keys_and_order(source: Callable[..., Any], of: int) -> None:
+    def read(shard: int, of: int) -> dict[tuple[int, int], tuple[str, str]]:
+        return {
+            (batch.index, int(number)): (key, text)
+            for batch in source().batches(shard, of)
+            for number, key, text in zip(batch.numbers, batch.keys(), batch.columns["text"].to_pylist(), strict=True)
+        }
+
+    whole, shards = read(0, 1), [read(shard, of) for shard in range(of)]
+    assert [text for _, (_, text) in sorted(whole.items())] == [row["text"] for row in ROWS]
     assert sum(map(len, shards)) == len(ROWS)
-    assert {key: text for shard in shards for key, text in shard.items()} == whole
-    assert all(shards)
+    assert {place: row for shard in shards for place, row in shard.items()} == whole
 
 
-def test_fields_rename(source: Callable) -> None:
-    row = next(source({"text": "title"}).rows(0, 1))
-    assert (row.string("text"), row.string("title")) == ("Title 0", "Title 0")
+def test_fields_rename(source: Callable[..., Any]) -> None:
+    batch = next(source({"text": "title", "id": "absent"}).batches())
+    assert batch.columns.to_pylist()[0] == {"text": "Title 0", "title": "Title 0", "id": None, "source": "wiki"}
 
 
-def fails(path: Path | None, *parts: str, spec: dict = LOCAL, column: str = "text") -> None:
+def test_rows_one_by_one(tmp_path: Path) -> None:
+    rows = list(open_source(LOCAL, jsonl(tmp_path / "rows.jsonl", ROWS)).rows(1, 3))
+    assert [(row.key, row.label("id", "-")) for row in rows] == [("0000001", "r0"), ("0000004", "r3"),
+                                                                 ("0000007", "r6"), ("0000010", "r9")]  # fmt: skip
+    assert rows[1].place == f"{tmp_path}/rows.jsonl, row 4"
+
+
+@pytest.mark.parametrize("of", [1, 3])
+def test_files_longer_than_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: int) -> None:
+    monkeypatch.setattr(readers, "_BLOCK", 1000)
+    monkeypatch.setattr(readers, "_PARQUET_ROWS", 7)
+    rows = [{"text": f"{i} " + "x" * (i % 50)} for i in range(500)]
+    for path in (jsonl(tmp_path / "a.jsonl", rows), parquet(tmp_path / "a.parquet", rows, row_group_size=400)):
+        batches = [batch for shard in range(of) for batch in open_source(LOCAL, path).batches(shard, of)]
+        assert len(batches) > 10
+        found = {
+            int(number): text
+            for batch in batches
+            for number, text in zip(batch.numbers, batch.columns["text"].to_pylist(), strict=True)
+        }
+        assert [found[i + 1] for i in range(500)] == [row["text"] for row in rows]
+
+
+def test_optional_columns_spell_numbers_out_and_are_null_where_empty(tmp_path: Path) -> None:
+    rows = [
+        {"text": "", "id": 0, "title": "t", "source": ""}, {"text": "b", "id": 10**30}, {"text": "c", "id": "7"},
+    ]  # fmt: skip
+    expected = [
+        {"text": "", "id": "0", "title": "t", "source": None},
+        {"text": "b", "id": str(10**30), "title": None, "source": None},
+        {"text": "c", "id": "7", "title": None, "source": None},
+    ]
+    assert rows_of(LOCAL, jsonl(tmp_path / "rows.jsonl", rows)) == expected
+    ids = [{"text": "a", "id": 12}, {"text": "b", "id": None}]
+    assert [row["id"] for row in rows_of(LOCAL, parquet(tmp_path / "rows.parquet", ids))] == ["12", None]
+
+
+def test_nested_columns(tmp_path: Path) -> None:
+    # The shape that loaders of NLLB give: {"translation": {SOURCE: ..., TARGET: ...}, "laser_score": ...}.
+    rows = [{"translation": {"eng_Latn": f"e{i}", "bod_Tibt": f"b{i}"}, "laser_score": 1.1} for i in range(5)]
+    spec = {**LOCAL, "fields": {"en": "translation.eng_Latn", "bo": "translation.bod_Tibt"}}
+    for path in (jsonl(tmp_path / "p.jsonl", rows), parquet(tmp_path / "p.parquet", rows)):
+        found = rows_of(spec, path, ["en", "bo"], ("source",))
+        assert found == [{"en": f"e{i}", "bo": f"b{i}", "source": None} for i in range(5)]
+    spec["fields"]["bo"] = "translation.bo"
+    for path in (tmp_path / "p.jsonl", tmp_path / "p.parquet"):
+        with pytest.raises(InputError, match=r"no `translation\.bo`"):
+            rows_of(spec, path, ["en", "bo"])
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.text(), st.none() | st.integers(-(10**40), 10**40) | st.text(min_size=1), json_values)),
+       st.booleans())  # fmt: skip
+def test_rows_are_what_json_says(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple], ascii_only: bool) -> None:
+    path = tmp_path_factory.mktemp("json") / "rows.jsonl"
+    lines = [{"text": text, "id": key, "more": more} for text, key, more in rows]
+    path.write_bytes("".join(json.dumps(line, ensure_ascii=ascii_only) + "\n" for line in lines).encode())
+    expected = [
+        {"text": line["text"], "id": None if line["id"] is None else str(line["id"])}
+        for line in map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
+    ]
+    assert rows_of(LOCAL, path, ["text"], ["id"]) == expected
+
+
+def test_rows_are_what_json_says_of_real_text(data: Path) -> None:
+    for path in sorted((data / "corpora").glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            expected = [row["text"] for row in map(json.loads, file)]
+        texts = [batch.columns["text"] for batch in open_source(LOCAL, path).batches()]
+        assert pa.chunked_array(texts).equals(pa.chunked_array([pa.array(expected, pa.string())])), path
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    rows = [{"text": f"{i} " + "abcdefghij" * 400} for i in range(200)]
+    block = jsonl_bytes(rows)
+    with (tmp_path / "big.jsonl").open("wb") as file:
+        for _ in range(100):
+            file.write(block)
+    tracemalloc.start()
+    pool = pa.default_memory_pool()
+    n, most = 0, 0
+    for batch in open_source(LOCAL, tmp_path / "big.jsonl").batches():
+        n += len(batch.columns)
+        most = max(most, pool.bytes_allocated())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert n == 20_000
+    assert peak + most < 40e6, "of 80 MB"
+
+
+def test_a_parquet_file_of_one_row_group_is_read_in_pieces(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    texts = ["".join(chr(97 + c) for c in noise.integers(0, 26, 2000)) for _ in range(10_000)]
+    path = tmp_path / "one.parquet"
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=10_000, use_dictionary=False, compression="zstd")
+    del texts
+    pool = pa.default_memory_pool()
+    before = pool.bytes_allocated()
+    most = max(pool.bytes_allocated() - before for _ in open_source(LOCAL, path).batches())
+    assert most < 10e6, "of 20 MB"
+
+
+# --- defects ------------------------------------------------------------------------------------------------------
+
+
+def fails(path: Path | None, *parts: str, spec: dict[str, Any] = LOCAL) -> None:
     with pytest.raises(InputError) as error:
-        for row in open_source(spec, path).rows(0, 1):
-            row.string(column)
+        rows_of(spec, path)
     for part in parts:
         assert part in str(error.value)
 
@@ -105,13 +244,15 @@ def test_a_kind_that_is_none(tmp_path: Path) -> None:
     fails(tmp_path, "'ftp' is no kind", spec={"kind": "ftp", "name": "mine"})
 
 
-def test_a_truncated_gzip(tmp_path: Path) -> None:
+def test_a_damaged_gzip(tmp_path: Path) -> None:
     rows = [{"text": hashlib.sha256(bytes([i])).hexdigest()} for i in range(200)]
     path = jsonl(tmp_path / "rows.jsonl.gz", rows)
-    path.write_bytes(path.read_bytes()[:-3000])
-    fails(path, "rows.jsonl.gz: the gzip is truncated or damaged after row", "Fetch or write")
-    path.write_bytes(b"{}\n")
-    fails(path, "rows.jsonl.gz: the gzip is truncated or damaged after row 0")
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 0xFF
+    for data in (whole[:-3000], whole[:-4], b"{}\n", bytes(damaged)):
+        path.write_bytes(data)
+        fails(path, "rows.jsonl.gz: truncated or damaged after row 0", "Fetch or write")
 
 
 @pytest.mark.parametrize(
@@ -119,11 +260,20 @@ def test_a_truncated_gzip(tmp_path: Path) -> None:
     [
         (b"{oops", ["row 3: not JSON", "one JSON object a line"]),
         (b'["text"]', ["row 3: not a JSON object but list"]),
-        (b'{"body": "x", "title": null}', ["row 3: no `text` (the row has `body`)", "`fields`"]),
-        (b"{}", ["row 3: no `text` (the row has nothing)"]),
+        (b'{"body": "x", "title": null}', ["row 3: no `text` (there is `body`)", "`fields`"]),
+        (b"{}", ["row 3: no `text` (there is nothing)"]),
+        (b'{"text": null}', ["row 3: no `text`"]),
         (b'{"text": 7}', ["row 3: `text` is not a string but int"]),
+        (b'{"text": "x", "id": 1.5}', ["row 3: `id` is not a string but float"]),
+        (b'{"text": "x", "source": [1]}', ["row 3: `source` is not a string but list"]),
+        (b'{"text": "x", "id": true}', ["row 3: `id` is not a string but bool"]),
         (b'{"text": "\xff"}', ["row 3: not UTF-8 at byte 10"]),
-        (b'{"text": "\\ud800"}', ["row 3: `text` holds half a surrogate pair at character 0"]),
+        (b'{"text": "\xed\xa0\x80"}', ["row 3: not UTF-8 at byte 10"]),
+        (b'{"text": "\\ud800"}', ["row 3: `text` holds half a surrogate pair"]),
+        (b'{"text": "\\udc00x"}', ["row 3: `text` holds half a surrogate pair"]),
+        (b'{"text": "x", "url": "\\ud800"}', ["row 3: `url` holds half a surrogate pair"]),
+        (b'{"text": "x", "score": NaN}', ["row 3: not JSON (NaN is no JSON value)"]),
+        (b'{"text": "x"} {"text": "y"}', ["row 3: not JSON (Extra data"]),
     ],
 )
 def test_a_malformed_row(tmp_path: Path, line: bytes, parts: list[str]) -> None:
@@ -132,40 +282,49 @@ def test_a_malformed_row(tmp_path: Path, line: bytes, parts: list[str]) -> None:
     fails(path, "rows.jsonl, ", *parts)
 
 
-def test_a_byte_order_mark_and_blank_lines_are_no_rows(tmp_path: Path) -> None:
+def test_a_byte_order_mark_blank_lines_and_line_separators(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n\r\n{"text": "b\xe2\x80\xa8c"}')
-    assert [(row.number, row.string("text")) for row in open_source(LOCAL, path).rows(0, 1)] == [
-        (1, "a"), (3, "b\u2028c"),
+    path.write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n\r\n{"text": "b\xe2\x80\xa8c\\u0000"}\n \n')
+    [batch] = open_source(LOCAL, path).batches()
+    assert (batch.numbers.tolist(), batch.columns["text"].to_pylist()) == ([1, 3], ["a", "b\u2028c\0"])
+    path.write_bytes(b"\n\n")
+    assert not list(open_source(LOCAL, path).batches()), "no batch is empty"
+
+
+def test_a_parquet_file_that_does_not_hold_it(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "rows.parquet", [{"body": "a", "url": "b"}])
+    fails(path, "rows.parquet: no `text` (there is `body`, `url`)", "{text: COLUMN}")
+    (tmp_path / "torn.parquet").write_bytes(path.read_bytes()[:-9])
+    fails(tmp_path / "torn.parquet", "torn.parquet: cannot be read as Parquet")
+    fails(parquet(path, [{"text": 1}]), "rows.parquet: `text` is not a string but int64")
+    fails(parquet(path, [{"text": "a", "id": [1]}]), "rows.parquet: `id` is not a string but list")
+    fails(parquet(path, [{"text": "a"}] * 4 + [{"text": None}]), "rows.parquet, row 5: no `text`")
+
+
+def test_a_parquet_file_that_is_not_utf8(tmp_path: Path) -> None:
+    bad = pa.array([b"a"] * 4 + [b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": bad}), tmp_path / "bad.parquet")
+    fails(tmp_path / "bad.parquet", "bad.parquet, row 5: not UTF-8 at byte 0")
+
+
+def test_dictionary_and_large_strings_in_parquet(tmp_path: Path) -> None:
+    table = pa.table({
+        "text": pa.array(["a", "b"], pa.large_string()), "source": pa.array(["w", "w"]).dictionary_encode(),
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "rows.parquet")
+    assert [(row["text"], row["source"]) for row in rows_of(LOCAL, tmp_path / "rows.parquet")] == [
+        ("a", "w"), ("b", "w"),
     ]  # fmt: skip
 
 
-def test_parquet_without_the_column(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "rows.parquet", [{"body": "a", "url": "b"}])
-    fails(path, "rows.parquet: no column `text` (the columns are body, url)", "{text: COLUMN}")
-    (tmp_path / "torn.parquet").write_bytes(path.read_bytes()[:-9])
-    fails(tmp_path / "torn.parquet", "torn.parquet: cannot be read as Parquet")
-
-
-def test_a_hub_dataset_without_the_column_or_split(tmp_path: Path) -> None:
-    parquet(tmp_path / "set" / "train.parquet", [{"body": "a", "url": "b"}])
-    fails(None, "no column `text` (the columns are body, url)", spec=hub(dataset=str(tmp_path / "set")))
-    fails(None, "Check config, split", spec=hub(dataset=str(tmp_path / "set"), split="dev"))
-
-
-def test_a_hub_row_that_is_not_json(tmp_path: Path) -> None:
-    jsonl(tmp_path / "set" / "rows.jsonl", ROWS)
-    with (tmp_path / "set" / "rows.jsonl").open("a") as file:
-        file.write("{oops\n")
-    fails(None, "cannot be read after row", spec=hub(dataset=str(tmp_path / "set"), data_files="rows.jsonl"))
-
-
-def test_labels_spell_numbers_out(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "rows.jsonl", [{"id": 12, "text": "a", "source": [1]}])
-    row = next(open_source(LOCAL, path).rows(0, 1))
-    assert (row.label("id", "x"), row.label("title", "none")) == ("12", "none")
-    with pytest.raises(InputError, match="`source` is not a string but list"):
-        row.label("source", "x")
+def test_tsv_defects(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(b"a\tb\nc\n")
+    fails(path, "nothing names its columns")
+    fails(path, "rows.tsv, row 2: 1 tab-separated values, not the 2", spec={**LOCAL, "columns": ["x", "text"]})
+    fails(path, "no `text` (there is `x`)", spec={**LOCAL, "columns": ["x"]})
+    path.write_bytes(b"a\tb\nc\t\xff\n")
+    fails(path, "rows.tsv, row 2: not UTF-8", spec={**LOCAL, "columns": ["x", "text"]})
 
 
 # --- line-aligned files -------------------------------------------------------------------------------------------
@@ -174,179 +333,90 @@ MOSES = {"kind": "moses", "name": "bible"}
 
 
 @pytest.fixture(params=["folder", "zip"])
-def moses(request: pytest.FixtureRequest, tmp_path: Path) -> Callable:
-    """Write two files, in a folder or a zip."""
+def moses(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
+    """Write files, in a folder or a zip."""
 
     def make(files: dict[str, bytes]) -> Path:
         if request.param == "zip":
-            with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-                for name, data in files.items():
-                    archive.writestr(name, data)
+            with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in files.items():
+                    archive.writestr(name, content)
             return tmp_path / "x.zip"
-        for name, data in files.items():
-            (tmp_path / name).write_bytes(data)
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
         return tmp_path
 
     return make
 
 
-def test_moses_pairs(moses: Callable) -> None:
-    path = moses({"b.en": "One\u2028.\r\n\nThree".encode(), "b.zh_CN": "一\n二\n三\n".encode(), "README": b""})
-    source = open_source({**MOSES, "fields": {"zh": "zh_CN"}}, path, ["en", "zh"])
-    assert [(row.key, dict(row.values)) for row in source.rows(0, 1)] == [
-        ("0000001", {"en": "One\u2028.", "zh": "一"}),
-        ("0000002", {"en": "", "zh": "二"}),
-        ("0000003", {"en": "Three", "zh": "三"}),
+def test_moses_pairs(moses: Callable[..., Path]) -> None:
+    path = moses({
+        "b.en": "\ufeffOne\u2028.\r\n\nThree".encode(), "b.zh_CN": "一\n二\n三\n".encode(), "README": b"",
+    })  # fmt: skip
+    source = open_source({**MOSES, "fields": {"zh": "zh_CN"}}, path, ["en", "zh"], ["source"])
+    [batch] = source.batches()
+    assert batch.columns.to_pylist() == [
+        {"en": "One\u2028.", "zh": "一", "source": None},
+        {"en": "", "zh": "二", "source": None},
+        {"en": "Three", "zh": "三", "source": None},
     ]
-    assert [row.number for row in source.rows(1, 2)] == [1, 3]
+    assert batch.keys() == ["0000001", "0000002", "0000003"]
+    assert [batch.numbers.tolist() for batch in source.batches(1, 2)] == [[1, 3]]
+
+
+def test_long_moses_files(moses: Callable[..., Path]) -> None:
+    lines = [f"line {i}" for i in range(20_000)]
+    path = moses({f"b.{lang}": "".join(f"{line} {lang}\n" for line in lines).encode() for lang in ("en", "ko")})
+    found: dict[int, tuple[str, str]] = {}
+    for shard in range(3):
+        for batch in open_source(MOSES, path, ["en", "ko"]).batches(shard, 3):
+            pairs = zip(batch.columns["en"].to_pylist(), batch.columns["ko"].to_pylist(), strict=True)
+            found.update(zip(batch.numbers.tolist(), pairs, strict=True))
+    assert [found[i + 1] for i in range(20_000)] == [(f"{line} en", f"{line} ko") for line in lines]
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"b.en": b"1\n2\n", "b.ko": b"1\n"}, "the ko file ends before row 2"),
+        ({"b.en": b"1\n" * 9000, "b.ko": b"1\n" * 8192}, "the ko file ends before row 8193"),
         ({"b.en": b"1\n"}, "0 files end in .ko"),
         ({"b.en": b"1\n", "b.ko": b"1\n", "c.ko": b""}, "2 files end in .ko"),
         ({"b.en": b"1\n\xff\n", "b.ko": b"1\n2\n"}, "row 2: not UTF-8"),
     ],
 )
-def test_moses_defects(moses: Callable, files: dict, message: str) -> None:
+def test_moses_defects(moses: Callable[..., Path], files: dict[str, bytes], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        list(open_source(MOSES, moses(files), ["en", "ko"]).rows(0, 1))
+        list(open_source(MOSES, moses(files), ["en", "ko"]).batches())
 
 
-def test_moses_zip_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "x.zip").write_bytes(b"no")
+def test_a_zip_that_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(b"no")
     with pytest.raises(InputError, match=r"x\.zip: not a zip"):
-        list(open_source(MOSES, tmp_path / "x.zip", ["en", "ko"]).rows(0, 1))
+        list(open_source(MOSES, path, ["en", "ko"]).batches())
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for lang in ("en", "ko"):
+            archive.writestr(f"b.{lang}", b"".join(hashlib.sha256(bytes([i])).digest() for i in range(200)))
+    whole = bytearray(path.read_bytes())
+    whole[3000] ^= 0xFF
+    path.write_bytes(bytes(whole))
+    with pytest.raises(InputError, match=r"x\.zip: truncated or damaged after row"):
+        list(open_source(MOSES, path, ["en", "ko"]).batches())
 
 
-# --- files from the network, here from the loopback ---------------------------------------------------------------
+def test_a_zip_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "_BOMB_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.en", bytes(1 << 22))
+        archive.writestr("b.ko", "x\n")
+    with pytest.raises(InputError, match=r"b\.en claims 4,194,304 bytes in .* that is no text"):
+        list(open_source(MOSES, tmp_path / "x.zip", ["en", "ko"]).batches())
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Answers from a mapping of paths to a list of (status, headers, body), one after the other, the last for ever."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, list[tuple[int, dict[str, str], bytes]]] = {}
-        self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        answers = self.server.answers.get(self.path) or self.server.answers.get("*") or [(404, {}, b"")]
-        status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        monkeypatch.setenv("LOREBRIDGE_GITHUB_RAW", running.address)
-        monkeypatch.setenv("LOREBRIDGE_OPUS", running.address)
-        monkeypatch.setattr("lorebridge.corpora.sources.time.sleep", lambda seconds: None)
-        yield running
-        running.shutdown()
-
-
-BODY = b'[{"question": "____?"}]'
-GITHUB = {
-    "kind": "github", "repo": "a/b", "commit": "0" * 40, "path": "data/q 1.json",
-    "sha256": hashlib.sha256(BODY).hexdigest(),
-}  # fmt: skip
-GITHUB_PATH = f"/a/b/{'0' * 40}/data/q%201.json"
-
-
-def test_fetch_checks_and_retries(server: Server, tmp_path: Path) -> None:
-    server.answers[GITHUB_PATH] = [(503, {}, b"busy"), (200, {"Content-Length": "99"}, BODY), (200, {}, BODY)]
-    fetch_file(GITHUB, tmp_path / "deep" / "q.json")
-    assert (tmp_path / "deep" / "q.json").read_bytes() == BODY
-    assert server.asked == [GITHUB_PATH] * 3, "a busy server and a torn answer are asked again"
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["q.json"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "asked", "message"),
-    [
-        ((404, {}, b""), 1, "cannot be fetched .*404.* set LOREBRIDGE_GITHUB_RAW to a mirror"),
-        ((503, {}, b""), 3, "cannot be fetched .*503"),
-        ((200, {}, b"other"), 1, "its sha256 is d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, not"),
-    ],
-)
-def test_fetch_that_fails_leaves_nothing(
-    server: Server, tmp_path: Path, answer: tuple, asked: int, message: str
-) -> None:
-    server.answers["*"] = [answer]
-    with pytest.raises(InputError, match=message):
-        fetch_file(GITHUB, tmp_path / "q.json")
-    assert len(server.asked) == asked
-    assert not list(tmp_path.iterdir())
-
-
-def test_fetch_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("LOREBRIDGE_GITHUB_RAW", "http://127.0.0.1:1")
-    monkeypatch.setattr("lorebridge.corpora.sources.time.sleep", lambda seconds: None)
-    with pytest.raises(InputError, match="cannot be fetched"):
-        fetch_file(GITHUB, tmp_path / "q.json")
-
-
-def test_opus_is_fetched_for_the_reading(server: Server, tmp_path: Path) -> None:
+def test_names_in_a_zip_lead_nowhere(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr("Bible.en-ko.en", "One\n")
-        archive.writestr("Bible.en-ko.ko", "하나\n")
-    server.answers["/OPUS-Bible/v1/moses/en-ko.txt.zip"] = [(200, {}, (tmp_path / "x.zip").read_bytes())]
-    spec = {"kind": "opus", "name": "bible", "corpus": "Bible", "version": "v1", "pair": "en-ko"}
-    source = open_source(spec, None, ["en", "ko"])
-    assert [dict(row.values) for row in source.rows(0, 1)] == [{"en": "One", "ko": "하나"}]
-
-
-HUB_SCRIPT = """
-from lorebridge.corpora.sources import open_source
-spec = {"kind": "huggingface", "name": "mc2", "dataset": "pkupie/mc2_corpus", "data_files": "bo.jsonl",
-        "split": "train"}
-try:
-    next(open_source(spec).rows(0, 1))
-except Exception as error:
-    print(f"{type(error).__name__}: {error}")
-"""
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        ((401, {"X-Error-Code": "GatedRepo"}, b"{}"), "gated"),
-        ((403, {"X-Error-Code": "GatedRepo"}, b"{}"), "gated"),
-        ((404, {"X-Error-Code": "RepoNotFound"}, b"{}"), "doesn't exist"),
-        (None, "cannot be had from the hub"),
-    ],
-)
-def test_a_hub_that_refuses(server: Server, tmp_path: Path, answer: tuple | None, told: str) -> None:
-    server.answers["*"] = [answer] if answer else []
-    offline = "1" if answer is None else "0"
-    # A process of its own: the address of the hub is read at import.
-    done = subprocess.run(
-        [sys.executable, "-c", HUB_SCRIPT], capture_output=True, text=True, timeout=120,
-        env={**os.environ, "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline},
-    )  # fmt: skip
-    assert done.stdout.startswith("InputError: pkupie/mc2_corpus (bo.jsonl): cannot be had from the hub"), done
-    assert told in done.stdout
-    assert "https://huggingface.co/datasets/pkupie/mc2_corpus" in done.stdout
-    assert "hf auth login" in done.stdout
+        archive.writestr("../../escaped.en", "One\n")
+        archive.writestr("/escaped.ko", "하나\n")
+    assert rows_of(MOSES, tmp_path / "x.zip", ["en", "ko"], []) == [{"en": "One", "ko": "하나"}]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]

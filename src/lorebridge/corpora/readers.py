@@ -1,0 +1,475 @@
+"""Readers of the file formats that text comes in: columns in batches, so that memory holds a few megabytes of a file.
+
+Every reader is a function of a file, its :class:`Columns`, and a part of the file (`part` of `parts`); it yields pairs
+of row numbers (int64, from 1, ascending) and a record batch. Every row of a file is in exactly one part, and has the
+same number whichever part it is read in. What reaches a batch has been checked: required columns are strings in every
+row, and all strings are UTF-8. A row that is not so ends the reading with an error that names it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import dataclasses
+import io
+import itertools
+import json
+import operator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn, cast
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from isal import igzip, isal_zlib
+
+from lorebridge.errors import InputError
+
+Rows = tuple[npt.NDArray[np.int64], pa.RecordBatch]
+
+_BLOCK = 1 << 22  # bytes of lines that become one batch
+_PARQUET_ROWS = 1024
+# Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
+_BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
+_DAMAGED: tuple[type[Exception], ...] = (
+    EOFError,
+    zlib.error,
+    isal_zlib.IsalError,
+    igzip.BadGzipFile,
+    zipfile.BadZipFile,
+)
+_MEND_JSON = 'Write one JSON object a line, such as {"id": "1", "text": "..."}.'
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The columns that are read: names in the batch, and what the file calls them.
+
+    Attributes:
+        required: columns that every row must have as a string; they have no nulls.
+        optional: columns that a row may lack; an integer is spelt out, "" is null.
+        fields: the file's column of a name where it differs; a dot goes into a nested object
+            (``translation.eng_Latn``).
+    """
+
+    required: Sequence[str]
+    optional: Sequence[str]
+    fields: Mapping[str, str]
+
+    @property
+    def names(self) -> list[str]:
+        """All names, the required ones first."""
+        return [*self.required, *self.optional]
+
+    def column(self, name: str) -> str:
+        """Return what the file calls a column."""
+        return self.fields.get(name, name)
+
+    def batch(self, columns: Sequence[pa.Array]) -> pa.RecordBatch:
+        """Put columns, in the order of `names`, together."""
+        return pa.RecordBatch.from_arrays(columns, names=self.names)
+
+
+def place(file: object, number: int) -> str:
+    """Name a row for a message."""
+    return f"{file}, row {number}"
+
+
+def _no_column(where: object, column: str, name: str, have: Sequence[str]) -> InputError:
+    """Return the error of a row or file without a required column."""
+    there = ", ".join(f"`{key}`" for key in have) or "nothing"
+    return InputError(
+        where,
+        f"no `{column}` (there is {there})",
+        f"Give every row a string `{column}`, or name the column that holds it under `fields` of the source: "
+        f"{{{name}: COLUMN}}.",
+    )
+
+
+def _not_string(where: object, column: str, kind: str) -> InputError:
+    return InputError(where, f"`{column}` is not a string but {kind}", "Make it a string in every row.")
+
+
+def _not_utf8(where: object, error: UnicodeDecodeError) -> InputError:
+    return InputError(where, f"not UTF-8 at byte {error.start} ({error.reason})", "Convert the file to UTF-8.")
+
+
+def _damaged(file: object, number: int, error: Exception) -> InputError:
+    return InputError(file, f"truncated or damaged after row {number} ({error})", "Fetch or write the file again.")
+
+
+# --- files of lines -----------------------------------------------------------------------------------------------
+
+
+def _blocks(path: Path, part: int, parts: int) -> Iterator[tuple[npt.NDArray[np.int64], list[bytes]]]:
+    """Yield the lines of one part of a plain or gzip file, split at U+000A alone, without a byte order mark."""
+    number = 0
+    try:
+        with igzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            while lines := cast(IO[bytes], file).readlines(_BLOCK):
+                if not number:
+                    lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+                first = (part - number - 1) % parts
+                yield np.arange(number + 1 + first, number + 1 + len(lines), parts), lines[first::parts]
+                number += len(lines)
+    except _DAMAGED as error:
+        raise _damaged(path, number, error) from error
+
+
+def _row_type(paths: Mapping[str, Any]) -> type[msgspec.Struct]:
+    """Return the type of a JSON object of which only the columns in `paths` are decoded.
+
+    Columns are attributes `c0`, `c1`, ... in the order of `paths`, because a column may be called anything.
+    """
+    fields: list[Any] = []
+    for i, kind in enumerate(paths.values()):
+        if isinstance(kind, dict):
+            fields.append((f"c{i}", _row_type(kind)))
+        elif kind is str:
+            fields.append((f"c{i}", str))
+        else:
+            fields.append((f"c{i}", str | int | None, None))
+    return msgspec.defstruct(
+        "Row", fields, rename={f"c{i}": key for i, key in enumerate(paths)}, kw_only=True, gc=False
+    )
+
+
+def _row_decoder(columns: Columns) -> tuple[msgspec.json.Decoder[Any], list[Callable[[Any], Any]]]:
+    """Return a decoder of rows, and for each column what takes it from a decoded row."""
+    tree: dict[str, Any] = {}
+    for name in columns.names:
+        *parents, leaf = columns.column(name).split(".")
+        node = tree
+        for key in parents:
+            node = node.setdefault(key, {})
+        # A file's column that two names take is a string if one of them needs it to be.
+        if node.get(leaf) is not str:
+            node[leaf] = str if name in columns.required else None
+    getters: list[Callable[[Any], Any]] = []
+    for name in columns.names:
+        node, path = tree, []
+        for key in columns.column(name).split("."):
+            path.append(f"c{list(node).index(key)}")
+            node = node[key]
+        getters.append(operator.attrgetter(".".join(path)))
+    return msgspec.json.Decoder(_row_type(tree)), getters
+
+
+def read_jsonl(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> Iterator[Rows]:
+    """Read a file of JSON objects, one a line, plain or gzip; blank lines are no rows.
+
+    Columns that are not asked for are skipped, not decoded. A lone surrogate (``\\ud800``) is refused: it is not
+    Unicode text, and Parquet cannot hold it. So is NaN. U+0000 is text.
+
+    Raises:
+        InputError: a row is not a JSON object, lacks a column, has one of another type, or is not UTF-8; the gzip is
+            truncated or damaged.
+    """
+    decoder, getters = _row_decoder(columns)
+    decode = decoder.decode
+    for numbers, lines in _blocks(path, part, parts):
+        if any(map(bytes.isspace, lines)):
+            filled = [i for i, line in enumerate(lines) if not line.isspace()]
+            numbers, lines = numbers[filled], [lines[i] for i in filled]
+        if not lines:
+            continue
+        try:
+            rows = [decode(line) for line in lines]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            _explain_first(path, numbers, lines, decode, columns)
+        arrays = [pa.array(map(getter, rows), pa.string()) for getter in getters[: len(columns.required)]]
+        for getter in getters[len(columns.required) :]:
+            values = map(getter, rows)
+            arrays.append(pa.array([str(v) if isinstance(v, int) else v or None for v in values], pa.string()))
+        yield numbers, columns.batch(arrays)
+
+
+def _explain_first(
+    path: Path, numbers: npt.NDArray[np.int64], lines: Sequence[bytes], decode: Callable[[bytes], Any], columns: Columns
+) -> NoReturn:
+    """Raise the error of the first of some rows that the decoder refuses."""
+    for number, line in zip(numbers, lines, strict=True):
+        try:
+            decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            _explain(place(path, int(number)), line, columns, error)
+    raise AssertionError("a row was refused that is accepted now")
+
+
+def _explain(where: str, line: bytes, columns: Columns, error: Exception) -> NoReturn:
+    """Raise the error of a row that the decoder refused, in terms of the file."""
+    try:
+        values = json.loads(line.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as unicode_error:
+        raise _not_utf8(where, unicode_error) from error
+    except ValueError as json_error:
+        raise InputError(where, f"not JSON ({json_error})", _MEND_JSON) from error
+    if not isinstance(values, dict):
+        raise InputError(where, f"not a JSON object but {type(values).__name__}", _MEND_JSON) from error
+    for name in columns.names:
+        column, value = columns.column(name), _lookup(values, columns.column(name))
+        if value is None and name in columns.required:
+            raise _no_column(where, column, name, [k for k, v in values.items() if v is not None]) from error
+        if value is not None and type(value) is not str and (name in columns.required or type(value) is not int):
+            raise _not_string(where, column, type(value).__name__) from error
+    for column, value in values.items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                where, f"`{column}` holds half a surrogate pair", "Write the file as UTF-8 again from its origin."
+            ) from error
+    raise InputError(where, f"not JSON ({error})", _MEND_JSON) from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _lookup(values: Mapping[str, Any], column: str) -> Any:
+    """Return what a dotted column names, None where something on the way is missing."""
+    found: Any = values
+    for key in column.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def read_tsv(path: Path, columns: Columns, header: Sequence[str], part: int = 0, parts: int = 1) -> Iterator[Rows]:
+    """Read a file of lines of tab-separated values, plain or gzip, without a line of names and without quoting.
+
+    Args:
+        path: the file.
+        columns: what to read; the column of a name is one of `header`.
+        header: what the values of a line are called, in order. A line may have more values.
+        part: which part of the file.
+        parts: the number of parts.
+
+    Raises:
+        InputError: a column is not in `header`, a line has too few values or is not UTF-8, or the gzip is damaged.
+    """
+    for name in columns.required:
+        if columns.column(name) not in header:
+            raise _no_column(path, columns.column(name), name, header)
+    places = [header.index(columns.column(n)) if columns.column(n) in header else None for n in columns.names]
+    least = 1 + max(at for at in places if at is not None)
+    for numbers, lines in _blocks(path, part, parts):
+        rows = [line.rstrip(b"\r\n").split(b"\t", least) for line in lines]
+        for number, row in zip(numbers, rows, strict=True):
+            if len(row) < least:
+                raise InputError(
+                    place(path, int(number)),
+                    f"{len(row)} tab-separated values, not the {least} that hold {', '.join(columns.names)}",
+                    "Fetch the file again, or correct `columns` of the source.",
+                )
+        arrays = [
+            pa.nulls(len(rows), pa.string()) if at is None else _decoded(path, numbers, [row[at] for row in rows])
+            for at in places
+        ]
+        if lines:
+            yield numbers, columns.batch(_null_empty(columns, arrays))
+
+
+def _decoded(file: object, numbers: npt.NDArray[np.int64], texts: Sequence[bytes]) -> pa.Array:
+    """Return bytes as strings.
+
+    Raises:
+        InputError: names the first row that is not UTF-8.
+    """
+    try:
+        return pa.array(texts, pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        for number, text in zip(numbers, texts, strict=True):
+            try:
+                text.decode()
+            except UnicodeDecodeError as error:
+                raise _not_utf8(place(file, int(number)), error) from error
+        raise
+
+
+def _null_empty(columns: Columns, arrays: Sequence[pa.Array]) -> list[pa.Array]:
+    """Return columns with null for "" in the optional ones."""
+    n = len(columns.required)
+    return [*arrays[:n], *(pc.if_else(pc.equal(array, ""), None, array) for array in arrays[n:])]
+
+
+# --- Parquet ------------------------------------------------------------------------------------------------------
+
+
+def read_parquet(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> Iterator[Rows]:
+    """Read a Parquet file, no more of it at once than a batch and the buffers of its columns.
+
+    Row groups are dealt out to the parts where there are enough of them, so that a part reads its own alone; else
+    every part reads the file and takes its rows.
+
+    Raises:
+        InputError: the file is not Parquet, lacks a column, or has one of another type; a row lacks a column or is
+            not UTF-8.
+    """
+    number = 0
+    try:
+        # A buffer for each column in place of whole column chunks, which can be hundreds of megabytes.
+        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            schema = file.schema_arrow
+            have = [name for name in columns.names if _field(schema, columns.column(name)) is not None]
+            for name in columns.required:
+                if name not in have:
+                    raise _no_column(path, columns.column(name), name, schema.names)
+            for name in have:
+                _check_type(path, schema, columns, name)
+            wanted = list(dict.fromkeys(columns.column(name) for name in have))
+            groups = file.num_row_groups
+            by_group = groups >= parts
+            for group in range(groups):
+                end = number + file.metadata.row_group(group).num_rows
+                if by_group and group % parts != part:
+                    number = end
+                    continue
+                for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=wanted):
+                    numbers = np.arange(number + 1, number + 1 + len(batch))
+                    number += len(batch)
+                    if not by_group:
+                        mine = np.flatnonzero(numbers % parts == part)
+                        numbers, batch = numbers[mine], batch.take(pa.array(mine))
+                    if len(batch):
+                        arrays = [_strings(path, numbers, batch, columns, name, name in have) for name in columns.names]
+                        yield numbers, columns.batch(_null_empty(columns, arrays))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            path, f"cannot be read as Parquet after row {number} ({error})", "Fetch or write the file again."
+        ) from error
+
+
+def _field(schema: pa.Schema, column: str) -> pa.DataType | None:
+    """Return the type of a dotted column, or None."""
+    kind: pa.DataType = pa.struct(schema)
+    for key in column.split("."):
+        if not pa.types.is_struct(kind) or kind.get_field_index(key) < 0:
+            return None
+        kind = kind.field(key).type
+    return kind
+
+
+def _check_type(path: Path, schema: pa.Schema, columns: Columns, name: str) -> None:
+    """Refuse a column that does not hold strings (or integers or nothing, where it is optional)."""
+    kind: Any = _field(schema, columns.column(name))
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    strings = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
+    if not strings and (name in columns.required or not (pa.types.is_integer(value) or pa.types.is_null(value))):
+        raise _not_string(path, columns.column(name), str(kind))
+
+
+def _strings(
+    path: Path, numbers: npt.NDArray[np.int64], batch: pa.RecordBatch, columns: Columns, name: str, present: bool
+) -> pa.Array:
+    """Return a column of a batch as strings, checked.
+
+    Raises:
+        InputError: names the first row without a required string, or that is not UTF-8.
+    """
+    if not present:
+        return pa.nulls(len(batch), pa.string())
+    top, *inner = columns.column(name).split(".")
+    array = batch.column(top)
+    for key in inner:
+        array = pc.struct_field(array, key)
+    array = array.cast(pa.string())
+    if name in columns.required and array.null_count:
+        row = int(numbers[pc.index(pc.is_null(array), True).as_py()])
+        raise _no_column(place(path, row), columns.column(name), name, batch.schema.names)
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        for number, text in zip(numbers, array.cast(pa.binary()).to_pylist(), strict=True):
+            try:
+                (text or b"").decode()
+            except UnicodeDecodeError as error:
+                raise _not_utf8(place(path, int(number)), error) from error
+        raise
+    return array
+
+
+# --- line-aligned files -------------------------------------------------------------------------------------------
+
+
+def read_moses(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> Iterator[Rows]:
+    """Read two line-aligned files, in a folder or a zip, each named ``*.<language>`` (the required columns).
+
+    Members of a zip are read as streams: nothing is unpacked, so that no name in the archive can lead elsewhere.
+
+    Raises:
+        InputError: not one file for each language, one ends before the other, a line is not UTF-8, or the zip is
+            damaged, encrypted, or blown up.
+    """
+    with contextlib.ExitStack() as stack:
+        halves = _open_halves(path, columns, stack)
+        number = 0
+        while True:
+            try:
+                lines = [list(itertools.islice(half, 8192)) for half in halves]
+            except _DAMAGED as error:
+                raise _damaged(path, number, error) from error
+            lengths = [len(half) for half in lines]
+            if min(lengths) != max(lengths):
+                short = columns.required[lengths.index(min(lengths))]
+                raise InputError(
+                    path,
+                    f"the {short} file ends before row {number + min(lengths) + 1}, the other goes on",
+                    "Fetch both files again: pairs are told by their line numbers.",
+                )
+            if not lengths[0]:
+                return
+            if not number:
+                for half in lines:
+                    half[0] = half[0].removeprefix(codecs.BOM_UTF8)
+            first = (part - number - 1) % parts
+            numbers = np.arange(number + 1 + first, number + 1 + lengths[0], parts)
+            number += lengths[0]
+            if len(numbers):
+                texts = [[line.rstrip(b"\r\n") for line in half[first::parts]] for half in lines]
+                arrays = [_decoded(path, numbers, half) for half in texts]
+                arrays += [pa.nulls(len(numbers), pa.string()) for _ in columns.optional]
+                yield numbers, columns.batch(arrays)
+
+
+def _open_halves(path: Path, columns: Columns, stack: contextlib.ExitStack) -> list[IO[bytes]]:
+    """Open the file of each language."""
+    if path.is_dir():
+        names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
+        return [stack.enter_context((path / _one(path, names, columns, name)).open("rb")) for name in columns.required]
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except zipfile.BadZipFile as error:
+        raise InputError(path, f"not a zip ({error})", "Fetch the file again.") from error
+    halves = []
+    for name in columns.required:
+        member = archive.getinfo(_one(path, sorted(archive.namelist()), columns, name))
+        if member.flag_bits & 1:
+            raise InputError(path, f"{member.filename} is encrypted", "Give an archive without a password.")
+        if member.file_size > max(_BOMB_BYTES, _BOMB_RATIO * member.compress_size):
+            raise InputError(
+                path,
+                f"{member.filename} claims {member.file_size:,} bytes in {member.compress_size:,}: that is no text",
+                "Fetch the archive again from its origin.",
+            )
+        # The lines of a member itself are read by Python, one call each.
+        halves.append(stack.enter_context(io.BufferedReader(cast(io.RawIOBase, archive.open(member)), 1 << 20)))
+    return cast(list[IO[bytes]], halves)
+
+
+def _one(path: Path, names: Sequence[str], columns: Columns, language: str) -> str:
+    """Return the only name that ends in a language."""
+    suffix = "." + columns.column(language)
+    found = [name for name in names if name.endswith(suffix)]
+    if len(found) != 1:
+        raise InputError(
+            path,
+            f"{len(found)} files end in {suffix} (there are {', '.join(names) or 'none'})",
+            f"Keep one file a language, or name its ending under `fields` of the source: {{{language}: ...}}.",
+        )
+    return found[0]
