@@ -376,7 +376,7 @@ def test_stores_that_do_not_belong_together_are_refused(study, tmp_path):
     with pytest.raises(InputError, match="150 pairs, but 151"):
         study.draw("bridge", name="bad", pairs=tmp_path / "pairs.parquet")
     write_store(tmp_path / "mono", [5, 6], 1, "another")
-    with pytest.raises(InputError, match="was not made with the tokenizer"):
+    with pytest.raises(InputError, match="made with the tokenizer another, not"):
         study.draw("bridge", name="bad", stores={**study.stores, "mono-ko": tmp_path / "mono"})
     with pytest.raises(InputError, match="not a data order"):
         read_notes(study.pairs)

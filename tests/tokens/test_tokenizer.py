@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.tokenizer import (
     END_OF_TEXT,
+    BulkEncoder,
     _sample,
     end_of_text_id,
     fetch_tokenizer,
@@ -60,6 +64,70 @@ def test_nothing_is_unknown_and_nothing_is_special(study, text):
     ids = tokenizer.encode(text + END_OF_TEXT + text, add_special_tokens=False).ids
     assert end_of_text_id(tokenizer) not in ids
     assert tokenizer.decode(ids) == unicodedata.normalize("NFC", text + END_OF_TEXT + text)
+
+
+@pytest.fixture(scope="module")
+def bulk(study):
+    return BulkEncoder(study.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def qwen(data):
+    return BulkEncoder(data / "tokenizer")
+
+
+def assert_same_ids(encoder, reference, texts):
+    ids, offsets = encoder.encode(texts)
+    expected = [encoding.ids for encoding in reference.encode_batch(texts, add_special_tokens=False)]
+    assert ids.dtype == np.uint32 and offsets.dtype == np.int64
+    assert [ids[begin:end].tolist() for begin, end in pairwise(offsets)] == expected
+
+
+QUOTED = [END_OF_TEXT, "<|im_start|>", "<tool_call>", "'S", "\r\n", "\n\n", "  ", "\t", "\u202f", "\u180e", "\ufeff", "\0",
+          "a\u0301", "\u1100\u1161\u11a8", "ſ", "K", "१२", "1234"]  # fmt: skip
+strange_texts = st.lists(st.one_of(st.text(max_size=8), st.sampled_from(QUOTED)), max_size=12).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts=st.lists(strange_texts, max_size=6))
+def test_a_bulk_of_strange_texts_has_the_ids_of_tokenizers(study, bulk, texts):
+    assert_same_ids(bulk, load_tokenizer(study.tokenizer), texts)
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts=st.lists(strange_texts, max_size=6))
+def test_a_bulk_of_strange_texts_has_the_ids_of_qwen(qwen, texts):
+    assert_same_ids(qwen, qwen._reference, texts)
+
+
+@pytest.mark.parametrize("text", ["a", " ", "\n", "가", "'", "1", "a\u0301", END_OF_TEXT])
+def test_a_long_run_of_one_text_has_the_ids_of_tokenizers(study, bulk, text):
+    assert_same_ids(bulk, load_tokenizer(study.tokenizer), [text * 20_000])
+
+
+@pytest.mark.parametrize("name", ["corpora/en", "corpora/ko", "corpora/zh", "corpora/bo", "corpora/mn",
+                                  "parallel/en-ko", "parallel/en-zh", "parallel/en-bo", "parallel/en-mn"])  # fmt: skip
+def test_real_text_has_the_ids_of_tokenizers(data, study, bulk, qwen, name):
+    """On the first 300 kB of each file; benchmarks/text.py compares the rest."""
+    texts, n_chars = [], 0
+    with gzip.open(data / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+        for line in file:
+            texts += [value for value in json.loads(line).values() if isinstance(value, str)]
+            n_chars += len(line)
+            if n_chars > 150_000:
+                break
+    assert_same_ids(qwen, qwen._reference, texts)
+    assert_same_ids(bulk, load_tokenizer(study.tokenizer), texts[:40])
+
+
+def test_a_tokenizer_that_fastokens_cannot_read_is_refused(study, tmp_path):
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(study.tokenizer, folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["normalizer"] = {"type": "StripAccents"}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="cannot be read by fastokens"):
+        BulkEncoder(folder)
 
 
 def test_transformers_reads_the_folder_alike_with_and_without_a_model_beside(study, tmp_path):

@@ -109,9 +109,7 @@ def draw_order(
     for name in names:
         if name not in stores:
             raise InputError(f"order {run}", f"no token store {name}", f"It has {', '.join(sorted(stores)) or 'none'}.")
-        opened[name] = store = Store.open(stores[name])
-        if store.notes["tokenizer"] != expected:
-            raise InputError(store.path, f"was not made with the tokenizer {tokenizer}", "Remake the store.")
+        opened[name] = Store.open(stores[name], expected)
     mono = MonolingualRows(opened[names[0]].lengths, sequence_length, generator("order", lang, seed, "mono"))
     streams = [f"pairs-{lang}-en", f"pairs-{lang}-xx", "label", f"mono-{lang}"]  # by kind
     lengths: dict[int, npt.NDArray[np.int64]] = {MONO: opened[names[0]].lengths}

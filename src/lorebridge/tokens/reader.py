@@ -89,13 +89,14 @@ class OrderReader:
             stores: folder of each stream that the order names; more are ignored.
 
         Raises:
-            InputError: a store is missing, or is not the one that the order was drawn for.
+            InputError: a store is missing, is of another tokenizer, or is not the one that the order was drawn for.
         """
         opened = {}
-        for name, digest in read_notes(order)["stores"].items():
+        notes = read_notes(order)
+        for name, digest in notes["stores"].items():
             if name not in stores:
                 raise InputError(order, f"no token store {name} is given", "Give its folder.")
-            opened[name] = Store.open(stores[name])
+            opened[name] = Store.open(stores[name], notes["tokenizer"])
             if opened[name].notes["digest"] != digest:
                 raise InputError(
                     order, f"was drawn for another content of the token store {stores[name]}", "Draw the order again."

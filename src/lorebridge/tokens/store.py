@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lorebridge.errors import InputError
-from lorebridge.tables import batches
-from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
+from lorebridge.tokens.tokenizer import BulkEncoder
 
 log = logging.getLogger("lorebridge.tokens")
 
 TOKEN = np.dtype("<u4")
 
 
+# Rows that are read and tokenized at a time.
+BATCH = 1024
+
+# The first documents are tokenized by the reference too, and then one of so many.
+CHECKED_FIRST, CHECKED = 64, 1000
+
+
 def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) -> dict[str, Any]:
     """Tokenize one column of some tables, row by row, into a token store.
 
     Writes ``tokens.bin`` (uint32, little endian, all documents end to end, no special token), ``offsets.npy`` (int64,
-    n + 1: document i is ``tokens[offsets[i]:offsets[i + 1]]``) and ``store.json`` (the notes). Text is streamed: memory
-    does not grow with the corpus, but for the offsets.
+    n + 1: document i is ``tokens[offsets[i]:offsets[i + 1]]``) and ``store.json`` (the notes), which comes last: a
+    store without it is not complete. Text and offsets are streamed: memory does not grow with the corpus. The ids are
+    those of Hugging Face's ``tokenizers``, which is asked for a sample of the documents.
 
     Args:
         tables: Parquet tables, in the order in which their rows are numbered.
@@ -42,39 +51,43 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
         the offsets).
 
     Raises:
-        InputError: a table cannot be read, or there is no text at all.
+        InputError: a table cannot be read, there is no text at all, or the ids are not those of ``tokenizers``.
     """
-    encoder = load_tokenizer(tokenizer)
+    encoder = BulkEncoder(tokenizer)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    total = sum(_n_rows(path) for path in tables)
+    n_documents = sum(_n_rows(path) for path in tables)
+    (out / "store.json").unlink(missing_ok=True)
     digest = hashlib.sha256()
-    lengths: list[npt.NDArray[np.int64]] = []
-    n_bytes = 0
-    partial = out / "tokens.bin.partial"
-    with partial.open("wb") as file, tqdm(total=total, unit="doc", desc=f"tokenize {out.name}", mininterval=1) as bar:
-        for path in tables:
-            for rows in batches(path, [column], 512):
-                texts = [row[column] for row in rows]
-                encodings = encoder.encode_batch_fast(texts, add_special_tokens=False)
-                ids = [np.array(encoding.ids, TOKEN) for encoding in encodings]
-                block = np.concatenate(ids).tobytes()
-                digest.update(block)
-                file.write(block)
-                lengths.append(np.array([len(document) for document in ids], np.int64))
-                n_bytes += sum(len(text.encode()) for text in texts)
-                bar.update(len(ids))
-    offsets = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
-    if not offsets[-1]:
+    offsets = np.lib.format.open_memmap(out / "offsets.npy.partial", "w+", np.int64, (n_documents + 1,))
+    done = n_bytes = 0
+    with (
+        (out / "tokens.bin.partial").open("wb") as file,
+        tqdm(total=n_documents, unit="doc", desc=f"tokenize {out.name}", mininterval=1) as bar,
+    ):
+        for texts in _texts(tables, column):
+            documents = texts.to_pylist()
+            encoder.check(documents[-done % CHECKED :: CHECKED] if done else documents[:CHECKED_FIRST])
+            ids, ends = encoder.encode(documents)
+            block = ids.astype(TOKEN, copy=False).tobytes()
+            digest.update(block)
+            file.write(block)
+            offsets[done + 1 : done + len(documents) + 1] = offsets[done] + ends[1:]
+            done += len(documents)
+            n_bytes += pc.sum(pc.binary_length(texts)).as_py()
+            bar.update(len(documents))
+    n_tokens = int(offsets[-1])
+    if not n_tokens:
         raise InputError(", ".join(map(str, tables)), "no text to tokenize", "Check the corpus and its filter.")
-    np.save(out / "offsets.npy", offsets)
-    digest.update(offsets.tobytes())
-    partial.replace(out / "tokens.bin")
+    digest.update(offsets.data)
+    offsets.flush()
+    for name in ("tokens.bin", "offsets.npy"):
+        (out / f"{name}.partial").replace(out / name)
     notes = {
-        "n_documents": len(offsets) - 1,
-        "n_tokens": int(offsets[-1]),
+        "n_documents": n_documents,
+        "n_tokens": n_tokens,
         "n_bytes": n_bytes,
-        "tokenizer": tokenizer_fingerprint(tokenizer),
+        "tokenizer": encoder.fingerprint,
         "digest": digest.hexdigest()[:16],
     }
     (out / "store.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
@@ -85,7 +98,22 @@ def _n_rows(path: Path) -> int:
     try:
         return pq.read_metadata(path).num_rows
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
+        raise _unreadable(path, error) from error
+
+
+def _texts(paths: list[Path], column: str) -> Iterator[pa.Array]:
+    """Yield a column of some tables, some rows at a time."""
+    for path in paths:
+        try:
+            with pq.ParquetFile(path) as file:
+                for rows in file.iter_batches(BATCH, columns=[column]):
+                    yield rows.column(0)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.")
 
 
 @dataclass(frozen=True)
@@ -95,7 +123,7 @@ class Store:
     Attributes:
         path: its folder.
         tokens: uint32 [n_tokens], memory-mapped.
-        offsets: int64 [n_documents + 1].
+        offsets: int64 [n_documents + 1], memory-mapped.
         notes: what ``store.json`` says.
     """
 
@@ -105,22 +133,32 @@ class Store:
     notes: dict[str, Any]
 
     @classmethod
-    def open(cls, path: Path | str) -> Store:
+    def open(cls, path: Path | str, tokenizer: str | None = None) -> Store:
         """Open a store.
 
+        Args:
+            path: its folder.
+            tokenizer: the fingerprint of the tokenizer that it must have been made with; None where ids do not matter.
+
         Raises:
-            InputError: a file is missing, or the tokens are not as many as the offsets say.
+            InputError: a file is missing or torn, the tokens are not as many as the offsets say, or the store was made
+                with another tokenizer.
         """
         path = Path(path)
         mend = "Remake the store with its rule."
         for name in ("tokens.bin", "offsets.npy", "store.json"):
             if not (path / name).exists():
                 raise InputError(path / name, "no such file", mend)
-        offsets = np.load(path / "offsets.npy")
+        try:
+            offsets = np.load(path / "offsets.npy", mmap_mode="r")
+            notes = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(path, f"cannot be read ({error})", mend) from error
         size = (path / "tokens.bin").stat().st_size
         if size != offsets[-1] * TOKEN.itemsize:
             raise InputError(path / "tokens.bin", f"{size} bytes for {offsets[-1]} tokens", mend)
-        notes = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        if tokenizer is not None and notes["tokenizer"] != tokenizer:
+            raise InputError(path, f"was made with the tokenizer {notes['tokenizer']}, not with {tokenizer}", mend)
         return cls(path, np.memmap(path / "tokens.bin", TOKEN, "r"), offsets, notes)
 
     def __len__(self) -> int:

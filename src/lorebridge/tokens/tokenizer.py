@@ -1,7 +1,8 @@
 """Tokenizers: byte-level BPE trained on equal bytes per language, or a pretrained one.
 
 A tokenizer is a standard Hugging Face folder (``tokenizer.json`` and ``tokenizer_config.json``); its one special token
-that matters here is ``<|endoftext|>``, which opens and closes every document.
+that matters here is ``<|endoftext|>``, which opens and closes every document. What its ids are is defined by Hugging
+Face's ``tokenizers`` (:func:`load_tokenizer`); :class:`BulkEncoder` gives the same ids many times faster.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
+import fastokens
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from lorebridge import tables
@@ -223,3 +227,62 @@ def end_of_text_id(tokenizer: Tokenizer) -> int:
 def tokenizer_fingerprint(folder: Path | str) -> str:
     """Return 16 hexadecimal digits that identify the tokenizer of a folder: a hash of its ``tokenizer.json``."""
     return file_digest(Path(folder) / "tokenizer.json")[:16]
+
+
+class BulkEncoder:
+    """Encodes many texts with ``fastokens``, to the ids of :func:`load_tokenizer`.
+
+    Special tokens in the text are plain characters here too. It uses as many threads as ``RAYON_NUM_THREADS`` says
+    (else all processors of the process); the ids do not depend on it.
+
+    Attributes:
+        fingerprint: of the tokenizer (:func:`tokenizer_fingerprint`).
+        vocab_size: one more than the largest id.
+    """
+
+    # Characters of a text that are compared: enough for every kind of token, and a book costs no more than a page.
+    _COMPARED = 4096
+
+    def __init__(self, folder: Path | str) -> None:
+        """Load the tokenizer of a folder.
+
+        Raises:
+            InputError: see :func:`load_tokenizer`; or ``fastokens`` cannot read it.
+        """
+        self._reference = load_tokenizer(folder)
+        self._path = Path(folder) / "tokenizer.json"
+        try:
+            self._encoder = fastokens.Tokenizer.from_file(str(self._path))
+        except ValueError as error:
+            raise InputError(
+                self._path, f"cannot be read by fastokens ({error})", "Use a byte-level BPE, such as Qwen's."
+            ) from error
+        self.fingerprint = tokenizer_fingerprint(folder)
+        self.vocab_size = self._reference.get_vocab_size()
+
+    def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        """Encode texts.
+
+        Returns:
+            The ids of all texts end to end, uint32 [n_tokens], and where each text begins, int64 [n + 1].
+        """
+        ids, offsets = self._encoder.encode_batch_flat(list(texts), split_special_tokens=True)
+        return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64).astype(np.int64)
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Compare the beginnings of some texts with the ids of ``tokenizers``.
+
+        Raises:
+            InputError: they differ; shows the text.
+        """
+        beginnings = [text[: self._COMPARED] for text in texts]
+        ids, offsets = self.encode(beginnings)
+        expected = self._reference.encode_batch_fast(beginnings, add_special_tokens=False)
+        for number, encoding in enumerate(expected):
+            if ids[offsets[number] : offsets[number + 1]].tolist() != encoding.ids:
+                raise InputError(
+                    self._path,
+                    f"fastokens {version('fastokens')} and tokenizers {version('tokenizers')} give different ids for "
+                    f"{beginnings[number][:200]!r}",
+                    "Install the versions of the lock; report the text to fastokens.",
+                )
