@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
 import subprocess
 import sys
 
@@ -144,7 +146,7 @@ def test_a_new_seed_adds_only_its_runs(demo):
         w = dict(wildcards)
         assert w.get("seed", "2") == "2"
         assert w.get("run", "-s2").endswith("-s2")
-        assert stage in {"order", "base_model", "model", "scores", "gaps", "items", "table", "figure"}
+        assert stage in {"order", "base_model", "model", "scores", "exposure", "gaps", "items", "table", "figure"}
 
 
 def test_a_new_arm_leaves_the_others_alone(demo):
@@ -201,10 +203,9 @@ def test_what_a_local_file_holds_enters_the_recipe(demo, tmp_path):
     assert before[name] != after[name]
 
 
-def test_drawn_things_have_functions():
-    """Every figure and table of the plan is drawn by the function of its name."""
-    from lorebridge.figures import curves, effects, examples, summary, truth
-
-    drawing = {name: f for module in (curves, effects, examples, truth) for name, f in vars(module).items()}
-    assert all(callable(drawing.get(name)) for name in FIGURES)
-    assert all(callable(getattr(summary, name, None)) for name in TABLES)
+@pytest.mark.parametrize("drawings", [FIGURES, TABLES], ids=["figures", "tables"])
+def test_drawn_things_have_functions_that_take_what_the_plan_gives(drawings):
+    for name, drawing in drawings.items():
+        function = getattr(importlib.import_module(f"lorebridge.figures.{drawing.module}"), name)
+        given = {what.removeprefix("all_") for what in drawing.reads} | set(drawing.settings) | {"out"}
+        assert set(inspect.signature(function).parameters) == given, name

@@ -13,7 +13,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lorebridge import config as configuration
 from lorebridge.records import RECORD, Task, file_digest
@@ -29,31 +29,48 @@ STAGE_VERSIONS = {
 # The arms that write the template's labels (lorebridge.tokens.arms.has_labels; a test compares them).
 LABELLED_ARMS = frozenset({"bridge", "placebo", "labels_only"})
 
-# What each figure and table is drawn from, and the settings that it is drawn with. The names are those of the functions
-# in lorebridge.figures.
-FIGURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "figure3": (
+
+class Drawing(NamedTuple):
+    """How a figure or table is drawn: by the function of its name in a module of :mod:`lorebridge.figures`.
+
+    Attributes:
+        module: the module.
+        reads: what it is drawn from.
+        settings: what it is drawn with.
+    """
+
+    module: str
+    reads: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+FIGURES = {
+    "figure3": Drawing(
+        "curves",
         ("scores", "questions"),
         ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark"),
     ),
-    "gaps": (("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
-    "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
-    "losses": (("metrics",), ("base", "names", "arms")),
-    "examples": (("questions",), ("base", "names", "subset")),
-    "recovery": (("recovery",), ("names",)),
+    "gaps": Drawing("effects", ("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
+    "occurrences": Drawing("effects", ("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
+    "exposure": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
+    "losses": Drawing("curves", ("metrics",), ("base", "names", "arms")),
+    "examples": Drawing("examples", ("questions",), ("base", "names", "subset")),
+    "recovery": Drawing("truth", ("recovery",), ("names",)),
 }
-TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "accuracy": (
-        ("all_scores", "questions"), ("base", "names", "subset", "rule", "last", "resamples", "seed"),
+TABLES = {
+    "accuracy": Drawing(
+        "summary", ("all_scores", "questions"), ("base", "names", "subset", "rule", "last", "resamples", "seed")
     ),
-    "gaps": (("gaps",), ("names", "last")),
-    "power": (("questions",), ("names", "subset", "discordance")),
-    "density": (("density",), ("base", "names", "planted")),
-    "occurrences": (("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
-    "questions": (("questions", "tokenizer"), ("base", "names", "subset", "planted")),
-    "data": (("orders",), ("names",)),
-    "filtering": (("audits",), ("base", "names")),
-    "recovery": (("recovery",), ("names",)),
+    "gaps": Drawing("summary", ("gaps",), ("names", "last")),
+    "power": Drawing("summary", ("questions",), ("names", "subset", "discordance")),
+    "density": Drawing("summary", ("density",), ("base", "names", "planted")),
+    "occurrences": Drawing("summary", ("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
+    "consumed": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
+    "leaks": Drawing("exposure", ("leaks",), ("names",)),
+    "questions": Drawing("summary", ("questions", "tokenizer"), ("base", "names", "subset", "planted")),
+    "data": Drawing("summary", ("orders",), ("names",)),
+    "filtering": Drawing("summary", ("audits",), ("base", "names")),
+    "recovery": Drawing("summary", ("recovery",), ("names",)),
 }  # fmt: skip
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "md", "tex")
@@ -270,12 +287,12 @@ class Plan:
     @property
     def figures(self) -> list[str]:
         """The names of the study's figures."""
-        return [name for name, (kinds, _) in FIGURES.items() if self.planted or "recovery" not in kinds]
+        return [name for name, drawing in FIGURES.items() if self.planted or "recovery" not in drawing.reads]
 
     @property
     def tables(self) -> list[str]:
         """The names of the study's tables."""
-        return [name for name, (kinds, _) in TABLES.items() if self.planted or "recovery" not in kinds]
+        return [name for name, drawing in TABLES.items() if self.planted or "recovery" not in drawing.reads]
 
     def shards(self, lang: str) -> list[str]:
         """Return the names of a corpus's shards."""
@@ -517,13 +534,13 @@ class Plan:
                     "rule": c["probing"]["rule"], "last": transfer["last"],
                 }  # fmt: skip
             case "figure":
-                return {"figure": w["figure"], **self._drawing(FIGURES[str(w["figure"])][1])}
+                return {"figure": w["figure"], **self._drawing(FIGURES[str(w["figure"])])}
             case "table":
-                return {"table": w["table"], **self._drawing(TABLES[str(w["table"])][1])}
+                return {"table": w["table"], **self._drawing(TABLES[str(w["table"])])}
             case _:
                 raise KeyError(stage)
 
-    def _drawing(self, keys: tuple[str, ...]) -> dict[str, Any]:
+    def _drawing(self, drawing: Drawing) -> dict[str, Any]:
         """Return the settings that a figure or table is drawn with."""
         c, transfer = self.config, self.config["transfer"]
         settings = {
@@ -533,7 +550,7 @@ class Plan:
             "discordance": transfer["discordance"], "ema": transfer["ema"], "remark": c["remark"],
             "planted": self.planted,
         }  # fmt: skip
-        return {key: settings[key] for key in keys}
+        return {key: settings[key] for key in drawing.settings}
 
     def retriever(self, corpus: str) -> dict[str, Any]:
         """Return the retriever of a corpus."""
@@ -670,9 +687,9 @@ class Plan:
                 return [*self._scores(self.runs), *self._questions(),
                         *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells)]  # fmt: skip
             case "figure":
-                return self._drawn_from(FIGURES[str(w["figure"])][0])
+                return self._drawn_from(FIGURES[str(w["figure"])].reads)
             case "table":
-                return self._drawn_from(TABLES[str(w["table"])][0])
+                return self._drawn_from(TABLES[str(w["table"])].reads)
             case _:
                 raise KeyError(stage)
 
@@ -684,6 +701,7 @@ class Plan:
             "all_scores": lambda: self._scores(runs),
             "questions": self._questions,
             "metrics": lambda: [artifact(run.stage, **run.wildcards) for run in runs],
+            "exposure": lambda: [artifact("exposure", run=run.run) for run in runs],
             "orders": lambda: [artifact("order", run=run.run) for run in runs],
             "audits": lambda: [
                 *(artifact("corpus", lang=lang) for lang in self.config["languages"]),

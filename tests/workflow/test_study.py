@@ -86,7 +86,7 @@ def of_two_languages(**counts):
 CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
-        of_two_languages(order=1, train=1, score=1, draw_losses=1, table=4),
+        of_two_languages(order=1, train=1, score=1, exposure=1, draw_losses=1, draw_exposure=1, table=5),
     ),
     "a learning rate": (
         lambda c: c["training"]["continual"].update(lr=1e-3),
@@ -94,13 +94,16 @@ CHANGES = {
     ),
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
-        {"chunks": 3, "index": 3, "retrieve": 4, "judge": 4, "density": 1, "recovery": 1, "items": 1,
-         "draw_recovery": 1, "draw_occurrences": 1, "table": 3},
+        {"chunks": 3, "index": 3, "retrieve": 4, "judge": 4, "subjects": 3, "mentions": 7, "exposure": 5,
+         "occurrences": 1, "leaks": 1, "density": 1, "recovery": 1, "items": 1, "draw_recovery": 1,
+         "draw_occurrences": 1, "draw_exposure": 1, "table": 5},
     ),
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
-        of_two_languages(order=5, train_base=1, train=4, score=5, draw_losses=1, table=4),
+        of_two_languages(
+            order=5, train_base=1, train=4, score=5, exposure=5, draw_losses=1, draw_exposure=1, table=5
+        ),
     ),
 }  # fmt: skip
 

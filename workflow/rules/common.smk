@@ -158,6 +158,7 @@ CAPTIONS = {
     "figure3": ("Results", "Accuracy by checkpoint"),
     "gaps": ("Results", "Gaps between arms"),
     "occurrences": ("Results", "Occurrences of transferred items"),
+    "exposure": ("Training", "Exposure to the facts asked for"),
     "recovery": ("Validation", "Planted statements found again"),
     "losses": ("Training", "Loss"),
     "examples": ("Questions", "A question of each culture"),

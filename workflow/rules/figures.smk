@@ -1,115 +1,27 @@
-# in:  scores, questions, gaps, items, density, recovery, metrics, audits, data orders
+# in:  the tables of all stages
 # out: tables/{table}.{csv,md,tex}, figures/{figure}.{pdf,svg,png}
 
+# A rule for each figure, because each has its own caption and place in the report.
+for figure in plan.figures:
 
-rule draw_figure3:
-    input:
-        unpack(needs("figure", figure="figure3")),
-    output:
-        **drawn("figure3"),
-    log:
-        f"{plan.root}/logs/draw/figure3.log",
-    conda:
-        "../../envs/cpu.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=20,
-    params:
-        task=task("figure", figure="figure3"),
-    script:
-        "../scripts/figure.py"
-
-
-rule draw_gaps:
-    input:
-        unpack(needs("figure", figure="gaps")),
-    output:
-        **drawn("gaps"),
-    log:
-        f"{plan.root}/logs/draw/gaps.log",
-    conda:
-        "../../envs/cpu.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=20,
-    params:
-        task=task("figure", figure="gaps"),
-    script:
-        "../scripts/figure.py"
-
-
-rule draw_occurrences:
-    input:
-        unpack(needs("figure", figure="occurrences")),
-    output:
-        **drawn("occurrences"),
-    log:
-        f"{plan.root}/logs/draw/occurrences.log",
-    conda:
-        "../../envs/cpu.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=20,
-    params:
-        task=task("figure", figure="occurrences"),
-    script:
-        "../scripts/figure.py"
-
-
-rule draw_losses:
-    input:
-        unpack(needs("figure", figure="losses")),
-    output:
-        **drawn("losses"),
-    log:
-        f"{plan.root}/logs/draw/losses.log",
-    conda:
-        "../../envs/cpu.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=20,
-    params:
-        task=task("figure", figure="losses"),
-    script:
-        "../scripts/figure.py"
-
-
-rule draw_examples:
-    input:
-        unpack(needs("figure", figure="examples")),
-    output:
-        **drawn("examples"),
-    log:
-        f"{plan.root}/logs/draw/examples.log",
-    conda:
-        "../../envs/cpu.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=20,
-    params:
-        task=task("figure", figure="examples"),
-    script:
-        "../scripts/figure.py"
-
-
-if plan.planted:
-
-    rule draw_recovery:
+    rule:
+        name:
+            f"draw_{figure}"
         input:
-            unpack(needs("figure", figure="recovery")),
+            unpack(needs("figure", figure=figure)),
         output:
-            **drawn("recovery"),
+            **drawn(figure),
         log:
-            f"{plan.root}/logs/draw/recovery.log",
+            f"{plan.root}/logs/draw/{figure}.log",
         conda:
             "../../envs/cpu.yaml"
         resources:
-            mem_mb=4000,
+            mem_mb=escalated(4000),
             runtime=20,
         params:
-            task=task("figure", figure="recovery"),
+            task=task("figure", figure=figure),
         script:
-            "../scripts/figure.py"
+            "../scripts/draw.py"
 
 
 rule table:
@@ -127,4 +39,4 @@ rule table:
     params:
         task=task("table"),
     script:
-        "../scripts/table.py"
+        "../scripts/draw.py"

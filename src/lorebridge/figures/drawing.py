@@ -1,0 +1,58 @@
+"""Draws the figures and writes the tables of a study from its artifacts, as the plan lists them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lorebridge.plan import FIGURES, TABLES
+from lorebridge.tokens.order import order_summary
+
+
+def draw(kind: str, *, files: Mapping[str, Sequence[str]], out: Path, **literals: Any) -> None:
+    """Draw one figure or write one table.
+
+    Args:
+        kind: ``figure`` or ``table``.
+        files: name of an output of the plan -> paths of the artifacts that it is drawn from.
+        out: path without suffix.
+        literals: its name under `kind`, and the settings that it is drawn with.
+    """
+    name = literals.pop(kind)
+    drawing = {"figure": FIGURES, "table": TABLES}[kind][name]
+    write = getattr(importlib.import_module(f"lorebridge.figures.{drawing.module}"), name)
+    given = {
+        what.removeprefix("all_"): _argument(what.removeprefix("all_"), files, literals.get("base", ""))
+        for what in drawing.reads
+    }
+    write(**literals, **given, out=out)
+
+
+def _argument(what: str, files: Mapping[str, Sequence[str]], base: str) -> Any:
+    """Return what a drawing function takes as the argument `what`."""
+
+    def paths(output: str) -> list[Path]:
+        return [Path(path) for path in files[output]]
+
+    match what:
+        case "scores":
+            return paths("scores")
+        case "questions" | "exposure" | "perplexity" | "alignment":
+            return {path.stem: path for path in paths(what)}
+        case "metrics":  # models/ko/bridge/s0/metrics.parquet -> ko-bridge-s0
+            return {
+                str(path.parent).rpartition("/models/")[2].replace("/", "-"): path for path in paths("metrics")
+            }  # fmt: skip
+        case "tokenizer":
+            return paths("tokenizer")[0].parent
+        case "orders":
+            return [order_summary(path) for path in paths("order")]
+        case "audits":
+            corpora = {path.parent.name: path for path in paths("audit")}
+            return corpora | {f"{base}-{path.name.split('.')[0]}": path for path in paths("pairs_audit")}
+        case "items":
+            return paths("transferred")[0]
+        case _:
+            return paths(what)[0]
