@@ -68,10 +68,16 @@ class Script:
     # Letters that touch a blank are a particle, an ending or a piece of a compound: no word of the question.
     _gap = regex.compile(r"[\p{L}\p{M}\p{N}]*_+[\p{L}\p{M}\p{N}]*")
     joiner = ""
+    # Words that are part of the word right before them, although a space stands between.
+    suffixes: frozenset[str] = frozenset()
+
+    def prepare(self, text: str) -> str:
+        """Return `text` in the one spelling that its script is read in (here: as it is)."""
+        return text
 
     def fold(self, text: str) -> str:
         """Return `text` with the differences removed that matching ignores (here: letter case)."""
-        return unicodedata.normalize("NFC", text.casefold())
+        return unicodedata.normalize("NFC", self.prepare(text).casefold())
 
     def fill(self, text: str, option: str) -> str:
         """Return a cloze with every blank filled by `option`; without a blank the option is appended.
@@ -169,9 +175,9 @@ class Han(Script):
 
         return opencc.OpenCC("t2s")
 
-    def fold(self, text: str) -> str:
-        """Return `text` in simplified characters and lower case."""
-        return super().fold(self._simplify.convert(text))
+    def prepare(self, text: str) -> str:
+        """Return `text` in simplified characters."""
+        return self._simplify.convert(text)
 
     def runs(self, text: str) -> list[list[str]]:
         """Return the characters of each run of Han characters, and each run of other letters or digits as one."""
@@ -271,10 +277,11 @@ class Tibetan(Script):
 
 
 # Suffixes that traditional Mongolian writes apart from the stem: after U+202F, or, in much text, after a space.
-_MONGOLIAN_SUFFIX = regex.compile(
-    "ᠤᠨ|ᠦᠨ|ᠶᠢᠨ|ᠤ|ᠦ|ᠳᠤ|ᠳᠦ|ᠲᠤ|ᠲᠦ|ᠳᠤᠷ|ᠳᠦᠷ|ᠲᠤᠷ|ᠲᠦᠷ|ᠢ|ᠶᠢ|ᠠᠴᠠ|ᠡᠴᠡ|ᠪᠠᠷ|ᠪᠡᠷ|ᠢᠶᠠᠷ|ᠢᠶᠡᠷ|ᠲᠠᠢ|ᠲᠡᠢ|ᠲᠠᠶ|ᠲᠡᠶ|ᠲᠠᠶᠢ|ᠲᠡᠶᠢ|"
-    "ᠯᠤᠭᠠ|ᠯᠦᠭᠡ|ᠪᠠᠨ|ᠪᠡᠨ|ᠢᠶᠠᠨ|ᠢᠶᠡᠨ|ᠳᠠᠭᠠᠨ|ᠳᠡᠭᠡᠨ|ᠲᠠᠭᠠᠨ|ᠲᠡᠭᠡᠨ|ᠠᠴᠠᠭᠠᠨ|ᠡᠴᠡᠭᠡᠨ|ᠨᠤᠭᠤᠳ|ᠨᠦᠭᠦᠳ|ᠤᠳ|ᠦᠳ"
-)
+_MONGOLIAN_SUFFIXES = (
+    "ᠤᠨ", "ᠦᠨ", "ᠶᠢᠨ", "ᠤ", "ᠦ", "ᠳᠤ", "ᠳᠦ", "ᠲᠤ", "ᠲᠦ", "ᠳᠤᠷ", "ᠳᠦᠷ", "ᠲᠤᠷ", "ᠲᠦᠷ", "ᠢ", "ᠶᠢ", "ᠠᠴᠠ", "ᠡᠴᠡ",
+    "ᠪᠠᠷ", "ᠪᠡᠷ", "ᠢᠶᠠᠷ", "ᠢᠶᠡᠷ", "ᠲᠠᠢ", "ᠲᠡᠢ", "ᠲᠠᠶ", "ᠲᠡᠶ", "ᠲᠠᠶᠢ", "ᠲᠡᠶᠢ", "ᠯᠤᠭᠠ", "ᠯᠦᠭᠡ", "ᠪᠠᠨ", "ᠪᠡᠨ",
+    "ᠢᠶᠠᠨ", "ᠢᠶᠡᠨ", "ᠳᠠᠭᠠᠨ", "ᠳᠡᠭᠡᠨ", "ᠲᠠᠭᠠᠨ", "ᠲᠡᠭᠡᠨ", "ᠠᠴᠠᠭᠠᠨ", "ᠡᠴᠡᠭᠡᠨ", "ᠨᠤᠭᠤᠳ", "ᠨᠦᠭᠦᠳ", "ᠤᠳ", "ᠦᠳ",
+)  # fmt: skip
 
 
 class Mongolian(Script):
@@ -284,14 +291,15 @@ class Mongolian(Script):
     """
 
     sentence_end = regex.compile(r"(?<=[᠃᠄᠅᠉!?]+)(?![᠃᠄᠅᠉!?])\s*|\n+")
+    suffixes = frozenset(_MONGOLIAN_SUFFIXES)
     # Free variation selectors, the vowel separator, the nirugu and joiners change the shape of letters, not the word.
     _shaping = regex.compile(r"[\u180a-\u180f\u200c\u200d]")
     # Whether U+202F stands before a word tells a suffix that the list does not know.
     _suffixed = regex.compile(r"(\u202f)?([\p{L}\p{M}\p{N}]+)")
 
-    def fold(self, text: str) -> str:
+    def prepare(self, text: str) -> str:
         """Return `text` without the characters that only shape letters."""
-        return super().fold(self._shaping.sub("", text))
+        return self._shaping.sub("", text)
 
     def _stems(self, text: str) -> list[list[str]]:
         """Return every word as its stem and suffixes; suffixes without a stem (after a blank) are left out."""
@@ -300,7 +308,7 @@ class Mongolian(Script):
         folded = self.fold(text)
         for match in self._suffixed.finditer(folded):
             narrow, word = match.groups()
-            attached = narrow or _MONGOLIAN_SUFFIX.fullmatch(word)
+            attached = narrow or word in self.suffixes
             # A suffix belongs to the word right before it, with nothing but one space between.
             if attached and words and folded[end : match.start(2)] in (" ", "\u202f"):
                 words[-1].append(word)

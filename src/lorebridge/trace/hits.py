@@ -69,7 +69,7 @@ def write_hits(found: pd.DataFrame, *, queries: pd.Series, method: str, out: Pat
         Notes for the record: the number of questions, of hits, and of questions without a hit.
     """
     hits = found.assign(
-        doc_id=found["chunk_id"].str.rsplit("#", n=1).str[0],
+        doc_id=[chunk_id.rpartition("#")[0] for chunk_id in found["chunk_id"]],
         rank=found.groupby("question_id").cumcount() + 1,
         method=method,
     )
