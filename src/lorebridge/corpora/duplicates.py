@@ -14,7 +14,7 @@ import collections
 import hashlib
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,7 @@ def _near(
     return goes
 
 
-def _signatures(paths: Sequence[Path], width: int) -> Any:
+def _signatures(paths: Sequence[Path], width: int) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
     """Yield (place of the first, signatures [documents, width]) of documents in batches."""
     start = 0
     for path in paths:
