@@ -1,5 +1,6 @@
 """A tiny random Qwen2 with a byte-level tokenizer trained on the texts of five scripts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,69 @@ def save_model(folder: Path, seed: int, positions: int = 256) -> Path:
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def published_scorer(folder: Path, rows: list[dict], dtype) -> tuple[list[dict[str, float]], list[bool]]:
+    """Score as the published scorer does, step by step: what every option costs and whether the answer is right.
+
+    Only the number of the start token is not its own (151643 there), and the dtype is given.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    start = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    all_losses, right = [], []
+    for row in rows:
+        prompt = re.sub(r"_+", "<mask>", row["question"])
+        losses = {}
+        for option in row["options"]:
+            ids = tokenizer(prompt.replace("<mask>", option), return_tensors="pt")["input_ids"]
+            ids = torch.cat([torch.tensor([[start]]), ids], dim=-1)
+            with torch.no_grad():
+                logits = model(input_ids=ids)["logits"][0, :-1]
+            losses[option] = float(torch.nn.CrossEntropyLoss(reduction="mean")(logits, ids[0, 1:]))
+        ranking = [option for option, _ in sorted(losses.items(), key=lambda pair: pair[1])]
+        all_losses.append(losses)
+        right.append(row["answer"] in ranking[:1])
+    return all_losses, right
+
+
+def train(folder: Path, texts: list[str], steps: int) -> None:
+    """Train the model in `folder` on texts for a few steps, and save it there."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    adamw = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    start = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    for step in range(steps):
+        rows = [[start, *tokenizer(text)["input_ids"]][:64] for text in texts[8 * step % len(texts) :][:8]]
+        ids = torch.tensor([row + [start] * (64 - len(row)) for row in rows])
+        model(input_ids=ids, labels=ids).loss.backward()
+        adamw.step()
+        adamw.zero_grad()
+    model.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def published_rule():
+    """Return the published scorer: (folder, rows, dtype) -> losses by option text, and right or wrong."""
+    return published_scorer
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Return the function that writes a model trained on texts: texts -> folder."""
+
+    def make(texts: list[str]) -> Path:
+        folder = save_model(tmp_path_factory.mktemp("trained"), seed=1, positions=4096)
+        train(folder, texts, steps=30)
+        return folder
+
+    return make
 
 
 @pytest.fixture

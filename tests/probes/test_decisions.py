@@ -1,11 +1,22 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorebridge.errors import InputError
-from lorebridge.probes.decisions import accuracy, baselines, prediction_shares, rule_values, summarise
+from lorebridge.probes.decisions import (
+    accuracy,
+    baselines,
+    consistency,
+    histories,
+    model_baselines,
+    prediction_shares,
+    rule_values,
+    summarise,
+)
 
 OPTIONS = ["a", "bb", "ccc", "dddd"]
 
@@ -25,7 +36,16 @@ def questions_of(golds: list[str | None], options: list[str] = OPTIONS) -> pd.Da
 
 def scores_of(questions: pd.DataFrame, sums: list[float], n_tokens: int | list[int] = 1, step: int = 0) -> pd.DataFrame:
     return questions[["culture", "lang", "question_id", "option_index"]].assign(
-        run="r", lang_pair="en-ko", arm="bridge", seed=0, step=step, sum_logprob=sums, n_tokens=n_tokens, n_bytes=1
+        run="r",
+        lang_pair="en-ko",
+        arm="bridge",
+        seed=0,
+        step=step,
+        sum_logprob=sums,
+        n_tokens=n_tokens,
+        n_bytes=1,
+        prior_logprob=-1.0,
+        prior_tokens=1,
     )
 
 
@@ -143,6 +163,7 @@ def test_baselines():
         "chance": 3 / 16,
         "first_option": 2 / 4,
         "longest_option": 1 / 4,
+        "copied_option": 3 / 16,  # no option stands in its question
         "majority_position": 2 / 4,
     }
     assert table["n_questions"].eq(4).all()
@@ -152,3 +173,93 @@ def test_the_longest_of_equals_is_shared():
     table = baselines(questions_of(["xx"], ["xx", "yy", "z"]), subset="reference").set_index("baseline")
     assert table.loc["longest_option", "accuracy"] == 1 / 2
     assert table.loc["chance", "accuracy"] == pytest.approx(1 / 3)
+
+
+def test_an_option_that_stands_in_its_question_is_copied():
+    questions = questions_of(["bb", "bb"])
+    # In the first question two options stand, one of them in capitals; in the second none.
+    questions["text"] = ["A BB ____"] * 4 + ["____"] * 4
+    table = baselines(questions, subset="reference").set_index("baseline")["accuracy"]
+    assert table["copied_option"] == (1 / 2 + 1 / 4) / 2
+
+
+def test_pmi_and_prior_rules():
+    questions = questions_of(["dddd"])
+    scores = scores_of(questions, [-10.0, -11.0, -12.0, -13.0]).assign(
+        prior_logprob=[-1.0, -9.0, -3.0, -8.0], prior_tokens=[1, 9, 6, 4]
+    )
+    np.testing.assert_array_equal(rule_values(scores, "pmi"), [-9, -2, -9, -5])
+    np.testing.assert_array_equal(rule_values(scores, "prior"), [-1, -1, -0.5, -2])
+
+
+def test_what_a_base_model_knows_before():
+    questions = questions_of(["a", "bb"])
+    scores = scores_of(questions, [-1, -2, -3, -4, -1, -2, -3, -4]).assign(
+        prior_logprob=[-9, -2, -3, -4, -9, -2, -3, -4]
+    )
+    table = model_baselines(scores, questions, subset="reference").set_index("baseline")
+    assert dict(table["accuracy"]) == {"prior": 0.5, "base_model": 0.5}
+    assert table["n_questions"].eq(2).all()
+    two_seeds = pd.concat([scores, scores.assign(run="s", sum_logprob=[-1, -2, -3, -4, -2, -1, -3, -4])])
+    assert model_baselines(two_seeds, questions, subset="reference")["accuracy"].tolist() == [0.5, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"),
+    [
+        ([0, 0, 0], (0, None, None, 0)),
+        ([1, 1, 1], (3, 0, 0, 0)),
+        ([0, 1, 1], (2, 10, 10, 1)),
+        ([1, 0, 1], (2, 0, 20, 2)),
+        ([1, 1, 0], (2, 0, None, 1)),
+        ([0, 0.5, 1], (1, 20, 20, 1)),  # a tie with another option is not right
+    ],
+)
+def test_answers_over_steps(right, expected):
+    rows = [
+        {"run": "r", "arm": "bridge", "seed": 0, "step": step, "culture": "ko", "lang": "en", "question_id": "q",
+         "credit": float(credit)}
+        for step, credit in zip((0, 10, 20), right, strict=True)
+    ]  # fmt: skip
+    other = [{**row, "question_id": "other", "credit": 1.0} for row in rows]
+    table = histories(pd.DataFrame([*rows, *other]).sample(frac=1, random_state=0)).set_index("question_id")
+    row = table.loc["q"]
+    n_right, first_right, right_since, changes = expected
+    assert (row["n_steps"], row["n_right"], row["changes"]) == (3, n_right, changes)
+    for name, value in (("first_right", first_right), ("right_since", right_since)):
+        assert row[name] == value if value is not None else pd.isna(row[name])
+    assert table.loc["other", ["n_right", "first_right", "right_since"]].tolist() == [3, 0, 0]
+
+
+def two_languages(base: list[float], own: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    questions = pd.concat([questions_of(["a"]), questions_of(["a"]).assign(lang="ko")], ignore_index=True)
+    return scores_of(questions, [*base, *own]), questions
+
+
+def published_rankc(first: list[float], second: list[float]) -> float:
+    """RankC of one question as Qi et al. (2023) define it, without ties."""
+    rankings = [sorted(range(len(values)), key=lambda i: -values[i]) for values in (first, second)]
+    n = len(first)
+    weights = np.exp(np.arange(n)[::-1]) / np.exp(np.arange(n)).sum()
+    return sum(
+        weight * len(set(rankings[0][:j]) & set(rankings[1][:j])) / j for j, weight in enumerate(weights, start=1)
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations([-1.0, -2.0, -3.0, -4.0]), st.permutations([-1.0, -2.0, -3.0, -4.0]))
+def test_consistency_is_rankc(first, second):
+    row = consistency(*two_languages(first, second), subset="reference", base="en").iloc[0]
+    assert row["rankc"] == pytest.approx(published_rankc(first, second))
+    assert (row["culture"], row["n_questions"]) == ("ko", 1)
+    orders = [list(order) for order in itertools.permutations(first)]
+    assert row["chance"] == pytest.approx(np.mean([published_rankc(first, order) for order in orders]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(-2, 0), min_size=4, max_size=4), st.lists(st.integers(-2, 0), min_size=4, max_size=4))
+def test_ties_count_as_lots_drawn_in_each_language(first, second):
+    row = consistency(*two_languages(first, second), subset="reference", base="en").iloc[0]
+    lots = list(itertools.permutations([0.0, 0.1, 0.2, 0.3]))
+    every = [published_rankc(np.array(first) + a, np.array(second) + b) for a in lots for b in lots]
+    assert row["rankc"] == pytest.approx(np.mean(every))

@@ -1,0 +1,69 @@
+"""What a random model scores by the published rule."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from lorebridge import tables
+from lorebridge.probes.questions import build_questions
+from lorebridge.probes.ties import RULES, decide, scorer_bias
+from lorebridge.train.model import build, qwen2_config
+
+SHAPE = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 64, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 256,
+    "vocab_size": None,
+}  # fmt: skip
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=6))
+def test_rules_differ_in_ties_only(losses):
+    flat, groups = np.array(losses, dtype=float).ravel(), np.repeat(np.arange(len(losses)), 4)
+    found = decide({"bfloat16": flat, "float32": flat + np.tile([0, 0.1, 0.2, 0.3], len(losses))}, groups)
+    assert list(found) == list(RULES)
+    tied = np.mean([values.count(min(values)) > 1 for values in losses])
+    assert [share for _, share in found.values()] == [tied, tied, tied, 0]
+    for number, values in enumerate(losses):
+        best = [i for i, value in enumerate(values) if value == min(values)]
+        shares = {rule: found[rule][0][groups == number] for rule in RULES}
+        assert np.flatnonzero(shares["reference"]).tolist() == best[:1] == np.flatnonzero(shares["float32"]).tolist()
+        assert np.flatnonzero(shares["reversed"]).tolist() == best[-1:]
+        assert shares["shared"].tolist() == [1 / len(best) if i in best else 0 for i in range(4)]
+
+
+def test_a_random_model_profits_from_ties(tmp_path, checkpoints, released, published_rule):
+    # The answer is listed first in all questions but two; the seventh has no blank and always ties.
+    rows = [{**row, "answer": row["options"][0]} for row in released[:7]]
+    rows = [*rows, *[{**row, "answer": row["options"][3]} for row in released[:2]]]
+    (tmp_path / "q.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    build_questions(
+        culture="ko", langs=["en"], known_missing_gold=[], files={"en": tmp_path / "q.json"}, scripts={"en": "Latin"},
+        out=tmp_path / "q.parquet",
+    )  # fmt: skip
+    tokenizer = checkpoints[0][1]
+    arguments = {"model": SHAPE, "seeds": [0, 1], "questions": [tmp_path / "q.parquet"], "tokenizer": tokenizer}
+    scorer_bias(**arguments, out=tmp_path / "scorer.parquet")
+    table = tables.read(tmp_path / "scorer.parquet")
+    assert len(table) == 2 * len(RULES)
+    assert table["gold_first"].eq(7 / 9).all() and table["n_questions"].eq(9).all()
+    assert (table["lo"] < table["accuracy"]).all() and (table["accuracy"] < table["hi"]).all()
+    by_rule = table.pivot(index="seed", columns="rule", values="accuracy")
+    assert (by_rule["reference"] > by_rule["reversed"]).all()
+    tied = table.pivot(index="seed", columns="rule", values="tied")
+    assert (tied["reference"] >= tied["float32"]).all() and (tied["float32"] >= 1 / 9).all()
+
+    folder = tmp_path / "model"
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    build(qwen2_config(SHAPE, len(loaded), loaded.convert_tokens_to_ids("<|endoftext|>")), 1).save_pretrained(folder)
+    loaded.save_pretrained(folder)
+    _, right = published_rule(folder, rows, torch.bfloat16)
+    assert by_rule.loc[1, "reference"] == pytest.approx(np.mean(right))
+
+    first = (tmp_path / "scorer.parquet").read_bytes()
+    scorer_bias(**arguments, out=tmp_path / "scorer.parquet")
+    assert (tmp_path / "scorer.parquet").read_bytes() == first
