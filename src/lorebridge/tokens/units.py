@@ -7,6 +7,8 @@ in ``no_bridge``.
 from __future__ import annotations
 
 import logging
+from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -60,22 +62,25 @@ def _assign_halves(
 ) -> npt.NDArray[np.bool_]:
     """Return for each pair whether it is in half A: one half per component, balanced within each group."""
     n_pairs = len(component)
-    in_a = np.zeros(n_pairs, bool)
     sizes = np.bincount(component)
     balance: Counter[int] = Counter()  # pairs in A less pairs in B, by group
     total = 0
     shuffled = generator.permutation(n_pairs)
     by_component = shuffled[np.lexsort((component[shuffled], -sizes[component[shuffled]]))]
-    ends = np.flatnonzero(np.diff(component[by_component])) + 1
-    for members in np.split(by_component, ends):
-        groups = group[members].tolist()
+    ends = [*(np.flatnonzero(np.diff(component[by_component])) + 1).tolist(), n_pairs]
+    all_groups = group[by_component].tolist()
+    halves = []
+    for begin, end in zip([0, *ends], ends, strict=False):
+        groups = all_groups[begin:end]
         lead = sum(balance[g] for g in set(groups)) or total
         half = bool(generator.integers(2)) if lead == 0 else lead < 0
-        in_a[members] = half
+        halves.append(half)
         step = 1 if half else -1
         for g in groups:
             balance[g] += step
         total += step * len(groups)
+    in_a = np.zeros(n_pairs, bool)
+    in_a[by_component] = np.repeat(halves, np.diff(ends, prepend=0))
     return in_a
 
 
@@ -185,11 +190,13 @@ def make_units(
     in_a = _assign_halves(component, group, generator)
 
     width = int(xx_key.max()) + 1
-    known = np.unique(en_key * width + xx_key)
+    known = array("q", np.unique(en_key * width + xx_key).tobytes())
+    en_codes, xx_codes = (en_key * width).tolist(), xx_key.tolist()
 
     def translates(p: int, q: int) -> bool:
-        code = en_key[p] * width + xx_key[q]
-        return bool(known[min(np.searchsorted(known, code), len(known) - 1)] == code)
+        code = en_codes[p] + xx_codes[q]
+        at = bisect_left(known, code)
+        return at < len(known) and known[at] == code
 
     def fits(p: int, q: int) -> bool:
         # Two pairs with a text in common fail here too: the common text makes the one's English translate the other.
