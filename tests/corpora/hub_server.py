@@ -1,4 +1,4 @@
-"""A server on the loopback that speaks the protocol of the Hugging Face hub, serves plain files, and fails on demand."""
+"""A server on the loopback that speaks the hub's protocol, serves plain files, and fails on demand."""
 
 from __future__ import annotations
 

@@ -110,13 +110,6 @@ def test_fields_rename(source: Callable[..., Any]) -> None:
     assert batch.columns.to_pylist()[0] == {"text": "Title 0", "title": "Title 0", "id": None, "source": "wiki"}
 
 
-def test_rows_one_by_one(tmp_path: Path) -> None:
-    rows = list(open_source(LOCAL, jsonl(tmp_path / "rows.jsonl", ROWS)).rows(1, 3))
-    assert [(row.key, row.label("id", "-")) for row in rows] == [("0000001", "r0"), ("0000004", "r3"),
-                                                                 ("0000007", "r6"), ("0000010", "r9")]  # fmt: skip
-    assert rows[1].place == f"{tmp_path}/rows.jsonl, row 4"
-
-
 @pytest.mark.parametrize("of", [1, 3])
 def test_files_longer_than_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: int) -> None:
     monkeypatch.setattr(readers, "_BLOCK", 1000)
@@ -228,6 +221,12 @@ def fails(path: Path | None, *parts: str, spec: dict[str, Any] = LOCAL) -> None:
         rows_of(spec, path)
     for part in parts:
         assert part in str(error.value)
+
+
+def test_places_and_keys(tmp_path: Path) -> None:
+    [batch] = open_source(LOCAL, jsonl(tmp_path / "rows.jsonl", ROWS)).batches(1, 3)
+    assert batch.keys() == ["0000001", "0000004", "0000007", "0000010"]
+    assert batch.place(1) == f"{tmp_path}/rows.jsonl, row 4"
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:

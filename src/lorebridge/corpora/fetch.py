@@ -31,7 +31,7 @@ _HOSTS = {
 _ATTEMPTS = 5  # in a row without a byte
 _TIMEOUT = 60  # seconds without an answer
 _LONGEST_WAIT = 300  # seconds, whatever the server asks for
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
+BUSY = (408, 425, 429, 500, 502, 503, 504)  # what a server answers that may answer otherwise a little later
 
 
 def cache_folder() -> Path:
@@ -144,7 +144,7 @@ class _Download:
                     # What was kept is not the beginning of this file.
                     self.partial.unlink()
                 failures = 0 if self._size() > size else failures + 1
-                if failures == _ATTEMPTS or status not in (None, 416, *_BUSY):
+                if failures == _ATTEMPTS or status not in (None, 416, *BUSY):
                     raise InputError(
                         self.url,
                         f"cannot be fetched ({error})",

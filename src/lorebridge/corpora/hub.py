@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2  # what huggingface_hub speaks HTTP with: its connection errors are this library's
 import huggingface_hub
@@ -25,10 +27,13 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from lorebridge.corpora.fetch import BUSY
 from lorebridge.errors import InputError
 
 log = logging.getLogger("lorebridge.corpora")
 
+_T = TypeVar("_T")
+_ATTEMPTS = 4
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -57,19 +62,36 @@ class HubFiles:
             InputError: it cannot be had, or differs from its checksum twice.
         """
         where = self.label(path)
+        download = functools.partial(
+            huggingface_hub.hf_hub_download, self.dataset, path, repo_type="dataset", revision=self.revision
+        )
         for again in (False, True):
             try:
-                file = Path(
-                    huggingface_hub.hf_hub_download(
-                        self.dataset, path, repo_type="dataset", revision=self.revision, force_download=again
-                    )
-                )
+                file = _patiently(functools.partial(download, force_download=again))
             except (httpx2.HTTPError, OSError) as error:
                 raise _refusal(where, self.dataset, error) from None
-            if _is_whole(file):
-                return file
+            if _is_whole(Path(file)):
+                return Path(file)
             log.warning("%s differs from its checksum; fetching it again", where)
-        raise InputError(where, "differs from its checksum", f"Remove {file.resolve()} and try again later.")
+        raise InputError(where, "differs from its checksum", f"Remove {Path(file).resolve()} and try again later.")
+
+
+def _patiently(call: Callable[[], _T]) -> _T:
+    """Return what a call to the hub gives, asked again where the hub is busy.
+
+    `huggingface_hub` itself takes up cut connections and asks again for lists and headers, but not for the rest.
+    """
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return call()
+        except OSError as error:
+            response = getattr(error, "response", None)
+            if response is None or response.status_code not in BUSY:
+                raise
+            seconds = 2.0**attempt
+            log.warning("the hub is busy (%s); trying again in %g s", type(error).__name__, seconds)
+            time.sleep(seconds)
+    return call()
 
 
 def find_files(spec: Mapping[str, Any], suffixes: tuple[str, ...]) -> HubFiles:
@@ -95,7 +117,7 @@ def find_files(spec: Mapping[str, Any], suffixes: tuple[str, ...]) -> HubFiles:
     patterns = [given] if isinstance(given, str) else given or [f"{spec['config']}/*" if spec.get("config") else "*"]
     try:
         if revision is None or not _COMMIT.fullmatch(revision):
-            commit = str(api.dataset_info(name, revision=revision).sha)
+            commit = str(_patiently(lambda: api.dataset_info(name, revision=revision)).sha)
             log.warning("%s: not pinned; write `revision: %s` to read the same text again", where, commit)
         else:
             commit = revision
@@ -171,6 +193,10 @@ def _refusal(where: str, name: str, error: Exception) -> InputError:
     if status:
         return InputError(
             where, f"the hub refuses{status}", f"Check HF_TOKEN if you set it, and try again later; the page is {page}."
+        )
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+        return InputError(
+            where, f"the cache cannot be used ({error.strerror})", "Make room, or let HF_HOME name another folder."
         )
     return InputError(
         where,

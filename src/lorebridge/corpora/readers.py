@@ -37,13 +37,7 @@ _BLOCK = 1 << 22  # bytes of lines that become one batch
 _PARQUET_ROWS = 1024
 # Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
 _BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
-_DAMAGED: tuple[type[Exception], ...] = (
-    EOFError,
-    zlib.error,
-    isal_zlib.IsalError,
-    igzip.BadGzipFile,
-    zipfile.BadZipFile,
-)
+_DAMAGED = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error), igzip.BadGzipFile, zipfile.BadZipFile)
 _MEND_JSON = 'Write one JSON object a line, such as {"id": "1", "text": "..."}.'
 
 

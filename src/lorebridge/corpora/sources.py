@@ -34,7 +34,7 @@ from lorebridge.corpora.fetch import fetch_cached, fetch_file
 from lorebridge.corpora.readers import Columns, Rows
 from lorebridge.errors import InputError
 
-__all__ = ["Batch", "Row", "Source", "fetch_file", "open_source"]
+__all__ = ["Batch", "Source", "fetch_file", "open_source"]
 
 log = logging.getLogger("lorebridge.corpora")
 
@@ -71,32 +71,6 @@ class Batch:
     def keys(self) -> list[str]:
         """Return what identifies each row within the source, where it carries no `id`; independent of sharding."""
         return [f"{self.prefix}{number:07d}" for number in self.numbers.tolist()]
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One row of a source.
-
-    Attributes:
-        place: its file and number, for messages.
-        key: identifies it within the source where it carries no `id`.
-        values: its columns; None where an optional one is missing.
-    """
-
-    place: str
-    key: str
-    values: Mapping[str, str | None]
-
-    def string(self, column: str) -> str:
-        """Return a required column."""
-        value = self.values[column]
-        assert value is not None
-        return value
-
-    def label(self, column: str, default: str) -> str:
-        """Return an optional column, or `default` where the row lacks it."""
-        value = self.values.get(column)
-        return default if value is None else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,13 +114,6 @@ class Source:
             prefix = f"{index:04d}-" if self.many else ""
             for numbers, columns in file.read(part, parts):
                 yield Batch(file.label, index, numbers, columns, prefix)
-
-    def rows(self, shard: int = 0, of: int = 1) -> Iterator[Row]:
-        """Yield the rows of :meth:`batches` one by one."""
-        for batch in self.batches(shard, of):
-            keys = batch.keys()
-            for i, values in enumerate(batch.columns.to_pylist()):
-                yield Row(batch.place(i), keys[i], values)
 
 
 def open_source(
