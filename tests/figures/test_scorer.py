@@ -1,0 +1,98 @@
+"""Figures and tables of the scorer's bias, of baselines, and of language learning."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lorebridge import tables
+from lorebridge.figures import learning, scorer
+
+NAMES = {"en": "English", "ko": "Korean", "zh": "Chinese", "bo": "Tibetan", "mn": "Mongolian"}
+
+
+@pytest.fixture(scope="module")
+def biased(tmp_path_factory):
+    """A table "scorer" with the numbers that random models have on the released questions."""
+    rows = []
+    for culture, first, n in (("ko", 0.376, 598), ("zh", 0.89, 328), ("bo", 0.56, 268), ("mn", 0.62, 276)):
+        for seed in (0, 1):
+            for lang in (culture, "en"):
+                for rule, accuracy, tied in (
+                    ("reference", 0.2 + 0.5 * first, 0.8), ("reversed", 0.2 - 0.15 * first, 0.8),
+                    ("shared", 0.25, 0.8), ("float32", 0.25, 0.01),
+                ):  # fmt: skip
+                    rows.append(
+                        {"seed": seed, "culture": culture, "lang": lang, "rule": rule, "n_questions": n,
+                         "gold_first": first, "tied": tied, "accuracy": accuracy + 0.02 * seed, "lo": 0.0, "hi": 1.0}
+                    )  # fmt: skip
+    path = tmp_path_factory.mktemp("scorer") / "scorer.parquet"
+    tables.write("scorer", rows, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Tables "perplexity" and "alignment" of a made-up study."""
+    folder = tmp_path_factory.mktemp("learned")
+    rng = np.random.default_rng(0)
+    paths: dict[str, list] = {"perplexity": [], "alignment": []}
+    for lang in list(NAMES)[1:]:
+        for i, arm in enumerate(("bridge", "no_bridge")):
+            for seed in (0, 1):
+                name = {"run": f"{lang}-{arm}-s{seed}", "lang_pair": f"en-{lang}", "arm": arm, "seed": seed}
+                text, pairs = [], []
+                for step in (0, 50, 100, 150):
+                    for of_lang in ("en", lang):
+                        bits = 1 + 2 * np.exp(-step / 50) * (of_lang == lang) + 0.05 * rng.random() + 0.1 * i
+                        text.append({**name, "step": step, "lang": of_lang, "n_documents": 9, "n_tokens": 1000,
+                                     "n_bytes": 4000, "sum_nll": bits * 4000 * np.log(2),
+                                     "perplexity": np.exp(bits * 4 * np.log(2)), "bits_per_byte": bits})  # fmt: skip
+                    for layer in range(3):
+                        share = (0.6 - 0.3 * i) * (1 - np.exp(-step / 60)) * (0.5 + 0.25 * layer)
+                        pairs.append({**name, "step": step, "lang": lang, "layer": layer, "n_pairs": 500,
+                                      "mexa": share, "to_xx": share, "to_en": share})  # fmt: skip
+                for table, rows in (("perplexity", text), ("alignment", pairs)):
+                    paths[table].append(folder / f"{table}-{name['run']}.parquet")
+                    tables.write(table, rows, paths[table][-1])
+    return paths
+
+
+def test_figures_are_whole_and_the_same_twice(tmp_path, biased, learned):
+    for out in (tmp_path / "a", tmp_path / "b"):
+        scorer.figure(scorer=biased, names=NAMES, out=out / "scorer")
+        scorer.table(scorer=biased, names=NAMES, out=out / "scorer_table")
+        learning.learning(**learned, names=NAMES, base="en", arms=["bridge", "no_bridge"], out=out / "learning")
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(files) == 9
+    assert [
+        name for name in files if (tmp_path / "a" / name).read_bytes() != (tmp_path / "b" / name).read_bytes()
+    ] == []
+
+
+def test_the_table_has_the_mean_of_the_seeds(tmp_path, biased):
+    scorer.table(scorer=biased, names=NAMES, out=tmp_path / "t")
+    row = pd.read_csv(tmp_path / "t.csv").set_index(["culture", "asked_in"]).loc[("Chinese", "English")]
+    assert row["reference"] == pytest.approx(100 * (0.2 + 0.445 + 0.01))
+    assert (row["reference_max"] - row["reference_min"], row["tied_bfloat16"]) == (pytest.approx(2), pytest.approx(80))
+    assert row["answer_listed_first"] == pytest.approx(89)
+
+
+def test_rounding_is_that_of_bfloat16():
+    values = pd.Series(np.random.default_rng(0).normal(-3, 2, 10_000)).astype(np.float32)
+    expected = torch.tensor(values.to_numpy()).bfloat16().double().numpy()
+    np.testing.assert_array_equal(scorer._bfloat16(values), expected)
+
+
+def test_ties_and_baselines_of_a_study(tmp_path, inputs):
+    study = inputs[1]["study"]
+    common = {"scores": study["scores"], "questions": study["questions"], "names": NAMES, "base": "en"}
+    scorer.ties(**common, last=3, out=tmp_path / "ties")
+    found = pd.read_csv(tmp_path / "ties.csv")
+    assert len(found) == 8
+    assert found["answer_listed_first"].eq(25).all()  # the answers of the made-up questions take turns
+    assert (found["tied_rounded"] >= found["tied_float32"]).all()
+    scorer.baselines(**common, subset="clean", rule="mean", out=tmp_path / "baselines")
+    found = pd.read_csv(tmp_path / "baselines.csv")
+    assert len(found) == 8 and found["chance"].eq(25).all()
+    assert found[["prior", "base_model"]].notna().all(axis=None)
