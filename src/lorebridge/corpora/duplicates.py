@@ -44,7 +44,7 @@ _WORD, _SINGLE = 1, 2
 def digests(texts: pa.Array) -> npt.NDArray[np.uint64]:
     """Return the BLAKE2b digests of texts, of 128 bits: [texts, 2]."""
     data, offsets = scripts.bytes_of(texts)
-    view, ends = memoryview(data), offsets.tolist()
+    view, ends = data.data, offsets.tolist()
     found = (
         hashlib.blake2b(view[start:end], digest_size=16).digest()
         for start, end in itertools.pairwise(ends)
@@ -63,7 +63,7 @@ def first_of_equal(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 
 @scripts.compiled
-def _ngrams(data, offsets, kinds, n, hashes, ends):  # type: ignore[no-untyped-def]
+def _ngrams(data, offsets, kinds, n, hashes, ends):
     """Fill `hashes` with a hash of every n-gram of units of every text, and `ends` with where those of a text end.
 
     A text of fewer units has one n-gram, of all of them. A unit is hashed by FNV-1a over its code points, an n-gram by
@@ -105,7 +105,7 @@ def _ngrams(data, offsets, kinds, n, hashes, ends):  # type: ignore[no-untyped-d
 
 
 @scripts.compiled
-def _mixed(last, n_units, length):  # type: ignore[no-untyped-def]
+def _mixed(last, n_units, length):
     """Return the hash of the latest `length` units."""
     value = np.uint64(length)
     for k in range(n_units - length, n_units):

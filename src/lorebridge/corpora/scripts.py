@@ -138,7 +138,7 @@ def unit_kinds(unbroken: tuple[str, ...]) -> npt.NDArray[np.uint8]:
 
 
 @compiled
-def decode(data, i):  # type: ignore[no-untyped-def]
+def decode(data, i):
     """Return the code point at byte `i` of valid UTF-8 and its length."""
     first = np.uint32(data[i])
     if first < 0x80:
@@ -156,7 +156,7 @@ def decode(data, i):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _encode(point, out, at):  # type: ignore[no-untyped-def]
+def _encode(point, out, at):
     """Write a code point as UTF-8 to `out` from byte `at`, and return where it ends."""
     if point < 0x80:
         out[at] = point
@@ -179,8 +179,8 @@ def _encode(point, out, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _scan(data, words, offsets, table, latin, characters, foreign, content, normal, letters):  # type: ignore[no-untyped-def]
-    """Look at every text of a column once; the last five arguments are filled.
+def _scan(data, words, offsets, table, latin, characters, foreign, content, normal, n_letters, letters):
+    """Look at every text of a column once; the last six arguments are filled.
 
     Args:
         data: the bytes of the column.
@@ -192,13 +192,14 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
         foreign: [texts], their foreign characters.
         content: [texts], whether there is a letter or digit.
         normal: [texts], whether the quick check says that the text is in NFC.
+        n_letters: [texts], their letters.
         letters: [texts, scripts], letters of each script.
     """
     high = np.uint64(0x8080808080808080)
     ascii_is_foreign = table[0x61] & _FOREIGN
     for text in range(len(offsets) - 1):
         i, end = offsets[text], offsets[text + 1]
-        n_characters = n_foreign = n_ascii_letters = 0
+        n_characters = n_foreign = n_ascii_letters = n_other_letters = 0
         flags = np.uint32(0)
         is_normal = True
         last_class = np.uint32(0)
@@ -225,12 +226,14 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
             if entry & _FOREIGN:
                 n_foreign += 1
             if entry & _LETTER:
+                n_other_letters += 1
                 letters[text, (entry >> _SCRIPT_SHIFT & 0xFF) - 1] += 1
             combining = entry >> _CLASS_SHIFT
             if entry & _MAY_COMPOSE or (combining != 0 and last_class > combining):
                 is_normal = False
             last_class = combining
         letters[text, latin] += n_ascii_letters
+        n_letters[text] = n_ascii_letters + n_other_letters
         characters[text] = n_characters
         foreign[text] = n_foreign + (n_ascii_letters if ascii_is_foreign else 0)
         content[text] = flags & (_LETTER | _DIGIT) != 0 or n_ascii_letters > 0
@@ -238,7 +241,7 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
 
 
 @compiled
-def _delete(data, offsets, table, out, ends):  # type: ignore[no-untyped-def]
+def _delete(data, offsets, table, out, ends):
     """Delete the foreign characters of texts and mend the gaps; `out` and `ends` are filled.
 
     A gap never reaches over the end of a line, so a line without foreign characters is copied as it is.
@@ -278,7 +281,7 @@ def _delete(data, offsets, table, out, ends):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _open_gaps(data, start, end, table, line):  # type: ignore[no-untyped-def]
+def _open_gaps(data, start, end, table, line):
     """Fill `line` with the code points between two bytes, a gap where there are foreign characters; return its length.
 
     The combining marks and joiners after a foreign character go with it.
@@ -303,7 +306,7 @@ def _open_gaps(data, start, end, table, line):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _drop_emptied_brackets(line, n, table):  # type: ignore[no-untyped-def]
+def _drop_emptied_brackets(line, n, table):
     """Put a gap in the place of every bracket that holds a gap and neither letter nor digit; return the new length.
 
     Quotes with a direction count as brackets. A bracket that the source left empty ("f()") holds no gap and stays.
@@ -335,7 +338,7 @@ def _drop_emptied_brackets(line, n, table):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _close_gaps(line, n, out, at):  # type: ignore[no-untyped-def]
+def _close_gaps(line, n, out, at):
     """Write a line without its gaps to `out` from byte `at`, and return where it ends.
 
     Nothing takes the place of a gap and the spaces around it at the edge of the line, else one space where there was
@@ -402,11 +405,12 @@ class _Column:
         self.foreign = np.zeros(len(texts), dtype=np.int64)
         self.content = np.zeros(len(texts), dtype=np.bool_)
         self.normal = np.zeros(len(texts), dtype=np.bool_)
+        self.n_letters = np.zeros(len(texts), dtype=np.int64)
         self.letters = np.zeros((len(texts), len(SCRIPTS)), dtype=np.int32)
         words = data[: len(data) // 8 * 8].view(np.uint64)
         _scan(
             data, words, offsets, table, SCRIPTS.index("Latin"), self.characters, self.foreign, self.content,
-            self.normal, self.letters,
+            self.normal, self.n_letters, self.letters,
         )  # fmt: skip
 
     def put(self, indices: npt.NDArray[np.int64], texts: pa.Array) -> None:
@@ -415,7 +419,7 @@ class _Column:
         take = np.arange(len(self.texts))
         take[indices] = len(self.texts) + np.arange(len(indices))
         self.texts = pa.concat_arrays([self.texts, texts]).take(pa.array(take))
-        for name in ("characters", "foreign", "content", "normal", "letters"):
+        for name in ("characters", "foreign", "content", "normal", "n_letters", "letters"):
             getattr(self, name)[indices] = getattr(other, name)
 
     def normalise(self, indices: npt.NDArray[np.int64]) -> None:
@@ -491,13 +495,13 @@ class LetterFilter:
         column = _Column(texts, self._table)
         characters, letters = column.characters.copy(), column.letters.copy()
         column.normalise(np.arange(len(texts)))
-        n_letters = column.letters.sum(axis=1)
+        n_letters = column.n_letters.copy()
         edited = column.foreign > 0
         # Closing a gap can join what composes into a foreign sign (U+00A8 and U+0300 make the Greek U+1FED).
         while len(foreign := np.flatnonzero(column.foreign)):
             column.delete(foreign)
             column.normalise(foreign)
-        deleted = n_letters - column.letters.sum(axis=1)
+        deleted = n_letters - column.n_letters
         return Cleaned(
             column.texts, characters, column.characters, deleted, deleted / np.maximum(n_letters, 1), edited,
             column.content, letters, column.letters,
