@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = dict(os.environ, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -82,3 +83,58 @@ def test_a_source_to_obtain_by_hand_stops_a_run_before_any_work(tmp_path):
     assert done.returncode
     assert "CSTR 16666.11.nbsdc.vtfshbj" in done.stdout + done.stderr
     assert not list((tmp_path / "r").glob("paper/corpora/*"))
+
+
+GPU_JOB = "-p gpu -t {minutes} --mem {memory} --nodes=1 --requeue --cpus-per-task={cpus} -D . --gpus={gpus}"
+ACROSS = "-p gpu -t 720 --mem 128000 --nodes=2 --requeue --ntasks=2 --cpus-per-task=8 -D . --gres=gpu:8"
+
+
+@pytest.mark.parametrize(
+    ("compute", "training"),
+    [
+        ({"gpus": 1}, GPU_JOB.format(minutes=720, memory=128000, cpus=8, gpus=1)),
+        ({"gpus": 8}, GPU_JOB.format(minutes=720, memory=128000, cpus=8, gpus=8)),
+        ({"gpus": 8, "nodes": 2}, ACROSS),
+    ],
+    ids=["one GPU", "eight in a node", "two nodes of eight"],
+)
+def test_what_slurm_is_asked_for(compute, training, tmp_path):
+    """The exact sbatch line of each GPU rule: one node unless more are asked for, and GPUs in one way only."""
+    paper = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    overrides = {"work": str(tmp_path), "results": str(tmp_path / "r"), "compute": paper["compute"] | compute}
+    script = str(ROOT / "tests" / "workflow" / "sbatch_lines.py")
+    printed = run(sys.executable, script, "config/config.yaml", json.dumps(overrides))
+    lines = json.loads(next(line for line in printed.splitlines() if line.startswith('{"')))
+    common = "sbatch --parsable --job-name NAME --output LOG --export=ALL --comment RULE  "
+    assert lines == {
+        "train_base": common + training,
+        "train": common + training,
+        "score": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
+        "retrieve": common + GPU_JOB.format(minutes=360, memory=32000, cpus=8, gpus=1),
+        "judge": common + GPU_JOB.format(minutes=720, memory=128000, cpus=8, gpus=8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("compute", "launcher"),
+    [
+        ({"gpus": 1}, "python -m lorebridge.cli train"),
+        ({"gpus": 8}, "torchrun --standalone --nproc-per-node 8 -m lorebridge.cli train"),
+        (
+            {"gpus": 8, "nodes": 2},
+            "srun --jobid $SLURM_JOB_ID --nodes 2 --ntasks 2 --ntasks-per-node 1 --gpus-per-node 8 torchrun --nnodes 2 "
+            "--nproc-per-node 8 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):29400 "
+            "-m lorebridge.cli train",
+        ),
+    ],
+    ids=["one GPU", "eight in a node", "two nodes of eight"],
+)
+def test_how_training_is_started(compute, launcher, tmp_path):
+    paper = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    configured = tmp_path / "paper.yaml"
+    configured.write_text(yaml.safe_dump(paper | {"compute": paper["compute"] | compute}, allow_unicode=True))
+    printed = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", str(configured),
+                  "--config", f"work={tmp_path}", f"results={tmp_path}/r")  # fmt: skip
+    commands = [line.strip() for line in printed.splitlines() if "lorebridge.cli train" in line]
+    assert len(commands) == 18
+    assert all(command.removeprefix("Shell command: ").startswith(launcher) for command in commands)

@@ -50,6 +50,7 @@ rule score:
     threads: HARDWARE["threads"]
     resources:
         gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
         score_tokens=HARDWARE["score_tokens"],
         mem_mb=escalated(16000),
         runtime=escalated(120),

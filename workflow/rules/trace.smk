@@ -53,6 +53,7 @@ rule retrieve:
     threads: HARDWARE["threads"]
     resources:
         gpu=lambda wildcards: (min(1, HARDWARE["gpus"]) if plan.retriever(wildcards.corpus)["method"] == "dense" else 0),
+        nodes=1,
         mem_mb=escalated(32000),
         runtime=escalated(360),
     params:
@@ -71,9 +72,11 @@ rule judge:
         f"{plan.root}/logs/judge/{{corpus}}-{{culture}}.log",
     conda:
         "../../envs/judge.yaml"
+    threads: HARDWARE["threads"]
     resources:
         gpu=plan.config["tracing"]["judge"].get("gpus", 0),
-        mem_mb=escalated(32000),
+        nodes=1,
+        mem_mb=escalated(HARDWARE["memory_mb"]),
         runtime=escalated(720),
     params:
         task=task("judgments"),

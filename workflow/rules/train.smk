@@ -4,11 +4,24 @@
 # A killed or stopped job keeps its state under work/ and the next try resumes to the bit. The command line is short
 # and constant: hardware lies in resources, what makes the model in the task.
 
-# One process needs no launcher, and so keeps its own exit status (75: stopped in time, run again to resume).
+# One process needs no launcher, and so keeps its own exit status (75: stopped in time, run again to resume). Several in
+# one node are started by torchrun; on several nodes the job is one that calls srun itself (which the executor knows by
+# the resource `mpi`), and srun starts a torchrun on each. They meet at the node that this shell runs on.
+NODES = HARDWARE["nodes"]
 PROCESSES = HARDWARE["gpus"] or HARDWARE["processes"]
-LAUNCH = "torchrun --standalone --nproc-per-node {resources.processes}" if PROCESSES > 1 else "python"
+LAUNCH = "torchrun --standalone --nproc-per-node {resources.processes} -m" if PROCESSES > 1 else "python -m"
+# Without a word on nodes SLURM may gather the GPUs of a job from several.
+ON_NODES = {"nodes": 1, "gpu": HARDWARE["gpus"]}
+if NODES > 1:
+    ON_NODES = {"nodes": NODES, "gres": f"gpu:{HARDWARE['gpus']}", "mpi": "srun", "tasks": NODES, "tasks_per_gpu": 0}
+    LAUNCH = (
+        "srun --jobid $SLURM_JOB_ID --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1"
+        " --gpus-per-node {resources.processes} torchrun --nnodes {resources.nodes}"
+        " --nproc-per-node {resources.processes} --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID"
+        " --rdzv-endpoint $(hostname):29400 -m"
+    )
 TRAIN = (
-    f"{LAUNCH} -m lorebridge.cli train --task {{params.task:q}} --work {{params.work:q}} --record {{output.record:q}}"
+    f"{LAUNCH} lorebridge.cli train --task {{params.task:q}} --work {{params.work:q}} --record {{output.record:q}}"
     " --logfile {log:q} --order {input.order:q} --stores {input.tokens:q} --tokenizer {input.tokenizer:q}"
     " --micro-batch {resources.micro_batch} --wall-minutes {resources.runtime}"
     " --resume-interval {resources.resume_interval} --threads {threads}"
@@ -26,7 +39,7 @@ rule train_base:
         "../../envs/train.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=HARDWARE["gpus"],
+        **ON_NODES,
         processes=PROCESSES,
         micro_batch=HARDWARE["micro_batch"],
         resume_interval=HARDWARE["resume_interval"],
@@ -50,7 +63,7 @@ rule train:
         "../../envs/train.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=HARDWARE["gpus"],
+        **ON_NODES,
         processes=PROCESSES,
         micro_batch=HARDWARE["micro_batch"],
         resume_interval=HARDWARE["resume_interval"],
