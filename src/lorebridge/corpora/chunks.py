@@ -42,9 +42,7 @@ def cut(text: str, max_chars: int) -> Iterator[str]:
     start = 0
     while len(text) - start > max_chars:
         limit = start + max_chars
-        end = _last_end(_PARAGRAPH_END, text, start + max_chars // 2, limit)
-        end = end or _last_end(_SENTENCE_END, text, start, limit)
-        end = end or _last_grapheme(text, start, limit)
+        end = _last_end(_PARAGRAPH_END, text, start + max_chars // 2, limit) or sentence_end(text, start, limit)
         yield text[start:end]
         start = end
     if start < len(text):
@@ -56,6 +54,19 @@ def _last_end(pattern: regex.Pattern[str], text: str, start: int, limit: int) ->
     # One character more than fits is looked at, because what follows an end decides whether it is one.
     ends = [match.end() for match in pattern.finditer(text, start, limit + 1) if match.end() <= limit]
     return ends[-1] if ends else None
+
+
+def sentence_end(text: str, start: int, limit: int) -> int:
+    """Return where to cut `text` after `start`, at or before `limit`: at the last end of a sentence.
+
+    Where no sentence ends, it is the last place between two graphemes, and `limit` where there is none either.
+
+    Args:
+        text: any text.
+        start: where the piece begins.
+        limit: the farthest place, after `start` and before the end of `text`.
+    """
+    return _last_end(_SENTENCE_END, text, start, limit) or _last_grapheme(text, start, limit)
 
 
 def _last_grapheme(text: str, start: int, limit: int) -> int:
