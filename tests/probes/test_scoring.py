@@ -230,6 +230,55 @@ def test_a_killed_job_repeats_no_checkpoint(tmp_path, checkpoints, released, mon
     assert len(asked) == 6
 
 
+def held_out(folder: Path) -> dict:
+    """Write held-out text and return what `score_run` is told of it."""
+    texts = {"en": ["The capital is Seoul.", "Rice is eaten with spoons."], "ko": ["한국에는 4개의 계절이 있다."]}
+    heldout = {}
+    for lang, of_lang in texts.items():
+        heldout[lang] = [folder / f"{lang}-heldout.parquet"]
+        rows = [{"doc_id": f"t/{i}", "title": "", "text": t, "source": "t", "n_chars": len(t)}
+                for i, t in enumerate(of_lang)]  # fmt: skip
+        tables.write("documents", rows, heldout[lang][0])
+    pairs = [
+        {"pair_id": f"t/{i:07d}", "en": f"This is {i}.", "xx": f"이것은 {i}이다.", "source": "t"} for i in range(9)
+    ]
+    tables.write("pairs", pairs, folder / "ko.heldout.parquet")
+    return {
+        "heldout": heldout, "pairs": {"ko": folder / "ko.heldout.parquet"}, "perplexity_tokens": 1000,
+        "alignment_pairs": 5, "window": 16, "perplexity": folder / "perplexity.parquet",
+        "alignment": folder / "alignment.parquet",
+    }  # fmt: skip
+
+
+def test_one_job_measures_answers_perplexity_and_alignment(tmp_path, checkpoints, released, monkeypatch):
+    questions = question_table(tmp_path, released)
+    settings = held_out(tmp_path)
+    outs = [tmp_path / f"{name}.parquet" for name in ("scores", "perplexity", "alignment")]
+    notes = run_scores(checkpoints, questions, outs[0], **settings)
+    _, predicted, aligned = (tables.read(path) for path in outs)
+    assert list(zip(predicted["step"], predicted["lang"], strict=True)) == [
+        (0, "en"), (0, "ko"), (10, "en"), (10, "ko"),
+    ]  # fmt: skip
+    assert dict(zip(predicted["lang"], predicted["n_tokens"], strict=True)) == notes["heldout_tokens"]
+    np.testing.assert_allclose(predicted["perplexity"], np.exp(predicted["sum_nll"] / predicted["n_tokens"]))
+    assert list(aligned["layer"]) == [0, 1, 2] * 2 and aligned["n_pairs"].eq(5).all()
+    assert notes["heldout_pairs"] == {"ko": 5}
+    for table in (predicted, aligned):
+        assert table["run"].eq("ko-bridge-s0").all() and table["seed"].eq(0).all()
+
+    # A second try takes all three tables of each checkpoint from the work folder, and asks no model.
+    whole = [path.read_bytes() for path in outs]
+    run_scores(checkpoints, questions, outs[0], work=tmp_path / "work", **settings)
+    monkeypatch.setattr(scoring, "load_model", None)
+    for path in outs:
+        path.unlink()
+    run_scores(checkpoints, questions, outs[0], work=tmp_path / "work", **settings)
+    assert [path.read_bytes() for path in outs] == whole
+    (tmp_path / "work" / "step10.alignment.parquet").unlink()
+    with pytest.raises(TypeError):
+        run_scores(checkpoints, questions, outs[0], work=tmp_path / "work", **settings)
+
+
 def test_parts_of_other_weights_are_not_used(tmp_path, checkpoints, released):
     questions = question_table(tmp_path, released)
     (_, first), (_, second) = checkpoints
@@ -247,7 +296,8 @@ def test_bad_folders_are_named(tmp_path, checkpoints, released, make_model):
     torn = tmp_path / "torn"
     shutil.copytree(checkpoints[0][1], torn)
     (torn / "model.safetensors").unlink()
-    with pytest.raises(InputError, match="torn: no model can be loaded"):
+    (torn / "pytorch_model.bin").write_bytes(b"pickled")
+    with pytest.raises(InputError, match=r"torn: no model can be loaded \(no \*\.safetensors\)"):
         run_scores([(0, torn)], questions, out)
 
     shutil.copytree(checkpoints[0][1], torn, dirs_exist_ok=True)
