@@ -20,7 +20,8 @@ from lorebridge.records import RECORD, Task, file_digest
 
 # Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
 STAGE_VERSIONS = {
-    "world": 1, "corpus_shard": 1, "corpus": 1, "parallel": 1, "tokenizer": 1, "tokens": 1, "order": 2,
+    "world": 1, "signatures": 1, "duplicates": 1, "corpus_shard": 2, "corpus": 2, "parallel": 2, "tokenizer": 1,
+    "tokens": 2, "order": 2,
     "base_model": 1, "model": 1, "question_file": 1, "questions": 1, "scores": 1, "chunks": 1, "index": 1, "hits": 1,
     "judgments": 1, "subjects": 1, "mentions": 1, "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2,
     "recovery": 2, "gaps": 1, "items": 1, "table": 1, "figure": 1,
@@ -194,14 +195,25 @@ class Plan:
         match stage:
             case "world":
                 return {**self._world_files(), "record": f"{r}/world/{RECORD}"}
+            case "signatures":
+                files = {"signatures": f"{r}/corpora/{w['lang']}/signatures-{w['shard']}.parquet"}
+            case "duplicates":
+                files = {"duplicates": f"{r}/corpora/{w['lang']}/duplicates.parquet"}
             case "corpus_shard":
                 stem = f"{r}/corpora/{w['lang']}/documents-{w['shard']}"
-                files = {"documents": f"{stem}.parquet", "shard_audit": f"{stem}.audit.json"}
+                files = {
+                    "documents": f"{stem}.parquet",
+                    "heldout_documents": f"{r}/corpora/{w['lang']}/heldout-{w['shard']}.parquet",
+                    "shard_audit": f"{stem}.audit.json",
+                }
             case "corpus":
                 return {"audit": f"{r}/corpora/{w['lang']}/audit.json", "record": f"{r}/corpora/{w['lang']}/{RECORD}"}
             case "parallel":
                 stem = f"{r}/parallel/{w['lang']}"
-                files = {"pairs": f"{stem}.parquet", "pairs_audit": f"{stem}.audit.json"}
+                files = {
+                    "pairs": f"{stem}.parquet", "heldout_pairs": f"{stem}.heldout.parquet",
+                    "pairs_audit": f"{stem}.audit.json",
+                }  # fmt: skip
             case "tokenizer":
                 return {
                     "tokenizer": f"{r}/tokenizer/tokenizer.json",
@@ -419,14 +431,19 @@ class Plan:
                 own = c["world"].get("languages", {})
                 cultures = {lang: {"script": languages[lang]["script"], **own.get(lang, {})} for lang in languages}
                 return {**c["world"], "base": self.base, "languages": cultures}
-            case "corpus_shard":
-                lang, corpus = w["lang"], c["corpora"][w["lang"]]
+            case "signatures" | "corpus_shard":
+                lang, corpus = str(w["lang"]), c["corpora"][w["lang"]]
                 index, of = str(w["shard"]).split("-of-")
-                return {
-                    "sources": self._sources("corpora", lang), "lang": lang, "letters": self.letters(lang),
+                shared = {
+                    "lang": lang, "sources": self._sources("corpora", lang), "letters": self.letters(lang),
                     "min_chars": corpus["min_chars"], "max_deleted": corpus["max_deleted"],
-                    "shard": int(index), "of": int(of),
+                    "simplify": corpus["simplify"], "shard": int(index), "of": int(of),
                 }  # fmt: skip
+                if stage == "signatures":
+                    return shared | {"deduplicate": corpus["deduplicate"]}
+                return shared | {"heldout": corpus["heldout"]}
+            case "duplicates":
+                return {"deduplicate": c["corpora"][w["lang"]]["deduplicate"]}
             case "corpus":
                 return {"lang": w["lang"]}
             case "parallel":
@@ -434,7 +451,7 @@ class Plan:
                 return {
                     "sources": self._sources("parallel", lang), "base": self.base, "lang": lang,
                     "letters_base": self.letters(self.base), "letters_xx": self.letters(lang),
-                    "max_lost": c["parallel"][lang]["max_lost"],
+                    **{key: c["parallel"][lang][key] for key in ("max_lost", "simplify", "heldout")},
                 }  # fmt: skip
             case "tokenizer":
                 literals = dict(c["tokenizer"])
@@ -596,10 +613,13 @@ class Plan:
         match stage:
             case "world":
                 return []
-            case "corpus_shard" | "parallel":
-                section = "corpora" if stage == "corpus_shard" else "parallel"
+            case "signatures" | "corpus_shard" | "parallel":
+                section = "parallel" if stage == "parallel" else "corpora"
                 planted = any(source["kind"] == "planted" for source in c[section][w["lang"]]["sources"])
-                return [artifact("world")] if planted else []
+                repeats = [artifact("duplicates", lang=w["lang"])] if stage == "corpus_shard" else []
+                return [*repeats, artifact("world")] if planted else repeats
+            case "duplicates":
+                return [artifact("signatures", lang=w["lang"], shard=s) for s in self.shards(w["lang"])]
             case "corpus":
                 return [artifact("corpus_shard", lang=w["lang"], shard=s) for s in self.shards(w["lang"])]
             case "tokenizer":

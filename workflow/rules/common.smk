@@ -127,7 +127,7 @@ def needs(stage, **fixed):
         found = {key: [age(path) for path in files] for key, files in found.items()}
         found["stamp"] = age(str(STAMP))
         # The recipe holds what local sources contain, so their modification times say nothing.
-        if section := {"corpus_shard": "corpora", "parallel": "parallel"}.get(stage):
+        if section := {"signatures": "corpora", "corpus_shard": "corpora", "parallel": "parallel"}.get(stage):
             absent = {path for path, _ in plan.absent_sources()}
             found["sources"] = [ancient(path) for path in plan.source_paths(section, w["lang"]) if path not in absent]
         if stage == "question_file":

@@ -9,10 +9,12 @@ task = Task.loads(snakemake.params.task)
 # Sources on a hub have no path; the rest come in their order.
 local = iter(snakemake.input.get("sources", []))
 paths = [next(local) if source["kind"] == "local" else None for source in task.literals["sources"]]
-with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as notes:
+with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]):
     filter_corpus(
         **task.literals,
         paths=paths,
+        duplicates=Path(snakemake.input.duplicates[0]),
         documents=Path(snakemake.output.documents),
+        heldout_documents=Path(snakemake.output.heldout_documents),
         audit=Path(snakemake.output.shard_audit),
     )
