@@ -206,6 +206,7 @@ def test_what_a_local_file_holds_enters_the_recipe(demo, tmp_path):
 @pytest.mark.parametrize("drawings", [FIGURES, TABLES], ids=["figures", "tables"])
 def test_drawn_things_have_functions_that_take_what_the_plan_gives(drawings):
     for name, drawing in drawings.items():
-        function = getattr(importlib.import_module(f"lorebridge.figures.{drawing.module}"), name)
-        given = {what.removeprefix("all_") for what in drawing.reads} | set(drawing.settings) | {"out"}
+        module = importlib.import_module(f"lorebridge.figures.{drawing.module}")
+        function = getattr(module, drawing.function or name)
+        given = {*drawing.reads, *drawing.settings, "out"}
         assert set(inspect.signature(function).parameters) == given, name

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +105,23 @@ def _parser() -> argparse.ArgumentParser:
     worker(probe)
     probe.add_argument("--checkpoints", type=Path, nargs="+", required=True)
     probe.add_argument("--questions", type=Path, nargs="+", required=True)
+    probe.add_argument("--heldout", type=Path, nargs="+", required=True, help="held-out documents, by language")
+    probe.add_argument("--pairs", type=Path, nargs="*", default=[], help="held-out pairs, by language")
     probe.add_argument("--out", type=Path, required=True)
+    probe.add_argument("--perplexity", type=Path, required=True)
+    probe.add_argument("--alignment", type=Path, required=True)
     probe.add_argument("--batch-tokens", type=int, required=True)
     probe.add_argument("--threads", type=int)
     probe.add_argument("--work", type=Path, required=True, help="root of the resume state; that of a run which is "
                        "published whole is deleted")  # fmt: skip
+
+    random = command("random-models", _random_models, "score random models by the published rule (from the workflow)")
+    worker(random)
+    random.add_argument("--questions", type=Path, nargs="+", required=True)
+    random.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
+    random.add_argument("--out", type=Path, required=True)
+    random.add_argument("--batch-tokens", type=int, required=True)
+    random.add_argument("--threads", type=int)
 
     retrieve = command("retrieve", _retrieve, "retrieve chunks for every question of a culture (from the workflow)")
     worker(retrieve)
@@ -355,9 +367,14 @@ def _probe(arguments: argparse.Namespace) -> None:
                 **literals,
                 checkpoints=[(step, by_step[step]) for step in steps],
                 questions=arguments.questions,
+                heldout=_by_language(arguments.heldout, lambda path: path.parent.name),
+                pairs={path.name.split(".")[0]: path for path in arguments.pairs},
                 out=arguments.out,
+                perplexity=arguments.perplexity,
+                alignment=arguments.alignment,
                 batch_tokens=arguments.batch_tokens,
                 threads=arguments.threads,
+                work=arguments.work / "scores" / literals["run"] / task.recipe,
             )
         )
     # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
@@ -368,6 +385,25 @@ def _probe(arguments: argparse.Namespace) -> None:
             clean_work(arguments.work / literals["run"] / record["recipe"], published)
         except Busy as error:  # the scores are good; the copy is freed another time
             print(error, file=sys.stderr)
+
+
+def _by_language(paths: list[Path], lang: Callable[[Path], str]) -> dict[str, list[Path]]:
+    """Return the files of each language, in their order."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(lang(path), []).append(path)
+    return found
+
+
+def _random_models(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.ties import scorer_bias
+
+    task = arguments.task
+    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
+        notes.update(
+            scorer_bias(**task.literals, questions=arguments.questions, tokenizer=arguments.tokenizer.parent,
+                        out=arguments.out, batch_tokens=arguments.batch_tokens, threads=arguments.threads)
+        )  # fmt: skip
 
 
 def _retrieve(arguments: argparse.Namespace) -> None:

@@ -21,10 +21,9 @@ from lorebridge.records import RECORD, Task, file_digest
 # Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
 STAGE_VERSIONS = {
     "world": 1, "signatures": 1, "duplicates": 1, "corpus_shard": 2, "corpus": 2, "parallel": 2, "tokenizer": 1,
-    "tokens": 2, "order": 2,
-    "base_model": 1, "model": 1, "question_file": 1, "questions": 1, "scores": 1, "chunks": 1, "index": 1, "hits": 1,
-    "judgments": 1, "subjects": 1, "mentions": 1, "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2,
-    "recovery": 2, "gaps": 1, "items": 1, "table": 1, "figure": 1,
+    "tokens": 2, "order": 2, "base_model": 1, "model": 1, "question_file": 1, "questions": 1, "scores": 2, "scorer": 1,
+    "chunks": 1, "index": 1, "hits": 1, "judgments": 1, "subjects": 1, "mentions": 1, "exposure": 1, "occurrences": 1,
+    "leaks": 1, "density": 2, "recovery": 2, "gaps": 1, "items": 1, "table": 1, "figure": 1,
 }  # fmt: skip
 
 # The arms that write the template's labels (lorebridge.tokens.arms.has_labels; a test compares them).
@@ -32,17 +31,19 @@ LABELLED_ARMS = frozenset({"bridge", "placebo", "labels_only"})
 
 
 class Drawing(NamedTuple):
-    """How a figure or table is drawn: by the function of its name in a module of :mod:`lorebridge.figures`.
+    """How a figure or table is drawn: by a function in a module of :mod:`lorebridge.figures`.
 
     Attributes:
         module: the module.
         reads: what it is drawn from.
         settings: what it is drawn with.
+        function: the function, where it is not called as the figure or table.
     """
 
     module: str
     reads: tuple[str, ...]
     settings: tuple[str, ...]
+    function: str = ""
 
 
 FIGURES = {
@@ -55,13 +56,19 @@ FIGURES = {
     "occurrences": Drawing("effects", ("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
     "exposure": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
     "losses": Drawing("curves", ("metrics",), ("base", "names", "arms")),
+    "learning": Drawing("learning", ("perplexity", "alignment"), ("base", "names", "arms")),
+    "random_models": Drawing("scorer", ("scorer",), ("names",), "figure"),
     "examples": Drawing("examples", ("questions",), ("base", "names", "subset")),
     "recovery": Drawing("truth", ("recovery",), ("names",)),
 }
 TABLES = {
     "accuracy": Drawing(
-        "summary", ("all_scores", "questions"), ("base", "names", "subset", "rule", "last", "resamples", "seed")
+        "summary", ("scores", "questions"), ("base", "names", "subset", "rule", "last", "resamples", "seed")
     ),
+    "baselines": Drawing("scorer", ("scores", "questions"), ("base", "names", "subset", "rule")),
+    "consistency": Drawing("summary", ("scores", "questions"), ("base", "names", "subset", "rule", "last")),
+    "ties": Drawing("scorer", ("scores", "questions"), ("base", "names", "last")),
+    "random_models": Drawing("scorer", ("scorer",), ("names",), "table"),
     "gaps": Drawing("summary", ("gaps",), ("names", "last")),
     "power": Drawing("summary", ("questions",), ("names", "subset", "discordance")),
     "density": Drawing("summary", ("density",), ("base", "names", "planted")),
@@ -237,7 +244,11 @@ class Plan:
             case "questions":
                 files = {"questions": f"{r}/probes/questions/{w['culture']}.parquet"}
             case "scores":
-                files = {"scores": f"{r}/probes/scores/{w['run']}.parquet"}
+                files = {
+                    name: f"{r}/probes/{name}/{w['run']}.parquet" for name in ("scores", "perplexity", "alignment")
+                }
+            case "scorer":
+                files = {"scorer": f"{r}/probes/scorer.parquet"}
             case "chunks":
                 files = {"chunks": f"{r}/trace/chunks/{w['corpus']}.parquet"}
             case "index":
@@ -485,8 +496,11 @@ class Plan:
                 run = self.run(w["run"])
                 return {
                     "run": run.run, "lang_pair": f"{self.base}-{run.lang}", "arm": run.arm, "seed": run.seed,
-                    "steps": list(run.checkpoints),
+                    "steps": list(run.checkpoints), "window": c["training"]["sequence_length"],
+                    **{key: c["probing"][key] for key in ("perplexity_tokens", "alignment_pairs")},
                 }  # fmt: skip
+            case "scorer":
+                return {"model": c["model"], "seeds": list(range(c["probing"]["random_models"]))}
             case "chunks":
                 return {"max_chars": tracing["chunk_chars"]}
             case "index":
@@ -651,7 +665,12 @@ class Plan:
                 return [
                     artifact(run.stage, **run.wildcards),
                     *(artifact("questions", culture=culture) for culture in cultures),
-                ]
+                    *(artifact("corpus_shard", lang=lang, shard=shard)
+                      for lang in dict.fromkeys((self.base, run.lang)) for shard in self.shards(lang)),
+                    *(artifact("parallel", lang=culture) for culture in cultures),
+                ]  # fmt: skip
+            case "scorer":
+                return [*self._questions(), artifact("tokenizer")]
             case "chunks":
                 return self._corpus(str(w["corpus"]))
             case "index":
@@ -718,7 +737,8 @@ class Plan:
         runs = self.base_runs + self.runs
         by_kind: dict[str, Callable[[], list[Artifact]]] = {
             "scores": lambda: self._scores(self.runs),
-            "all_scores": lambda: self._scores(runs),
+            "perplexity": lambda: self._scores(self.runs),
+            "alignment": lambda: self._scores(self.runs),
             "questions": self._questions,
             "metrics": lambda: [artifact(run.stage, **run.wildcards) for run in runs],
             "exposure": lambda: [artifact("exposure", run=run.run) for run in runs],

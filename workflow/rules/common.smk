@@ -158,6 +158,8 @@ CAPTIONS = {
     "figure3": ("Results", "Accuracy by checkpoint"),
     "gaps": ("Results", "Gaps between arms"),
     "occurrences": ("Results", "Occurrences of transferred items"),
+    "learning": ("Training", "Held-out text and alignment"),
+    "random_models": ("Validation", "What ties are worth to a random model"),
     "exposure": ("Training", "Exposure to the facts asked for"),
     "recovery": ("Validation", "Planted statements found again"),
     "losses": ("Training", "Loss"),

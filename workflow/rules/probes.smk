@@ -1,5 +1,5 @@
-# in:  question files, models/
-# out: probes/questions/{culture}.parquet, probes/scores/{run}.parquet
+# in:  question files, models/, held-out documents and pairs
+# out: probes/questions/{culture}.parquet, probes/{scores,perplexity,alignment}/{run}.parquet, probes/scorer.parquet
 
 
 rule question_file:
@@ -59,5 +59,31 @@ rule score:
         work=plan.work,
     shell:
         "lorebridge probe --task {params.task:q} --record {output.record:q} --rule score --logfile {log:q}"
-        " --checkpoints {input.checkpoints:q} --questions {input.questions:q} --out {output.scores:q}"
+        " --checkpoints {input.checkpoints:q} --questions {input.questions:q} --heldout {input.heldout_documents:q}"
+        " --pairs {input.heldout_pairs:q} --out {output.scores:q} --perplexity {output.perplexity:q}"
+        " --alignment {output.alignment:q}"
         " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
+
+
+rule random_models:
+    input:
+        unpack(needs("scorer")),
+    output:
+        **produces("scorer"),
+    log:
+        f"{plan.root}/logs/random_models.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        score_tokens=HARDWARE["score_tokens"],
+        mem_mb=escalated(16000),
+        runtime=escalated(120),
+    params:
+        task=task("scorer"),
+    shell:
+        "lorebridge random-models --task {params.task:q} --record {output.record:q} --rule random_models"
+        " --logfile {log:q} --questions {input.questions:q} --tokenizer {input.tokenizer:q} --out {output.scorer:q}"
+        " --batch-tokens {resources.score_tokens} --threads {threads}"

@@ -22,11 +22,8 @@ def draw(kind: str, *, files: Mapping[str, Sequence[str]], out: Path, **literals
     """
     name = literals.pop(kind)
     drawing = {"figure": FIGURES, "table": TABLES}[kind][name]
-    write = getattr(importlib.import_module(f"lorebridge.figures.{drawing.module}"), name)
-    given = {
-        what.removeprefix("all_"): _argument(what.removeprefix("all_"), files, literals.get("base", ""))
-        for what in drawing.reads
-    }
+    write = getattr(importlib.import_module(f"lorebridge.figures.{drawing.module}"), drawing.function or name)
+    given = {what: _argument(what, files, literals.get("base", "")) for what in drawing.reads}
     write(**literals, **given, out=out)
 
 
@@ -37,9 +34,9 @@ def _argument(what: str, files: Mapping[str, Sequence[str]], base: str) -> Any:
         return [Path(path) for path in files[output]]
 
     match what:
-        case "scores":
-            return paths("scores")
-        case "questions" | "exposure" | "perplexity" | "alignment":
+        case "scores" | "perplexity" | "alignment":
+            return paths(what)
+        case "questions" | "exposure":
             return {path.stem: path for path in paths(what)}
         case "metrics":  # models/ko/bridge/s0/metrics.parquet -> ko-bridge-s0
             return {

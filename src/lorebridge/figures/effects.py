@@ -178,10 +178,9 @@ def occurrences(
             Line2D([], [], color="0.45", marker="o", linewidth=1.6, label="compared with"),
         ]
         if printed:
-            diamond = {"marker": "D", "markerfacecolor": "none", "markersize": 5, "linewidth": 0}
             handles.append(
-                Line2D([], [], color=style.arm_style("no_bridge")["color"], label="Zhang et al. 2025, other corpora",
-                       **diamond)
+                Line2D([], [], color=style.arm_style("no_bridge")["color"], marker="D", markerfacecolor="none",
+                       markersize=5, linewidth=0, label="Zhang et al. 2025, other corpora")
             )  # fmt: skip
         style.legend(
             fig,

@@ -127,6 +127,41 @@ def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
     )
 
 
+def consistency(
+    *, scores: Sequence[Path], questions: Mapping[str, Path], base: str, names: Mapping[str, str], subset: str,
+    rule: str, last: int, out: Path,
+) -> None:  # fmt: skip
+    """Write how alike each arm's models rank the options in the two languages: RankC (Qi et al., EMNLP 2023).
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture -> table "questions".
+        base: code of the base language.
+        names: language code -> English name.
+        subset: which questions count.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
+    of_runs = [decisions.consistency(tables.read(path), asked, subset=subset, base=base, rule=rule) for path in scores]
+    table = pd.concat(of_runs, ignore_index=True)
+    final = table.groupby("run")["step"].transform(lambda steps: steps >= sorted(steps.unique())[-last])
+    by = ["culture", "arm"]
+    rows = table[final].groupby(by, sort=False)[["n_questions", "rankc", "chance"]].mean()
+    rows.insert(1, "before", table[table["step"] == 0].groupby(by)["rankc"].mean())
+    rows = rows.reset_index().replace({"culture": dict(names)})
+    rows["arm"] = rows["arm"].map(arm_label)
+    write_table(
+        rows.astype({"n_questions": int}),
+        out,
+        f"RankC: how alike the options of a question are ranked in its two languages, rightly or not; 1 is the same "
+        f"order. Mean of the last {last} checkpoints and of the seeds; before: at step 0, the base model; chance: two "
+        f"unrelated rankings. Questions: {subset}; options compared by the rule '{rule}'.",
+        dict.fromkeys(("before", "rankc", "chance"), ".3f"),
+    )
+
+
 def power(
     *, questions: Mapping[str, Path], names: Mapping[str, str], subset: str, discordance: float, out: Path
 ) -> pd.DataFrame:
