@@ -47,6 +47,7 @@ SCRIPTS = tuple(_NAMES.split())
 # What the table says of a code point: flags, then the script of a letter, then the canonical combining class.
 _LETTER, _DIGIT, _MARK, _OPENING, _CLOSING, _FOREIGN, _MAY_COMPOSE = (1 << bit for bit in range(7))
 _SCRIPT_SHIFT, _CLASS_SHIFT = 8, 16
+_SCRIPT = np.uint32(0xFF << _SCRIPT_SHIFT)
 
 # Stands where characters were deleted until the gap is mended. A noncharacter: a text may not hold it, and one that
 # does loses it with the foreign letters.
@@ -133,7 +134,7 @@ def unit_kinds(unbroken: tuple[str, ...]) -> npt.NDArray[np.uint8]:
     table = _properties()
     kinds = (table & (_LETTER | _DIGIT | _MARK) != 0).astype(np.uint8)
     numbers = [1 + SCRIPTS.index(script) for script in unbroken]
-    kinds[np.isin(table >> _SCRIPT_SHIFT & 0xFF, numbers)] = 2
+    kinds[np.isin((table & _SCRIPT) >> _SCRIPT_SHIFT, numbers)] = 2
     return kinds
 
 
@@ -184,7 +185,7 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
 
     Args:
         data: the bytes of the column.
-        words: the same in eights; ASCII is counted eight bytes at a time (sum of letters by a carry into the high bit).
+        words: the same in eights; ASCII is read eight bytes at a time.
         offsets: where the texts begin and end.
         table: what :func:`_table` returned.
         latin: the number of the Latin script.
@@ -200,17 +201,18 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
     for text in range(len(offsets) - 1):
         i, end = offsets[text], offsets[text + 1]
         n_characters = n_foreign = n_ascii_letters = n_other_letters = 0
-        flags = np.uint32(0)
-        is_normal = True
-        last_class = np.uint32(0)
+        flags, last_class = np.uint32(0), np.uint32(0)
+        unordered = False
+        script, run = np.uint32(0), 0  # letters of one script in a row: written once it changes
         while i < end:
             if i & 7 == 0 and i + 8 <= end:
                 word = words[i >> 3]
                 if word & high == 0:
                     lower = word | np.uint64(0x2020202020202020)
-                    # Bit 7 of each byte: not below "a", and not above "z".
+                    # Bit 7 of each byte says: not below "a", and not above "z". The product adds the bytes up.
                     found = (lower + np.uint64(0x1F1F1F1F1F1F1F1F)) & ~(lower + np.uint64(0x0505050505050505)) & high
-                    n_ascii_letters += ((found >> np.uint64(7)) * np.uint64(0x0101010101010101)) >> np.uint64(56)
+                    in_bytes = (found >> np.uint64(7)) * np.uint64(0x0101010101010101)
+                    n_ascii_letters += np.int64(in_bytes >> np.uint64(56))
                     if n_ascii_letters == 0 and not flags & (_LETTER | _DIGIT):
                         for k in range(8):
                             flags |= table[data[i + k]]
@@ -223,21 +225,26 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
             flags |= entry
             n_characters += 1
             i += length
-            if entry & _FOREIGN:
-                n_foreign += 1
+            n_foreign += entry & _FOREIGN != 0
             if entry & _LETTER:
-                n_other_letters += 1
-                letters[text, (entry >> _SCRIPT_SHIFT & 0xFF) - 1] += 1
+                if entry & _SCRIPT != script:
+                    if run:
+                        letters[text, (script >> _SCRIPT_SHIFT) - 1] += run
+                        n_other_letters += run
+                    script, run = entry & _SCRIPT, 0
+                run += 1
             combining = entry >> _CLASS_SHIFT
-            if entry & _MAY_COMPOSE or (combining != 0 and last_class > combining):
-                is_normal = False
+            unordered |= (combining != 0) & (combining < last_class)
             last_class = combining
+        if run:
+            letters[text, (script >> _SCRIPT_SHIFT) - 1] += run
+            n_other_letters += run
         letters[text, latin] += n_ascii_letters
         n_letters[text] = n_ascii_letters + n_other_letters
         characters[text] = n_characters
         foreign[text] = n_foreign + (n_ascii_letters if ascii_is_foreign else 0)
         content[text] = flags & (_LETTER | _DIGIT) != 0 or n_ascii_letters > 0
-        normal[text] = is_normal
+        normal[text] = not unordered and not flags & _MAY_COMPOSE
 
 
 @compiled
