@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from victim import launch
 
 from lorebridge import tables
 from lorebridge.tokens.order import draw_order
@@ -74,16 +74,24 @@ def reference(study, tmp_path_factory):
     return folder, notes, tables.read(folder / "out" / "metrics.parquet")
 
 
-@pytest.fixture
-def assert_same_run():
-    """Return a function that asserts that two runs published the same, to the bit."""
+@pytest.fixture(scope="session")
+def of_two(study, tmp_path_factory):
+    """Return the folder of a run of two processes that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("of_two")
+    assert launch(study, folder, processes=2) == [0, 0], (folder / "stderr").read_text()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assert_same_bytes():
+    """Return a function that asserts that two runs published the same files, to the byte."""
 
     def check(one, two):
-        metrics = [tables.read(folder / "out" / "metrics.parquet") for folder in (one, two)]
-        assert metrics[0].equals(metrics[1])
-        for step in ("step0", "step3", "step8"):
-            weights = [load_file(folder / "out" / step / "model.safetensors") for folder in (one, two)]
-            assert weights[0].keys() == weights[1].keys()
-            assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+        published = [
+            {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in (one / "out", two / "out")
+        ]
+        assert published[0].keys() == published[1].keys()
+        assert not [name for name in published[0] if published[0][name] != published[1][name]]
 
     return check

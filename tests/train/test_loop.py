@@ -139,7 +139,7 @@ def test_micro_batches_change_rounding_only(study, reference, tmp_path, micro_ba
 
 @pytest.mark.parametrize("zero_stage", [1, 2])
 def test_zero_stages_change_rounding_only_and_resume_exactly(
-    study, reference, tmp_path, monkeypatch, assert_same_run, zero_stage
+    study, reference, tmp_path, monkeypatch, assert_same_bytes, zero_stage
 ):
     _, metrics = run(study, tmp_path / "whole", zero_stage=zero_stage)
     for column in ("loss", "grad_norm"):
@@ -148,7 +148,7 @@ def test_zero_stages_change_rounding_only_and_resume_exactly(
         stop_after(patch, 3)
         run(study, tmp_path / "parts", zero_stage=zero_stage, budget_seconds=3600)
     run(study, tmp_path / "parts", zero_stage=zero_stage)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_same_bytes(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_bfloat16_products_train_alike(study, reference, tmp_path):
@@ -167,7 +167,7 @@ def test_packing_matters_and_must_be_the_orders(study, reference, tmp_path):
 
 
 def test_budget_stops_with_state_and_the_resume_is_exact(
-    study, reference, tmp_path, monkeypatch, caplog, assert_same_run
+    study, reference, tmp_path, monkeypatch, caplog, assert_same_bytes
 ):
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
         stop_after(patch, 5)
@@ -176,7 +176,7 @@ def test_budget_stops_with_state_and_the_resume_is_exact(
     assert "base-s0: stopped at step 5 of 8 by the wall-clock budget; run again to resume" in caplog.text
     assert not (tmp_path / "out").exists()
     run(study, tmp_path)
-    assert_same_run(reference[0], tmp_path)
+    assert_same_bytes(reference[0], tmp_path)
 
 
 def test_a_tiny_budget_still_makes_a_step(study, reference, tmp_path):
@@ -249,6 +249,32 @@ def test_misfitting_inputs_are_refused(study, tmp_path):
         run(study, tmp_path, steps=9)
     with pytest.raises(InputError, match="checkpoint_steps: 12"):
         run(study, tmp_path, checkpoint_steps=[0, 12])
+
+
+def test_a_store_of_other_content_is_refused(study, tmp_path):
+    store = shutil.copytree(study["stores"]["mono-en"], tmp_path / "mono-en")
+    notes = json.loads((store / "store.json").read_text())
+    (store / "store.json").write_text(json.dumps({**notes, "digest": "0" * 16}))
+    with pytest.raises(InputError, match="drawn for another content of the token store"):
+        run(study, tmp_path, stores={"mono-en": store})
+
+
+def test_a_base_checkpoint_that_is_torn_is_refused(study, reference, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(reference[0] / "out", base)
+    (base / "record.json").write_text(json.dumps({"notes": {"files": reference[1]["files"]}}))
+    run(study, tmp_path, init_from=base / "step8")
+    weights = bytearray((base / "step8" / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (base / "step8" / "model.safetensors").unlink()  # it is a link
+    (base / "step8" / "model.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match=r"step8/model\.safetensors: torn"):
+        run(study, tmp_path / "again", init_from=base / "step8")
+
+
+def test_dropout_is_refused(study, tmp_path):
+    with pytest.raises(InputError, match="attention_dropout"):
+        run(study, tmp_path, model={**study["model"], "attention_dropout": 0.1})
 
 
 def test_divergence_is_one_clear_error(study, tmp_path):

@@ -1,5 +1,6 @@
 """The work directory: lock, alternating states, checkpoints, publication."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -95,6 +96,15 @@ def test_lock_names_its_holder(tmp_path):
         with pytest.raises(Busy):
             clean_work(tmp_path, tmp_path / "out")
     with WorkDirectory(tmp_path).lock():
+        pass
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(InputError, match="keeps no locks"), WorkDirectory(tmp_path).lock():
         pass
 
 

@@ -1,0 +1,176 @@
+"""Whether what a run was made from, and what it published, is still what its records say.
+
+Reads records and files only; needs no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from lorebridge.errors import LorebridgeError
+from lorebridge.records import RECORD, file_digest, read_record
+from lorebridge.tokens.order import draw_order
+from lorebridge.tokens.reader import read_notes
+from lorebridge.tokens.store import Store
+from lorebridge.tokens.tokenizer import tokenizer_fingerprint
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One thing that was checked.
+
+    Attributes:
+        what: the thing, with its path.
+        problem: what is wrong with it; empty if nothing is.
+        rule: the Snakemake rule that makes it.
+    """
+
+    what: str
+    problem: str
+    rule: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problem
+
+    def __str__(self) -> str:
+        """Return the line to print."""
+        return f"ok      {self.what}" if self.ok else f"FAILED  {self.what}: {self.problem}. Remade by: {self.rule}"
+
+
+def verify(
+    *, model: Path, order: Path, stores: Mapping[str, Path], tokenizer: Path, pairs: Path | None
+) -> Iterator[Check]:
+    """Check a run from its tokenizer to its checkpoints; yield each thing as soon as it is checked.
+
+    Token stores and checkpoints are hashed whole and compared with what their makers noted. The order is drawn again
+    from the literals in its record and compared with the one on disk. Each record must name its inputs by the recipes
+    that they have now.
+
+    Args:
+        model: folder of the run's checkpoints and ``record.json``.
+        order: the run's data order, its record beside it.
+        stores: folder of each stream that the order reads.
+        tokenizer: folder of the tokenizer.
+        pairs: the table of pairs that the order was drawn from; None for a base run.
+    """
+    beside = {path: path / RECORD for path in (tokenizer, *stores.values(), model)}
+    beside[order] = order.with_name(f"{order.name}.{RECORD}")
+    records: dict[Path, dict[str, Any]] = {}
+    for path, place in beside.items():
+        records[path] = read_record(place) or {}
+        yield Check(f"record  {place}", _unlike_inputs(records[path]), _rule(records[path]))
+    found, notes = tokenizer_fingerprint(tokenizer), _notes_of(order)
+    wanted = {
+        **{str(path): _note(records[path], "tokenizer") for path in stores.values()},
+        str(order): notes.get("tokenizer"),
+        str(model): _note(records[model], "tokenizer_fingerprint"),
+    }
+    others = [name for name, theirs in wanted.items() if theirs != found]
+    yield Check(
+        f"tokenizer  {tokenizer}",
+        f"its fingerprint is {found}, another than that of {', '.join(others)}" if others else "",
+        _rule(records[tokenizer]),
+    )
+    for name, path in stores.items():
+        expected = {_note(records[path], "digest"), notes.get("stores", {}).get(name)}
+        yield Check(f"tokens  {path}", _unlike_store(path, expected), _rule(records[path]))
+    yield Check(
+        f"order  {order}", _unlike_order(order, records, stores, tokenizer, pairs, model), _rule(records[order])
+    )
+    yield from _published(model, records[model])
+
+
+def _rule(record: Mapping[str, Any]) -> str:
+    return str(record.get("rule", "the rule that makes it"))
+
+
+def _note(record: Mapping[str, Any], name: str) -> Any:
+    return record.get("notes", {}).get(name)
+
+
+def _notes_of(order: Path) -> dict[str, Any]:
+    try:
+        return read_notes(order)
+    except LorebridgeError:  # reported with the order itself
+        return {}
+
+
+def _unlike_inputs(record: Mapping[str, Any]) -> str:
+    """Say what of a record's inputs is not what it was made from."""
+    if not record:
+        return "there is no readable record"
+    changed = [
+        f"{path} has recipe {(read_record(path) or {}).get('recipe')}, not {recipe}"
+        for path, recipe in record["inputs"].items()
+        if (read_record(path) or {}).get("recipe") != recipe
+    ]
+    return "; ".join(changed)
+
+
+def _unlike_store(path: Path, expected: set[str | None]) -> str:
+    """Hash a store as :func:`lorebridge.tokens.store.build_store` does and say how it differs."""
+    try:
+        store = Store.open(path)
+    except LorebridgeError as error:
+        return str(error)
+    with (path / "tokens.bin").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(store.offsets.tobytes())
+    found = digest.hexdigest()[:16]
+    wrong = {theirs for theirs in expected | {store.notes["digest"]} if theirs != found}
+    return f"its content has sha256 {found}, noted was {', '.join(map(str, sorted(wrong, key=str)))}" if wrong else ""
+
+
+def _unlike_order(
+    order: Path,
+    records: Mapping[Path, Mapping[str, Any]],
+    stores: Mapping[str, Path],
+    tokenizer: Path,
+    pairs: Path | None,
+    model: Path,
+) -> str:
+    """Draw an order again and say how the one on disk differs."""
+    literals = records[order].get("literals")
+    if literals is None:
+        return "without its record it cannot be drawn again"
+    with tempfile.TemporaryDirectory() as folder:
+        again = Path(folder) / order.name
+        try:
+            draw_order(**literals, stores=dict(stores), pairs=pairs, tokenizer=tokenizer, out=again)
+            # Another release of the Parquet library may write the same rows in other bytes.
+            same = file_digest(order) == file_digest(again) or (
+                read_notes(order) == read_notes(again) and pq.read_table(order).equals(pq.read_table(again))
+            )
+        except (LorebridgeError, OSError, ValueError) as error:
+            return f"cannot be drawn again or read ({error})"
+    if not same:
+        return "its recipe gives other rows"
+    if (trained := _note(records[model], "order_sha256")) != (found := file_digest(order)):
+        return f"has sha256 {found}, but the run was trained on {trained}"
+    return ""
+
+
+def _published(model: Path, record: Mapping[str, Any]) -> Iterator[Check]:
+    """Compare what a run published with the sha256 in its record, a checkpoint at a time."""
+    files: dict[str, str] = _note(record, "files") or {}
+    parts: dict[str, list[str]] = {path.name: [] for path in model.glob("step*")}
+    for name in files:
+        parts.setdefault(name.split("/")[0], []).append(name)
+    for part in sorted(parts, key=lambda name: (len(name), name)):
+        wrong = [
+            f"{name} is {'changed' if (model / name).is_file() else 'missing'}"
+            for name in parts[part]
+            if not (model / name).is_file() or file_digest(model / name) != files[name]
+        ]
+        problem = "; ".join(wrong) if parts[part] else "the record does not know it"
+        kind = "checkpoint" if part.startswith("step") else "table"
+        yield Check(f"{kind}  {model / part}", problem, _rule(record))
