@@ -325,6 +325,7 @@ def score_run(
                 if trees is None:  # the checkpoints of a run share their architecture
                     trees = reads_trees(model, requests.longest_group())
                 found = measures.take(model, name, trees=trees, batch_tokens=batch_tokens, progress=progress)
+                del model  # one at a time in memory
                 _check_finite(found["scores"]["sum_logprob"].to_numpy(), folder)
                 if work:
                     _write_parts(work, step, found, own)
