@@ -175,6 +175,48 @@ def test_rows_are_what_json_says(tmp_path_factory: pytest.TempPathFactory, rows:
     assert rows_of(LOCAL, path, ["text"], ["id"]) == expected
 
 
+PLAIN = b'{"text": "a"}'
+ODD = [
+    b' {"text": "a", "id": 1} ', b'{"text": "a", "id": 100000000000000000000000000000}', b'{"text": "x", "text": "a"}',
+    b'{"te\\u0078t": "a"}', b'{"text": "a", "url": "\\ud800"}', b'{"text": "a", "score": NaN}',
+    b'{"text": "a", "score": [-Infinity]}', b'{"text": "a", "score": 1e999}', b'{"text": "\\u0061"}',
+    b'{"text": "a"}\r',
+    b'{"text": "a", "deep": ' + b"[" * 500 + b"]" * 500 + b"}", b'{"text": "a", "id": "2020-01-01"}',
+    b'{"text": "a", "nested": {"text": 1}}', b'{"text": "a", "id": null}', b'{"text": "a", "id": ""}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_an_odd_row_is_read_alike_among_plain_ones(tmp_path: Path, line: bytes) -> None:
+    value = json.loads(line).get("id")
+    for lines in ([line], [PLAIN, line, PLAIN], [line, PLAIN]):
+        (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
+        found = rows_of(LOCAL, tmp_path / "rows.jsonl", ["text"], ["id"])
+        assert [row["text"] for row in found] == ["a"] * len(lines)
+        assert found[lines.index(line)]["id"] == (str(value) if value else None)
+
+
+@pytest.mark.parametrize("lines", [[b'{"text": "a"}{"text": "b"}', b"", b'{"text": "c"}'], [b'{"text":', b'"a"}'],
+                                   [b'{"text": "a"', b"}"], [b'[{"text": "a"}', b"]"]])  # fmt: skip
+def test_a_row_is_a_line(tmp_path: Path, lines: list[bytes]) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
+    fails(tmp_path / "rows.jsonl", "rows.jsonl, row 1: not JSON")
+
+
+def test_plain_rows_are_not_looked_at_one_by_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both ways of reading give the same columns, and the slow one is for what is odd.
+    for path in sorted((data / "corpora").glob("*.jsonl.gz")):
+        columns = Columns(["text"], ["id", "title", "source"], {})
+        fast = list(readers.read_jsonl(path, columns))
+        with monkeypatch.context() as patch:
+            patch.setattr(readers, "_parse", lambda block, n, columns: None)
+            slow = list(readers.read_jsonl(path, columns))
+        assert [batch for _, batch in fast] == [batch for _, batch in slow]
+        assert all((a == b).all() for (a, _), (b, _) in zip(fast, slow, strict=True))
+    monkeypatch.setattr(readers, "_decode", None)
+    list(readers.read_jsonl(path, columns))
+
+
 def test_rows_are_what_json_says_of_real_text(data: Path) -> None:
     for path in sorted((data / "corpora").glob("*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -270,8 +312,9 @@ def test_a_damaged_gzip(tmp_path: Path) -> None:
         (b'{"text": "\xed\xa0\x80"}', ["row 3: not UTF-8 at byte 10"]),
         (b'{"text": "\\ud800"}', ["row 3: `text` holds half a surrogate pair"]),
         (b'{"text": "\\udc00x"}', ["row 3: `text` holds half a surrogate pair"]),
-        (b'{"text": "x", "url": "\\ud800"}', ["row 3: `url` holds half a surrogate pair"]),
-        (b'{"text": "x", "score": NaN}', ["row 3: not JSON (NaN is no JSON value)"]),
+        (b'{"text": NaN}', ["row 3: `text` is not a string but float"]),
+        (b'{"text": "x", "id": NaN}', ["row 3: `id` is not a string but float"]),
+        (b'{"text":', ["row 3: not JSON"]),
         (b'{"text": "x"} {"text": "y"}', ["row 3: not JSON (Extra data"]),
     ],
 )

@@ -9,13 +9,11 @@ released, so nothing downstream needs this. It is for whoever wants to make othe
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from lorebridge.corpora import hub
 from lorebridge.errors import InputError
@@ -26,17 +24,6 @@ CULTURE = {
     "kind": "huggingface", "name": "click", "dataset": "EunsuKim/CLIcK", "data_files": "Dataset/Culture/*.json",
     "revision": None,
 }  # fmt: skip
-_ROW = re.compile(r"\$\[(\d+)\]")
-
-
-class _Item(msgspec.Struct):
-    """A question as it is published."""
-
-    id: str
-    question: str
-    choices: list[str]
-    answer: str
-    paragraph: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,28 +85,36 @@ def _read(where: str, path: str, file: Path) -> list[Question]:
     Raises:
         InputError: it does not have the published form.
     """
+    mend = "Give a revision whose files are lists of {id, paragraph, question, choices, answer}."
     try:
-        items = msgspec.json.decode(file.read_bytes(), type=list[_Item])
-        *_, group, category, name = path.split("/")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        row = _ROW.search(str(error))
-        raise InputError(
-            f"{where}, row {row[1]}" if row else where,
-            f"not a question of CLIcK ({error})",
-            "Give a revision whose files are lists of {id, paragraph, question, choices, answer}.",
-        ) from error
+        items = json.loads(file.read_bytes().decode())
     except ValueError as error:
-        raise InputError(where, "not in a folder of a category", "Keep the folders of the data set.") from error
-    exam = name.removesuffix(".json").rpartition("_")[2]
+        raise InputError(where, f"not JSON ({error})", mend) from error
+    if not isinstance(items, list):
+        raise InputError(where, "not a list", mend)
+    group, category, name = ("", "", *path.split("/"))[-3:]
     questions = []
-    for item in items:
-        choices = tuple(choice.strip() for choice in item.choices)
-        answer = item.answer.strip()
+    for number, item in enumerate(items):
+        if not _is_question(item):
+            raise InputError(f"{where}, row {number}", "not a question of CLIcK", mend)
+        choices = tuple(choice.strip() for choice in item["choices"])
+        answer = item["answer"].strip()
         questions.append(
             Question(
-                id=item.id, group=group, category=category, exam=exam, paragraph=(item.paragraph or "").strip(),
-                question=item.question.strip(), choices=choices,
+                id=item["id"], group=group, category=category, exam=Path(name).stem.rpartition("_")[2],
+                paragraph=(item.get("paragraph") or "").strip(), question=item["question"].strip(), choices=choices,
                 answer=choices.index(answer) if answer in choices else None,
             )
         )  # fmt: skip
     return questions
+
+
+def _is_question(item: Any) -> bool:
+    """Return whether a row has the published form."""
+    return (
+        isinstance(item, dict)
+        and all(isinstance(item.get(key), str) for key in ("id", "question", "answer"))
+        and isinstance(item.get("paragraph"), str | None)
+        and isinstance(item.get("choices"), list)
+        and all(isinstance(choice, str) for choice in item["choices"])
+    )

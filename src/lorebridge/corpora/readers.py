@@ -14,18 +14,17 @@ import dataclasses
 import io
 import itertools
 import json
-import operator
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, cast
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json as pj
 import pyarrow.parquet as pq
 from isal import igzip, isal_zlib
 
@@ -101,137 +100,130 @@ def _damaged(file: object, number: int, error: Exception) -> InputError:
 # --- files of lines -----------------------------------------------------------------------------------------------
 
 
-def _blocks(path: Path, part: int, parts: int) -> Iterator[tuple[npt.NDArray[np.int64], list[bytes]]]:
-    """Yield the lines of one part of a plain or gzip file, split at U+000A alone, without a byte order mark."""
+def _blocks(path: Path, part: int, parts: int) -> Iterator[tuple[npt.NDArray[np.int64], bytes]]:
+    """Yield the lines of one part of a plain or gzip file, split at U+000A alone, some megabytes joined at a time.
+
+    A byte order mark is left out.
+    """
     number = 0
     try:
-        with igzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            while lines := cast(IO[bytes], file).readlines(_BLOCK):
+        with igzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
+            file = cast(IO[bytes], opened)
+            while block := file.read(_BLOCK):
+                block += file.readline()
                 if not number:
-                    lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+                    block = block.removeprefix(codecs.BOM_UTF8)
+                n = block.count(b"\n") + (not block.endswith(b"\n"))
                 first = (part - number - 1) % parts
-                yield np.arange(number + 1 + first, number + 1 + len(lines), parts), lines[first::parts]
-                number += len(lines)
+                numbers = np.arange(number + 1 + first, number + 1 + n, parts)
+                number += n
+                if len(numbers):
+                    yield numbers, block if parts == 1 else b"\n".join(_lines(block)[first::parts])
     except _DAMAGED as error:
         raise _damaged(path, number, error) from error
 
 
-def _row_type(paths: Mapping[str, Any]) -> type[msgspec.Struct]:
-    """Return the type of a JSON object of which only the columns in `paths` are decoded.
-
-    Columns are attributes `c0`, `c1`, ... in the order of `paths`, because a column may be called anything.
-    """
-    fields: list[Any] = []
-    for i, kind in enumerate(paths.values()):
-        if isinstance(kind, dict):
-            fields.append((f"c{i}", _row_type(kind)))
-        elif kind is str:
-            fields.append((f"c{i}", str))
-        else:
-            fields.append((f"c{i}", str | int | None, None))
-    return msgspec.defstruct(
-        "Row", fields, rename={f"c{i}": key for i, key in enumerate(paths)}, kw_only=True, gc=False
-    )
-
-
-def _row_decoder(columns: Columns) -> tuple[msgspec.json.Decoder[Any], list[Callable[[Any], Any]]]:
-    """Return a decoder of rows, and for each column what takes it from a decoded row."""
-    tree: dict[str, Any] = {}
-    for name in columns.names:
-        *parents, leaf = columns.column(name).split(".")
-        node = tree
-        for key in parents:
-            node = node.setdefault(key, {})
-        # A file's column that two names take is a string if one of them needs it to be.
-        if node.get(leaf) is not str:
-            node[leaf] = str if name in columns.required else None
-    getters: list[Callable[[Any], Any]] = []
-    for name in columns.names:
-        node, path = tree, []
-        for key in columns.column(name).split("."):
-            path.append(f"c{list(node).index(key)}")
-            node = node[key]
-        getters.append(operator.attrgetter(".".join(path)))
-    return msgspec.json.Decoder(_row_type(tree)), getters
+def _lines(block: bytes) -> list[bytes]:
+    """Return the lines of a block, without their ends."""
+    return block.removesuffix(b"\n").split(b"\n")
 
 
 def read_jsonl(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> Iterator[Rows]:
     """Read a file of JSON objects, one a line, plain or gzip; blank lines are no rows.
 
-    Columns that are not asked for are skipped, not decoded. A lone surrogate (``\\ud800``) is refused: it is not
-    Unicode text, and Parquet cannot hold it. So is NaN. U+0000 is text.
+    A row is what :func:`json.loads` says of its line. A column that is read may not hold a lone surrogate
+    (``\\ud800``), which is no Unicode text and which Parquet cannot hold; U+0000 is text.
 
     Raises:
         InputError: a row is not a JSON object, lacks a column, has one of another type, or is not UTF-8; the gzip is
             truncated or damaged.
     """
-    decoder, getters = _row_decoder(columns)
-    decode = decoder.decode
-    for numbers, lines in _blocks(path, part, parts):
-        if any(map(bytes.isspace, lines)):
-            filled = [i for i, line in enumerate(lines) if not line.isspace()]
-            numbers, lines = numbers[filled], [lines[i] for i in filled]
-        if not lines:
-            continue
-        try:
-            rows = [decode(line) for line in lines]
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            _explain_first(path, numbers, lines, decode, columns)
-        arrays = [pa.array(map(getter, rows), pa.string()) for getter in getters[: len(columns.required)]]
-        for getter in getters[len(columns.required) :]:
-            values = map(getter, rows)
-            arrays.append(pa.array([str(v) if isinstance(v, int) else v or None for v in values], pa.string()))
-        yield numbers, columns.batch(arrays)
+    for numbers, block in _blocks(path, part, parts):
+        batch = _parse(block, len(numbers), columns)
+        if batch is None:
+            lines = _lines(block)
+            filled = [i for i, line in enumerate(lines) if line and not line.isspace()]
+            numbers = numbers[filled]
+            batch = _decode(path, numbers, [lines[i] for i in filled], columns)
+        if len(numbers):
+            yield numbers, batch
 
 
-def _explain_first(
-    path: Path, numbers: npt.NDArray[np.int64], lines: Sequence[bytes], decode: Callable[[bytes], Any], columns: Columns
-) -> NoReturn:
-    """Raise the error of the first of some rows that the decoder refuses."""
-    for number, line in zip(numbers, lines, strict=True):
-        try:
-            decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _explain(place(path, int(number)), line, columns, error)
-    raise AssertionError("a row was refused that is accepted now")
+def _parse(block: bytes, n: int, columns: Columns) -> pa.RecordBatch | None:
+    """Return the columns of `n` rows in the plainest form, or None: then each row is looked at by itself.
 
-
-def _explain(where: str, line: bytes, columns: Columns, error: Exception) -> NoReturn:
-    """Raise the error of a row that the decoder refused, in terms of the file."""
+    Arrow reads a block faster than Python reads its lines, but says little of what it refuses, and takes what is no
+    row: one object on two lines, or two on one. It cannot where a brace stands on both sides of every line end.
+    """
+    wanted = list(dict.fromkeys(map(columns.column, columns.names)))
+    if any("." in column for column in wanted):
+        return None
+    block = block.removesuffix(b"\n")
+    if not block.startswith(b"{") or not block.endswith(b"}") or block.count(b"}\n{") != n - 1:
+        return None
     try:
-        values = json.loads(line.decode(), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as unicode_error:
-        raise _not_utf8(where, unicode_error) from error
-    except ValueError as json_error:
-        raise InputError(where, f"not JSON ({json_error})", _MEND_JSON) from error
-    if not isinstance(values, dict):
-        raise InputError(where, f"not a JSON object but {type(values).__name__}", _MEND_JSON) from error
-    for name in columns.names:
-        column, value = columns.column(name), _lookup(values, columns.column(name))
-        if value is None and name in columns.required:
-            raise _no_column(where, column, name, [k for k, v in values.items() if v is not None]) from error
-        if value is not None and type(value) is not str and (name in columns.required or type(value) is not int):
-            raise _not_string(where, column, type(value).__name__) from error
-    for column, value in values.items():
+        ends = pa.array([0, len(block)], pa.int32()).buffers()[1]
+        pa.StringArray.from_buffers(1, ends, pa.py_buffer(block)).validate(full=True)
+        table = pj.read_json(
+            pa.BufferReader(block),
+            pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            pj.ParseOptions(pa.schema([(column, pa.string()) for column in wanted]), False, "ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
+    arrays = [table[columns.column(name)].combine_chunks() for name in columns.names]
+    if len(table) != n or any(array.null_count for array in arrays[: len(columns.required)]):
+        return None
+    return columns.batch(_null_empty(columns, arrays))
+
+
+def _decode(path: Path, numbers: npt.NDArray[np.int64], lines: Sequence[bytes], columns: Columns) -> pa.RecordBatch:
+    """Return the columns of rows, each looked at by itself.
+
+    Raises:
+        InputError: names the first row that is malformed.
+    """
+    found: list[list[str | None]] = [[] for _ in columns.names]
+    for number, line in zip(numbers, lines, strict=True):
+        where = place(path, int(number))
         try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                where, f"`{column}` holds half a surrogate pair", "Write the file as UTF-8 again from its origin."
-            ) from error
-    raise InputError(where, f"not JSON ({error})", _MEND_JSON) from error
+            values = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            raise _not_utf8(where, error) from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(where, f"not JSON ({error})", _MEND_JSON) from error
+        if not isinstance(values, dict):
+            raise InputError(where, f"not a JSON object but {type(values).__name__}", _MEND_JSON)
+        for name, texts in zip(columns.names, found, strict=True):
+            texts.append(_string(where, values, columns, name))
+    return columns.batch([pa.array(texts, pa.string()) for texts in found])
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+def _string(where: str, values: Mapping[str, Any], columns: Columns, name: str) -> str | None:
+    """Return a column of a row, None where an optional one is missing or empty.
 
-
-def _lookup(values: Mapping[str, Any], column: str) -> Any:
-    """Return what a dotted column names, None where something on the way is missing."""
-    found: Any = values
+    Raises:
+        InputError: it is missing, of another type, or no Unicode text.
+    """
+    column, value = columns.column(name), cast(Any, values)
     for key in column.split("."):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
+        value = value.get(key) if isinstance(value, dict) else None
+    required = name in columns.required
+    if value is None and required:
+        raise _no_column(where, column, name, [key for key, value in values.items() if value is not None])
+    if type(value) is int and not required:
+        return str(value)
+    if value is not None and not isinstance(value, str):
+        raise _not_string(where, column, type(value).__name__)
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            where,
+            f"`{column}` holds half a surrogate pair at character {error.start}",
+            "Write the file as UTF-8 again from its origin.",
+        ) from error
+    return value if required else value or None
 
 
 def read_tsv(path: Path, columns: Columns, header: Sequence[str], part: int = 0, parts: int = 1) -> Iterator[Rows]:
@@ -252,8 +244,8 @@ def read_tsv(path: Path, columns: Columns, header: Sequence[str], part: int = 0,
             raise _no_column(path, columns.column(name), name, header)
     places = [header.index(columns.column(n)) if columns.column(n) in header else None for n in columns.names]
     least = 1 + max(at for at in places if at is not None)
-    for numbers, lines in _blocks(path, part, parts):
-        rows = [line.rstrip(b"\r\n").split(b"\t", least) for line in lines]
+    for numbers, block in _blocks(path, part, parts):
+        rows = [line.removesuffix(b"\r").split(b"\t", least) for line in _lines(block)]
         for number, row in zip(numbers, rows, strict=True):
             if len(row) < least:
                 raise InputError(
@@ -265,8 +257,7 @@ def read_tsv(path: Path, columns: Columns, header: Sequence[str], part: int = 0,
             pa.nulls(len(rows), pa.string()) if at is None else _decoded(path, numbers, [row[at] for row in rows])
             for at in places
         ]
-        if lines:
-            yield numbers, columns.batch(_null_empty(columns, arrays))
+        yield numbers, columns.batch(_null_empty(columns, arrays))
 
 
 def _decoded(file: object, numbers: npt.NDArray[np.int64], texts: Sequence[bytes]) -> pa.Array:
