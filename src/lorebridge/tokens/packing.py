@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from lorebridge.corpora.scripts import compiled
 
 
 class Stretch(NamedTuple):
@@ -101,7 +102,7 @@ def best_fit(sizes: npt.NDArray[np.int64], width: int) -> tuple[npt.NDArray[np.i
     return by_size[by_row], bounds
 
 
-@njit(cache=True)
+@compiled
 def _rows_of(sizes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
     """Return the row of each item, in the order given, by best fit; of rows alike, the one last changed is taken."""
     n = len(sizes)

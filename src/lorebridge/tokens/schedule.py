@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from lorebridge.corpora.scripts import compiled
 from lorebridge.errors import InputError
 from lorebridge.tokens.arms import ARMS, EN, LABEL, XX, Document, Unit
 from lorebridge.tokens.packing import best_fit, cut
@@ -311,7 +311,7 @@ class ParallelSchedule:
         )
 
 
-@njit(cache=True)
+@compiled
 def _place(begin, end, sizes, batches, free, row_of):
     """Place the parts of a unit by best fit in the rows of every batch, or none; return whether they fit.
 
@@ -338,7 +338,7 @@ def _place(begin, end, sizes, batches, free, row_of):
     return True
 
 
-@njit(cache=True)
+@compiled
 def _fit_alone(ends, sizes, batches, n_rows, width, row_of):
     """Say of each unit whether it fits empty rows."""
     fits = np.ones(len(ends) - 1, np.bool_)
@@ -351,7 +351,7 @@ def _fit_alone(ends, sizes, batches, n_rows, width, row_of):
     return fits
 
 
-@njit(cache=True)
+@compiled
 def _fill(waiting, current, following, scheduled, ends, sizes, batches, free, row_of, arm, patience):
     """Take units from a queue (`waiting`, then `current`, then `following`) as long as they fit.
 
