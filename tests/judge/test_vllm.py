@@ -159,7 +159,7 @@ def test_a_model_says_yes_or_no_and_how_sure_it_is(resumed):
 def test_a_passage_that_is_too_long_is_cut_and_counted(resumed):
     notes = read_record(resumed["folder"] / "record.json")["notes"]
     assert notes["cut"] == len(QUESTIONS)
-    assert "5 of 30 passages were cut to fit 1024 tokens" in (resumed["folder"] / "log.txt").read_text()
+    assert "5 of 30 passages were cut to fit the judge" in (resumed["folder"] / "log.txt").read_text()
 
 
 def test_a_document_that_gives_orders_changes_its_own_judgment_alone(resumed, model, tmp_path):

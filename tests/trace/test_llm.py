@@ -10,8 +10,9 @@ from transformers import PreTrainedTokenizerFast
 from lorebridge import tables
 from lorebridge.errors import Busy, InputError
 from lorebridge.trace import llm
+from lorebridge.trace.journal import Journal
 from lorebridge.trace.judges import judge
-from lorebridge.trace.llm import ANSWER_TOKENS, Answer, Journal, Prompts, probability_of_yes, quote
+from lorebridge.trace.llm import ANSWER_TOKENS, Answer, Prompts, probability_of_yes, quote
 from lorebridge.train.work import WorkDirectory
 
 CHAT = (
@@ -39,8 +40,8 @@ class Scripted:
 
     tokenizer = byte_tokenizer(CHAT)
 
-    def __init__(self, model, *, max_model_len, gpus):
-        self.loads.append((model, max_model_len, gpus))
+    def __init__(self, model, *, max_model_len, gpus, revision):
+        self.loads.append((model, revision, max_model_len, gpus))
 
     def answer(self, prompts):
         if self.die_after is not None and len(self.batches) >= self.die_after:
@@ -112,7 +113,7 @@ def test_every_hit_gets_its_row(run, engine):
     assert rows["distractor_entails"].isna().all()
     assert rows["judge"].unique().tolist() == ["vllm:some/model"]
     assert notes == {"yes": 3, "no": 5, "indeterminate": 4, "cut": 0}
-    assert engine.loads == [("some/model", 2000, 4)]
+    assert engine.loads == [("some/model", None, 2000, 4)]
 
 
 def test_questions_of_a_passage_follow_each_other_and_share_its_prefix(run, engine):
@@ -177,7 +178,7 @@ def test_a_torn_line_is_asked_again(run, engine, tmp_path, torn):
 
 
 def test_what_follows_a_damaged_line_is_not_trusted(tmp_path):
-    journal = Journal(tmp_path / "answers.jsonl")
+    journal = Journal(tmp_path / "answers.jsonl", Answer)
     answers = {key: Answer(entails=key == "b", probability=0.1, cut=False) for key in "abc"}
     journal.append(answers)
     assert journal.read() == answers
@@ -192,6 +193,7 @@ def test_what_follows_a_damaged_line_is_not_trusted(tmp_path):
     "change",
     [
         {"model": "other/model"},
+        {"revision": "0123abc"},
         {"max_model_len": 1999},
         {"texts": {chunk_id: text + " So it is." for chunk_id, text in TEXTS.items()}},
         {"items": [(f"Indeed: {text}", options, gold) for text, options, gold in ITEMS]},
@@ -252,7 +254,7 @@ def test_a_long_passage_is_cut_to_fit(run, engine, caplog):
     long = "The capital is far away. " * 100 + "It is Dunte."
     notes, rows = run(texts=TEXTS | {"a/1#0": long})
     assert notes["cut"] == 2
-    assert "2 of 8 passages were cut to fit 2000 tokens" in caplog.text
+    assert "2 of 8 passages were cut to fit the judge" in caplog.text
     first = asked(engine)[0]
     assert len(Scripted.tokenizer(first, add_special_tokens=False)["input_ids"]) == 2000 - ANSWER_TOKENS
     assert first.endswith("> The capital of Zarvia is Dunte.\n\n" + llm.FRAME.rpartition("\n\n")[2] + "<|end|><|turn|>")
@@ -272,6 +274,7 @@ def test_the_probability_of_yes_is_summed_over_spellings():
         0.3
     )
     assert probability_of_yes([("n", 0.0), ("yes", float("-inf")), ("", -1.0)]) == 0.0
+    assert probability_of_yes([("maybe", 0.0)]) is None
 
 
 def test_bad_input_names_the_place(run, engine, monkeypatch):

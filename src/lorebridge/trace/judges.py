@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.trace import endpoint, llm
 from lorebridge.trace.analysis import Counts, Script, script_of
 from lorebridge.trace.hits import open_chunks
-from lorebridge.trace.llm import ask
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -208,26 +209,30 @@ class LanguageModel:
     """Entailment by a language model, as in the paper (Zhang et al., ACL 2025, appendix C: Llama-3.1-70B).
 
     A chunk is positive when the model says yes to the question with its gold filled in (see
-    :mod:`lorebridge.trace.llm`). A question without a gold is indeterminate.
+    :mod:`lorebridge.trace.llm`). A question without a gold is indeterminate, and so is an answer that is neither yes
+    nor no.
 
     Args:
         script: the Unicode script that the corpus is read by.
-        model: Hugging Face id or folder.
-        max_model_len: tokens that the model reads; a longer chunk is cut at its end.
-        gpus: GPUs that share the model; 0 where vLLM runs on the CPU.
-        work: a folder that keeps the answers, so that a killed job need not ask again.
+        name: what the judge is called in its judgments.
+        ask: asks the model: see :func:`lorebridge.trace.llm.ask`.
+        translations: table "translations"; where given, the model reads these in place of chunks and statements.
     """
 
-    name = "vllm"
-
-    def __init__(self, script: str, *, model: str, max_model_len: int, gpus: int, work: Path) -> None:
-        """Prepare a judge for questions in `script`; the model is loaded when there is something to ask."""
+    def __init__(
+        self,
+        script: str,
+        *,
+        name: str,
+        ask: Callable[..., dict[tuple[str, str], llm.Answer]],
+        translations: Path | None = None,
+    ) -> None:
+        """Prepare a judge for questions in `script`."""
         self.script = script_of(script)
-        self.model = model
-        self.max_model_len = max_model_len
-        self.gpus = gpus
-        self.work = work
+        self.name = name
+        self.translations = translations
         self.n_cut = 0
+        self._ask = ask
 
     def judge(self, questions: Sequence[Question], hits: pd.DataFrame, chunks: Path) -> list[dict[str, Any]]:
         """Return a row of table "judgments" for every hit, in the order of `hits`.
@@ -235,50 +240,78 @@ class LanguageModel:
         ``distractor_entails`` is null: to ask of every distractor too would cost several times as much. Afterwards
         ``n_cut`` is the number of pairs of a question and a chunk whose chunk was cut.
         """
-        statements = {
-            question.question_id: self.script.fill(question.text, question.gold)
-            for question in questions
-            if question.gold is not None
-        }
+        with_gold = {question.question_id for question in questions if question.gold is not None}
         pairs = list(hits[["question_id", "chunk_id"]].itertuples(index=False, name=None))
-        asked = [(question_id, chunk_id) for question_id, chunk_id in pairs if question_id in statements]
-        answers = ask(
-            asked,
-            statements=statements,
-            passages=self._read_chunks(chunks, {chunk_id for _, chunk_id in asked}),
-            model=self.model,
-            max_model_len=self.max_model_len,
-            gpus=self.gpus,
-            work=self.work,
-        )
+        asked = [(question_id, chunk_id) for question_id, chunk_id in pairs if question_id in with_gold]
+        wanted = {chunk_id for _, chunk_id in asked}
+        if self.translations is None:
+            statements = state(questions, self.script)
+            passages = read_chunks(chunks, wanted)
+        else:
+            statements, passages = self._read_translations({question_id for question_id, _ in asked}, wanted)
+        answers = self._ask(asked, statements=statements, passages=passages)
         self.n_cut = sum(answer.cut for answer in answers.values())
+        if self.n_cut:
+            log.warning("%d of %d passages were cut to fit the judge", self.n_cut, len(answers))
         rows = []
         for question_id, chunk_id in pairs:
             answer = answers.get((question_id, chunk_id))
+            entails = None if answer is None else answer.entails
             row = {
                 "question_id": question_id,
                 "chunk_id": chunk_id,
-                "entails": INDETERMINATE if answer is None else YES if answer.entails else NO,
+                "entails": INDETERMINATE if entails is None else YES if entails else NO,
                 "probability": None if answer is None else answer.probability,
-                "judge": f"{self.name}:{self.model}",
+                "judge": self.name,
                 "distractor_entails": None,
             }
             rows.append(row)
         return rows
 
-    def _read_chunks(self, chunks: Path, wanted: set[str]) -> dict[str, str]:
-        """Return the texts of the wanted chunks.
+    def _read_translations(self, question_ids: set[str], chunk_ids: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the statements and the passages in translation.
 
         Raises:
             InputError: the table lacks one.
         """
-        texts: dict[str, str] = {}
-        for batch in open_chunks(chunks).iter_batches(1000, columns=["chunk_id", "text"]):
-            for chunk_id, text in zip(batch["chunk_id"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                if chunk_id in wanted:
-                    texts[chunk_id] = text
-        _require_all(chunks, wanted, texts)
-        return texts
+        assert self.translations is not None
+        rows = tables.read(self.translations)
+        found = []
+        for kind, wanted in (("statement", question_ids), ("chunk", chunk_ids)):
+            of_kind = rows[rows["kind"] == kind]
+            texts = dict(zip(of_kind["id"], of_kind["text"], strict=True))
+            if missing := wanted - texts.keys():
+                raise InputError(
+                    self.translations,
+                    f"lacks {len(missing)} {kind}s (the first: {min(missing)})",
+                    "Remake it from these hits.",
+                )
+            found.append(texts)
+        return found[0], found[1]
+
+
+def state(questions: Iterable[Question], script: Script) -> dict[str, str]:
+    """Return the statement of each question that has a gold: the cloze with the gold filled in, by question_id."""
+    return {
+        question.question_id: script.fill(question.text, question.gold)
+        for question in questions
+        if question.gold is not None
+    }
+
+
+def read_chunks(chunks: Path, wanted: set[str]) -> dict[str, str]:
+    """Return the texts of the wanted chunks, by chunk_id.
+
+    Raises:
+        InputError: the table lacks one.
+    """
+    texts: dict[str, str] = {}
+    for batch in open_chunks(chunks).iter_batches(1000, columns=["chunk_id", "text"]):
+        for chunk_id, text in zip(batch["chunk_id"].to_pylist(), batch["text"].to_pylist(), strict=True):
+            if chunk_id in wanted:
+                texts[chunk_id] = text
+    _require_all(chunks, wanted, texts)
+    return texts
 
 
 def _require_all(chunks: Path, wanted: set[str], texts: Mapping[str, str]) -> None:
@@ -301,14 +334,20 @@ def judge(
     out: Path,
     window: int = 1,
     model: str | None = None,
+    revision: str | None = None,
     max_model_len: int = 8192,
     gpus: int = 0,
+    base_url: str | None = None,
+    key_env: str | None = None,
+    concurrency: int = 8,
+    translations: Path | None = None,
     work: Path | None = None,
 ) -> dict[str, int]:
     """Judge every hit of a culture's questions in one corpus, and write table "judgments".
 
     Args:
-        kind: "cooccurrence" (:class:`CoOccurrence`) or "vllm" (:class:`LanguageModel`).
+        kind: "cooccurrence" (:class:`CoOccurrence`), or :class:`LanguageModel` by "vllm" (:mod:`lorebridge.trace.llm`)
+            or "endpoint" (:mod:`lorebridge.trace.endpoint`).
         hits: table "hits" of the culture in the corpus.
         chunks: table "chunks" of the corpus.
         questions: table "questions" of the culture.
@@ -316,30 +355,56 @@ def judge(
         script: the Unicode script that the corpus is read by.
         out: where to write.
         window: cooccurrence: how many consecutive sentences count as standing together.
-        model: vllm: Hugging Face id or folder.
+        model: vllm: Hugging Face id or folder; endpoint: the model's name there.
+        revision: vllm: the commit of a model on the Hub.
         max_model_len: vllm: tokens that the model reads; a longer chunk is cut.
         gpus: vllm: GPUs that share the model; 0 on the CPU.
-        work: vllm: a folder that keeps the answers, so that a killed job need not ask again; not deleted.
+        base_url: endpoint: the address of the API.
+        key_env: endpoint: the environment variable that holds the key; without, no key is sent that means anything.
+        concurrency: endpoint: requests open at a time.
+        translations: vllm, endpoint: table "translations" of the hits, which is read in place of the originals.
+        work: vllm, endpoint: a folder that keeps the answers, so that a killed job need not ask again; not deleted.
 
     Returns:
-        Notes for the record: counts of hits by verdict; of vllm also `cut`, the pairs whose chunk was cut.
+        Notes for the record: counts of hits by verdict; of vllm and endpoint also `cut`, the pairs whose chunk was cut.
 
     Raises:
-        InputError: an unknown kind, a window below 1, no model or work folder for vllm, no question in that language,
-            or tables that do not belong together.
+        InputError: an unknown kind, a window below 1, a judge that lacks what it needs, no question in that language,
+            tables that do not belong together, or an endpoint that fails.
         Busy: another process judges in `work`.
     """
     by: CoOccurrence | LanguageModel
     if kind == CoOccurrence.name:
         if window < 1:
             raise InputError("window", f"{window} sentences cannot hold anything", "Give 1 or more.")
+        if translations is not None:
+            raise InputError("judge", "cooccurrence reads no translations", "Leave them out, or use a language model.")
         by = CoOccurrence(script, window=window)
-    elif kind == LanguageModel.name:
+    elif kind == "vllm":
         if model is None or work is None:
             raise InputError("judge", "vllm lacks a model or a work folder", "Give both.")
-        by = LanguageModel(script, model=model, max_model_len=max_model_len, gpus=gpus, work=work)
+        ask = functools.partial(
+            llm.ask,
+            identity=[model, revision, max_model_len, llm.CUE],
+            load=lambda: llm.load(model, revision=revision, max_model_len=max_model_len, gpus=gpus),
+            batch=llm.BATCH,
+            work=work,
+        )
+        by = LanguageModel(script, name=f"{kind}:{model}", ask=ask, translations=translations)
+    elif kind == "endpoint":
+        if model is None or work is None or base_url is None:
+            raise InputError("judge", "endpoint lacks a model, an address or a work folder", "Give all three.")
+        answer = endpoint.load(model, base_url=base_url, key=endpoint.read_key(key_env), concurrency=concurrency)
+        ask = functools.partial(
+            llm.ask,
+            identity=[kind, model, endpoint.ANSWER_TOKENS],
+            load=lambda: answer,
+            batch=4 * concurrency,
+            work=work,
+        )
+        by = LanguageModel(script, name=f"{kind}:{model}", ask=ask, translations=translations)
     else:
-        raise InputError("judge", f"{kind!r} is not a judge", f"Use {CoOccurrence.name!r} or {LanguageModel.name!r}.")
+        raise InputError("judge", f"{kind!r} is not a judge", "Use 'cooccurrence', 'vllm' or 'endpoint'.")
     asked = read_questions(questions, lang)
     found = tables.read(hits, ["question_id", "chunk_id"])
     if strangers := set(found["question_id"]) - {question.question_id for question in asked}:

@@ -1,4 +1,4 @@
-"""A language model that is asked of passages whether they state a fact, yes or no.
+"""A language model that is asked of passages whether they state a fact, yes or no; here, one that runs in vLLM.
 
 The prompt is our default, as the paper (Zhang et al., ACL 2025, appendix C) names its judge but not what it asks. Each
 answer is for one passage and one statement alone. Answers are kept on disk as they come, so that a killed job loses at
@@ -8,12 +8,12 @@ most the batch in flight.
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from lorebridge.errors import InputError
 from lorebridge.records import fingerprint
-from lorebridge.train.work import WorkDirectory, sync
+from lorebridge.trace.journal import Journal
+from lorebridge.train.work import WorkDirectory
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -56,14 +57,14 @@ class Answer:
     """What the model says of a passage and a statement.
 
     Attributes:
-        entails: whether it says yes.
-        probability: of yes, where only yes and no may be said. It sums all spellings in tokens, of which the model says
+        entails: whether it says yes; None where it says neither yes nor no.
+        probability: of yes, of yes and no, where it is known. It sums all spellings in tokens, of which the model says
             the likeliest, so that near one half it may stand on the other side.
         cut: whether the passage was too long for the model, so that it was read only in part.
     """
 
-    entails: bool
-    probability: float
+    entails: bool | None
+    probability: float | None
     cut: bool
 
 
@@ -76,8 +77,8 @@ def quote(text: str) -> str:
     return "\n".join(f"> {line}" for line in text.splitlines())
 
 
-def probability_of_yes(first: Iterable[tuple[str, float]]) -> float:
-    """Return the probability of "yes" from the first token of an answer that can only be "yes" or "no".
+def probability_of_yes(first: Iterable[tuple[str, float]]) -> float | None:
+    """Return the probability of "yes" among "yes" and "no" from the first token of an answer; None if it is neither.
 
     Args:
         first: the likeliest first tokens with their log-probabilities (nats). The two answers differ in their first
@@ -88,7 +89,8 @@ def probability_of_yes(first: Iterable[tuple[str, float]]) -> float:
         for answer in weights:
             if token and answer.startswith(token):
                 weights[answer] += math.exp(logprob)
-    return weights[YES] / (weights[YES] + weights[NO])
+    both = weights[YES] + weights[NO]
+    return weights[YES] / both if both else None
 
 
 class Prompts:
@@ -167,12 +169,13 @@ class Engine:
         model: Hugging Face id or folder.
         max_model_len: tokens that the model reads and writes.
         gpus: GPUs that share the model; 0 where vLLM runs on the CPU.
+        revision: the commit of a model on the Hub, its tokenizer's too; its newest without.
 
     Raises:
         InputError: vLLM is not installed.
     """
 
-    def __init__(self, model: str, *, max_model_len: int, gpus: int) -> None:
+    def __init__(self, model: str, *, max_model_len: int, gpus: int, revision: str | None = None) -> None:
         """Load the model."""
         # vLLM would otherwise tell a server of its makers that it is used, and set up logging in a way that closes the
         # log file of this job.
@@ -189,6 +192,8 @@ class Engine:
             ) from error
         self._llm = LLM(
             model=model,
+            revision=revision,
+            tokenizer_revision=revision,
             max_model_len=max_model_len,
             tensor_parallel_size=max(gpus, 1),
             trust_remote_code=False,
@@ -205,7 +210,7 @@ class Engine:
         )
         self.tokenizer = self._llm.get_tokenizer()
 
-    def answer(self, prompts: Sequence[Sequence[int]]) -> list[tuple[bool, float]]:
+    def answer(self, prompts: Sequence[Sequence[int]]) -> list[tuple[bool, float | None]]:
         """Return, for each prompt, whether the answer is yes, and the probability of yes.
 
         Raises:
@@ -222,40 +227,29 @@ class Engine:
         return answers
 
 
-class Journal:
-    """Answers on disk, one to a line, by what was asked."""
+def load(
+    model: str, *, max_model_len: int, gpus: int, revision: str | None = None
+) -> Callable[[Sequence[tuple[str, str]]], list[Answer]]:
+    """Load a model, and return what asks it of (passage, statement) pairs.
 
-    def __init__(self, path: Path) -> None:
-        """Use the file at `path`, which need not exist."""
-        self.path = path
+    Args:
+        model, max_model_len, gpus, revision: see :class:`Engine`.
 
-    def read(self) -> dict[str, Answer]:
-        """Return all answers. What a crash has torn is cut off, so that the next answer begins a line."""
-        answers: dict[str, Answer] = {}
-        whole = 0
-        with self.path.open("a+b") as file:
-            file.seek(0)
-            for line in file:
-                try:
-                    row = json.loads(line if line.endswith(b"\n") else b"")
-                    asked, answer = row["asked"], Answer(row["entails"], row["probability"], row["cut"])
-                except (ValueError, KeyError, TypeError):
-                    break
-                answers[asked] = answer
-                whole += len(line)
-            if whole < file.seek(0, os.SEEK_END):
-                log.warning("%s: its end is torn and is asked again", self.path)
-                file.truncate(whole)
-        sync(self.path.parent)
-        return answers
+    Raises:
+        InputError: vLLM is not installed, or the model cannot read such prompts.
+    """
+    engine = Engine(model, max_model_len=max_model_len, gpus=gpus, revision=revision)
+    prompts = Prompts(engine.tokenizer, max_model_len)
+    # Passages come sorted, and statements are few.
+    passage_tokens = functools.lru_cache(maxsize=1)(prompts.encode)
+    statement_tokens = functools.cache(prompts.encode)
 
-    def append(self, answers: Mapping[str, Answer]) -> None:
-        """Add answers, and return when they are on the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            for asked, answer in answers.items():
-                file.write(json.dumps({"asked": asked, **dataclasses.asdict(answer)}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    def answer(pairs: Sequence[tuple[str, str]]) -> list[Answer]:
+        built = [prompts.build(passage_tokens(passage), statement_tokens(statement)) for passage, statement in pairs]
+        said = engine.answer([prompt for prompt, _ in built])
+        return [Answer(*verdict, cut) for (_, cut), verdict in zip(built, said, strict=True)]
+
+    return answer
 
 
 def ask(
@@ -263,9 +257,9 @@ def ask(
     *,
     statements: Mapping[str, str],
     passages: Mapping[str, str],
-    model: str,
-    max_model_len: int,
-    gpus: int,
+    identity: Sequence[Any],
+    load: Callable[[], Callable[[Sequence[tuple[str, str]]], list[Answer]]],
+    batch: int,
     work: Path,
 ) -> dict[tuple[str, str], Answer]:
     """Ask a model whether passages state what questions ask for.
@@ -277,51 +271,36 @@ def ask(
         pairs: (question_id, chunk_id).
         statements: question_id -> the statement.
         passages: chunk_id -> the text.
-        model, max_model_len, gpus: see :class:`Engine`. The model is loaded only if something is left to ask.
-        work: a folder that keeps the answers. An answer is taken from there if it is the same model's, to the same
-            prompt; two processes cannot share the folder.
+        identity: what makes an answer this model's: JSON types. A kept answer is taken only if it is the same.
+        load: called if something is left to ask; returns what asks the model of (passage, statement) pairs.
+        batch: how many pairs are asked of at a time; a killed job loses at most as many answers.
+        work: a folder that keeps the answers; two processes cannot share it.
 
     Returns:
         The answer by pair.
 
     Raises:
-        InputError: vLLM is not installed, or the model cannot read such prompts.
         Busy: another process asks in `work`.
     """
     asked = {
-        (question_id, chunk_id): fingerprint(
-            [model, max_model_len, FRAME, CUE, statements[question_id], passages[chunk_id]]
-        )
+        (question_id, chunk_id): fingerprint([*identity, FRAME, statements[question_id], passages[chunk_id]])
         for chunk_id, question_id in sorted({(chunk_id, question_id) for question_id, chunk_id in pairs})
     }
     with WorkDirectory(work).lock():
-        journal = Journal(Path(work) / "answers.jsonl")
+        journal = Journal(Path(work) / "answers.jsonl", Answer)
         known = journal.read()
         left: dict[str, tuple[str, str]] = {}
-        for pair, key in asked.items():
+        for (question_id, chunk_id), key in asked.items():
             if key not in known:
-                left.setdefault(key, pair)
+                left.setdefault(key, (passages[chunk_id], statements[question_id]))
         log.info("%d passages and questions to judge, of which %d are answered", len(asked), len(asked) - len(left))
         if left:
-            engine = Engine(model, max_model_len=max_model_len, gpus=gpus)
-            prompts = Prompts(engine.tokenizer, max_model_len)
-            encoded = {i: prompts.encode(statements[i]) for i in {question_id for question_id, _ in left.values()}}
+            answer = load()
             with tqdm(total=len(left), desc="judge", unit="pair") as bar:
-                for start in range(0, len(left), BATCH):
-                    batch = list(left.items())[start : start + BATCH]
-                    texts = {chunk_id: prompts.encode(passages[chunk_id]) for chunk_id in {c for _, (_, c) in batch}}
-                    built = [
-                        prompts.build(texts[chunk_id], encoded[question_id]) for _, (question_id, chunk_id) in batch
-                    ]
-                    said = engine.answer([prompt for prompt, _ in built])
-                    new = {
-                        key: Answer(entails, probability, cut)
-                        for (key, _), (_, cut), (entails, probability) in zip(batch, built, said, strict=True)
-                    }
+                for start in range(0, len(left), batch):
+                    keys = list(left)[start : start + batch]
+                    new = dict(zip(keys, answer([left[key] for key in keys]), strict=True))
                     journal.append(new)
                     known |= new
-                    bar.update(len(batch))
-    answers = {pair: known[key] for pair, key in asked.items()}
-    if cut := sum(answer.cut for answer in answers.values()):
-        log.warning("%d of %d passages were cut to fit %d tokens", cut, len(answers), max_model_len)
-    return answers
+                    bar.update(len(keys))
+    return {pair: known[key] for pair, key in asked.items()}
