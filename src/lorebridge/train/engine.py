@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,15 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from lorebridge.errors import LorebridgeError
+from lorebridge.errors import InputError, LorebridgeError
+from lorebridge.train.model import PackedLanguageModel
 
 T = TypeVar("T")
+
+# The others wait while process 0 publishes tens of gigabytes. A process that dies ends them all through torchrun,
+# whatever this is.
+PATIENCE = datetime.timedelta(hours=2)
+OLDEST_GPU = (8, 0)  # compute capability of an A100: the first with bfloat16, and what FlashAttention-2 asks for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +90,9 @@ class Processes:
 def process_group() -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started, or be alone.
 
-    Deterministic algorithms are switched on (on a GPU with a warning where a kernel has no such form).
+    Deterministic algorithms are switched on, so that a resumed run can continue to the bit: on a GPU FlashAttention's
+    backward pass then sums in a fixed order, the compiler chooses no kernel by timing it, and an operation without a
+    deterministic form raises instead of drifting.
     """
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
@@ -95,7 +104,7 @@ def process_group() -> Iterator[Processes]:
     # DeepSpeed would compile a shared-memory collective for the CPU (a minute of ninja); gloo does without.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
-    torch.use_deterministic_algorithms(True, warn_only=on_gpu)
+    torch.use_deterministic_algorithms(True)
     # A debugging aid that costs a pass over each new tensor (mypy does not see the property).
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
@@ -105,7 +114,7 @@ def process_group() -> Iterator[Processes]:
         torch.cuda.set_device(device)
     backend = "nccl" if on_gpu else "gloo"
     if "RANK" in os.environ:
-        dist.init_process_group(backend)
+        dist.init_process_group(backend, timeout=PATIENCE, device_id=device if on_gpu else None)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
@@ -116,7 +125,7 @@ def process_group() -> Iterator[Processes]:
 
 
 def initialize(
-    network: torch.nn.Module,
+    network: PackedLanguageModel,
     adamw: torch.optim.AdamW,
     *,
     precision: str,
@@ -127,10 +136,21 @@ def initialize(
 ) -> Any:
     """Return the DeepSpeed engine around `network` and `adamw`.
 
-    Weights stay float32 and bfloat16 is autocast, so that one form of resume state fits every precision.
+    Weights stay float32 and bfloat16 is autocast, so that one form of resume state fits every precision. Without ZeRO
+    and with stage 1 gradients are summed over processes once an update, with stage 2 after every micro-batch. In
+    bfloat16 on a GPU the trunk is compiled (``TORCH_COMPILE_DISABLE=1`` in the environment leaves it as it is).
+
+    Raises:
+        InputError: bfloat16 on a GPU that does not have it.
     """
     import deepspeed
 
+    device = network.model.device
+    if device.type == "cuda" and precision == "bfloat16":
+        if torch.cuda.get_device_capability(device) < OLDEST_GPU:
+            name = torch.cuda.get_device_name(device)
+            raise InputError("precision", f"{name} has no bfloat16", "Take float32, or an A100 or a later GPU.")
+        network.compile_trunk()
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": accumulation,
@@ -144,4 +164,7 @@ def initialize(
         # No module is "safe" to reduce in low precision: gradients are summed over processes in float32.
         config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
     engine, *_ = deepspeed.initialize(model=network, optimizer=adamw, config=config)
+    if zero_stage == 0 and dist.get_world_size() == 1:
+        # Nobody to sum with: DeepSpeed would copy all gradients into one buffer and back.
+        engine.enable_backward_allreduce = False
     return engine

@@ -141,7 +141,7 @@ def train(
         slot = processes.on_first(lambda: directory.newest_state(identity))
         if slot:
             load_parameters(language_model, slot.folder)
-        network = PackedLanguageModel(language_model, packing).to(processes.device)
+        network = PackedLanguageModel(language_model).to(processes.device)
         trainer = Trainer(
             network, reader, processes, Schedule(**schedule), optimizer, precision, zero_stage, micro_batch, slot
         )

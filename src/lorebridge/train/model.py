@@ -8,7 +8,6 @@ on what it was packed with.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from transformers import AttentionInterface
 from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
 from lorebridge.errors import InputError
-from lorebridge.tokens.reader import IGNORED
+from lorebridge.train.attention import PACKED, document_bounds, packed_attention
+from lorebridge.train.loss import chunked_cross_entropy, positions_at_once
 
 WEIGHTS = "model.safetensors"
-# Numbers of one chunk of logits: what stays in a core's cache, and on a GPU 1 GiB in float32.
-LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
-SMALLEST_CHUNK = 64  # positions; fewer make thin matrix products
+
+AttentionInterface.register(PACKED, packed_attention)
 
 
 def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Config:
@@ -99,100 +99,30 @@ def load_weights(model: Qwen2ForCausalLM, checkpoint: Path) -> None:
     model.load_state_dict(weights, strict=not model.config.tie_word_embeddings)
 
 
-def attention_mask(documents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the additive mask of causal attention within documents.
-
-    Padding (-1) counts as one more document: it is seen by no token of a document, and every row of the mask lets at
-    least the diagonal through, so that no softmax runs over nothing.
-
-    Args:
-        documents: integers [rows, T], the document of each position.
-        dtype: the precision of the queries that the mask is added to.
-
-    Returns:
-        [rows, 1, T, T], 0 where a query (third axis) may attend to a key (fourth axis), else minus infinity.
-    """
-    length = documents.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=documents.device).tril()
-    allowed = (documents[:, None, :, None] == documents[:, None, None, :]) & causal
-    return torch.zeros(allowed.shape, dtype=dtype, device=documents.device).masked_fill_(~allowed, -math.inf)
-
-
-class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Sum of cross-entropies of ``hidden @ weight.T`` against targets, a chunk of positions at a time.
-
-    The gradient is made on the way forward, while a chunk's logits are at hand (as Liger's fused linear
-    cross-entropy, arXiv 2410.10989, section 3.2): nothing the size of positions x vocabulary is ever kept, and the
-    logits are computed once.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int
-    ) -> torch.Tensor:
-        device = hidden.device.type
-        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        with torch.autocast(device, enabled=False):
-            rows = weight.to(low)
-            total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-            d_hidden = torch.empty_like(hidden)
-            d_weight = torch.zeros_like(weight)
-            for start in range(0, len(targets), chunk):
-                piece, gold = hidden[start : start + chunk].to(low), targets[start : start + chunk, None]
-                logits = (piece @ rows.T).float()
-                logits -= logits.amax(dim=1, keepdim=True)
-                total -= logits.gather(1, gold).sum()
-                scale = logits.exp_().sum(dim=1, keepdim=True)
-                total += scale.log().sum()
-                d_logits = logits.div_(scale)
-                d_logits.scatter_add_(1, gold, torch.full_like(gold, -1, dtype=d_logits.dtype))
-                d_logits = d_logits.to(low)
-                d_hidden[start : start + chunk] = d_logits @ rows
-                d_weight += d_logits.T @ piece
-        ctx.save_for_backward(d_hidden, d_weight)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * grads[0], d_weight * grads[0], None, None
-
-
-def chunked_cross_entropy(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int
-) -> torch.Tensor:
-    """Return the sum (nats) of the cross-entropies of ``hidden @ weight.T`` against `targets`.
-
-    Equals ``F.cross_entropy(hidden @ weight.T, targets, ignore_index=-100, reduction="sum")`` without ever holding
-    the logits of more than `chunk` positions. Twice differentiable it is not.
-
-    Args:
-        hidden: [N, H] last hidden states.
-        weight: [V, H] output embedding.
-        targets: int64 [N]; -100 is ignored, and its position costs nothing.
-        chunk: positions at a time.
-    """
-    counted = (targets != IGNORED).nonzero().squeeze(1)
-    return _ChunkedCrossEntropy.apply(hidden.index_select(0, counted), weight, targets[counted], chunk)
-
-
 class PackedLanguageModel(nn.Module):
     """A causal language model whose forward gives the summed loss of packed rows."""
 
-    def __init__(self, model: Qwen2ForCausalLM, packing: str) -> None:
-        """Wrap `model`; `packing` is ``isolated`` (documents do not see each other) or ``concatenated``."""
+    def __init__(self, model: Qwen2ForCausalLM) -> None:
+        """Wrap `model`, which from now on attends within documents."""
         super().__init__()
         self.model = model
-        self.isolated = packing == "isolated"
+        model.set_attn_implementation(PACKED)
+
+    def compile_trunk(self) -> None:
+        """Compile all but the loss: once for each shape of a batch, however many documents are in it."""
+        self.model.model.compile(dynamic=False, fullgraph=True)
 
     def hidden(self, input_ids: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
         """Return the last hidden states [rows, T, H] of inputs [rows, T] with their positions and documents."""
-        device = input_ids.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.model.dtype
-        mask = attention_mask(documents, dtype) if self.isolated else None
-        # A mapping goes to the layers as it is; None there means plain causal attention by the kernel itself.
+        bounds = document_bounds(documents)
+        torch._dynamo.maybe_mark_dynamic(bounds, 0)
         return self.model.model(
-            input_ids=input_ids, attention_mask={"full_attention": mask}, position_ids=positions, use_cache=False
+            input_ids=input_ids,
+            # A mapping goes to the layers as it is; None would have transformers make a mask.
+            attention_mask={"full_attention": None},
+            position_ids=positions,
+            use_cache=False,
+            cu_seq_lens_q=bounds,
         ).last_hidden_state
 
     def forward(
@@ -201,5 +131,5 @@ class PackedLanguageModel(nn.Module):
         """Return the sum of the losses (nats) of the targets [rows, T] that are not -100."""
         hidden = self.hidden(input_ids, positions, documents).flatten(0, 1)
         weight = self.model.lm_head.weight
-        chunk = max(SMALLEST_CHUNK, LOGITS_AT_ONCE[hidden.device.type] // len(weight))
+        chunk = positions_at_once(len(hidden), len(weight), hidden.device.type)
         return chunked_cross_entropy(hidden, weight, targets.flatten(), chunk)
