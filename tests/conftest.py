@@ -106,6 +106,7 @@ def tiny() -> dict:
     c["tokenizer"] |= {"vocab_size": 800, "bytes_per_group": 60000}
     c["model"] |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
                    "intermediate_size": 64, "max_position_embeddings": 256}  # fmt: skip
+    c["training"]["label_tokens"] = 18  # a tokenizer this small needs nine tokens for "English: "
     for phase in ("base", "continual"):
         c["training"][phase] |= {"steps": 6, "batch_tokens": 1024, "checkpoints": {"every": 2, "early": []}}
     c["transfer"] |= {"contrasts": [["bridge", "no_bridge"]], "resamples": 200}
