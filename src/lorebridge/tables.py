@@ -69,6 +69,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "question_id": STR, "chunk_id": STR, "entails": STR, "probability": F64, "judge": STR,
             "distractor_entails": F64,
         },
+        "translations": {"kind": STR, "id": STR, "text": STR},
         "subjects": {
             "question_id": STR, "culture": STR, "lang": STR, "terms": STRS, "n_chunks": pa.list_(I64), "gold": STR,
             "distractors": STRS,
@@ -182,7 +183,8 @@ def batches(path: Path | str, columns: Sequence[str], size: int = 1024) -> Itera
         InputError: the file is missing or is not Parquet.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        # Buffered ahead, the bytes of every row group read so far would stay in memory.
+        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=size, columns=list(columns)):
                 yield batch.to_pylist()
     except (OSError, pa.ArrowInvalid) as error:

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import rensa
 from tqdm import tqdm
@@ -147,52 +146,35 @@ def bands(threshold: float, permutations: int) -> tuple[int, int]:
     return permutations, 1
 
 
-def _near(
-    paths: Sequence[Path], chosen: npt.NDArray[np.bool_], rank: npt.NDArray[np.int64], deduplicate: Mapping[str, Any]
-) -> dict[int, int]:
-    """Return the documents that nearly equal an earlier one that stays, with that one, by their place in `paths`.
+def _near(paths: Sequence[Path], documents: npt.NDArray[np.int64], deduplicate: Mapping[str, Any]) -> dict[int, int]:
+    """Return the documents that nearly equal an earlier one that stays, with that one.
 
-    In the order of `rank` a document goes if its estimated similarity to one that stays reaches the threshold: so
-    that which goes was compared with what it is said to repeat, and no two that stay were found alike.
+    In their order a document goes if its estimated similarity to one that stays reaches the threshold: so that which
+    goes was compared with what it is said to repeat, and no two that stay were found alike.
 
     Args:
         paths: tables ``signatures``.
-        chosen: [documents], which take part.
-        rank: [documents], their order.
+        documents: the places of the documents that take part, in their order.
         deduplicate: the literal.
     """
-    n_bands, n_rows = bands(deduplicate["threshold"], deduplicate["permutations"])
     width = deduplicate["permutations"]
-    # 32 bits of a band's hash do: a chance agreement makes a candidate too many. 4 bytes a band and document are kept.
-    keys = np.zeros((n_bands, len(chosen)), dtype=np.uint32)
-    odd = np.random.default_rng(_SEED).integers(0, 2**64, n_rows, dtype=np.uint64) | np.uint64(1)
-    for start, signatures in _signatures(paths, width):
-        in_bands = signatures[:, : n_bands * n_rows].reshape(len(signatures), n_bands, n_rows)
-        hashed = (in_bands * odd).sum(axis=2, dtype=np.uint64) >> np.uint64(32)
-        keys[:, start : start + len(signatures)] = hashed.T
-    candidate = np.zeros(len(chosen), dtype=np.bool_)
-    taking_part = np.flatnonzero(chosen)
+    keys = _band_keys(paths, documents, deduplicate["threshold"], width)
+    candidate = np.zeros(len(documents), dtype=np.bool_)
     for band in keys:
-        order = taking_part[np.argsort(band[taking_part])]
+        order = np.argsort(band)
         same = band[order[1:]] == band[order[:-1]]
         candidate[order[1:][same]] = candidate[order[:-1][same]] = True
-    documents = np.flatnonzero(candidate)
-    documents = documents[np.argsort(rank[documents])]
-    log.info("%d of %d documents share a band of their signatures with another", len(documents), len(taking_part))
-    row = np.full(len(chosen), -1, dtype=np.int64)
-    row[documents] = np.arange(len(documents))
+    keys, documents = keys[:, candidate], documents[candidate]
+    log.info("%d of %d documents share a band of their signatures with another", len(documents), len(candidate))
     found = np.empty((len(documents), width), dtype=np.uint32)
-    for start, signatures in _signatures(paths, width):
-        here = row[start : start + len(signatures)]
-        found[here[here >= 0]] = signatures[here >= 0]
+    for rows, signatures in _signatures(paths, documents, width):
+        found[rows] = signatures
     stays: dict[tuple[int, int], list[int]] = collections.defaultdict(list)
     goes = {}
     for this, document in enumerate(tqdm(documents.tolist(), desc="near duplicates", unit=" documents", mininterval=1)):
-        buckets = [stays[band, key] for band, key in enumerate(keys[:, document].tolist())]
+        buckets = [stays[band, key] for band, key in enumerate(keys[:, this].tolist())]
         others = np.array(sorted({other for bucket in buckets for other in bucket}), dtype=np.int64)
-        alike = (
-            others[(found[others] == found[this]).mean(axis=1) >= deduplicate["threshold"]] if len(others) else others
-        )
+        alike = others[(found[others] == found[this]).mean(axis=1) >= deduplicate["threshold"]]
         if len(alike):
             goes[document] = int(documents[alike[0]])
         else:
@@ -201,12 +183,40 @@ def _near(
     return goes
 
 
-def _signatures(paths: Sequence[Path], width: int) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
-    """Yield (place of the first, signatures [documents, width]) of documents in batches."""
-    start = 0
+def _band_keys(
+    paths: Sequence[Path], documents: npt.NDArray[np.int64], threshold: float, width: int
+) -> npt.NDArray[np.uint32]:
+    """Return a hash of every band of the signatures of documents: [bands, documents].
+
+    Of 32 bits: they are kept for all documents at once, and a chance agreement only makes a candidate too many.
+    """
+    n_bands, n_rows = bands(threshold, width)
+    odd = np.random.default_rng(_SEED).integers(0, 2**64, n_rows, dtype=np.uint64) | np.uint64(1)
+    keys = np.empty((n_bands, len(documents)), dtype=np.uint32)
+    for rows, signatures in _signatures(paths, documents, width):
+        in_bands = signatures[:, : n_bands * n_rows].reshape(-1, n_bands, n_rows)
+        keys[:, rows] = ((in_bands * odd).sum(axis=2, dtype=np.uint64) >> np.uint64(32)).T
+    return keys
+
+
+def _signatures(
+    paths: Sequence[Path], documents: npt.NDArray[np.int64], width: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]]:
+    """Yield (numbers among `documents`, signatures [numbers, width]) in batches.
+
+    Args:
+        paths: tables ``signatures``.
+        documents: the places of the documents that are wanted.
+        width: numbers in a signature.
+    """
+    by_place = np.argsort(documents)
+    places, start = documents[by_place], 0
     for path in paths:
-        for rows in tables.batches(path, ["minhash"], size=8192):
-            yield start, np.frombuffer(b"".join(row["minhash"] for row in rows), dtype="<u4").reshape(-1, width)
+        for rows in tables.batches(path, ["minhash"], size=2048):
+            low, high = np.searchsorted(places, [start, start + len(rows)])
+            if low < high:
+                chosen = b"".join(rows[place - start]["minhash"] for place in places[low:high].tolist())
+                yield by_place[low:high], np.frombuffer(chosen, dtype="<u4").reshape(-1, width)
             start += len(rows)
 
 
@@ -215,7 +225,7 @@ def duplicates(*, signatures: Sequence[Path], deduplicate: Mapping[str, Any] | N
 
     The first of equals stays, in the order of the sources, of their files and of the rows: which documents stay does
     not depend on the number of shards. Reasons are ``duplicate`` (the texts are equal, by digests of 128 bits) and
-    ``near_duplicate``. Memory grows with the number of documents alone: about 200 bytes each, and 4 more a band.
+    ``near_duplicate``. Memory grows with the number of documents alone, by about 200 bytes each.
 
     Args:
         signatures: the tables that :func:`lorebridge.corpora.documents.signatures` wrote, of all shards.
@@ -227,33 +237,67 @@ def duplicates(*, signatures: Sequence[Path], deduplicate: Mapping[str, Any] | N
         InputError: an identity comes twice.
     """
     paths = [Path(path) for path in signatures]
-    columns = ["doc_id", "source", "file_index", "file", "row", "digest"]
-    rows = pd.concat([tables.read(path, columns) for path in paths], ignore_index=True)
-    order = np.lexsort([rows[key].to_numpy() for key in ("row", "file_index", "source")])
-    if len(twice := np.flatnonzero(rows["doc_id"].iloc[order].duplicated())):
-        row = rows.iloc[order[twice[0]]]
+    order, identities, texts = _ordered(paths)
+    if len(twice := np.flatnonzero(first_of_equal(identities) != np.arange(len(order)))):
+        (row,) = _rows(paths, order[twice[:1]]).values()
         raise InputError(
             f"{row['file']}, row {row['row']}",
             f"the identity {row['doc_id']} comes a second time",
             "Give every row of a source its own `id`, and every source its own name.",
         )
-    rank = np.empty(len(rows), dtype=np.int64)
-    rank[order] = np.arange(len(rows))
-    keys = np.frombuffer(b"".join(rows["digest"].iloc[order]), dtype="<u8").reshape(-1, 2)
-    first = np.empty(len(rows), dtype=np.int64)
-    first[order] = order[first_of_equal(keys)]
-    unique = first == np.arange(len(rows))
-    near = _near(paths, unique, rank, deduplicate) if deduplicate else {}
-    goes = order[[not unique[i] or i in near for i in order.tolist()]] if len(rows) else order
-    ids = rows["doc_id"].to_numpy()
+    del identities
+    repeats = order[first_of_equal(texts)]
+    del texts
+    unique = repeats == order
+    near = _near(paths, order[unique], deduplicate) if deduplicate else {}
+    going = np.flatnonzero(~unique | np.isin(order, list(near)))
+    # An exact copy of a near duplicate repeats what stays, too.
+    goes = {
+        document: near.get(first, first)
+        for document, first in zip(order[going].tolist(), repeats[going].tolist(), strict=True)
+    }
+    rows = _rows(paths, np.array([*goes, *goes.values()], dtype=np.int64))
     found = [
         {
-            "doc_id": ids[i],
-            # An exact copy of a near duplicate repeats what stays, too.
-            "duplicate_of": ids[near.get(first[i], first[i])],
-            "reason": "near_duplicate" if unique[i] else "duplicate",
+            "doc_id": rows[document]["doc_id"],
+            "duplicate_of": rows[other]["doc_id"],
+            "reason": "near_duplicate" if document in near else "duplicate",
         }
-        for i in goes.tolist()
-    ]  # fmt: skip
-    log.info("%d of %d documents repeat another, %d of them nearly", len(found), len(rows), len(near))
+        for document, other in goes.items()
+    ]
+    log.info("%d of %d documents repeat another, %d of them nearly", len(found), len(order), len(near))
     tables.write("duplicates", found, duplicates)
+
+
+def _ordered(
+    paths: Sequence[Path],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Return the places of documents in the order of sources, files and rows, and digests of identities and texts.
+
+    The place of a document is its number in `paths`; digests are in the order.
+    """
+    columns: dict[str, list[npt.NDArray[Any]]] = {"source": [], "file_index": [], "row": [], "identity": [], "text": []}
+    for path in paths:
+        for rows in tables.batches(path, ["doc_id", "source", "file_index", "row", "digest"], size=8192):
+            for name, kind in (("source", np.int16), ("file_index", np.int32), ("row", np.int64)):
+                columns[name].append(np.array([row[name] for row in rows], dtype=kind))
+            columns["identity"].append(digests(pa.array([row["doc_id"] for row in rows], pa.string())))
+            columns["text"].append(np.frombuffer(b"".join(row["digest"] for row in rows), "<u8").reshape(-1, 2))
+    if not columns["row"]:
+        nothing = np.zeros((0, 2), dtype=np.uint64)
+        return np.zeros(0, dtype=np.int64), nothing, nothing
+    order = np.lexsort([np.concatenate(columns.pop(name)) for name in ("row", "file_index", "source")])
+    identities, texts = (np.concatenate(columns.pop(name)) for name in ("identity", "text"))
+    return order, identities[order], texts[order]
+
+
+def _rows(paths: Sequence[Path], wanted: npt.NDArray[np.int64]) -> dict[int, dict[str, Any]]:
+    """Return what is known of documents, by their places."""
+    found: dict[int, dict[str, Any]] = {}
+    start, places = 0, np.unique(wanted)
+    for path in paths if len(places) else []:
+        for rows in tables.batches(path, ["doc_id", "file", "row"], size=8192):
+            low, high = np.searchsorted(places, [start, start + len(rows)])
+            found.update((place, rows[place - start]) for place in places[low:high].tolist())
+            start += len(rows)
+    return found
