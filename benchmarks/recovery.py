@@ -3,7 +3,7 @@
     python benchmarks/recovery.py [--questions 8 24 72] [--figure docs/images/recovery]
 
 Every world is made twice: with one wording of each fact, the question's own; and with three, where an article may also
-mention another option beside the subject. The search is BM25 (Lucene) in every script and dense retrieval (MiniLM) in
+mention another option beside the subject. The search is BM25 in every script and dense retrieval (MiniLM) in
 English, each with its hits alone and with those that the judge of co-occurrence calls stated; beside them the exact
 count over all documents. The ceiling is a recall and precision of 1: the world's own record says which documents state
 each fact. With one wording, and outside of Chinese (whose names are read character by character), the exact count
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import platform
 import sys
@@ -30,11 +31,10 @@ from matplotlib import pyplot as plt
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.trace.bm25 import build_index
 from lorebridge.trace.judges import judge
 from lorebridge.trace.mentions import find_mentions, find_subjects
 from lorebridge.trace.recovery import recover
-from lorebridge.trace.retrieval import retrieve
+from lorebridge.trace.retrieval import build_index, retrieve
 from lorebridge.world import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
@@ -90,8 +90,7 @@ def cells(world: Path) -> Iterator[dict[str, Any]]:
     questions = {culture: write_questions(world, culture) for culture in cultures_of("en")}
     for corpus, script in SCRIPTS.items():
         documents, chunks = write_texts(world, corpus)
-        index, subjects, mentions = (world / f"{name}-{corpus}" for name in ("index", "subjects", "mentions"))
-        build_index(chunks=chunks, script=script, index=index, threads=1)
+        embeddings, subjects, mentions = (world / f"{name}-{corpus}" for name in ("embeddings", "subjects", "mentions"))
         find_subjects(
             lang=corpus, script=script, max_chars=MAX_CHARS, documents=[documents], out=subjects,
             questions={culture: questions[culture] for culture in cultures_of(corpus)},
@@ -100,12 +99,17 @@ def cells(world: Path) -> Iterator[dict[str, Any]]:
             stream=f"mono-{corpus}", script=script, window=1, max_chars=MAX_CHARS, cultures=cultures_of(corpus),
             texts=[documents], column="text", subjects=subjects, out=mentions,
         )  # fmt: skip
-        searches = [(culture, "bm25") for culture in cultures_of(corpus)] + [("ko", "dense")] * (corpus == "en")
+        if corpus == "en":
+            work = world / "work"
+            build_index(method="dense", chunks=chunks, model=MODEL, index=embeddings, work=work, threads=1)
+        searches = list(itertools.product(cultures_of(corpus), ("bm25", "dense") if corpus == "en" else ("bm25",)))
         for culture, method in searches:
             asking = {"questions": questions[culture], "lang": corpus, "script": script}
             hits, judgments = (world / f"{name}-{corpus}-{culture}-{method}" for name in ("hits", "judgments"))
-            searched, settings = (index, {"k1": 1.2, "b": 0.75}) if method == "bm25" else (chunks, {"model": MODEL})
-            retrieve(method=method, corpus=searched, top_k=TOP_K, threads=1, out=hits, **asking, **settings)
+            by: dict[str, Any] = {"corpus": embeddings}
+            if method == "bm25":
+                by = {"corpus": chunks, "engine": "scan", "k1": 1.2, "b": 0.75}
+            retrieve(method=method, top_k=TOP_K, threads=1, out=hits, **asking, **by)
             judge(kind="cooccurrence", hits=hits, chunks=chunks, out=judgments, **asking)
             yield {
                 "corpus": corpus, "culture": culture, "hits": hits, "judgments": judgments, "mentions": mentions,
@@ -125,7 +129,7 @@ def measure(questions: int, wording: str, folder: Path) -> pd.DataFrame:
         out=world / "recovery.parquet",
     )  # fmt: skip
     table = tables.read(world / "recovery.parquet")
-    # The English corpus is searched twice for one culture; its exact count is the same both times.
+    # The English corpus is searched twice; its exact count is the same both times.
     table = table.drop_duplicates(["corpus", "culture", "method", "stage", "dose"])
     judged = table["stage"].map({"retrieval": "", "judged": ", judged", "exact": " count"})
     table["search"] = table["method"] + judged
