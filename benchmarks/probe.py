@@ -8,9 +8,8 @@ logits of all positions and the loss on them; *ours* is the product's code with 
 weights, which is what the product uses. In float32 the decisions of both ways must be equal and the mean losses within
 1e-5 of each other: that is checked here on every question, and the program fails where it is not.
 
-The limit: what is saved is reading a shared beginning once instead of four times, so on a machine that is bound by
-arithmetic the ratio cannot exceed (tokens of all sequences) / (tokens of the trees); what a GPU gains beyond that is
-launches of kernels and full batches.
+The limit of sharing is (tokens of all sequences) / (tokens of the trees): a beginning is read once instead of four
+times. What lies above it comes from fuller batches, which read the weights less often, and from fewer launches.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ def test_batches_hold_each_row_once_and_fit(lengths, batch_tokens):
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= batch_tokens
+        assert 4 * min(lengths[i] for i in batch) >= 3 * max(lengths[i] for i in batch)
     assert [lengths[batch[0]] for batch in batches] == sorted((lengths[batch[0]] for batch in batches), reverse=True)
 
 

@@ -104,14 +104,16 @@ def make_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Group rows of like length, longest first, so that none of the padded batches exceeds `batch_tokens`.
 
     A row longer than `batch_tokens` is a batch of its own. Longest first, a batch that does not fit in memory fails at
-    once and not after an hour.
+    once and not after an hour. A row shorter than three quarters of its batch's longest begins a new batch, because
+    padding costs as much as text.
 
     >>> make_batches([2, 5, 2, 3], batch_tokens=6)
-    [[1], [3, 0], [2]]
+    [[1], [3], [0, 2]]
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
+        longest = lengths[batches[-1][0]] if batches else 0
+        if batches and longest * (len(batches[-1]) + 1) <= batch_tokens and 4 * lengths[index] >= 3 * longest:
             batches[-1].append(index)
         else:
             batches.append([index])
