@@ -155,9 +155,7 @@ def main() -> None:
     end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
     print(f"`{' '.join(['python', *sys.argv])}`, {platform.machine()}, one thread, Python {platform.python_version()}; "
           "MB/s of JSONL by time of processor\n")  # fmt: skip
-    print(
-        "| text | MB | ordinary | chain, fresh | ratio | chain, again | ratio | encoder's share | stages | ratio | rows filled |"
-    )
+    print("| text | MB | ordinary | chain, fresh | ratio | chain, again | ratio | encoder | stages | ratio | filled |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for packed in sorted((arguments.data / "corpora").glob("*.jsonl.gz")):

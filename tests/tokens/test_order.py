@@ -296,8 +296,11 @@ def test_labels_that_need_more_than_their_room_are_refused(study):
     study.draw("no_bridge", label_tokens=0, name="none")
     with pytest.raises(InputError, match=r"no template.*The arm bridge"):
         study.draw("bridge", template=None)
-    with pytest.raises(InputError, match="7 is not an even number"):
-        study.draw("bridge", label_tokens=7)
+    for odd in (7, -2, None):
+        with pytest.raises(InputError, match=f"{odd} is not an even number"):
+            study.draw("no_bridge", label_tokens=odd)
+    with pytest.raises(InputError, match="64 is too short"):
+        study.draw("no_bridge", label_tokens=62)
 
 
 def test_a_longer_run_begins_like_a_shorter_one(study):
@@ -341,7 +344,9 @@ def test_placebo_is_one_derangement_in_every_epoch(study):
 
 
 def test_base_is_monolingual_text_alone(study):
-    path = study.draw("base", pairs=None, steps=7, stores={"mono-ko": study.stores["mono-ko"]})
+    path = study.draw(
+        "base", pairs=None, steps=7, stores={"mono-ko": study.stores["mono-ko"]}, template=None, label_tokens=None
+    )
     frame = tables.read(path)
     assert set(frame["stream"]) == {"mono-ko"} and set(frame["sequence"]) == set(range(7 * 8))
     summary = order_summary(path)

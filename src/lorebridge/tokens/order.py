@@ -45,9 +45,6 @@ log = logging.getLogger("lorebridge.tokens")
 PACKINGS = ("isolated", "concatenated")
 METADATA = "order"
 
-LABEL_TOKENS = 16
-"""Positions of a pair for the two labels of a template, by default."""
-
 
 def draw_order(
     *,
@@ -60,7 +57,7 @@ def draw_order(
     batch_tokens: int,
     packing: str,
     template: str | None = None,
-    label_tokens: int = LABEL_TOKENS,
+    label_tokens: int | None = None,
     stores: dict[str, Path],
     pairs: Path | None,
     tokenizer: Path,
@@ -88,7 +85,7 @@ def draw_order(
         template: ``text {en} text {xx}``: how a bridge joins a pair; needed where the arm has labels
             (:func:`lorebridge.tokens.arms.has_labels`), without effect elsewhere.
         label_tokens: positions that every pair keeps free for the two labels of the template, half of them for each,
-            in every arm; even. Without effect for ``base``.
+            in every arm; even. None for ``base``.
         stores: folders of ``mono-{lang}`` and, unless `arm` is ``base``, ``pairs-{lang}-en`` and ``pairs-{lang}-xx``.
         pairs: the table of pairs that the two stores were made from; None for ``base``.
         tokenizer: the tokenizer folder of the stores.
@@ -121,6 +118,7 @@ def draw_order(
     else:
         if pairs is None:
             raise InputError(f"order {run}", "no table of pairs", f"The arm {arm} needs one.")
+        assert label_tokens is not None  # _check_shape has seen to it
         labels = _labels(encoder, run, arm, template, label_tokens)
         lengths |= {EN: opened[names[1]].lengths, XX: opened[names[2]].lengths}
         lengths[LABEL] = np.array([len(ids) for ids in labels], np.int64)
@@ -139,7 +137,7 @@ def draw_order(
         "monolingual_rows": sorted(set(mono_rows)),
         "packing": packing,
         "end_of_text": end_of_text_id(encoder),
-        "label_tokens": None if arm == BASE else label_tokens,
+        "label_tokens": label_tokens,
         "labels": labels,
         "tokenizer": expected,
         "stores": {name: opened[name].notes["digest"] for name in names},
@@ -154,19 +152,21 @@ def draw_order(
     return notes
 
 
-def _check_shape(arm: str, steps: int, sequence_length: int, batch_tokens: int, packing: str, label_tokens: int) -> int:
+def _check_shape(
+    arm: str, steps: int, sequence_length: int, batch_tokens: int, packing: str, label_tokens: int | None
+) -> int:
     """Return the rows of a batch."""
     if arm != BASE and arm not in ARMS:
         raise InputError("arm", f"{arm!r} is unknown", f"It is one of {', '.join([BASE, *ARMS])}.")
     if packing not in PACKINGS:
         raise InputError("training.packing", f"{packing!r} is unknown", f"It is one of {', '.join(PACKINGS)}.")
-    if label_tokens < 0 or label_tokens % 2:
+    if arm != BASE and (label_tokens is None or label_tokens < 0 or label_tokens % 2):
         raise InputError(
             "training.label_tokens",
             f"{label_tokens} is not an even number",
             "Half of the positions are kept free for each of the two labels.",
         )
-    shortest = shortest_row(0 if arm == BASE else label_tokens)
+    shortest = shortest_row(label_tokens or 0)
     if sequence_length < shortest:
         raise InputError("training.sequence_length", f"{sequence_length} is too short", f"Give {shortest} or more.")
     if batch_tokens < sequence_length or batch_tokens % sequence_length:
