@@ -240,7 +240,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert n == 20_000
-    assert peak + most < 40e6, "of 80 MB"
+    assert peak + most < 20e6, "of 80 MB"
 
 
 def test_a_parquet_file_of_one_row_group_is_read_in_pieces(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from lorebridge.errors import InputError
 
 Rows = tuple[npt.NDArray[np.int64], pa.RecordBatch]
 
-_BLOCK = 1 << 22  # bytes of lines that become one batch
+_BLOCK = 1 << 20  # bytes of lines that become one batch
 _PARQUET_ROWS = 1024
 # Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
 _BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
@@ -101,7 +101,7 @@ def _damaged(file: object, number: int, error: Exception) -> InputError:
 
 
 def _blocks(path: Path, part: int, parts: int) -> Iterator[tuple[npt.NDArray[np.int64], bytes]]:
-    """Yield the lines of one part of a plain or gzip file, split at U+000A alone, some megabytes joined at a time.
+    """Yield the lines of one part of a plain or gzip file, split at U+000A alone, about a megabyte joined at a time.
 
     A byte order mark is left out.
     """
