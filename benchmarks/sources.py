@@ -4,9 +4,9 @@
 
 Writes each ``corpora/*.jsonl.gz`` under DIR as JSONL and as Parquet (row groups of 1,000, as data sets on the hub have
 them), and reads all three into columns of checked strings. Beside it, from the same files: `json.loads` of every line
-(or rows of pyarrow, where it is Parquet), texts in a list, unchecked; and `datasets`, streaming. Texts are compared. Times are CPU
-seconds of this process, the best of N, so that other load on the machine counts less. The limit is unpacking and
-splitting into lines alone (reading the column alone, where it is Parquet), by the same libraries.
+(or rows of pyarrow, where it is Parquet), texts in a list, unchecked; and `datasets`, streaming. Texts are compared.
+Times are CPU seconds of this process, the best of N, so that other load on the machine counts less. The limit is
+unpacking and splitting into lines alone (reading the column alone, where it is Parquet), by the same libraries.
 """
 
 from __future__ import annotations
