@@ -103,6 +103,9 @@ def tiny() -> dict:
     c = copy.deepcopy(config.load(ROOT / "config" / "demo.yaml"))
     c |= {"study": "tiny", "seeds": [0], "arms": ["bridge", "no_bridge"]}
     c["world"] = {"seed": 1, "questions": 32, "articles": 20, "pairs": 400, "pairs_per_entity": 3, "doses": [1, 3]}
+    for section in ("corpora", "parallel"):
+        for lang in c[section]:
+            c[section][lang]["heldout"] = 0.1
     c["tokenizer"] |= {"vocab_size": 800, "bytes_per_group": 60000}
     c["model"] |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
                    "intermediate_size": 64, "max_position_embeddings": 256}  # fmt: skip

@@ -17,6 +17,7 @@ from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
 from lorebridge.probes.questions import in_subset
 from lorebridge.tokens.tokenizer import load_tokenizer
+from lorebridge.trace.density import EXACT
 from lorebridge.transfer import accuracies as accuracies_
 from lorebridge.transfer.credits import LAST, directions
 from lorebridge.transfer.items import occurrence_means
@@ -204,18 +205,22 @@ def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool
     rows = []
     for _, row in table.iterrows():
         culture, corpus = row["culture"], row["corpus"]
-        paper = printed.get(culture, {}) if row["unit"] == "document" else {}
+        # The paper counts judged hits in the monolingual corpus; it does not say in which unit.
+        paper = printed.get(culture, {}) if row["unit"] == "document" and row["method"] != EXACT else {}
         rows.append(
             {
                 "culture": names[culture],
                 "corpus": names[corpus],
+                "counted": "every text" if row["method"] == EXACT else f"{row['method']}, {row['judge']}",
+                "with_pairs": "yes" if row["includes_parallel"] else "no",
                 "unit": row["unit"],
                 "units": row["denominator"],
                 "questions": row["n_questions"],
                 "indeterminate": row["indeterminate"],
                 "occurrences": row["occurrences"],
                 "of_distractors": row["distractor_occurrences"],
-                "capped": "yes" if row["capped"] else "no",
+                "n_capped": row["n_capped"],
+                "n_absent": row["n_absent"],
                 "density": row["density"],
                 "lo": row["lo"],
                 "hi": row["hi"],
@@ -229,9 +234,12 @@ def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool
     write_table(
         table,
         out,
-        "How densely a corpus states the facts asked for: occurrences per question that the judge could tell, and "
-        "density = occurrences / units of the corpus. Intervals: 95 %, bootstrap over questions. of distractors: "
-        f"occurrences of wrong options, what chance gives. capped: some question reached the retriever's limit.{note}",
+        "How densely a corpus states the facts asked for: occurrences per question that could be told, and density = "
+        "occurrences / units of the text. counted: among the hits of a retriever by a judge, or in every text by the "
+        "rule of co-occurrence. with pairs: the parallel text is part of it. of distractors: occurrences of wrong "
+        "options, what chance gives. n capped: questions whose full list of hits still states the fact in its last "
+        "tenth, so that more may follow. n absent: questions with a subject term that the corpus lacks. Intervals: "
+        f"95 %, bootstrap over questions.{note}",
         {"occurrences": ".2f", "of_distractors": ".2f", **dict.fromkeys(("density", "lo", "hi", "published"), ".2e")},
     )
 
@@ -396,9 +404,10 @@ def recovery(*, recovery: Path, names: Mapping[str, str], out: Path) -> None:
     """
     table = tables.read(recovery).replace({"corpus": dict(names), "culture": dict(names)})
     write_table(
-        table,
+        table[table["dose"].isna()].drop(columns="dose"),
         out,
         "Planted truth against what the tracing recovers, in documents that state the fact of a question: after "
-        "retrieval, and after the judge. Questions that the judge could not tell are left out.",
+        "retrieval, after the judge, and by the rule of co-occurrence in every text (exact). Questions that could not "
+        "be told are left out.",
         dict.fromkeys(("recall", "precision"), ".3f"),
     )
