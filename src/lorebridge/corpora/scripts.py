@@ -200,7 +200,8 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
     ascii_is_foreign = table[0x61] & _FOREIGN
     for text in range(len(offsets) - 1):
         i, end = offsets[text], offsets[text + 1]
-        n_characters = n_foreign = n_ascii_letters = n_other_letters = 0
+        n_characters = n_foreign = n_other_letters = 0
+        n_ascii_letters = np.int64(0)
         flags, last_class = np.uint32(0), np.uint32(0)
         unordered = False
         script, run = np.uint32(0), 0  # letters of one script in a row: written once it changes
