@@ -35,7 +35,8 @@ def load_parameters(model: torch.nn.Module, folder: Path) -> None:
 def moments(model: torch.nn.Module, adamw: torch.optim.AdamW) -> dict[str, torch.Tensor]:
     """Return AdamW's moments by parameter and key, whole: the same for every ZeRO stage and number of processes.
 
-    Collective: with ZeRO each process holds a share of them, and all put theirs together.
+    Collective: with ZeRO each process holds a share of them, and all put theirs together for process 0. The others
+    return less.
     """
     whole = {}
     for name, parameter in model.named_parameters():
@@ -44,8 +45,9 @@ def moments(model: torch.nn.Module, adamw: torch.optim.AdamW) -> dict[str, torch
                 moment = torch.zeros_like(parameter, dtype=torch.float32).flatten()
                 for of_parameter, of_share, share in _share(parameter, adamw):
                     moment[of_parameter] = adamw.state[share][key][of_share]
-                dist.all_reduce(moment)
-                whole[f"{name}.{key}"] = moment.view_as(parameter)
+                dist.reduce(moment, 0)
+                if dist.get_rank() == 0:  # on the CPU: a GPU holds its own share and no more
+                    whole[f"{name}.{key}"] = moment.view_as(parameter).cpu()
             else:
                 whole[f"{name}.{key}"] = adamw.state[parameter][key]
     return whole

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lorebridge.errors import LorebridgeError
-from lorebridge.records import RECORD, file_digest, read_record
+from lorebridge.records import RECORD, file_digest, read_record, source_digest
 from lorebridge.tokens.order import draw_order
 from lorebridge.tokens.reader import read_notes
 from lorebridge.tokens.store import Store
@@ -153,7 +153,8 @@ def _unlike_order(
         except (LorebridgeError, OSError, ValueError) as error:
             return f"cannot be drawn again or read ({error})"
     if not same:
-        return "its recipe gives other rows"
+        aged = records[order]["source"] != source_digest()
+        return "its recipe gives other rows" + (" (lorebridge's code has changed since)" if aged else "")
     if (trained := _note(records[model], "order_sha256")) != (found := file_digest(order)):
         return f"has sha256 {found}, but the run was trained on {trained}"
     return ""
