@@ -265,7 +265,8 @@ def _lay_out(
         begins = np.array([first_step, first_step + 1]) * n_rows
         parallel, n_content = schedule.super_batch(n_rows - n_mono, arm, (begins + n_mono).tolist())
         monolingual = mono.take((begins[:, None] + np.arange(n_mono)).reshape(-1))
-        chunks += [monolingual, parallel]
+        # What is kept of a super-batch is what the table holds: 32 bits, of tens of millions of segments.
+        chunks += [Segments(*(column.astype(np.int32) for column in some)) for some in (monolingual, parallel)]
         content["parallel"] += n_content
         content["mono"] += int(monolingual.n_tokens.sum())
         positions["mono"] += 2 * n_mono * width
@@ -275,14 +276,16 @@ def _lay_out(
 
 def _frame(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]]) -> pd.DataFrame:
     """Return the order's table, still with `kind` for the stream: labels have their length, empty ones are gone."""
-    columns = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in Segments._fields}
+    columns = {
+        name: np.concatenate([getattr(chunk, name) for chunk in chunks], dtype=np.int32) for name in Segments._fields
+    }
     is_label = columns["kind"] == LABEL
     if is_label.any():
         columns["n_tokens"][is_label] = lengths[LABEL][columns["piece"][is_label]]
     at = np.argsort(columns["sequence"], kind="stable")
     at = at[columns["n_tokens"][at] > 0]
-    frame = pd.DataFrame({name: column[at] for name, column in columns.items()})
-    frame.insert(1, "slot", rank(columns["sequence"][at]))
+    frame = pd.DataFrame({name: columns.pop(name)[at] for name in Segments._fields})
+    frame.insert(1, "slot", rank(frame["sequence"].to_numpy()))
     return frame
 
 

@@ -9,7 +9,7 @@ the pairs and the seed alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Segments(NamedTuple):
-    """Segments of documents in rows, in reading order; each int64 [n].
+    """Segments of documents in rows, in reading order; each of integers [n].
 
     Attributes:
         sequence: the row of the run.
@@ -40,13 +40,13 @@ class Segments(NamedTuple):
         n_tokens: how many are; 0 for a label, whose own length the schedule does not know.
     """
 
-    sequence: Ints
-    document: Ints
-    kind: Ints
-    piece: Ints
-    part: Ints
-    start: Ints
-    n_tokens: Ints
+    sequence: npt.NDArray[Any]
+    document: npt.NDArray[Any]
+    kind: npt.NDArray[Any]
+    piece: npt.NDArray[Any]
+    part: npt.NDArray[Any]
+    start: npt.NDArray[Any]
+    n_tokens: npt.NDArray[Any]
 
 
 def rank(key: Ints) -> Ints:
