@@ -98,14 +98,13 @@ class Script:
         """Return a folded word without the particles that its script writes onto it."""
         return word
 
+    def tokens_by_word(self, text: str) -> list[list[str]]:
+        """Return the index tokens of each word of `text`: the word, and its base form where that differs."""
+        return [[word] if (base := self.base(word)) == word else [word, base] for word in self.words(text)]
+
     def tokens(self, text: str) -> list[str]:
-        """Return the index tokens of `text`: each word, followed by its base form where that differs."""
-        tokens = []
-        for word in self.words(text):
-            tokens.append(word)
-            if (base := self.base(word)) != word:
-                tokens.append(base)
-        return tokens
+        """Return the index tokens of `text`."""
+        return list(itertools.chain.from_iterable(self.tokens_by_word(text)))
 
     def sentences(self, text: str) -> list[str]:
         """Return the sentences of `text`; a line break always ends one."""
@@ -261,14 +260,12 @@ class Tibetan(Script):
         """Return the syllables, without particles, between one shad or space and the next."""
         return [[self.base(word) for word in _WORD.findall(run)] for run in self._break.split(self.fold(text)) if run]
 
-    def tokens(self, text: str) -> list[str]:
-        """Return each syllable, followed by its base form, or by what stands before a possible ས or ར."""
-        tokens = []
-        for word in self.words(text):
-            tokens.append(word)
-            if match := self._merged.match(word) or self._case.match(word):
-                tokens.append(match[1])
-        return tokens
+    def tokens_by_word(self, text: str) -> list[list[str]]:
+        """Return each syllable with its base form, or with what stands before a possible ས or ར."""
+        return [
+            [word, match[1]] if (match := self._merged.match(word) or self._case.match(word)) else [word]
+            for word in self.words(text)
+        ]
 
     def _pattern(self, words: list[str]) -> str:
         stem = self.base(words[-1])
@@ -321,14 +318,9 @@ class Mongolian(Script):
         """Return the stems of `text` in order."""
         return [word[0] for word in self._stems(text)]
 
-    def tokens(self, text: str) -> list[str]:
-        """Return each stem, followed by the stem with its suffixes where it has any."""
-        tokens = []
-        for word in self._stems(text):
-            tokens.append(word[0])
-            if len(word) > 1:
-                tokens.append("".join(word))
-        return tokens
+    def tokens_by_word(self, text: str) -> list[list[str]]:
+        """Return each stem, with the stem and its suffixes where it has any."""
+        return [word if len(word) == 1 else [word[0], "".join(word)] for word in self._stems(text)]
 
 
 _SCRIPTS: dict[str, Script] = {

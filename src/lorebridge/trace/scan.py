@@ -437,6 +437,11 @@ class _Reader:
         _put(self._keys, self._values, hashes, values)
         self._n_known += len(hashes)
 
+    def _tokens(self, words: list[str]) -> list[list[str]]:
+        """Return the tokens of each word, from one call for all where no word is made of several."""
+        together = self._script.tokens_by_word("\n".join(words))
+        return together if len(together) == len(words) else [self._script.tokens(word) for word in words]
+
     def _make_room(self, n: int) -> None:
         """Make sure that `n` more words leave the memory half empty."""
         if self._n_known > _MOST_WORDS:
@@ -476,8 +481,10 @@ class _Reader:
         hashes = hashes[: bounds[-1]]
         self._make_room(len(hashes))
         new = _unknown(self._keys, hashes, self._plain)
-        words = [bytes(data[starts[i] : ends[i]]).decode() for i in new]
-        self._remember(hashes[new], [self._script.tokens(word) for word in words])
+        if len(new):
+            text = data.tobytes()
+            places = zip(starts[new].tolist(), ends[new].tolist(), strict=True)
+            self._remember(hashes[new], self._tokens([text[start:end].decode() for start, end in places]))
         return _Block(
             *_count(
                 hashes,
