@@ -242,11 +242,18 @@ class Best:
                 np.concatenate([self.scores, scores], axis=1), np.concatenate([self.places, places], axis=1)
             )
             return
-        # Sooner or later almost no block holds anything better.
-        rows = np.flatnonzero(scores.max(axis=1) > self.scores[:, -1])
-        self.scores[rows], self.places[rows] = self._merge(
-            np.concatenate([self.scores[rows], scores[rows]], axis=1),
-            np.concatenate([self.places[rows], places[rows]], axis=1),
+        # Sooner or later almost no block holds anything better, so only what is better is sorted.
+        rows, columns = np.nonzero(scores > self.scores[:, -1:])
+        if not len(rows):
+            return
+        touched, firsts, counts = np.unique(rows, return_index=True, return_counts=True)
+        at = np.repeat(np.arange(len(touched)), counts), np.arange(len(rows)) - np.repeat(firsts, counts)
+        better = np.full((len(touched), counts.max()), -np.inf, dtype=np.float32)
+        better_places = np.zeros(better.shape, dtype=np.int64)
+        better[at], better_places[at] = scores[rows, columns], places[rows, columns]
+        self.scores[touched], self.places[touched] = self._merge(
+            np.concatenate([self.scores[touched], better], axis=1),
+            np.concatenate([self.places[touched], better_places], axis=1),
         )
 
     def _merge(self, scores: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
