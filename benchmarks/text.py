@@ -31,6 +31,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.update(RAYON_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
 
@@ -40,7 +41,8 @@ import pyarrow as pa
 import regex
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from lorebridge.corpora.documents import filter_corpus
+from lorebridge.corpora.documents import filter_corpus, signatures
+from lorebridge.corpora.duplicates import duplicates
 from lorebridge.corpora.scripts import LetterFilter
 from lorebridge.corpora.sources import open_source
 from lorebridge.tokens.order import draw_order
@@ -130,9 +132,15 @@ def ours(path: Path, letters: LetterFilter, encoder: BulkEncoder, end_of_text: i
 
 def stages(path: Path, policy: dict[str, str], tokenizer: Path, out: Path) -> tuple[Store, float]:
     """Run the stages; return the store and the share of the positions that are targets of the loss."""
+    literals: dict[str, Any] = {
+        "sources": [{"kind": "local", "name": "text"}], "paths": [path], "letters": policy, "min_chars": MIN_CHARS,
+        "max_deleted": MAX_DELETED, "simplify": False, "shard": 0, "of": 1,
+    }  # fmt: skip
+    signatures(**literals, deduplicate=None, signatures=out / "signatures.parquet")
+    duplicates(signatures=[out / "signatures.parquet"], deduplicate=None, duplicates=out / "duplicates.parquet")
     filter_corpus(
-        sources=[{"kind": "local", "name": "text"}], paths=[path], lang="xx", letters=policy, min_chars=MIN_CHARS,
-        max_deleted=MAX_DELETED, shard=0, of=1, documents=out / "documents.parquet", audit=out / "audit.json",
+        **literals, lang="xx", heldout=0.0, duplicates=out / "duplicates.parquet", documents=out / "documents.parquet",
+        heldout_documents=out / "heldout.parquet", audit=out / "audit.json",
     )  # fmt: skip
     build_store(tables=[out / "documents.parquet"], column="text", tokenizer=tokenizer, out=out / "mono-xx")
     store = Store.open(out / "mono-xx")

@@ -56,6 +56,12 @@ def changed(demo, path, value):
         ("training.continual.lr", "fast", ["training.continual.lr", "'fast'"]),
         ("model.num_attention_heads", 5, ["model.hidden_size", "num_attention_heads"]),
         ("tracing.judge", {"kind": "cooccurence"}, ["tracing.judge", "cooccurrence"]),
+        (
+            "tracing.translation",
+            {"bo": {"model": "facebook/nllb-200-3.3B", "source_code": "khk_Cyrl", "target_code": "eng_Latn"}},
+            ["tracing.translation.bo.source_code", "Tibetan script"],
+        ),
+        ("tracing.judge", {"kind": "endpoint", "model": "m", "base_url": "https://me:key@host"}, ["base_url"]),
         ("world", None, ["world", "planted"]),
         ("transfer.last", 100, ["transfer.last"]),
     ],

@@ -67,9 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--step", type=int, required=True, help="0 is the first")
     configured(batch)
 
+    verified = command("verify", _verify, "check a run's tokens, order and checkpoints by checksum; 1 if one fails")
+    verified.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
+    configured(verified)
+
     filter_ = command("filter", _filter, "filter a JSONL(.gz) or Parquet file as a corpus of the study is filtered")
     filter_.add_argument("source", type=Path, metavar="IN")
-    filter_.add_argument("out", type=Path, metavar="OUT", help="a Parquet file")
+    filter_.add_argument("out", type=Path, metavar="OUT", help="JSONL(.gz) or Parquet")
     filter_.add_argument("--lang", required=True)
     configured(filter_)
 
@@ -98,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--wall-minutes", type=float, help="wall time of the job; the run saves its state and stops before"
     )
+    train.add_argument("--events", type=Path, required=True, help="folder of the run's TensorBoard events")
     train.add_argument("--resume-interval", type=int, default=50, help="steps between resume states")
     train.add_argument("--threads", type=int)
 
@@ -130,6 +135,22 @@ def _parser() -> argparse.ArgumentParser:
     retrieve.add_argument("--out", type=Path, required=True)
     retrieve.add_argument("--threads", type=int, default=1)
 
+    index = command("index", _index, "make what a corpus is searched by (from the workflow)")
+    worker(index)
+    index.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    index.add_argument("--chunks", type=Path, required=True)
+    index.add_argument("--index", type=Path, required=True)
+    index.add_argument("--threads", type=int, default=1)
+
+    translate = command("translate", _translate, "translate hits and statements for the judge (from the workflow)")
+    worker(translate)
+    translate.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    translate.add_argument("--hits", type=Path, required=True)
+    translate.add_argument("--chunks", type=Path, required=True)
+    translate.add_argument("--questions", type=Path, required=True)
+    translate.add_argument("--out", type=Path, required=True)
+    translate.add_argument("--threads", type=int, default=1)
+
     judge = command("judge", _judge, "judge whether retrieved chunks state the facts asked for (from the workflow)")
     worker(judge)
     judge.add_argument("--work", type=Path, required=True, help="root of the resume state")
@@ -137,7 +158,8 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--chunks", type=Path, required=True)
     judge.add_argument("--questions", type=Path, required=True)
     judge.add_argument("--out", type=Path, required=True)
-    judge.add_argument("--gpus", type=int, default=0)
+    judge.add_argument("--translations", type=Path, nargs="*", default=[], help="what is read in place of the hits")
+    judge.add_argument("--settings", type=json.loads, default={}, help="how the judge is reached, as JSON")
     return parser
 
 
@@ -265,15 +287,42 @@ def _show_batch(arguments: argparse.Namespace) -> None:
     from lorebridge.tokens.reader import show_batch
 
     plan = _load_plan(arguments)
-    names = [run.run for run in plan.base_runs + plan.runs]
-    if arguments.run not in names:
-        raise InputError(f"run {arguments.run}", "is not of this study", f"Its runs: {', '.join(names)}.")
-    run = plan.run(arguments.run)
-    order = Path(str(plan.outputs("order", run=run.run)["order"]))
-    if not order.exists():
-        raise InputError(order, "is not made yet", f"Make it: snakemake --configfile {arguments.config} {order}")
+    run = _run_of(plan, arguments.run)
+    files = plan.outputs("order", run=run.run)
+    made = (read_record(str(files["record"])) or {}).get("recipe")
+    if made != plan.task("order", run=run.run).recipe:
+        state = "was drawn by another recipe" if made else "is not made yet"
+        raise InputError(files["order"], state, f"Make it: snakemake {files['order']} --configfile {arguments.config}")
     stores = {stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run.lang)}
-    print(show_batch(order=order, stores=stores, tokenizer=Path(plan.root) / "tokenizer", step=arguments.step))
+    tokenizer = Path(plan.root) / "tokenizer"
+    print(show_batch(order=Path(str(files["order"])), stores=stores, tokenizer=tokenizer, step=arguments.step))
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from lorebridge.train.verify import verify
+
+    plan = _load_plan(arguments)
+    run = _run_of(plan, arguments.run)
+    pairs = None if run.arm == "base" else Path(str(plan.outputs("parallel", lang=run.lang)["pairs"]))
+    sound = True
+    for check in verify(
+        model=Path(str(plan.outputs(run.stage, **run.wildcards)["record"])).parent,
+        order=Path(str(plan.outputs("order", run=run.run)["order"])),
+        stores={stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run.lang)},
+        tokenizer=Path(plan.root) / "tokenizer",
+        pairs=pairs,
+    ):
+        print(check, flush=True)
+        sound &= check.ok
+    return 0 if sound else 1
+
+
+def _run_of(plan: Any, name: str) -> Any:
+    """Return the run of a study that a person names."""
+    names = [run.run for run in plan.base_runs + plan.runs]
+    if name not in names:
+        raise InputError(f"run {name}", "is not of this study", f"Its runs: {', '.join(names)}.")
+    return plan.run(name)
 
 
 def _filter(arguments: argparse.Namespace) -> None:
@@ -286,9 +335,13 @@ def _filter(arguments: argparse.Namespace) -> None:
     corpus = plan.config["corpora"][arguments.lang]
     audit = filter_file(
         lang=arguments.lang, letters=plan.letters(arguments.lang), source=arguments.source, out=arguments.out,
-        min_chars=corpus["min_chars"], max_deleted=corpus["max_deleted"],
+        **{key: corpus[key] for key in ("min_chars", "max_deleted", "simplify", "deduplicate")},
     )  # fmt: skip
     print(f"{audit['rows']:>12,}  rows read\n{audit['kept']:>12,}  kept, {audit['edited']:,} of them edited")
+    for kind, edits in audit["edits"].items():
+        print(
+            f"{edits['characters']:>12,}  characters {'deleted' if kind == 'letters' else kind}, in {edits['rows']:,}"
+        )
     for reason, count in audit["dropped"].items():
         print(f"{count:>12,}  dropped: {reason}")
 
@@ -334,16 +387,16 @@ def _train(arguments: argparse.Namespace) -> None:
                 budget_seconds=_budget(arguments.wall_minutes),
                 resume_interval=arguments.resume_interval,
                 threads=arguments.threads,
+                events=arguments.events,
+                # Less than the processes of a GPU job wait for each other.
+                patience=300,
             )
         )
 
 
 def _budget(wall_minutes: float | None) -> float | None:
-    """The seconds to train in a job of so many minutes: the rest is for the last step and the resume state."""
-    if wall_minutes is None:
-        return None
-    seconds = 60 * wall_minutes
-    return seconds - min(600.0, max(30.0, 0.05 * seconds))
+    """The seconds of a job of so many minutes that are left for training: a minute goes by until it starts."""
+    return None if wall_minutes is None else 60 * wall_minutes - 60
 
 
 def _rank() -> int:
@@ -424,7 +477,31 @@ def _judge(arguments: argparse.Namespace) -> None:
     with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
         notes.update(
             judge(**task.literals, hits=arguments.hits, chunks=arguments.chunks, questions=arguments.questions,
-                  out=arguments.out, work=arguments.work / task.recipe, gpus=arguments.gpus)
+                  out=arguments.out, work=arguments.work / task.recipe, **arguments.settings,
+                  translations=next(iter(arguments.translations), None))
+        )  # fmt: skip
+
+
+def _index(arguments: argparse.Namespace) -> None:
+    from lorebridge.trace.retrieval import build_index
+
+    task = arguments.task
+    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
+        notes.update(
+            build_index(**task.literals, chunks=arguments.chunks, index=arguments.index,
+                        work=arguments.work / "index" / task.recipe, threads=arguments.threads)
+        )  # fmt: skip
+
+
+def _translate(arguments: argparse.Namespace) -> None:
+    from lorebridge.trace.translation import translate
+
+    task = arguments.task
+    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
+        notes.update(
+            translate(**task.literals, hits=arguments.hits, chunks=arguments.chunks, questions=arguments.questions,
+                      out=arguments.out, work=arguments.work / "translations" / task.recipe,
+                      threads=arguments.threads)
         )  # fmt: skip
 
 

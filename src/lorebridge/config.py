@@ -17,6 +17,12 @@ from jsonschema.validators import extend
 
 from lorebridge.errors import ConfigError
 
+# ISO 15924, as the codes of NLLB end, for the scripts of the schema.
+SCRIPT_CODES = {
+    "Latn": "Latin", "Hang": "Hangul", "Hans": "Han", "Hant": "Han", "Tibt": "Tibetan", "Mong": "Mongolian",
+    "Cyrl": "Cyrillic", "Arab": "Arabic", "Deva": "Devanagari",
+}  # fmt: skip
+
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "config.schema.yaml"
 
 
@@ -132,6 +138,9 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
         for lang in expected:
             if lang not in config[section]:
                 yield section, f"has nothing for the language {lang!r}", f"Add {section}.{lang}."
+        for lang, entry in config[section].items():
+            if section != "questions" and entry["simplify"] and languages.get(lang, {}).get("script") != "Han":
+                yield f"{section}.{lang}.simplify", "is for a language that Han writes", "Leave it out."
     for culture, entry in config["questions"].items():
         if set(entry["files"]) != {base, culture}:
             yield (
@@ -213,6 +222,23 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 )
     if config["transfer"]["last"] > len(checkpoint_steps(training["continual"])):
         yield "transfer.last", "exceeds the number of checkpoints", "Give fewer."
+    for lang, settings in config["tracing"]["translation"].items():
+        code = settings["source_code"]
+        script = languages.get(lang, {}).get("script")
+        if lang not in others:
+            yield f"tracing.translation.{lang}", "is not a language of the study that is learned", f"They are {others}."
+        elif "_" in code and SCRIPT_CODES.get(code.split("_")[1], script) != script:
+            yield (
+                f"tracing.translation.{lang}.source_code",
+                f"{code} is not the {script} script that {lang} is written in",
+                "Name a model that has a code for it (NLLB has none for the traditional Mongolian script).",
+            )
+    if config["tracing"]["translation"] and config["tracing"]["judge"]["kind"] == "cooccurrence":
+        yield (
+            "tracing.translation",
+            "is for a language model; the judge of co-occurrence reads originals",
+            "Leave it out.",
+        )
     planted = [
         f"{section}.{lang}"
         for section in ("corpora", "parallel")

@@ -21,10 +21,15 @@ from lorebridge.records import RECORD, Task, file_digest
 # Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
 STAGE_VERSIONS = {
     "world": 1, "signatures": 1, "duplicates": 1, "corpus_shard": 2, "corpus": 2, "parallel": 2, "tokenizer": 1,
-    "tokens": 2, "order": 2, "base_model": 1, "model": 1, "question_file": 1, "questions": 1, "scores": 2, "scorer": 1,
-    "chunks": 1, "index": 1, "hits": 1, "judgments": 1, "subjects": 1, "mentions": 1, "exposure": 1, "occurrences": 1,
-    "leaks": 1, "density": 2, "recovery": 2, "gaps": 1, "items": 1, "table": 1, "figure": 1,
+    "tokens": 2, "order": 2, "base_model": 2, "model": 2, "question_file": 1, "questions": 1, "scores": 2,
+    "scorer": 1, "chunks": 1, "index": 2, "hits": 2, "translations": 1, "judgments": 2, "subjects": 1, "mentions": 1,
+    "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 1, "items": 1, "table": 1,
+    "figure": 1,
 }  # fmt: skip
+
+# What of a dense retriever makes the index of a corpus; what of a judge says how it is reached, and not what it says.
+ENCODER = ("model", "revision", "truncate")
+JUDGE_SETTINGS = ("gpus", "base_url", "key_env", "concurrency")
 
 # The arms that write the template's labels (lorebridge.tokens.arms.has_labels; a test compares them).
 LABELLED_ARMS = frozenset({"bridge", "placebo", "labels_only"})
@@ -253,9 +258,11 @@ class Plan:
                 files = {"chunks": f"{r}/trace/chunks/{w['corpus']}.parquet"}
             case "index":
                 stem = f"{r}/trace/index/{w['corpus']}"
-                return {"index": f"{stem}/lucene", "record": f"{stem}/{RECORD}"}
+                return {"index": f"{stem}/index", "record": f"{stem}/{RECORD}"}
             case "hits":
                 files = {"hits": f"{r}/trace/hits/{w['corpus']}/{w['culture']}.parquet"}
+            case "translations":
+                files = {"translations": f"{r}/trace/translations/{w['corpus']}/{w['culture']}.parquet"}
             case "judgments":
                 files = {"judgments": f"{r}/trace/judgments/{w['corpus']}/{w['culture']}.parquet"}
             case "subjects":
@@ -456,7 +463,7 @@ class Plan:
             case "duplicates":
                 return {"deduplicate": c["corpora"][w["lang"]]["deduplicate"]}
             case "corpus":
-                return {"lang": w["lang"]}
+                return {"lang": w["lang"], "heldout": c["corpora"][w["lang"]]["heldout"]}
             case "parallel":
                 lang = w["lang"]
                 return {
@@ -504,14 +511,23 @@ class Plan:
             case "chunks":
                 return {"max_chars": tracing["chunk_chars"]}
             case "index":
-                return {"script": languages[w["corpus"]]["script"]}
+                retriever = self.retriever(str(w["corpus"]))
+                if retriever["method"] == "bm25":
+                    return {"method": "bm25", "script": languages[w["corpus"]]["script"]}
+                return {key: retriever[key] for key in ("method", *ENCODER)}
             case "hits":
+                retriever = {k: v for k, v in self.retriever(str(w["corpus"])).items() if k not in ENCODER}
                 return {
                     "lang": w["corpus"], "script": languages[w["corpus"]]["script"], "top_k": tracing["top_k"],
-                    **self.retriever(w["corpus"]),
+                    **retriever,
+                }  # fmt: skip
+            case "translations":
+                return {
+                    "lang": w["corpus"], "script": languages[w["corpus"]]["script"],
+                    **tracing["translation"][w["corpus"]],
                 }  # fmt: skip
             case "judgments":
-                judge = {k: v for k, v in tracing["judge"].items() if k != "gpus"}
+                judge = {k: v for k, v in tracing["judge"].items() if k not in JUDGE_SETTINGS}
                 if judge["kind"] == "cooccurrence":
                     judge["window"] = tracing["window"]
                 return {"lang": w["corpus"], "script": languages[w["corpus"]]["script"], **judge}
@@ -587,6 +603,11 @@ class Plan:
         """Return the retriever of a corpus."""
         retrieval = self.config["tracing"]["retrieval"]
         return dict(retrieval.get(corpus, retrieval["default"]))
+
+    @property
+    def judge_settings(self) -> dict[str, Any]:
+        """How the judge is reached: no part of any recipe."""
+        return {k: v for k, v in self.config["tracing"]["judge"].items() if k in JUDGE_SETTINGS}
 
     def _order_literals(self, run: Run) -> dict[str, Any]:
         training = self.config["training"]
@@ -676,13 +697,16 @@ class Plan:
             case "index":
                 return [artifact("chunks", corpus=w["corpus"])]
             case "hits":
-                source = "index" if self.retriever(str(w["corpus"]))["method"] == "bm25" else "chunks"
+                source = "chunks" if self.retriever(str(w["corpus"])).get("engine") == "scan" else "index"
                 return [artifact(source, corpus=w["corpus"]), artifact("questions", culture=w["culture"])]
-            case "judgments":
+            case "translations" | "judgments":
+                corpus, culture = str(w["corpus"]), str(w["culture"])
+                translated = stage == "judgments" and corpus in c["tracing"]["translation"]
                 return [
-                    artifact("hits", corpus=w["corpus"], culture=w["culture"]),
-                    artifact("chunks", corpus=w["corpus"]),
-                    artifact("questions", culture=w["culture"]),
+                    artifact("hits", corpus=corpus, culture=culture),
+                    artifact("chunks", corpus=corpus),
+                    artifact("questions", culture=culture),
+                    *([artifact("translations", corpus=corpus, culture=culture)] if translated else []),
                 ]
             case "subjects":
                 lang = str(w["lang"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lorebridge import tables
@@ -47,7 +47,8 @@ def run(
             audit=folder / f"audit-{shard}.json",
         )  # fmt: skip
         documents += tables.read(folder / f"documents-{shard}.parquet").to_dict("records")
-    merge_audits(audits=[folder / f"audit-{i}.json" for i in range(of)], out=folder / "audit.json", lang="en")
+    merge_audits(audits=[folder / f"audit-{i}.json" for i in range(of)], out=folder / "audit.json", lang="en",
+                 heldout=0.0)  # fmt: skip
     return documents, json.loads((folder / "audit.json").read_text())
 
 
@@ -137,8 +138,9 @@ def test_a_missing_source_is_told_before_any_row_is_read(tmp_path: Path) -> None
         filter_corpus(
             sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}],
             paths=[jsonl(tmp_path / "rows.jsonl", [{"no": "text"}]), tmp_path / "gone.jsonl"], lang="en",
-            letters=LATIN, min_chars=20, max_deleted=0.3, shard=0, of=1,
-            documents=tmp_path / "documents.parquet", audit=tmp_path / "audit.json",
+            letters=LATIN, min_chars=20, max_deleted=0.3, shard=0, of=1, simplify=False, heldout=0.0,
+            duplicates=tmp_path / "duplicates.parquet", documents=tmp_path / "documents.parquet",
+            heldout_documents=tmp_path / "heldout.parquet", audit=tmp_path / "audit.json",
         )  # fmt: skip
 
 
@@ -207,7 +209,25 @@ def test_an_audit_that_does_not_add_up_is_refused(tmp_path: Path) -> None:
     audit["kept"] += 1
     (tmp_path / "audit-0.json").write_text(json.dumps(audit))
     with pytest.raises(InputError, match=r"audit-0\.json: the audit does not add up \(6 rows, 3 kept, 0 held out"):
-        merge_audits(audits=[tmp_path / "audit-0.json"], out=tmp_path / "audit.json", lang="en")
+        merge_audits(audits=[tmp_path / "audit-0.json"], out=tmp_path / "audit.json", lang="en", heldout=0.0)
+
+
+def test_a_share_that_holds_nothing_out_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"parallel\.ko\.heldout: a share of 1e-12 holds out none of 3"):
+        run_pairs(tmp_path, PAIRS, heldout=1e-12)
+    run(tmp_path, ROWS)
+    with pytest.raises(InputError, match=r"corpora\.en\.heldout: a share of 1e-12 holds out none of"):
+        merge_audits(audits=[tmp_path / "audit-0.json"], out=tmp_path / "audit.json", lang="en", heldout=1e-12)
+
+
+def test_shards_of_different_versions_of_a_source_are_refused(tmp_path: Path) -> None:
+    run(tmp_path, ROWS, of=2)
+    audit = json.loads((tmp_path / "audit-1.json").read_text())
+    audit["resolved"] = {"mine": {"revision": "b" * 40}}
+    (tmp_path / "audit-1.json").write_text(json.dumps(audit))
+    with pytest.raises(InputError, match=r"audit-1\.json: was read from .*Pin the sources of corpora\.en"):
+        merge_audits(audits=[tmp_path / f"audit-{i}.json" for i in range(2)], out=tmp_path / "audit.json", lang="en",
+                     heldout=0.0)  # fmt: skip
 
 
 # --- pairs --------------------------------------------------------------------------------------------------------
@@ -229,7 +249,7 @@ def run_pairs(folder: Path, rows: list[dict], **literals: object) -> tuple[list,
     filter_pairs(
         sources=[{"kind": "local", "name": "mine"}], paths=[jsonl(folder / "pairs.jsonl", rows)], base="en", lang="ko",
         letters_base=LATIN, letters_xx=NO_LATIN, pairs=folder / "pairs.parquet", audit=folder / "audit.json",
-        heldout_pairs=folder / "heldout.parquet", **literals,
+        heldout_pairs=folder / "heldout.parquet", **{"max_lost": 0.1, "simplify": False, "heldout": 0.0} | literals,
     )  # fmt: skip
     return tables.read(folder / "pairs.parquet").to_dict("records"), json.loads((folder / "audit.json").read_text())
 
@@ -261,12 +281,13 @@ def test_no_half_of_a_held_out_pair_is_trained_on(
     folder = tmp_path_factory.mktemp("pairs")
     # The first pair is not held out and shares no half, so that something is left.
     texts = [{"en": "first", "ko": "처음"}, *({"en": f"en {a}", "ko": f"한 {b}"} for a, b in rows)]
-    pairs, audit = run_pairs(folder, texts, heldout=0.3)
-    held = tables.read(folder / "heldout.parquet").to_dict("records")
     seen: dict[tuple[str, str], str] = {}
     for number, row in enumerate(texts, start=1):
         seen.setdefault((row["en"], row["ko"]), f"mine/{number:07d}")
     expected = {pair: identity for pair, identity in seen.items() if is_heldout(identity, 0.3)}
+    assume(expected)
+    pairs, audit = run_pairs(folder, texts, heldout=0.3)
+    held = tables.read(folder / "heldout.parquet").to_dict("records")
     assert {(row["en"], row["xx"]): row["pair_id"] for row in held} == expected
     english, korean = ({pair[half] for pair in expected} for half in (0, 1))
     trained = {(e, k): i for (e, k), i in seen.items() if e not in english and k not in korean}
@@ -298,7 +319,8 @@ def test_two_sources_of_one_name(tmp_path: Path) -> None:
         filter_pairs(
             sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}], paths=[source, source],
             base="en", lang="ko", letters_base=LATIN, letters_xx=NO_LATIN, pairs=tmp_path / "pairs.parquet",
-            audit=tmp_path / "audit.json",
+            heldout_pairs=tmp_path / "heldout.parquet", audit=tmp_path / "audit.json", max_lost=0.1, simplify=False,
+            heldout=0.0,
         )  # fmt: skip
 
 
@@ -376,10 +398,16 @@ LATIN_LETTER = regex.compile(r"\p{Latin}")
 @pytest.mark.parametrize("lang", ["en", "ko", "zh", "bo", "mn"])
 def test_real_corpora_hold_no_foreign_letter(tmp_path: Path, data: Path, lang: str) -> None:
     source = data / "corpora" / f"{lang}.jsonl.gz"
+    literals = {
+        "sources": [{"kind": "local", "name": lang}], "paths": [source], "letters": LATIN if lang == "en" else NO_LATIN,
+        "min_chars": 200, "max_deleted": 0.3, "simplify": False, "shard": 0, "of": 1,
+    }  # fmt: skip
+    found, repeats = tmp_path / "signatures.parquet", tmp_path / "duplicates.parquet"
+    signatures(**literals, deduplicate=None, signatures=found)
+    duplicates(signatures=[found], deduplicate=None, duplicates=repeats)
     filter_corpus(
-        sources=[{"kind": "local", "name": lang}], paths=[source], lang=lang,
-        letters=LATIN if lang == "en" else NO_LATIN, min_chars=200, max_deleted=0.3, shard=0, of=1,
-        documents=tmp_path / "documents.parquet", audit=tmp_path / "audit.json",
+        **literals, lang=lang, heldout=0.0, duplicates=repeats, documents=tmp_path / "documents.parquet",
+        heldout_documents=tmp_path / "heldout.parquet", audit=tmp_path / "audit.json",
     )  # fmt: skip
     documents = tables.read(tmp_path / "documents.parquet")
     audit = json.loads((tmp_path / "audit.json").read_text())
@@ -402,7 +430,8 @@ def test_real_pairs_hold_no_foreign_letter(tmp_path: Path, data: Path, lang: str
     filter_pairs(
         sources=[{"kind": "local", "name": lang}], paths=[data / "parallel" / f"en-{lang}.jsonl.gz"],
         base="en", lang=lang, letters_base=LATIN, letters_xx=NO_LATIN, pairs=tmp_path / "pairs.parquet",
-        audit=tmp_path / "audit.json",
+        heldout_pairs=tmp_path / "heldout.parquet", audit=tmp_path / "audit.json", max_lost=0.1, simplify=False,
+        heldout=0.0,
     )  # fmt: skip
     pairs = tables.read(tmp_path / "pairs.parquet")
     assert not any(FOREIGN["en"].search(text) for text in pairs.en)

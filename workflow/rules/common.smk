@@ -10,6 +10,7 @@
 # than the output, so that the artifact is remade, and all that is made from it, in one invocation -- even if Snakemake's
 # own memory (.snakemake) is lost.
 
+import json
 import os
 import shutil
 import sys
@@ -152,6 +153,11 @@ def searched(wildcards):
     found = needs("hits")(wildcards)
     found["corpus"] = found.pop("index", None) or found.pop("chunks")
     return found
+
+
+def judged(wildcards):
+    """The inputs of the judge; not every language is read in translation."""
+    return {"translations": []} | needs("judgments")(wildcards)
 
 
 CAPTIONS = {

@@ -23,6 +23,7 @@ rule chunks:
         "../scripts/chunks.py"
 
 
+# Embeddings of a corpus are made once, block by block; the engine `scan` of BM25 needs no index.
 rule index:
     input:
         unpack(needs("index")),
@@ -32,13 +33,18 @@ rule index:
         f"{plan.root}/logs/index/{{corpus}}.log",
     conda:
         "../../envs/retrieve.yaml"
+    threads: HARDWARE["threads"]
     resources:
-        mem_mb=escalated(16000),
-        runtime=escalated(240),
+        gpu=lambda wildcards: (min(1, HARDWARE["gpus"]) if plan.retriever(wildcards.corpus)["method"] == "dense" else 0),
+        nodes=1,
+        mem_mb=escalated(32000),
+        runtime=escalated(720),
     params:
         task=task("index"),
-    script:
-        "../scripts/index.py"
+        work=plan.work,
+    shell:
+        "lorebridge index --task {params.task:q} --record {output.record:q} --rule index --logfile {log:q}"
+        " --work {params.work:q} --chunks {input.chunks:q} --index {output.index:q} --threads {threads}"
 
 
 rule retrieve:
@@ -63,9 +69,33 @@ rule retrieve:
         " --corpus {input.corpus:q} --questions {input.questions:q} --out {output.hits:q} --threads {threads}"
 
 
+rule translate:
+    input:
+        unpack(needs("translations")),
+    output:
+        **produces("translations"),
+    log:
+        f"{plan.root}/logs/translate/{{corpus}}-{{culture}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        mem_mb=escalated(32000),
+        runtime=escalated(720),
+    params:
+        task=task("translations"),
+        work=plan.work,
+    shell:
+        "lorebridge translate --task {params.task:q} --record {output.record:q} --rule translate --logfile {log:q}"
+        " --work {params.work:q} --hits {input.hits:q} --chunks {input.chunks:q} --questions {input.questions:q}"
+        " --out {output.translations:q} --threads {threads}"
+
+
 rule judge:
     input:
-        unpack(needs("judgments")),
+        unpack(judged),
     output:
         **produces("judgments"),
     log:
@@ -74,17 +104,18 @@ rule judge:
         "../../envs/judge.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=plan.config["tracing"]["judge"].get("gpus", 0),
+        gpu=plan.judge_settings.get("gpus", 0),
         nodes=1,
         mem_mb=escalated(HARDWARE["memory_mb"]),
         runtime=escalated(720),
     params:
         task=task("judgments"),
         work=plan.work,
+        settings=json.dumps(plan.judge_settings),
     shell:
         "lorebridge judge --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule judge"
         " --logfile {log:q} --hits {input.hits:q} --chunks {input.chunks:q} --questions {input.questions:q}"
-        " --out {output.judgments:q} --gpus {resources.gpu}"
+        " --translations {input.translations:q} --out {output.judgments:q} --settings {params.settings:q}"
 
 
 rule subjects:

@@ -9,7 +9,11 @@
 # the resource `mpi`), and srun starts a torchrun on each. They meet at the node that this shell runs on.
 NODES = HARDWARE["nodes"]
 PROCESSES = HARDWARE["gpus"] or HARDWARE["processes"]
-LAUNCH = "torchrun --standalone --nproc-per-node {resources.processes} -m" if PROCESSES > 1 else "python -m"
+# torchrun would kill its processes half a minute after SIGTERM, and die of SIGUSR1: they need time to save their state.
+PATIENT = "--shutdown-timeout 600 --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+LAUNCH = "python -m"
+if PROCESSES > 1:
+    LAUNCH = f"torchrun --standalone --nproc-per-node {{resources.processes}} {PATIENT} -m"
 # Without a word on nodes SLURM may gather the GPUs of a job from several.
 ON_NODES = {"nodes": 1, "gpu": HARDWARE["gpus"]}
 if NODES > 1:
@@ -17,14 +21,16 @@ if NODES > 1:
     LAUNCH = (
         "srun --jobid $SLURM_JOB_ID --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1"
         " --gpus-per-node {resources.processes} torchrun --nnodes {resources.nodes}"
+        f" {PATIENT}"
         " --nproc-per-node {resources.processes} --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID"
         " --rdzv-endpoint $(hostname):29400 -m"
     )
+# TensorBoard's events hold times, so they are no output: `tensorboard --logdir results/<study>/logs/events`.
 TRAIN = (
     f"{LAUNCH} lorebridge.cli train --task {{params.task:q}} --work {{params.work:q}} --record {{output.record:q}}"
     " --logfile {log:q} --order {input.order:q} --stores {input.tokens:q} --tokenizer {input.tokenizer:q}"
     " --micro-batch {resources.micro_batch} --wall-minutes {resources.runtime}"
-    " --resume-interval {resources.resume_interval} --threads {threads}"
+    " --resume-interval {resources.resume_interval} --threads {threads} --events {params.events:q}"
 )
 
 
@@ -48,6 +54,7 @@ rule train_base:
     params:
         task=task("base_model"),
         work=plan.work,
+        events=f"{plan.root}/logs/events/base-s{{seed}}",
     shell:
         f"{TRAIN} --rule train_base"
 
@@ -72,5 +79,6 @@ rule train:
     params:
         task=task("model"),
         work=plan.work,
+        events=f"{plan.root}/logs/events/{{lang}}-{{arm}}-s{{seed}}",
     shell:
         f"{TRAIN} --rule train --base {{input.checkpoints:q}}"

@@ -33,6 +33,8 @@ from lorebridge.errors import InputError
 
 log = logging.getLogger("lorebridge.corpora")
 
+_OPTIONAL = ["id", "title", "source"]  # columns of documents, beside their text
+
 _N_SAMPLES = 5
 _EXCERPT = 200  # characters
 _KEPT, _HELD_OUT = "kept", "heldout"
@@ -234,12 +236,27 @@ def _require_kept(audit: Mapping[str, Any], where: str, mend: str) -> None:
         )
 
 
+def _require_held_out(audit: Mapping[str, Any], key: str, heldout: float) -> None:
+    """Refuse an audit that held nothing out where a share was to be: a later job would miss it.
+
+    Raises:
+        InputError: names the key.
+    """
+    if heldout and audit[_KEPT] and not audit[_HELD_OUT]:
+        raise InputError(key, f"a share of {heldout} holds out none of {audit[_KEPT]}", "Give a larger share.")
+
+
 def _open(
     sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], required: Sequence[str],
     optional: Sequence[str],
 ) -> list[Source]:  # fmt: skip
     """Open every source before a row is read, so that a missing one is told at once."""
     return [open_source(spec, path, required, optional) for spec, path in zip(sources, paths, strict=True)]
+
+
+def _resolved(opened: Sequence[Source]) -> dict[str, Any]:
+    """Return what opening the sources found out, by source: the commit of a data set, the checksum of a download."""
+    return {source.name: source.notes for source in opened if source.notes}
 
 
 def _batches(source: Source, shard: int, of: int) -> Iterator[Batch]:
@@ -279,12 +296,12 @@ class _Documents:
 
 
 def _documents(
-    *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], letters: Mapping[str, str],
-    min_chars: int, max_deleted: float, simplify: bool, shard: int, of: int,
+    opened: Sequence[Source], *, sources: Sequence[Mapping[str, Any]], letters: Mapping[str, str], min_chars: int,
+    max_deleted: float, simplify: bool, shard: int, of: int,
 ) -> Iterator[_Documents]:  # fmt: skip
     """Yield the documents of a shard; see :func:`filter_corpus`."""
     clean = _Cleaner(letters, simplify)
-    for index, source in enumerate(_open(sources, paths, ["text"], ["id", "title", "source"])):
+    for index, source in enumerate(opened):
         for batch in _batches(source, shard, of):
             labels = _column(batch, "source", source.name)
             keys = _column(batch, "id", batch.keys())
@@ -325,9 +342,10 @@ def signatures(
         InputError: a source cannot be read, or a row is malformed.
     """
     with tables.writer("signatures", signatures) as write:
+        opened = _open(sources, paths, ["text"], _OPTIONAL)
         for documents in _documents(
-            sources=sources, paths=paths, letters=letters, min_chars=min_chars, max_deleted=max_deleted,
-            simplify=simplify, shard=shard, of=of,
+            opened, sources=sources, letters=letters, min_chars=min_chars, max_deleted=max_deleted, simplify=simplify,
+            shard=shard, of=of,
         ):  # fmt: skip
             rows = np.flatnonzero(documents.fates == _KEPT)
             if not len(rows):
@@ -355,12 +373,11 @@ def signatures(
             )
 
 
-def _decided(documents: Iterator[_Documents], duplicates: Path | None, heldout: float) -> Iterator[_Documents]:
+def _decided(documents: Iterator[_Documents], duplicates: Path, heldout: float) -> Iterator[_Documents]:
     """Yield batches with the fates of their documents as decided among all: first duplicates, then what is held out."""
     repeats: dict[str, str] = {}
-    if duplicates is not None:
-        for rows in tables.batches(duplicates, ["doc_id", "reason"]):
-            repeats.update((row["doc_id"], row["reason"]) for row in rows)
+    for rows in tables.batches(duplicates, ["doc_id", "reason"]):
+        repeats.update((row["doc_id"], row["reason"]) for row in rows)
     for batch in documents:
         for i in np.flatnonzero(batch.fates == _KEPT).tolist():
             identity = batch.doc_ids[i]
@@ -387,8 +404,8 @@ def _document_rows(documents: _Documents, fate: str, clean: _Cleaner) -> pa.Tabl
 
 def filter_corpus(
     *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], lang: str, letters: Mapping[str, str],
-    min_chars: int, max_deleted: float, simplify: bool = False, heldout: float = 0.0, shard: int, of: int,
-    duplicates: Path | None = None, documents: Path, heldout_documents: Path | None = None, audit: Path,
+    min_chars: int, max_deleted: float, simplify: bool, heldout: float, shard: int, of: int, duplicates: Path,
+    documents: Path, heldout_documents: Path, audit: Path,
 ) -> None:  # fmt: skip
     """Filter one shard of the sources of a language into tables ``documents`` and an audit.
 
@@ -414,7 +431,7 @@ def filter_corpus(
         heldout: the share of documents that are held out.
         shard: which shard, from 0.
         of: the number of shards.
-        duplicates: the table of what repeats another document; None where nothing does.
+        duplicates: the table of what repeats another document.
         documents: the table to write of what models train on.
         heldout_documents: that of what is held out.
         audit: the JSON to write, see :meth:`Audit.as_json`.
@@ -423,20 +440,22 @@ def filter_corpus(
         InputError: a source cannot be read, a row is malformed, or `simplify` is set where Han is deleted.
     """
     counts, clean = Audit(["text"]), _Cleaner(letters, simplify)
+    opened = _open(sources, paths, ["text"], _OPTIONAL)
     batches = _documents(
-        sources=sources, paths=paths, letters=letters, min_chars=min_chars, max_deleted=max_deleted,
-        simplify=simplify, shard=shard, of=of,
+        opened, sources=sources, letters=letters, min_chars=min_chars, max_deleted=max_deleted, simplify=simplify,
+        shard=shard, of=of,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
-        writers = {_KEPT: stack.enter_context(tables.writer("documents", documents))}
-        if heldout_documents is not None:
-            writers[_HELD_OUT] = stack.enter_context(tables.writer("documents", heldout_documents))
+        writers = {
+            fate: stack.enter_context(tables.writer("documents", path))
+            for fate, path in ((_KEPT, documents), (_HELD_OUT, heldout_documents))
+        }
         for batch in _decided(batches, duplicates, heldout):
             counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
             for fate, write in writers.items():
                 if (rows := _document_rows(batch, fate, clean)) is not None:
                     write(rows)
-    result = {"lang": lang, "letters_policy": dict(letters), **counts.as_json()}
+    result = {"lang": lang, "letters_policy": dict(letters), "resolved": _resolved(opened), **counts.as_json()}
     _log_counts(lang, "documents", result)
     _write_json(result, audit)
 
@@ -448,16 +467,18 @@ def _log_counts(lang: str, what: str, audit: Mapping[str, Any]) -> None:
     )  # fmt: skip
 
 
-def merge_audits(*, audits: Sequence[Path], out: Path, lang: str) -> None:
+def merge_audits(*, audits: Sequence[Path], out: Path, lang: str, heldout: float) -> None:
     """Merge the audits of the shards of a language.
 
     Args:
         audits: the audits that :func:`filter_corpus` wrote.
         out: the JSON to write, of the same form.
         lang: the language, for messages.
+        heldout: the share of documents that were to be held out.
 
     Raises:
-        InputError: the counts of an audit do not add up, or no document is left in any shard; gives the counts.
+        InputError: the counts of an audit do not add up; no document is left, or none held out, in any shard; or the
+            shards were read from different versions of a source that is not pinned.
     """
     shards = [json.loads(Path(path).read_text(encoding="utf-8")) for path in audits]
     for path, shard in zip(audits, shards, strict=True):
@@ -467,6 +488,12 @@ def merge_audits(*, audits: Sequence[Path], out: Path, lang: str) -> None:
                 f"the audit does not add up ({shard['rows']} rows, {shard[_KEPT]} kept, {shard[_HELD_OUT]} held out, "
                 f"dropped {shard['dropped']})",
                 "Remake the shard: snakemake --forcerun filter_corpus.",
+            )
+        if shard["resolved"] != shards[0]["resolved"]:
+            raise InputError(
+                path,
+                f"was read from {shard['resolved']}, but {Path(audits[0]).name} from {shards[0]['resolved']}",
+                f"Pin the sources of corpora.{lang} (revision, sha256) to one of them.",
             )
     merged = {**shards[0]}
     for key in ("rows", _KEPT, _HELD_OUT, "edited", "dropped", "sources", "edits", "characters", "letters"):
@@ -484,6 +511,7 @@ def merge_audits(*, audits: Sequence[Path], out: Path, lang: str) -> None:
         f"corpus {lang}",
         "Check its sources, and its letters policy, min_chars, max_deleted and heldout.",
     )
+    _require_held_out(merged, f"corpora.{lang}.heldout", heldout)
     _write_json(merged, out)
 
 
@@ -559,8 +587,8 @@ def _decide_pairs(pairs: Iterator[_Pairs], heldout: float) -> tuple[Fates, set[i
 
 def filter_pairs(
     *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], base: str, lang: str,
-    letters_base: Mapping[str, str], letters_xx: Mapping[str, str], max_lost: float = 0.1, simplify: bool = False,
-    heldout: float = 0.0, pairs: Path, heldout_pairs: Path | None = None, audit: Path,
+    letters_base: Mapping[str, str], letters_xx: Mapping[str, str], max_lost: float, simplify: bool,
+    heldout: float, pairs: Path, heldout_pairs: Path, audit: Path,
 ) -> None:  # fmt: skip
     """Filter parallel text into tables ``pairs`` and an audit.
 
@@ -594,9 +622,10 @@ def filter_pairs(
     fates, repeated = _decide_pairs(_pairs(opened, halves, max_lost), heldout)
     counts, n_passed = Audit(list(halves)), 0
     with contextlib.ExitStack() as stack:
-        writers = {_KEPT: stack.enter_context(tables.writer("pairs", pairs))}
-        if heldout_pairs is not None:
-            writers[_HELD_OUT] = stack.enter_context(tables.writer("pairs", heldout_pairs))
+        writers = {
+            fate: stack.enter_context(tables.writer("pairs", path))
+            for fate, path in ((_KEPT, pairs), (_HELD_OUT, heldout_pairs))
+        }
         for batch in _pairs(opened, halves, max_lost):
             for i in np.flatnonzero(batch.fates == _KEPT).tolist():
                 if n_passed in repeated:
@@ -616,9 +645,12 @@ def filter_pairs(
                     columns |= {name: pa.array([values[i] for i in rows.tolist()]) for name, values in names.items()}
                     write(pa.table(columns).select(["pair_id", "en", "xx", "source"]))
     policies = {"en": dict(letters_base), "xx": dict(letters_xx)}
-    result = {"lang": f"{base}-{lang}", "letters_policy": policies, **counts.as_json()}
+    result = {
+        "lang": f"{base}-{lang}", "letters_policy": policies, "resolved": _resolved(opened), **counts.as_json()
+    }  # fmt: skip
     _log_counts(result["lang"], "pairs", result)
     _write_json(result, audit)
+    _require_held_out(result, f"parallel.{lang}.heldout", heldout)
     _require_kept(
         result, f"pairs {base}-{lang}", "Check the letters policies of both languages, the sources, and heldout."
     )
@@ -649,7 +681,7 @@ def filter_file(
     if not out.name.endswith((".jsonl", ".jsonl.gz", ".parquet")):
         raise InputError(out, "not a format that is written", "Use .jsonl, .jsonl.gz or .parquet.")
     literals: dict[str, Any] = {
-        "sources": [{"kind": "local", "name": Path(source).name.split(".")[0]}], "paths": [source], "letters": letters,
+        "sources": [{"kind": "local", "name": Path(source).name.split(".")[0]}], "letters": letters,
         "min_chars": min_chars, "max_deleted": max_deleted, "simplify": simplify, "shard": 0, "of": 1,
     }  # fmt: skip
     counts, clean = Audit(["text"]), _Cleaner(letters, simplify)
@@ -657,16 +689,17 @@ def filter_file(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lorebridge-filter-") as folder:
         found, repeats = Path(folder) / "signatures.parquet", Path(folder) / "duplicates.parquet"
-        signatures(**literals, deduplicate=deduplicate, signatures=found)
+        signatures(**literals, paths=[source], deduplicate=deduplicate, signatures=found)
         duplicates(signatures=[found], deduplicate=deduplicate, duplicates=repeats)
         opened = tables.writer("documents", partial) if out.suffix == ".parquet" else _jsonl_writer(partial, out.suffix)
         with opened as write:
-            for batch in _decided(_documents(**literals), repeats, 0.0):
+            for batch in _decided(_documents(_open(literals["sources"], [source], ["text"], _OPTIONAL), **literals),
+                                  repeats, 0.0):  # fmt: skip
                 counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
                 if (rows := _document_rows(batch, _KEPT, clean)) is not None:
                     write(rows)
     partial.replace(out)
-    result = {"lang": lang, "letters_policy": dict(letters), **counts.as_json()}
+    result = {"lang": lang, "letters_policy": dict(letters), "resolved": {}, **counts.as_json()}
     _require_kept(result, str(source), f"Check that the file is in the language {lang}, and min_chars and max_deleted.")
     return result
 

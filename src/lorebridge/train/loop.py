@@ -70,6 +70,7 @@ def train(
     resume_interval: int,
     threads: int | None,
     events: Path | None = None,
+    patience: float = 0,
 ) -> dict[str, Any]:
     """Train one model and publish its checkpoints, or go on where an earlier try stopped.
 
@@ -112,6 +113,7 @@ def train(
         resume_interval: a killed run loses at most this many steps.
         threads: of torch on the CPU; None leaves torch's own choice.
         events: folder for the TensorBoard events of the run; None for none.
+        patience: seconds to wait for another trainer on `work` to end.
 
     Returns:
         Notes for the record: parameters, tokens, final loss, speed, digests of what was published. On every process.
@@ -126,7 +128,7 @@ def train(
         torch.set_num_threads(threads)
     with stop_signals() as received, process_group() as processes, contextlib.ExitStack() as held:
         directory = WorkDirectory(work)
-        processes.on_first(lambda: held.enter_context(directory.lock()))
+        processes.on_first(lambda: held.enter_context(directory.lock(patience)))
         reader = OrderReader.open(order, dict(stores))
         fingerprint = tokenizer_fingerprint(tokenizer)
         check_order(reader, order, steps, checkpoint_steps, packing, fingerprint, processes.world)

@@ -96,7 +96,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 losses = torch.cat([softmax_(piece, of_it) for piece, of_it in pieces])[:n]
                 total += losses.sum()
                 # The softmax is the gradient of the logits, but for the gold token: there it is p - 1 = e^-loss - 1.
-                d_logits = logits[:n].scatter_(1, gold[:n], torch.expm1(-losses).to(precision))
+                # (scatter_ would copy them all.)
+                d_logits = logits[:n]
+                d_logits[torch.arange(n, device=gold.device), gold[:n, 0]] = torch.expm1(-losses[:, 0]).to(precision)
                 d_some.copy_(d_logits @ embedding)
                 for d_columns, d_rows in zip(d_logits.split(columns, dim=1), d_weight.split(columns), strict=True):
                     d_rows += d_columns.T @ some

@@ -16,6 +16,7 @@ import logging
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ log = logging.getLogger("lorebridge.train")
 MANIFEST = "manifest.json"
 METRICS = "metrics.parquet"
 STATE = "state.json"
+
+
+def _slurm_job() -> str:
+    """Return which SLURM job this process belongs to, for people."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return f", SLURM job {job}" if job else ""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -96,8 +103,11 @@ class WorkDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience: float = 0) -> Iterator[None]:
         """Hold the directory against other trainers; the operating system lets go when this process ends.
+
+        Another that holds it is waited for, `patience` seconds at most: a requeued job may start before the one that it
+        takes over from has saved its state, and a Snakemake that was started again knows nothing of the job that runs.
 
         The lock is flock(2). Linux carries it over NFS to the server, so that it holds between machines too; not so on
         mounts that keep locks to themselves (NFS ``local_lock=flock``, Lustre ``localflock``), where it holds between
@@ -108,14 +118,22 @@ class WorkDirectory:
             InputError: the file system has no locks (Lustre mounted ``noflock``).
         """
         with (self.path / "lock").open("a+", encoding="utf-8") as file:
+            until = time.monotonic() + patience
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise Busy(
-                    f"{self.path}: in use by {file.read().strip() or 'another process'}. "
-                    "Wait for it, or end it (it saves its state), and run again."
-                ) from error
+                while True:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError as error:
+                        file.seek(0)
+                        holder = file.read().strip() or "another process"
+                        if time.monotonic() > until:
+                            raise Busy(
+                                f"{self.path}: in use by {holder}. Wait for it, or end it (it saves its state), and "
+                                "run again."
+                            ) from error
+                        log.info("%s: in use by %s; waiting for it", self.path, holder)
+                        time.sleep(min(10.0, patience))
             except OSError as error:
                 if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
                     raise
@@ -125,7 +143,7 @@ class WorkDirectory:
                     "Set `work` to one that does, or mount it with them (Lustre: -o flock).",
                 ) from error
             file.truncate(0)
-            file.write(f"host {platform.node()}, process {os.getpid()}\n")
+            file.write(f"host {platform.node()}, process {os.getpid()}{_slurm_job()}\n")
             file.flush()
             yield
 
