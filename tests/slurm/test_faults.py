@@ -133,13 +133,13 @@ def test_a_time_limit_stops_cleanly_and_the_next_try_goes_on(study, started, clu
 
 
 def test_out_of_memory_is_submitted_again_with_more(study, started, cluster, undisturbed):
-    """400 MB are too few to import torch and train."""
-    process, first = started(memory_mb=400)
+    """500 MB are too few to import torch and train."""
+    process, first = started(memory_mb=500)
     succeeded(process, study)
     jobs = cluster.jobs("train")
     tries = list(jobs)[list(jobs).index(first) :]
     assert jobs[first] == "OUT_OF_MEMORY"
-    assert [cluster.asked(job, "ReqMem") for job in tries] == ["400M", "800M", "1200M"][: len(tries)]
+    assert [cluster.asked(job, "ReqMem") for job in tries] == ["500M", "1000M", "1500M"][: len(tries)]
     assert published(study) == undisturbed
 
 
@@ -169,12 +169,14 @@ def test_the_controller_restarts_while_a_job_runs(study, started, cluster, undis
 def test_snakemake_is_killed_and_started_again_while_its_job_runs(study, started, cluster, undisturbed):
     """The new Snakemake knows nothing of the job and submits another: the lock keeps two from training at once."""
     process, first = started()
-    trainer(study)
+    training = trainer(study)
+    os.kill(training, signal.SIGSTOP)  # as if it took hours
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     study.snakemake("--unlock")
     again, second = started()
     soon(lambda: f"SLURM job {first}; waiting for it" in log_of(study), "the second waits for the first")
+    os.kill(training, signal.SIGCONT)
     succeeded(again, study)
     jobs = cluster.jobs("train")
     assert (jobs[first], jobs[second]) == ("COMPLETED", "COMPLETED")
