@@ -43,8 +43,10 @@ def test_tables_hold_the_contract(finished):
         "probes/scores/bo-no_bridge-s0": "scores", "probes/perplexity/ko-bridge-s0": "perplexity",
         "probes/alignment/ko-bridge-s0": "alignment", "probes/scorer": "scorer",
         "corpora/en/heldout-00000-of-00001": "documents", "parallel/ko.heldout": "pairs",
-        "trace/subjects/en": "subjects", "trace/mentions/mono-ko": "mentions", "trace/exposure/bo-bridge-s0": "exposure",
-        "trace/occurrences": "occurrences", "trace/leaks": "leaks", "trace/chunks/en": "chunks", "trace/hits/en/ko": "hits",
+        "trace/subjects/en": "subjects", "trace/mentions/mono-ko": "mentions",
+        "trace/exposure/bo-bridge-s0": "exposure",
+        "trace/occurrences": "occurrences", "trace/leaks": "leaks", "trace/chunks/en": "chunks",
+        "trace/hits/en/ko": "hits",
         "trace/judgments/ko/ko": "judgments", "trace/density": "density", "trace/recovery": "recovery",
         "transfer/gaps": "gaps", "transfer/items": "items",
     }.items():  # fmt: skip
