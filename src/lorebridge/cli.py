@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -411,9 +412,10 @@ def _probe(arguments: argparse.Namespace) -> None:
     from lorebridge.train.work import clean_work
 
     task = arguments.task
+    literals = dict(task.literals)
+    steps = literals.pop("steps")
+    work = arguments.work / "scores" / literals["run"] / task.recipe
     with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        literals = dict(task.literals)
-        steps = literals.pop("steps")
         by_step = {int(path.name.removeprefix("step")): path for path in arguments.checkpoints}
         notes.update(
             score_run(
@@ -427,9 +429,10 @@ def _probe(arguments: argparse.Namespace) -> None:
                 alignment=arguments.alignment,
                 batch_tokens=arguments.batch_tokens,
                 threads=arguments.threads,
-                work=arguments.work / "scores" / literals["run"] / task.recipe,
+                work=work,
             )
         )
+    shutil.rmtree(work)
     # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
     published = arguments.checkpoints[0].parent
     record = read_record(published / RECORD)
