@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     plan = command("plan", _plan, "print the runs of a study, their cost, and where each value comes from")
     configured(plan)
+    plan.add_argument("--gpus", type=int, help="GPUs that train at a time (default: those of one run)")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
 
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
@@ -185,7 +186,9 @@ def _plan(arguments: argparse.Namespace) -> None:
     from lorebridge import config
 
     plan = _load_plan(arguments)
-    totals = plan.totals()
+    compute = plan.config["compute"]
+    gpus = arguments.gpus or max(1, compute["gpus"] * compute["nodes"])
+    totals = plan.totals() | {"gpus": gpus, "wall_hours": plan.wall_hours(gpus)}
     runs = [
         {
             "run": run.run, "lang": run.lang, "arm": run.arm, "seed": run.seed, "steps": run.steps,
@@ -212,7 +215,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     estimate = plan.config["compute"]["estimate"]
     print(
         f"\ntotal {totals['tokens']:,} tokens, {totals['flops']:.3g} FLOP; at {estimate['mfu']:.0%} of "
-        f"{estimate['peak_flops']:.3g} FLOP/s: {totals['gpu_hours']:,.1f} GPU-hours (assumed, not measured)"
+        f"{estimate['peak_flops']:.3g} FLOP/s: {totals['gpu_hours']:,.1f} GPU-hours (assumed, not measured), "
+        f"{totals['wall_hours']:,.1f} hours of training on {gpus} GPUs at a time"
         f"\n{totals['parameters']:,} parameters; {totals['checkpoints']:,} checkpoints; disk "
         f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
         "freed as runs finish; corpora and token stores come on top"
