@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from real_cluster import printed
 from safetensors.numpy import load_file
 
 from lorebridge.plan import Plan
@@ -72,13 +73,18 @@ def test_only_what_is_stale_runs_again(study, cluster, tmp_path):
 def test_a_training_job_starts_a_process_on_each_of_its_gpus(local, cluster, tmp_path, nodes, gpus):
     """Hardware is no part of a recipe, so the same model can be asked for on GPUs; pretended ones are CPUs."""
     study = local.copy(tmp_path / "study")
-    study.config["compute"] |= {"nodes": nodes, "gpus": gpus}
+    study.config["compute"] |= {"nodes": nodes, "gpus": gpus, "threads": 2}
     study.write()
     (study.results / MODEL / "record.json").unlink()
     study.snakemake(*cluster.arguments(str((study.results / MODEL / "metrics.parquet").relative_to(study.folder))))
     job = list(cluster.jobs("train"))[-1]
     assert "gres/gpu=2" in cluster.asked(job, "AllocTRES")
     assert (cluster.asked(job, "NNodes"), cluster.asked(job, "Partition")) == (str(nodes), "gpu")
+    if nodes > 1:
+        steps = dict(
+            line.split("|") for line in printed("sacct", "--jobs", job, "-nP", "--format", "JobName,AllocCPUS")
+        )
+        assert steps["torchrun"] == "4", "the step has all CPUs of the job"
     assert "2 processes on cpu" in (study.results / "logs" / "train" / "ko-bridge-s0.log").read_text()
     ours, alone = (load_file(s.results / MODEL / "step6" / "model.safetensors") for s in (study, local))
     assert set(ours) == set(alone)
