@@ -809,8 +809,9 @@ class Plan:
                 for corpus, culture in self.cells for stage in ("hits", "judgments")]  # fmt: skip
 
     def targets(self) -> list[Artifact]:
-        """Return what the study is for: its tables and figures."""
+        """Return what the study is for: its tables and figures, and the base models' own curves."""
         return [
+            *self._scores(self.base_runs),
             *(artifact("table", table=name) for name in self.tables),
             *(artifact("figure", figure=name) for name in self.figures),
         ]
