@@ -86,6 +86,13 @@ TABLES = {
     "filtering": Drawing("summary", ("audits",), ("base", "names")),
     "recovery": Drawing("summary", ("recovery",), ("names",)),
 }  # fmt: skip
+# Which files of an artifact a stage reads, where it is not those of its first output.
+READS = {
+    ("corpus", "corpus_shard"): ("shard_audit",),
+    ("scores", "corpus_shard"): ("heldout_documents",),
+    ("scores", "parallel"): ("heldout_pairs",),
+}
+DRAWN = {"base_model": ("metrics",), "model": ("metrics",), "parallel": ("pairs_audit",)}
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "md", "tex")
 
@@ -756,6 +763,25 @@ class Plan:
                 return self._drawn_from(TABLES[str(w["table"])].reads)
             case _:
                 raise KeyError(stage)
+
+    def reads(self, stage: str, **w: Any) -> dict[str, list[str]]:
+        """Return output name -> paths of the files that an artifact is made from, in the order of :meth:`inputs`.
+
+        Of an artifact with several files only those that are read: what Snakemake checks is paid for by the file.
+        """
+        found: dict[str, list[str]] = {}
+        for name, wildcards in dict.fromkeys(self.inputs(stage, **w)):
+            outputs = self.outputs(name, **dict(wildcards))
+            wanted = READS.get((stage, name), tuple(outputs)[:1])
+            if stage in ("figure", "table"):
+                drawn = (FIGURES if stage == "figure" else TABLES)[str(w[stage])].reads
+                wanted = DRAWN.get(name) or tuple(key for key in outputs if key in drawn) or wanted
+            elif name == "world":
+                wanted = ("truth",)  # the texts are among a stage's sources
+            for key in wanted:
+                paths = outputs[key]
+                found.setdefault(key, []).extend([paths] if isinstance(paths, str) else paths)
+        return found
 
     def _drawn_from(self, kinds: tuple[str, ...]) -> list[Artifact]:
         """Return the artifacts that a figure or table is drawn from."""

@@ -111,9 +111,9 @@ def test_what_slurm_is_asked_for(compute, training, tmp_path):
         "train_base": common + training,
         "train": common + training,
         "score": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
-        "retrieve": common + GPU_JOB.format(minutes=360, memory=32000, cpus=8, gpus=1),
         "random_models": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
         "index": common + GPU_JOB.format(minutes=720, memory=32000, cpus=8, gpus=1),
+        "retrieve": common + GPU_JOB.format(minutes=360, memory=32000, cpus=8, gpus=1),
         "translate": common + GPU_JOB.format(minutes=720, memory=32000, cpus=8, gpus=1),
         "judge": common + GPU_JOB.format(minutes=720, memory=128000, cpus=8, gpus=8),
     }
@@ -129,9 +129,10 @@ PATIENT = "--shutdown-timeout 600 --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQ
         ({"gpus": 8}, f"torchrun --standalone --nproc-per-node 8 {PATIENT} -m lorebridge.cli train"),
         (
             {"gpus": 8, "nodes": 2},
-            "srun --jobid $SLURM_JOB_ID --nodes 2 --ntasks 2 --ntasks-per-node 1 --gpus-per-node 8 torchrun --nnodes 2 "
-            f"{PATIENT} --nproc-per-node 8 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID "
-            "--rdzv-endpoint $(hostname):29400 -m lorebridge.cli train",
+            "srun --jobid $SLURM_JOB_ID --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpus-per-task 8 --gpus-per-node 8 "
+            f"torchrun --nnodes 2 {PATIENT} "
+            "--nproc-per-node 8 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):29400 "
+            "-m lorebridge.cli train",
         ),
     ],
     ids=["one GPU", "eight in a node", "two nodes of eight"],
@@ -140,7 +141,7 @@ def test_how_training_is_started(compute, launcher, tmp_path):
     paper = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     configured = tmp_path / "paper.yaml"
     configured.write_text(yaml.safe_dump(paper | {"compute": paper["compute"] | compute}, allow_unicode=True))
-    printed = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", str(configured),
+    printed = run("snakemake", "--dry-run", "--cores", "8", "--printshellcmds", "--configfile", str(configured),
                   "--config", f"work={tmp_path}", f"results={tmp_path}/r")  # fmt: skip
     commands = [line.strip() for line in printed.splitlines() if "lorebridge.cli train" in line]
     assert len(commands) == 18
