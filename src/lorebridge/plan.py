@@ -23,7 +23,7 @@ STAGE_VERSIONS = {
     "world": 1, "signatures": 1, "duplicates": 1, "corpus_shard": 2, "corpus": 2, "parallel": 2, "tokenizer": 1,
     "tokens": 2, "order": 2, "base_model": 2, "model": 2, "question_file": 1, "questions": 1, "scores": 2,
     "scorer": 1, "chunks": 1, "index": 2, "hits": 2, "translations": 1, "judgments": 2, "subjects": 1, "mentions": 1,
-    "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 1, "items": 1, "table": 1,
+    "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 2, "items": 1, "table": 1,
     "figure": 1,
 }  # fmt: skip
 
@@ -274,7 +274,7 @@ class Plan:
             case "occurrences" | "leaks" | "density" | "recovery":
                 files = {stage: f"{r}/trace/{stage}.parquet"}
             case "gaps":
-                files = {"gaps": f"{r}/transfer/gaps.parquet"}
+                files = {name: f"{r}/transfer/{name}.parquet" for name in ("gaps", "asymmetry")}
             case "items":
                 # Snakemake keeps the name `items` for itself.
                 files = {"transferred": f"{r}/transfer/items.parquet"}
@@ -571,9 +571,9 @@ class Plan:
                 return {"cells": [list(cell) for cell in self.cells], "heldout": heldout}
             case "gaps":
                 return {
-                    "base": self.base, "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
-                    "rule": c["probing"]["rule"], "last": transfer["last"], "resamples": transfer["resamples"],
-                    "seed": transfer["seed"],
+                    "base": self.base, "resource": {lang: languages[lang]["resource"] for lang in self.langs},
+                    "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"], "rule": c["probing"]["rule"],
+                    "last": transfer["last"], "resamples": transfer["resamples"], "seed": transfer["seed"],
                 }  # fmt: skip
             case "items":
                 return {
@@ -745,7 +745,7 @@ class Plan:
                              for s in self.shards(lang))  # fmt: skip
                 return [artifact("world"), *self._traced(), *self._mentions(streams), *documents]
             case "gaps":
-                return [*self._scores(self.runs), *self._questions()]
+                return [*self._scores(self.runs), *self._questions(), artifact("leaks")]
             case "items":
                 return [*self._scores(self.runs), *self._questions(),
                         *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells)]  # fmt: skip

@@ -99,7 +99,16 @@ def write_inputs(folder: Path) -> dict:
     tables.write("density", density, folder / "density.parquet")
     study = {"scores": scores, "questions": questions, "base": "en", "subset": "clean", "rule": "mean", "last": 3}
     contrasts = [["bridge", "no_bridge"], ["bridge", "placebo"]]
-    gaps(**study, contrasts=contrasts, resamples=200, seed=0, out=folder / "gaps.parquet")
+    told = [
+        {"question_id": f"{culture}-{i:04d}", "culture": culture, "lang": "en", "n_pairs": int(i == 0), "pair_ids": [],
+         "n_subject_pairs": 1}
+        for culture in questions
+        for i in range(N)
+    ]  # fmt: skip
+    tables.write("leaks", told, folder / "leaks.parquet")
+    resource = {"ko": "high", "zh": "high", "bo": "low", "mn": "low"}
+    gaps(**study, contrasts=contrasts, leaks=folder / "leaks.parquet", resource=resource, resamples=200, seed=0,
+         out=folder / "gaps.parquet", asymmetry=folder / "asymmetry.parquet")  # fmt: skip
     items(**study, judgments=judgments, out=folder / "items.parquet")
     audits = {}
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):

@@ -9,7 +9,7 @@ from lorebridge.figures.effects import published
 from lorebridge.figures.write import write_table
 from lorebridge.probes.questions import build_questions
 from lorebridge.transfer.accuracies import accuracies
-from lorebridge.transfer.gaps import QUESTIONS_ONLY
+from lorebridge.transfer.inference import QUESTIONS_ONLY
 
 
 def test_a_table_in_three_formats(tmp_path):

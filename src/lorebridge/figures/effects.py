@@ -15,8 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.transfer.contrasts import ALL, STEP0
 from lorebridge.transfer.credits import LAST
-from lorebridge.transfer.gaps import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.items import occurrence_means
 from lorebridge.transfer.power import detectable_effects
 
@@ -50,7 +51,8 @@ def gaps(
         remark: what a reader must know of these data; ends the note under the figure.
     """
     table = tables.read(gaps)
-    table = table[table["step"] == LAST]
+    shown = (table["step"] == LAST) & (table["scale"] == ALL) & ~table["unleaked"]
+    table = table[shown & ~table["contrast"].str.endswith(STEP0)]
     contrasts = list(dict.fromkeys(table["contrast"]))
     power = detectable_effects(questions=questions, subset=table["subset"].iloc[0], discordance=discordance)
     detectable = power.set_index("culture")["detectable_effect"]

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from lorebridge import tables
-from lorebridge.errors import InputError
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters
 from lorebridge.transfer.credits import directions
@@ -65,19 +64,13 @@ def items(
         notes: size of the risk set and number of transferred items, by language and direction, over all seeds.
 
     Raises:
-        InputError: as :func:`lorebridge.transfer.credits.load`, or no checkpoint of step 0 was scored.
+        InputError: as :func:`lorebridge.transfer.credits.load`.
     """
     loaded: dict[str, dict[str, credits_.Credits]] = {}
     for one in credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last):
         loaded.setdefault(one.culture, {})[one.lang] = one
     frames = []
     for culture, by_lang in loaded.items():
-        if by_lang[base].steps[0] != 0:
-            raise InputError(
-                questions[culture],
-                f"the runs of {culture} were not scored at step 0, so what the base model knew cannot be told",
-                "Score the checkpoint of step 0.",
-            )
         counts = {
             corpus: occurrences(judgments[corpus][culture], by_lang[base].questions) for corpus in (base, culture)
         }
