@@ -54,6 +54,15 @@ def test_parameters_are_those_of_qwen(paper):
     assert 6 * in_matrices == pytest.approx(2.964e9, rel=1e-3)
 
 
+def test_wall_time_falls_with_gpus_and_ends_at_one_base_and_one_run(paper):
+    """On eight GPUs runs follow each other; on a thousand a base and then a continual run are all that takes time."""
+    hours = {run.run: paper.run_hours(run) / 8 for run in paper.base_runs + paper.runs}
+    assert paper.wall_hours(8) == pytest.approx(sum(hours.values()))
+    assert paper.wall_hours(1000) == pytest.approx(hours["base-s0"] + hours["ko-bridge-s0"])
+    assert paper.wall_hours(1000) < paper.wall_hours(32) < paper.wall_hours(8)
+    assert paper.wall_hours(1) == pytest.approx(8 * paper.wall_hours(8))
+
+
 def test_the_plan_imports_no_heavy_library():
     script = (
         "import sys, lorebridge.plan, lorebridge.config, lorebridge.cli\n"

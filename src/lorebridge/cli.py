@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     plan = command("plan", _plan, "print the runs of a study, their cost, and where each value comes from")
     configured(plan)
+    plan.add_argument("--gpus", type=int, help="GPUs that train at a time (default: those of one run)")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
 
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
@@ -184,7 +186,9 @@ def _plan(arguments: argparse.Namespace) -> None:
     from lorebridge import config
 
     plan = _load_plan(arguments)
-    totals = plan.totals()
+    compute = plan.config["compute"]
+    gpus = arguments.gpus or max(1, compute["gpus"] * compute["nodes"])
+    totals = plan.totals() | {"gpus": gpus, "wall_hours": plan.wall_hours(gpus)}
     runs = [
         {
             "run": run.run, "lang": run.lang, "arm": run.arm, "seed": run.seed, "steps": run.steps,
@@ -211,7 +215,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     estimate = plan.config["compute"]["estimate"]
     print(
         f"\ntotal {totals['tokens']:,} tokens, {totals['flops']:.3g} FLOP; at {estimate['mfu']:.0%} of "
-        f"{estimate['peak_flops']:.3g} FLOP/s: {totals['gpu_hours']:,.1f} GPU-hours (assumed, not measured)"
+        f"{estimate['peak_flops']:.3g} FLOP/s: {totals['gpu_hours']:,.1f} GPU-hours (assumed, not measured), "
+        f"{totals['wall_hours']:,.1f} hours of training on {gpus} GPUs at a time"
         f"\n{totals['parameters']:,} parameters; {totals['checkpoints']:,} checkpoints; disk "
         f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
         "freed as runs finish; corpora and token stores come on top"
@@ -411,9 +416,10 @@ def _probe(arguments: argparse.Namespace) -> None:
     from lorebridge.train.work import clean_work
 
     task = arguments.task
+    literals = dict(task.literals)
+    steps = literals.pop("steps")
+    work = arguments.work / "scores" / literals["run"] / task.recipe
     with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        literals = dict(task.literals)
-        steps = literals.pop("steps")
         by_step = {int(path.name.removeprefix("step")): path for path in arguments.checkpoints}
         notes.update(
             score_run(
@@ -427,9 +433,10 @@ def _probe(arguments: argparse.Namespace) -> None:
                 alignment=arguments.alignment,
                 batch_tokens=arguments.batch_tokens,
                 threads=arguments.threads,
-                work=arguments.work / "scores" / literals["run"] / task.recipe,
+                work=work,
             )
         )
+    shutil.rmtree(work)
     # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
     published = arguments.checkpoints[0].parent
     record = read_record(published / RECORD)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -882,3 +883,18 @@ class Plan:
         """Return the estimated GPU-hours of a run."""
         totals = self.totals()
         return totals["gpu_hours"] * run.tokens / totals["tokens"] if totals["tokens"] else math.nan
+
+    def wall_hours(self, gpus: int) -> float:
+        """Return the estimated hours until all runs are trained on so many GPUs, the longest runs first.
+
+        A run takes the GPUs that the configuration gives it, and a continual run starts when its base model is there.
+        """
+        compute = self.config["compute"]
+        size = max(1, compute["gpus"] * compute["nodes"])
+        slots = [0.0] * max(1, gpus // size)
+        ready: dict[str, float] = {}
+        for run in sorted(self.base_runs + self.runs, key=lambda run: (run.arm != "base", -run.tokens)):
+            begin = max(heapq.heappop(slots), 0.0 if run.arm == "base" else ready[self.base_of(run).run])
+            ready[run.run] = begin + self.run_hours(run) / min(size, max(gpus, 1))
+            heapq.heappush(slots, ready[run.run])
+        return max(ready.values())
