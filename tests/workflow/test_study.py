@@ -48,7 +48,7 @@ def test_tables_hold_the_contract(finished):
         "trace/occurrences": "occurrences", "trace/leaks": "leaks", "trace/chunks/en": "chunks",
         "trace/hits/en/ko": "hits",
         "trace/judgments/ko/ko": "judgments", "trace/density": "density", "trace/recovery": "recovery",
-        "transfer/gaps": "gaps", "transfer/items": "items",
+        "transfer/gaps": "gaps", "transfer/asymmetry": "asymmetry", "transfer/items": "items",
     }.items():  # fmt: skip
         table = tables.read(finished.results / f"{path}.parquet")
         assert list(table.columns) == tables.SCHEMAS[name].names, path
@@ -107,8 +107,8 @@ CHANGES = {
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
         {"chunks": 3, "retrieve": 4, "judge": 4, "subjects": 3, "mentions": 7, "exposure": 5, "occurrences": 1,
-         "leaks": 1, "density": 1, "recovery": 1, "items": 1, "draw_recovery": 1, "draw_occurrences": 1,
-         "draw_exposure": 1, "table": 5},
+         "leaks": 1, "density": 1, "recovery": 1, "gaps": 1, "items": 1, "draw_recovery": 1, "draw_gaps": 1,
+         "draw_occurrences": 1, "draw_exposure": 1, "table": 6},
     ),
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
