@@ -24,7 +24,7 @@ STAGE_VERSIONS = {
     "world": 1, "signatures": 1, "duplicates": 1, "corpus_shard": 2, "corpus": 2, "parallel": 2, "tokenizer": 1,
     "tokens": 2, "order": 2, "base_model": 2, "model": 2, "question_file": 1, "questions": 1, "scores": 2,
     "scorer": 1, "chunks": 1, "index": 2, "hits": 2, "translations": 1, "judgments": 2, "subjects": 1, "mentions": 1,
-    "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 2, "items": 1, "table": 1,
+    "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 2, "items": 2, "table": 1,
     "figure": 1,
 }  # fmt: skip
 
@@ -59,7 +59,7 @@ FIGURES = {
         ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark"),
     ),
     "gaps": Drawing("effects", ("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
-    "occurrences": Drawing("effects", ("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
+    "occurrences": Drawing("effects", ("items",), ("base", "names", "resamples", "seed", "planted")),
     "exposure": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
     "losses": Drawing("curves", ("metrics",), ("base", "names", "arms")),
     "learning": Drawing("learning", ("perplexity", "alignment"), ("base", "names", "arms")),
@@ -78,7 +78,7 @@ TABLES = {
     "gaps": Drawing("summary", ("gaps",), ("names", "last")),
     "power": Drawing("summary", ("questions",), ("names", "subset", "discordance")),
     "density": Drawing("summary", ("density",), ("base", "names", "planted")),
-    "occurrences": Drawing("summary", ("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
+    "occurrences": Drawing("summary", ("items",), ("base", "names", "resamples", "seed", "planted")),
     "consumed": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
     "leaks": Drawing("exposure", ("leaks",), ("names",)),
     "questions": Drawing("summary", ("questions", "tokenizer"), ("base", "names", "subset", "planted")),
@@ -278,7 +278,10 @@ class Plan:
                 files = {name: f"{r}/transfer/{name}.parquet" for name in ("gaps", "asymmetry")}
             case "items":
                 # Snakemake keeps the name `items` for itself.
-                files = {"transferred": f"{r}/transfer/items.parquet"}
+                files = {
+                    "transferred": f"{r}/transfer/items.parquet",
+                    "exposure_effects": f"{r}/transfer/exposure_effects.parquet",
+                }
             case "table":
                 stem = f"{r}/tables/{w['table']}"
                 return {suffix: f"{stem}.{suffix}" for suffix in TABLE_SUFFIXES} | {"record": f"{stem}.{RECORD}"}
@@ -748,8 +751,11 @@ class Plan:
             case "gaps":
                 return [*self._scores(self.runs), *self._questions(), artifact("leaks")]
             case "items":
-                return [*self._scores(self.runs), *self._questions(),
-                        *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells)]  # fmt: skip
+                return [
+                    *self._scores(self.runs), *self._questions(), artifact("leaks"),
+                    *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells),
+                    *(artifact("exposure", run=run.run) for run in self.runs if run.arm == "bridge"),
+                ]  # fmt: skip
             case "figure":
                 return self._drawn_from(FIGURES[str(w["figure"])].reads)
             case "table":

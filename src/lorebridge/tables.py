@@ -107,8 +107,15 @@ SCHEMAS: dict[str, pa.Schema] = {
             "df": F64, "lo": F64, "hi": F64, "interval": STR, "p": F64, "p_holm": F64,
         },
         "items": {
-            "lang": STR, "question_id": STR, "direction": STR, "seed": I16, "in_risk_set": BOOL, "transferred": BOOL,
-            "occurrences_source": F64, "occurrences_target": F64,
+            "lang": STR, "question_id": STR, "cluster": I32, "direction": STR, "seed": I16, "known": BOOL,
+            "answered": BOOL, "answered_without": BOOL, "in_risk_set": BOOL, "transferred": BOOL,
+            "occurrences_source": F64, "occurrences_target": F64, "presentations_source": F64,
+            "presentations_target": F64,
+        },
+        "exposure_effects": {
+            "direction": STR, "sample": STR, "unleaked": BOOL, "count": STR, "side": STR, "langs": STRS, "n_items": I32,
+            "n_transferred": I32, "n_clusters": I32, "indeterminate": I32, "coefficient": F64, "se": F64,
+            "odds_ratio": F64, "lo": F64, "hi": F64, "p": F64,
         },
         "recovery": {
             "corpus": STR, "culture": STR, "method": STR, "judge": STR, "stage": STR, "dose": I32, "n_questions": I32,

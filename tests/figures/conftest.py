@@ -109,7 +109,23 @@ def write_inputs(folder: Path) -> dict:
     resource = {"ko": "high", "zh": "high", "bo": "low", "mn": "low"}
     gaps(**study, contrasts=contrasts, leaks=folder / "leaks.parquet", resource=resource, resamples=200, seed=0,
          out=folder / "gaps.parquet", asymmetry=folder / "asymmetry.parquet")  # fmt: skip
-    items(**study, judgments=judgments, out=folder / "items.parquet")
+    exposure = {}
+    for culture in questions:
+        for seed in (0, 1):
+            run = f"{culture}-bridge-s{seed}"
+            exposure[run] = folder / f"e-{run}.parquet"
+            read = [
+                {
+                    "question_id": f"{culture}-{i:04d}", "step": 150, "stage": stage, "stream": stream,
+                    "n_presentations": int(rng.integers(0, 9)), "n_distinct_docs": 1, "n_subject": 1, "n_object": 1,
+                    "n_pairs_covering": 0, "n_leak_pairs": 0, "n_tokens": 1000,
+                }
+                for i in range(N)
+                for stage, stream in (("base", "mono-en"), ("ct", f"mono-{culture}"))
+            ]  # fmt: skip
+            tables.write("exposure", read, exposure[run])
+    items(**study, judgments=judgments, exposure=exposure, leaks=folder / "leaks.parquet",
+          out=folder / "items.parquet", exposure_effects=folder / "exposure_effects.parquet")  # fmt: skip
     audits = {}
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
         audits[text] = folder / f"{text}.audit.json"
@@ -125,7 +141,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     curves.losses(metrics=inputs["metrics"], names=names, base=base, arms=ARMS, out=out / "loss")
     effects.gaps(gaps=folder / "gaps.parquet", questions=questions, names=names, base=base, last=3, discordance=0.2,
                  out=out / "gaps", remark="Made-up numbers.")  # fmt: skip
-    effects.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
+    effects.occurrences(items=folder / "items.parquet", names=names, base=base, **boot,
                         planted=False, out=out / "occurrences")  # fmt: skip
     truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")
     examples.examples(questions=questions, names=names, base=base, subset="clean", out=out / "examples")
@@ -135,7 +151,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
     summary.density(density=folder / "density.parquet", names=names, base=base, planted=False,
                     out=to / "density")  # fmt: skip
-    summary.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
+    summary.occurrences(items=folder / "items.parquet", names=names, base=base, **boot,
                         planted=False, out=to / "occurrences")  # fmt: skip
     summary.filtering(audits=inputs["audits"], names=names, base=base, out=to / "filtering")
     summary.recovery(recovery=folder / "recovery.parquet", names=names, out=to / "recovery")

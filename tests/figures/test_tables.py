@@ -60,10 +60,10 @@ def test_published_densities_stand_beside_documents_only(drawn):
 
 def test_no_published_value_stands_beside_a_planted_world(inputs, tmp_path):
     """Its units and questions are others, so that a reader could only draw a wrong conclusion."""
-    folder, given = inputs
+    folder, _ = inputs
     more = {"names": {code: code for code in ("en", "ko", "zh", "bo", "mn")}, "base": "en", "planted": True}
     summary.density(density=folder / "density.parquet", out=tmp_path / "density", **more)
-    summary.occurrences(items=folder / "items.parquet", questions=given["study"]["questions"], resamples=200, seed=0,
+    summary.occurrences(items=folder / "items.parquet", resamples=200, seed=0,
                         out=tmp_path / "occurrences", **more)  # fmt: skip
     for table in ("density", "occurrences"):
         assert "published" not in pd.read_csv(tmp_path / f"{table}.csv").columns

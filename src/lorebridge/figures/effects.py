@@ -134,14 +134,12 @@ def _gap(ax: plt.Axes, rows: Any, y: float, colour: Any) -> None:
 
 
 def occurrences(
-    *, items: Path, questions: Mapping[str, Path], names: Mapping[str, str], base: str, resamples: int, seed: int,
-    planted: bool, out: Path,
+    *, items: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
 ) -> None:  # fmt: skip
     """Draw mean occurrences, in the corpus of the source language, of transferred items and of what to compare with.
 
     Args:
         items: the table "items".
-        questions: culture -> table "questions".
         names: language code -> English name.
         base: code of the base language.
         resamples: bootstrap resamples.
@@ -149,7 +147,7 @@ def occurrences(
         planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .pdf, .svg and .png are written.
     """
-    means = occurrence_means(items=items, questions=questions, resamples=resamples, seed=seed)
+    means = occurrence_means(items=items, resamples=resamples, seed=seed)
     means = means[means["corpus"] == "source"]
     printed = published("occurrences", planted)
     groups = ("transferred", "rest of risk set", "all")

@@ -318,14 +318,12 @@ def _mean_tokens(encoder: Any, texts: list[str]) -> float:
 
 
 def occurrences(
-    *, items: Path, questions: Mapping[str, Path], names: Mapping[str, str], base: str, resamples: int, seed: int,
-    planted: bool, out: Path,
+    *, items: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
 ) -> None:  # fmt: skip
     """Write the mean occurrences of transferred items and of the groups to compare them with.
 
     Args:
         items: the table "items".
-        questions: culture -> table "questions".
         names: language code -> English name.
         base: code of the base language.
         resamples: bootstrap resamples.
@@ -333,7 +331,7 @@ def occurrences(
         planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = occurrence_means(items=items, questions=questions, resamples=resamples, seed=seed)
+    table = occurrence_means(items=items, resamples=resamples, seed=seed)
     printed = published("occurrences", planted)
     table["published"] = [
         printed.get(row["direction"], {}).get(row["group"]) if row["corpus"] == "source" else None
@@ -348,7 +346,9 @@ def occurrences(
         "source and of the target language. Items are chosen by conditions that themselves depend on frequency "
         "(known in the source), so the comparison with all items shows a difference even without any effect of "
         "frequency on transfer; the rest of the risk set (known in the source, not answered without the bridge) is "
-        "the fair one. Intervals: 95 %, bootstrap over clusters of questions, given these seeds."
+        "the fair one. 'by lot': as many items drawn from the risk set at random, what the selection alone gives; arms "
+        "swapped: items that cross without the bridge and not with it, what chance gives. Intervals: 95 %, bootstrap "
+        "over clusters of questions, given these seeds; by lot: 95 % of the draws."
         f"{note}",
         dict.fromkeys(("mean", "lo", "hi", "published"), ".2f"),
     )
