@@ -59,6 +59,7 @@ FIGURES = {
         ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark"),
     ),
     "gaps": Drawing("effects", ("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
+    "asymmetry": Drawing("inference", ("asymmetry",), ("base", "names", "last", "remark")),
     "occurrences": Drawing("effects", ("items",), ("base", "names", "resamples", "seed", "planted")),
     "exposure": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
     "losses": Drawing("curves", ("metrics",), ("base", "names", "arms")),
@@ -76,9 +77,15 @@ TABLES = {
     "ties": Drawing("scorer", ("scores", "questions"), ("base", "names", "last")),
     "random_models": Drawing("scorer", ("scorer",), ("names",), "table"),
     "gaps": Drawing("summary", ("gaps",), ("names", "last")),
+    "asymmetry": Drawing("inference", ("asymmetry",), ("base", "names", "last"), "asymmetry_table"),
+    "cultures": Drawing("inference", ("asymmetry", "density"), ("base", "names")),
+    "placements": Drawing(
+        "inference", ("scores", "questions", "truth"), ("base", "names", "contrasts", "subset", "rule", "last")
+    ),
     "power": Drawing("summary", ("questions",), ("names", "subset", "discordance")),
     "density": Drawing("summary", ("density",), ("base", "names", "planted")),
     "occurrences": Drawing("summary", ("items",), ("base", "names", "resamples", "seed", "planted")),
+    "exposure_effects": Drawing("inference", ("exposure_effects",), ("base", "names")),
     "consumed": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
     "leaks": Drawing("exposure", ("leaks",), ("names",)),
     "questions": Drawing("summary", ("questions", "tokenizer"), ("base", "names", "subset", "planted")),
@@ -86,6 +93,8 @@ TABLES = {
     "filtering": Drawing("summary", ("audits",), ("base", "names")),
     "recovery": Drawing("summary", ("recovery",), ("names",)),
 }  # fmt: skip
+# What only a study of a planted world has.
+PLANTED_ONLY = {"recovery", "truth"}
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "md", "tex")
 
@@ -297,7 +306,7 @@ class Plan:
         return {
             "corpora": [f"{stem}/corpora/{lang}.jsonl.gz" for lang in self.config["languages"]],
             "parallel": [f"{stem}/parallel/{self.base}-{lang}.jsonl.gz" for lang in self.langs],
-            "questions": [
+            "cloze": [
                 f"{stem}/questions/{culture}-culture-cloze_{lang}.json"
                 for culture in self.langs
                 for lang in (self.base, culture)
@@ -321,12 +330,12 @@ class Plan:
     @property
     def figures(self) -> list[str]:
         """The names of the study's figures."""
-        return [name for name, drawing in FIGURES.items() if self.planted or "recovery" not in drawing.reads]
+        return [name for name, drawing in FIGURES.items() if self.planted or not PLANTED_ONLY & set(drawing.reads)]
 
     @property
     def tables(self) -> list[str]:
         """The names of the study's tables."""
-        return [name for name, drawing in TABLES.items() if self.planted or "recovery" not in drawing.reads]
+        return [name for name, drawing in TABLES.items() if self.planted or not PLANTED_ONLY & set(drawing.reads)]
 
     def shards(self, lang: str) -> list[str]:
         """Return the names of a corpus's shards."""
@@ -596,8 +605,9 @@ class Plan:
         c, transfer = self.config, self.config["transfer"]
         settings = {
             "base": self.base, "names": {lang: c["languages"][lang]["name"] for lang in c["languages"]},
-            "arms": c["arms"], "subset": c["probing"]["subset"], "rule": c["probing"]["rule"],
-            "last": transfer["last"], "resamples": transfer["resamples"], "seed": transfer["seed"],
+            "arms": c["arms"], "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
+            "rule": c["probing"]["rule"], "last": transfer["last"], "resamples": transfer["resamples"],
+            "seed": transfer["seed"],
             "discordance": transfer["discordance"], "ema": transfer["ema"], "remark": c["remark"],
             "planted": self.planted,
         }  # fmt: skip
@@ -773,6 +783,9 @@ class Plan:
             "questions": self._questions,
             "metrics": lambda: [artifact(run.stage, **run.wildcards) for run in runs],
             "exposure": lambda: [artifact("exposure", run=run.run) for run in runs],
+            "asymmetry": lambda: [artifact("gaps")],
+            "exposure_effects": lambda: [artifact("items")],
+            "truth": lambda: [artifact("world")],
             "orders": lambda: [artifact("order", run=run.run) for run in runs],
             "audits": lambda: [
                 *(artifact("corpus", lang=lang) for lang in self.config["languages"]),

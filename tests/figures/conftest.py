@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lorebridge import tables
-from lorebridge.figures import curves, effects, examples, summary, truth
+from lorebridge.figures import curves, effects, examples, inference, summary, truth
 from lorebridge.transfer.gaps import gaps
 from lorebridge.transfer.items import items
 
@@ -126,6 +126,16 @@ def write_inputs(folder: Path) -> dict:
             tables.write("exposure", read, exposure[run])
     items(**study, judgments=judgments, exposure=exposure, leaks=folder / "leaks.parquet",
           out=folder / "items.parquet", exposure_effects=folder / "exposure_effects.parquet")  # fmt: skip
+    placed = [
+        {
+            "question_id": f"{culture}-{i:04d}", "culture": culture, "subject": "s", "relation": "r", "gold": "g",
+            "placed": ("en_only", "xx_only", "both", "neither")[i % 4], "covered": i % 8 < 4, "dose": 1,
+            "n_pairs_covering": 0, "n_leak_pairs": 0, "corpus": "en", "n_statements": 0, "doc_ids": [],
+        }
+        for culture in questions
+        for i in range(N)
+    ]  # fmt: skip
+    tables.write("truth", placed, folder / "truth.parquet")
     audits = {}
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
         audits[text] = folder / f"{text}.audit.json"
@@ -143,9 +153,18 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
                  out=out / "gaps", remark="Made-up numbers.")  # fmt: skip
     effects.occurrences(items=folder / "items.parquet", names=names, base=base, **boot,
                         planted=False, out=out / "occurrences")  # fmt: skip
+    of_tests = {"names": names, "base": base}
+    inference.asymmetry(asymmetry=folder / "asymmetry.parquet", last=3, remark="", out=out / "asymmetry", **of_tests)
     truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")
     examples.examples(questions=questions, names=names, base=base, subset="clean", out=out / "examples")
     to = out / "tables"
+    inference.asymmetry_table(asymmetry=folder / "asymmetry.parquet", last=3, out=to / "asymmetry", **of_tests)
+    inference.cultures(asymmetry=folder / "asymmetry.parquet", density=folder / "density.parquet",
+                       out=to / "cultures", **of_tests)  # fmt: skip
+    inference.exposure_effects(exposure_effects=folder / "exposure_effects.parquet", out=to / "exposure_effects",
+                               **of_tests)  # fmt: skip
+    inference.placements(**study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]],
+                         out=to / "placements", names=names)  # fmt: skip
     summary.accuracy(**study, **boot, names=names, out=to / "accuracy")
     summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
     summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
