@@ -64,7 +64,7 @@ def test_a_server_does_not_make_us_wait_for_ever(server: Server, tmp_path: Path,
     assert waits == [300]
 
 
-@pytest.mark.parametrize("sha256", [GITHUB["sha256"], None])
+@pytest.mark.parametrize("sha256", [GITHUB["sha256"], None], ids=["checked", "unchecked"])
 def test_a_cut_connection_is_taken_up_where_it_broke(server: Server, tmp_path: Path, sha256: str | None) -> None:
     server.fail(PATH, Fault(cut=1_000_000), Fault(cut=1_500_000), Fault(cut=0))
     fetch_file({**GITHUB, "sha256": sha256}, tmp_path / "q.json")

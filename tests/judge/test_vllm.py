@@ -102,7 +102,8 @@ def judge(folder: Path, model: Path, texts: dict[str, str], die_before: int = 0)
     command = [sys.executable, str(Path(__file__).with_name("judge_once.py")), str(die_before), "judge"]
     for key, value in {
         "task": Task(stage="judgments", literals=literals).dumps(), "work": folder / "work",
-        "record": folder / "record.json", "logfile": folder / "log.txt", "gpus": 0, "out": folder / "judgments.parquet",
+        "record": folder / "record.json", "logfile": folder / "log.txt", "settings": json.dumps({"gpus": 0}),
+        "out": folder / "judgments.parquet",
         "hits": folder / "hits.parquet", "chunks": folder / "chunks.parquet", "questions": folder / "questions.parquet",
     }.items():  # fmt: skip
         command += [f"--{key}", str(value)]
