@@ -24,7 +24,7 @@ STAGE_VERSIONS = {
     "world": 1, "signatures": 1, "duplicates": 1, "corpus_shard": 2, "corpus": 2, "parallel": 2, "tokenizer": 1,
     "tokens": 2, "order": 2, "base_model": 2, "model": 2, "question_file": 1, "questions": 1, "scores": 2,
     "scorer": 1, "chunks": 1, "index": 2, "hits": 2, "translations": 1, "judgments": 2, "subjects": 1, "mentions": 1,
-    "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 1, "items": 1, "table": 1,
+    "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 2, "items": 2, "table": 1,
     "figure": 1,
 }  # fmt: skip
 
@@ -59,7 +59,8 @@ FIGURES = {
         ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark"),
     ),
     "gaps": Drawing("effects", ("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
-    "occurrences": Drawing("effects", ("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
+    "asymmetry": Drawing("inference", ("asymmetry",), ("base", "names", "last", "remark")),
+    "occurrences": Drawing("effects", ("items",), ("base", "names", "resamples", "seed", "planted")),
     "exposure": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
     "losses": Drawing("curves", ("metrics",), ("base", "names", "arms")),
     "learning": Drawing("learning", ("perplexity", "alignment"), ("base", "names", "arms")),
@@ -76,9 +77,15 @@ TABLES = {
     "ties": Drawing("scorer", ("scores", "questions"), ("base", "names", "last")),
     "random_models": Drawing("scorer", ("scorer",), ("names",), "table"),
     "gaps": Drawing("summary", ("gaps",), ("names", "last")),
+    "asymmetry": Drawing("inference", ("asymmetry",), ("base", "names", "last"), "asymmetry_table"),
+    "cultures": Drawing("inference", ("asymmetry", "density"), ("base", "names")),
+    "placements": Drawing(
+        "inference", ("scores", "questions", "truth"), ("base", "names", "contrasts", "subset", "rule", "last")
+    ),
     "power": Drawing("summary", ("questions",), ("names", "subset", "discordance")),
     "density": Drawing("summary", ("density",), ("base", "names", "planted")),
-    "occurrences": Drawing("summary", ("items", "questions"), ("base", "names", "resamples", "seed", "planted")),
+    "occurrences": Drawing("summary", ("items",), ("base", "names", "resamples", "seed", "planted")),
+    "exposure_effects": Drawing("inference", ("exposure_effects",), ("base", "names")),
     "consumed": Drawing("exposure", ("exposure",), ("base", "names", "arms")),
     "leaks": Drawing("exposure", ("leaks",), ("names",)),
     "questions": Drawing("summary", ("questions", "tokenizer"), ("base", "names", "subset", "planted")),
@@ -93,6 +100,8 @@ READS = {
     ("scores", "parallel"): ("heldout_pairs",),
 }
 DRAWN = {"base_model": ("metrics",), "model": ("metrics",), "parallel": ("pairs_audit",)}
+# What only a study of a planted world has.
+PLANTED_ONLY = {"recovery", "truth"}
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "md", "tex")
 
@@ -282,10 +291,13 @@ class Plan:
             case "occurrences" | "leaks" | "density" | "recovery":
                 files = {stage: f"{r}/trace/{stage}.parquet"}
             case "gaps":
-                files = {"gaps": f"{r}/transfer/gaps.parquet"}
+                files = {name: f"{r}/transfer/{name}.parquet" for name in ("gaps", "asymmetry")}
             case "items":
                 # Snakemake keeps the name `items` for itself.
-                files = {"transferred": f"{r}/transfer/items.parquet"}
+                files = {
+                    "transferred": f"{r}/transfer/items.parquet",
+                    "exposure_effects": f"{r}/transfer/exposure_effects.parquet",
+                }
             case "table":
                 stem = f"{r}/tables/{w['table']}"
                 return {suffix: f"{stem}.{suffix}" for suffix in TABLE_SUFFIXES} | {"record": f"{stem}.{RECORD}"}
@@ -301,7 +313,7 @@ class Plan:
         return {
             "corpora": [f"{stem}/corpora/{lang}.jsonl.gz" for lang in self.config["languages"]],
             "parallel": [f"{stem}/parallel/{self.base}-{lang}.jsonl.gz" for lang in self.langs],
-            "questions": [
+            "cloze": [
                 f"{stem}/questions/{culture}-culture-cloze_{lang}.json"
                 for culture in self.langs
                 for lang in (self.base, culture)
@@ -325,12 +337,12 @@ class Plan:
     @property
     def figures(self) -> list[str]:
         """The names of the study's figures."""
-        return [name for name, drawing in FIGURES.items() if self.planted or "recovery" not in drawing.reads]
+        return [name for name, drawing in FIGURES.items() if self.planted or not PLANTED_ONLY & set(drawing.reads)]
 
     @property
     def tables(self) -> list[str]:
         """The names of the study's tables."""
-        return [name for name, drawing in TABLES.items() if self.planted or "recovery" not in drawing.reads]
+        return [name for name, drawing in TABLES.items() if self.planted or not PLANTED_ONLY & set(drawing.reads)]
 
     def shards(self, lang: str) -> list[str]:
         """Return the names of a corpus's shards."""
@@ -579,9 +591,9 @@ class Plan:
                 return {"cells": [list(cell) for cell in self.cells], "heldout": heldout}
             case "gaps":
                 return {
-                    "base": self.base, "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
-                    "rule": c["probing"]["rule"], "last": transfer["last"], "resamples": transfer["resamples"],
-                    "seed": transfer["seed"],
+                    "base": self.base, "resource": {lang: languages[lang]["resource"] for lang in self.langs},
+                    "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"], "rule": c["probing"]["rule"],
+                    "last": transfer["last"], "resamples": transfer["resamples"], "seed": transfer["seed"],
                 }  # fmt: skip
             case "items":
                 return {
@@ -600,8 +612,9 @@ class Plan:
         c, transfer = self.config, self.config["transfer"]
         settings = {
             "base": self.base, "names": {lang: c["languages"][lang]["name"] for lang in c["languages"]},
-            "arms": c["arms"], "subset": c["probing"]["subset"], "rule": c["probing"]["rule"],
-            "last": transfer["last"], "resamples": transfer["resamples"], "seed": transfer["seed"],
+            "arms": c["arms"], "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
+            "rule": c["probing"]["rule"], "last": transfer["last"], "resamples": transfer["resamples"],
+            "seed": transfer["seed"],
             "discordance": transfer["discordance"], "ema": transfer["ema"], "remark": c["remark"],
             "planted": self.planted,
         }  # fmt: skip
@@ -753,10 +766,13 @@ class Plan:
                              for s in self.shards(lang))  # fmt: skip
                 return [artifact("world"), *self._traced(), *self._mentions(streams), *documents]
             case "gaps":
-                return [*self._scores(self.runs), *self._questions()]
+                return [*self._scores(self.runs), *self._questions(), artifact("leaks")]
             case "items":
-                return [*self._scores(self.runs), *self._questions(),
-                        *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells)]  # fmt: skip
+                return [
+                    *self._scores(self.runs), *self._questions(), artifact("leaks"),
+                    *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells),
+                    *(artifact("exposure", run=run.run) for run in self.runs if run.arm == "bridge"),
+                ]  # fmt: skip
             case "figure":
                 return self._drawn_from(FIGURES[str(w["figure"])].reads)
             case "table":
@@ -793,6 +809,9 @@ class Plan:
             "questions": self._questions,
             "metrics": lambda: [artifact(run.stage, **run.wildcards) for run in runs],
             "exposure": lambda: [artifact("exposure", run=run.run) for run in runs],
+            "asymmetry": lambda: [artifact("gaps")],
+            "exposure_effects": lambda: [artifact("items")],
+            "truth": lambda: [artifact("world")],
             "orders": lambda: [artifact("order", run=run.run) for run in runs],
             "audits": lambda: [
                 *(artifact("corpus", lang=lang) for lang in self.config["languages"]),
@@ -835,8 +854,9 @@ class Plan:
                 for corpus, culture in self.cells for stage in ("hits", "judgments")]  # fmt: skip
 
     def targets(self) -> list[Artifact]:
-        """Return what the study is for: its tables and figures."""
+        """Return what the study is for: its tables and figures, and the base models' own curves."""
         return [
+            *self._scores(self.base_runs),
             *(artifact("table", table=name) for name in self.tables),
             *(artifact("figure", figure=name) for name in self.figures),
         ]

@@ -99,13 +99,25 @@ SCHEMAS: dict[str, pa.Schema] = {
             "occurrences": F64, "density": F64, "lo": F64, "hi": F64, "distractor_occurrences": F64,
         },
         "gaps": {
-            "lang": STR, "direction": STR, "contrast": STR, "subset": STR, "rule": STR, "step": I32, "seed": STR,
-            "n_questions": I32, "accuracy": F64, "accuracy_reference": F64, "gap": F64, "lo": F64, "hi": F64,
-            "interval": STR,
+            "lang": STR, "direction": STR, "contrast": STR, "scale": STR, "subset": STR, "unleaked": BOOL, "rule": STR,
+            "step": I32, "seed": STR, "n_questions": I32, "n_clusters": I32, "at_risk": F64, "accuracy": F64,
+            "accuracy_reference": F64, "gap": F64, "lo": F64, "hi": F64, "interval": STR, "p": F64, "p_holm": F64,
+        },
+        "asymmetry": {
+            "contrast": STR, "scale": STR, "subset": STR, "unleaked": BOOL, "rule": STR, "direction": STR, "group": STR,
+            "langs": STRS, "n_questions": I32, "n_clusters": I32, "n_seeds": I16, "estimate": F64, "se": F64,
+            "df": F64, "lo": F64, "hi": F64, "interval": STR, "p": F64, "p_holm": F64,
         },
         "items": {
-            "lang": STR, "question_id": STR, "direction": STR, "seed": I16, "in_risk_set": BOOL, "transferred": BOOL,
-            "occurrences_source": F64, "occurrences_target": F64,
+            "lang": STR, "question_id": STR, "cluster": I32, "direction": STR, "seed": I16, "known": BOOL,
+            "answered": BOOL, "answered_without": BOOL, "in_risk_set": BOOL, "transferred": BOOL,
+            "occurrences_source": F64, "occurrences_target": F64, "presentations_source": F64,
+            "presentations_target": F64,
+        },
+        "exposure_effects": {
+            "direction": STR, "sample": STR, "unleaked": BOOL, "count": STR, "side": STR, "langs": STRS, "n_items": I32,
+            "n_transferred": I32, "n_clusters": I32, "indeterminate": I32, "coefficient": F64, "se": F64,
+            "odds_ratio": F64, "lo": F64, "hi": F64, "p": F64,
         },
         "recovery": {
             "corpus": STR, "culture": STR, "method": STR, "judge": STR, "stage": STR, "dose": I32, "n_questions": I32,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lorebridge import tables
-from lorebridge.figures import curves, effects, examples, summary, truth
+from lorebridge.figures import curves, effects, examples, inference, summary, truth
 from lorebridge.transfer.gaps import gaps
 from lorebridge.transfer.items import items
 
@@ -99,8 +99,43 @@ def write_inputs(folder: Path) -> dict:
     tables.write("density", density, folder / "density.parquet")
     study = {"scores": scores, "questions": questions, "base": "en", "subset": "clean", "rule": "mean", "last": 3}
     contrasts = [["bridge", "no_bridge"], ["bridge", "placebo"]]
-    gaps(**study, contrasts=contrasts, resamples=200, seed=0, out=folder / "gaps.parquet")
-    items(**study, judgments=judgments, out=folder / "items.parquet")
+    told = [
+        {"question_id": f"{culture}-{i:04d}", "culture": culture, "lang": "en", "n_pairs": int(i == 0), "pair_ids": [],
+         "n_subject_pairs": 1}
+        for culture in questions
+        for i in range(N)
+    ]  # fmt: skip
+    tables.write("leaks", told, folder / "leaks.parquet")
+    resource = {"ko": "high", "zh": "high", "bo": "low", "mn": "low"}
+    gaps(**study, contrasts=contrasts, leaks=folder / "leaks.parquet", resource=resource, resamples=200, seed=0,
+         out=folder / "gaps.parquet", asymmetry=folder / "asymmetry.parquet")  # fmt: skip
+    exposure = {}
+    for culture in questions:
+        for seed in (0, 1):
+            run = f"{culture}-bridge-s{seed}"
+            exposure[run] = folder / f"e-{run}.parquet"
+            read = [
+                {
+                    "question_id": f"{culture}-{i:04d}", "step": 150, "stage": stage, "stream": stream,
+                    "n_presentations": int(rng.integers(0, 9)), "n_distinct_docs": 1, "n_subject": 1, "n_object": 1,
+                    "n_pairs_covering": 0, "n_leak_pairs": 0, "n_tokens": 1000,
+                }
+                for i in range(N)
+                for stage, stream in (("base", "mono-en"), ("ct", f"mono-{culture}"))
+            ]  # fmt: skip
+            tables.write("exposure", read, exposure[run])
+    items(**study, judgments=judgments, exposure=exposure, leaks=folder / "leaks.parquet",
+          out=folder / "items.parquet", exposure_effects=folder / "exposure_effects.parquet")  # fmt: skip
+    placed = [
+        {
+            "question_id": f"{culture}-{i:04d}", "culture": culture, "subject": "s", "relation": "r", "gold": "g",
+            "placed": ("en_only", "xx_only", "both", "neither")[i % 4], "covered": i % 8 < 4, "dose": 1,
+            "n_pairs_covering": 0, "n_leak_pairs": 0, "corpus": "en", "n_statements": 0, "doc_ids": [],
+        }
+        for culture in questions
+        for i in range(N)
+    ]  # fmt: skip
+    tables.write("truth", placed, folder / "truth.parquet")
     audits = {}
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
         audits[text] = folder / f"{text}.audit.json"
@@ -116,17 +151,26 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     curves.losses(metrics=inputs["metrics"], names=names, base=base, arms=ARMS, out=out / "loss")
     effects.gaps(gaps=folder / "gaps.parquet", questions=questions, names=names, base=base, last=3, discordance=0.2,
                  out=out / "gaps", remark="Made-up numbers.")  # fmt: skip
-    effects.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
+    effects.occurrences(items=folder / "items.parquet", names=names, base=base, **boot,
                         planted=False, out=out / "occurrences")  # fmt: skip
+    of_tests = {"names": names, "base": base}
+    inference.asymmetry(asymmetry=folder / "asymmetry.parquet", last=3, remark="", out=out / "asymmetry", **of_tests)
     truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")
     examples.examples(questions=questions, names=names, base=base, subset="clean", out=out / "examples")
     to = out / "tables"
+    inference.asymmetry_table(asymmetry=folder / "asymmetry.parquet", last=3, out=to / "asymmetry", **of_tests)
+    inference.cultures(asymmetry=folder / "asymmetry.parquet", density=folder / "density.parquet",
+                       out=to / "cultures", **of_tests)  # fmt: skip
+    inference.exposure_effects(exposure_effects=folder / "exposure_effects.parquet", out=to / "exposure_effects",
+                               **of_tests)  # fmt: skip
+    inference.placements(**study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]],
+                         out=to / "placements", names=names)  # fmt: skip
     summary.accuracy(**study, **boot, names=names, out=to / "accuracy")
     summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
     summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
     summary.density(density=folder / "density.parquet", names=names, base=base, planted=False,
                     out=to / "density")  # fmt: skip
-    summary.occurrences(items=folder / "items.parquet", questions=questions, names=names, base=base, **boot,
+    summary.occurrences(items=folder / "items.parquet", names=names, base=base, **boot,
                         planted=False, out=to / "occurrences")  # fmt: skip
     summary.filtering(audits=inputs["audits"], names=names, base=base, out=to / "filtering")
     summary.recovery(recovery=folder / "recovery.parquet", names=names, out=to / "recovery")

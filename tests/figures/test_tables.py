@@ -9,7 +9,7 @@ from lorebridge.figures.effects import published
 from lorebridge.figures.write import write_table
 from lorebridge.probes.questions import build_questions
 from lorebridge.transfer.accuracies import accuracies
-from lorebridge.transfer.gaps import QUESTIONS_ONLY
+from lorebridge.transfer.inference import QUESTIONS_ONLY
 
 
 def test_a_table_in_three_formats(tmp_path):
@@ -42,10 +42,12 @@ def test_accuracy_table_agrees_with_the_scores(drawn, inputs):
 def test_gaps_table_is_in_points(drawn, inputs):
     table = pd.read_csv(drawn / "tables" / "gaps.csv", dtype={"seed": str})
     source = tables.read(inputs[0] / "gaps.parquet")
-    source = source[(source["step"] == -1) & (source["interval"] == QUESTIONS_ONLY)]
-    shown = table[table["interval"] == QUESTIONS_ONLY]
+    source = source[(source["step"] == -1) & (source["interval"] == QUESTIONS_ONLY) & (source["seed"] == "all")]
+    shown = table[(table["interval"] == QUESTIONS_ONLY) & (table["seed"] == "all")]
     assert shown["gap"].tolist() == pytest.approx((100 * source["gap"]).tolist())
-    assert (table["gap"] - (table["accuracy"] - table["accuracy_reference"])).abs().max() < 1e-6
+    plain = table[table["scale"] == "all questions"]
+    assert (plain["gap"] - (plain["accuracy"] - plain["accuracy_reference"])).abs().max() < 1e-6
+    assert set(table.loc[table["leaked_questions"] == "left out", "n_questions"]) == {23}
 
 
 def test_published_densities_stand_beside_documents_only(drawn):
@@ -58,10 +60,10 @@ def test_published_densities_stand_beside_documents_only(drawn):
 
 def test_no_published_value_stands_beside_a_planted_world(inputs, tmp_path):
     """Its units and questions are others, so that a reader could only draw a wrong conclusion."""
-    folder, given = inputs
+    folder, _ = inputs
     more = {"names": {code: code for code in ("en", "ko", "zh", "bo", "mn")}, "base": "en", "planted": True}
     summary.density(density=folder / "density.parquet", out=tmp_path / "density", **more)
-    summary.occurrences(items=folder / "items.parquet", questions=given["study"]["questions"], resamples=200, seed=0,
+    summary.occurrences(items=folder / "items.parquet", resamples=200, seed=0,
                         out=tmp_path / "occurrences", **more)  # fmt: skip
     for table in ("density", "occurrences"):
         assert "published" not in pd.read_csv(tmp_path / f"{table}.csv").columns

@@ -66,6 +66,23 @@ def write_scores(tmp_path):
 
 
 @pytest.fixture
+def write_leaks(tmp_path):
+    def write(cultures: Mapping[str, int], leaked: set[str]) -> Path:
+        """Write that some of the questions of each culture (culture -> how many) are answered by a pair."""
+        rows = []
+        for culture, n in cultures.items():
+            for name in (f"{culture}-{i:04d}" for i in range(n)):
+                pairs = ["p/0"] if name in leaked else []
+                rows.append({"question_id": name, "culture": culture, "lang": "en", "n_pairs": len(pairs),
+                             "pair_ids": pairs, "n_subject_pairs": 1})  # fmt: skip
+        path = tmp_path / "leaks.parquet"
+        tables.write("leaks", rows, path)
+        return path
+
+    return write
+
+
+@pytest.fixture
 def unlike() -> Callable[[int, int], list[str]]:
     def texts(n: int, seed: int = 0) -> list[str]:
         """Return `n` questions of random letters, so that no two are alike."""

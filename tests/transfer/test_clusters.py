@@ -100,7 +100,9 @@ def test_bootstrap_is_seeded_by_culture_and_seed():
     values = np.random.default_rng(0).random(50)
 
     def draw(**changed):
-        return ClusterBootstrap(np.arange(50), **{"resamples": 50, "seed": 0, "stream": "ko", **changed}).means(values)
+        return ClusterBootstrap(np.arange(50), **{"resamples": 50, "seed": 0, "stream": "ko", **changed}).interval(
+            values
+        )
 
     assert np.array_equal(draw(), draw())
     assert not np.array_equal(draw(), draw(seed=1)) and not np.array_equal(draw(), draw(stream="zh"))

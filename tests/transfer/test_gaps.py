@@ -1,19 +1,32 @@
 """Gaps with known answers."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.gaps import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, _pooled_seed_rows, gaps
+from lorebridge.transfer.contrasts import ALL, AT_RISK
+from lorebridge.transfer.gaps import gaps
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 
 N = 40
 STEPS = [0, 10, 20, 30, 40]
 
 
+def made(study, folder, name="gaps"):
+    """Make both tables; return the notes."""
+    return gaps(**study, out=folder / f"{name}.parquet", asymmetry=folder / f"asymmetry-{name}.parquet")
+
+
+def main_rows(path):
+    """The rows of all questions and of contrasts between arms."""
+    table = tables.read(path)
+    between = ~table["contrast"].str.endswith("step0")
+    return table[(table["scale"] == ALL) & ~table["unleaked"] & between]
+
+
 @pytest.fixture
-def study(write_questions, write_scores, unlike):
+def study(write_questions, write_scores, unlike, write_leaks):
     """With the bridge the first 20 Korean questions are right from step 20 on (seed 1: 10); without it none."""
 
     def right(arm, seed, step, lang):
@@ -31,15 +44,16 @@ def study(write_questions, write_scores, unlike):
         for seed in (0, 1)
     ]
     return {
-        "scores": scores, "questions": questions, "base": "en", "contrasts": [["bridge", "no_bridge"]],
-        "subset": "clean", "rule": "mean", "last": 3, "resamples": 500, "seed": 0,
+        "scores": scores, "questions": questions, "leaks": write_leaks({"ko": N}, {"ko-0000", "ko-0001"}), "base": "en",
+        "resource": {"ko": "high", "bo": "low"}, "contrasts": [["bridge", "no_bridge"]], "subset": "clean",
+        "rule": "mean", "last": 3, "resamples": 500, "seed": 0,
     }  # fmt: skip
 
 
 def test_gap_is_the_paired_difference_of_accuracies(study, tmp_path):
-    notes = gaps(**study, out=tmp_path / "gaps.parquet")
-    table = tables.read(tmp_path / "gaps.parquet").set_index(["direction", "step", "seed", "interval"])
-    assert notes == {"ko": {"questions": N, "clusters": N}}
+    notes = made(study, tmp_path)
+    table = main_rows(tmp_path / "gaps.parquet").set_index(["direction", "step", "seed", "interval"])
+    assert notes == {"ko": {"questions": N, "clusters": N, "leaked": 2}}
 
     def gap(step, seed, direction="en->xx"):
         return table.loc[(direction, step, seed, QUESTIONS_ONLY)]
@@ -59,8 +73,8 @@ def test_gap_is_the_paired_difference_of_accuracies(study, tmp_path):
 
 
 def test_seed_variance_widens_the_second_interval(study, tmp_path):
-    gaps(**study, out=tmp_path / "gaps.parquet")
-    table = tables.read(tmp_path / "gaps.parquet").set_index("interval")
+    made(study, tmp_path)
+    table = main_rows(tmp_path / "gaps.parquet").set_index("interval")
     both = table.loc[QUESTIONS_AND_SEEDS].set_index("direction").loc["en->xx"]
     assert (both["step"], both["seed"], both["gap"]) == (-1, "all", 0.375)
     # Seeds .5 and .25: standard error sqrt(.25^2 / 2 / 2) = .125 with one degree of freedom dominates.
@@ -69,69 +83,115 @@ def test_seed_variance_widens_the_second_interval(study, tmp_path):
 
 def test_one_seed_has_no_interval_over_seeds(study, tmp_path):
     study["scores"] = [path for path in study["scores"] if "s0" in path.name]
-    gaps(**study, out=tmp_path / "gaps.parquet")
-    table = tables.read(tmp_path / "gaps.parquet")
+    made(study, tmp_path)
+    table = main_rows(tmp_path / "gaps.parquet")
     assert set(table["interval"]) == {QUESTIONS_ONLY}
     assert set(table["seed"]) == {"0", "all"}
 
 
 def test_another_culture_changes_no_row(study, tmp_path, write_questions, write_scores, unlike):
-    gaps(**study, out=tmp_path / "one.parquet")
+    made(study, tmp_path, "one")
     study["questions"]["bo"] = write_questions("bo", {"en": unlike(9, 2), "bo": unlike(9, 3)})
     rng = np.random.default_rng(0)
     study["scores"] += [
         write_scores("bo", arm, 0, STEPS, ["en", "bo"], 9, lambda *_: rng.random(9) < 0.5)
         for arm in ("bridge", "no_bridge")
     ]
-    gaps(**study, out=tmp_path / "two.parquet")
-    one, two = (tables.read(tmp_path / f"{name}.parquet") for name in ("one", "two"))
-    same = two[(two["lang"] == "ko") & (two["interval"] == QUESTIONS_ONLY)].reset_index(drop=True)
-    assert same.equals(one[one["interval"] == QUESTIONS_ONLY].reset_index(drop=True))
+    made(study, tmp_path, "two")
+    one, two = (main_rows(tmp_path / f"{name}.parquet") for name in ("one", "two"))
+    # But for Holm's adjustment, whose family grows.
+    one, two = (
+        t[(t["lang"] == "ko") & (t["interval"] == QUESTIONS_ONLY)].drop(columns="p_holm").reset_index(drop=True)
+        for t in (one, two)
+    )
+    assert two.equals(one)
 
 
 def test_same_bytes_twice(study, tmp_path):
     for name in "ab":
-        gaps(**study, out=tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+        made(study, tmp_path, name)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert (tmp_path / "asymmetry-a.parquet").read_bytes() == (tmp_path / "asymmetry-b.parquet").read_bytes()
 
 
 def test_arms_that_were_not_run(study, tmp_path):
     study["contrasts"].append(["placebo", "no_bridge"])
-    gaps(**study, out=tmp_path / "gaps.parquet")
-    assert set(tables.read(tmp_path / "gaps.parquet")["contrast"]) == {"bridge - no_bridge"}
+    made(study, tmp_path)
+    assert set(main_rows(tmp_path / "gaps.parquet")["contrast"]) == {"bridge - no_bridge"}
     study["contrasts"] = [["placebo", "no_bridge"]]
     with pytest.raises(InputError, match="common seed"):
-        gaps(**study, out=tmp_path / "gaps.parquet")
+        made(study, tmp_path)
 
 
 def test_runs_that_cannot_be_paired_are_refused(study, tmp_path, write_scores):
     study["scores"][0] = write_scores("ko", "bridge", 0, STEPS[:-1], ["en", "ko"], N, lambda *_: np.ones(N, dtype=bool))
     with pytest.raises(InputError, match="ko-bridge-s0 lacks steps"):
-        gaps(**study, out=tmp_path / "gaps.parquet")
+        made(study, tmp_path)
 
 
 def test_too_few_checkpoints_and_absent_runs_are_refused(study, tmp_path):
     with pytest.raises(InputError, match="last 9 checkpoints"):
-        gaps(**{**study, "last": 9}, out=tmp_path / "gaps.parquet")
+        made(study | {"last": 9}, tmp_path)
     study["questions"] = {"bo": study["questions"]["ko"]}
     with pytest.raises(InputError, match="no run that learned bo"):
-        gaps(**study, out=tmp_path / "gaps.parquet")
+        made(study, tmp_path)
 
 
-def test_pooled_interval_covers_with_two_seeds():
-    # Four languages, two seeds, the true gap 0; as much noise from the choice of questions as between seeds.
-    rng = np.random.default_rng(3)
-    covered = []
-    for _ in range(300):
-        rows = []
-        for lang in ("ko", "zh", "bo", "mn"):
-            single = rng.normal(0, 0.02) + rng.normal(0, 0.03, 2)
-            rows += [
-                {"lang": lang, "direction": "en->xx", "contrast": "c", "step": -1, "seed": seed, "gap": gap,
-                 "lo": 0.0, "hi": 0.0, "interval": QUESTIONS_ONLY, "variance": 0.02**2, "n_clusters": 200}
-                for seed, gap in [("0", single[0]), ("1", single[1]), ("all", single.mean())]
-            ]  # fmt: skip
-        pooled = _pooled_seed_rows(pd.DataFrame(rows))
-        covered += ((pooled["lo"] <= 0) & (pooled["hi"] >= 0)).tolist()
-    assert len(covered) == 1200
-    assert 0.93 <= np.mean(covered) <= 0.985
+def test_sign_flips_and_holm(study, tmp_path):
+    made(study, tmp_path)
+    table = main_rows(tmp_path / "gaps.parquet")
+    tested = table[table["p"].notna()].set_index(["interval", "direction"]).sort_index()
+    assert (tested["step"] == -1).all() and (tested["seed"] == "all").all()
+    given = tested.loc[QUESTIONS_ONLY]
+    assert given.loc["en->xx", "p"] == 1 / 501  # 20 clusters of one sign: none of 500 random signs is as far out
+    assert given.loc["xx->en", "p"] == 1
+    assert given["p_holm"].tolist() == [2 / 501, 1]
+    assert tested.loc[(QUESTIONS_AND_SEEDS, "en->xx"), "p"] > 0.1  # two seeds that disagree by half
+
+
+def test_what_was_learned_since_step_0(study, tmp_path):
+    made(study, tmp_path)
+    table = tables.read(tmp_path / "gaps.parquet")
+    learned = table[table["contrast"] == "bridge - step0"].set_index(
+        ["direction", "step", "seed", "interval", "unleaked"]
+    )
+    assert learned.loc[("en->xx", -1, "0", QUESTIONS_ONLY, False), "gap"] == 0.5
+    assert learned.loc[("en->xx", -1, "0", QUESTIONS_ONLY, False), "accuracy_reference"] == 0
+    assert (learned.loc["xx->en", "gap"] == 0).all()
+    assert set(table["contrast"]) == {"bridge - no_bridge", "bridge - step0", "no_bridge - step0"}
+    assert set(learned["scale"]) == {ALL}
+
+
+def test_the_risk_set_is_what_is_known_in_the_source_and_not_answered(study, tmp_path):
+    made(study, tmp_path)
+    table = tables.read(tmp_path / "gaps.parquet")
+    risk = table[(table["scale"] == AT_RISK) & ~table["unleaked"] & (table["interval"] == QUESTIONS_ONLY)]
+    risk = risk.set_index(["direction", "seed"])
+    # Known in English: the first 4 questions, none of them answered in Korean without the bridge, all with it.
+    assert (risk.loc["en->xx", "at_risk"] == 0.1).all() and (risk.loc["en->xx", "gap"] == 1).all()
+    # Known in Korean: half of the first 20 by the mean of the two arms, four of them known in English anyway.
+    assert risk.loc[("xx->en", "0"), "at_risk"] == pytest.approx(0.5 * 16 / N)
+    assert (risk.loc["xx->en", "gap"] == 0).all()
+
+
+def test_leaked_questions_are_left_out(study, tmp_path):
+    made(study, tmp_path)
+    table = tables.read(tmp_path / "gaps.parquet")
+    rows = table[table["unleaked"]].set_index(["contrast", "direction", "scale", "seed", "interval"])
+    assert set(rows["step"]) == {-1} and set(rows["n_questions"]) == {N - 2}
+    key = ("bridge - no_bridge", "en->xx", ALL, "0", QUESTIONS_ONLY)
+    assert rows.loc[key, "gap"] == pytest.approx(18 / 38)
+    # Where the parallel text answers everything, nothing is left to report.
+    leaks = tables.read(study["leaks"])
+    tables.write("leaks", leaks.assign(n_pairs=1), study["leaks"])
+    made(study, tmp_path)
+    assert not tables.read(tmp_path / "gaps.parquet")["unleaked"].any()
+
+
+def test_runs_without_step_0_are_refused(study, tmp_path, write_scores):
+    study["scores"] = [
+        write_scores("ko", arm, 0, STEPS[1:], ["en", "ko"], N, lambda *_: np.ones(N, dtype=bool))
+        for arm in ("bridge", "no_bridge")
+    ]
+    with pytest.raises(InputError, match="step 0"):
+        made(study, tmp_path)

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from lorebridge import tables
-from lorebridge.errors import InputError
-from lorebridge.transfer.items import DIFFERENCE, items, occurrence_means, occurrences
+from lorebridge.transfer.items import BY_LOT, DIFFERENCE, SWAPPED, items, occurrence_means, occurrences
 
 STEPS = [0, 10, 20, 30]
 # All combinations of: right in the base model in English; right with and without the bridge, in ko and in en.
@@ -42,20 +41,45 @@ def judgments(path, counts):
     return path
 
 
+def made(study, folder):
+    return items(**study, out=folder / "items.parquet", exposure_effects=folder / "effects.parquet")
+
+
+def read_by_run(path):
+    """Write an exposure: question i is stated i times in base training; in the course of the run once in each text."""
+    rows = [
+        {"question_id": f"ko-{i:04d}", "step": step, "stage": stage, "stream": stream,
+         "n_presentations": None if i == 5 and stream != "mono-ko" else n * i if stage == "base" else n}
+        for i in range(N)
+        for stage, stream, step, n in [
+            ("base", "mono-en", 300, 1), ("ct", "mono-ko", 10, 1), ("ct", "mono-ko", 30, 2),
+            ("ct", "pairs-ko-en", 30, 1), ("ct", "pairs-ko-xx", 30, 4),
+        ]
+    ]  # fmt: skip
+    table = pd.DataFrame(rows).astype({"n_presentations": "Int64"})
+    for field in tables.SCHEMAS["exposure"]:
+        if field.name not in table:
+            table[field.name] = 0
+    tables.write("exposure", table, path)
+    return path
+
+
 @pytest.fixture
-def study(write_questions, write_scores, unlike, tmp_path):
+def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
     en = judgments(tmp_path / "j-en.parquet", {0: None, **{i: i % 5 for i in range(1, N - 1)}})
     ko = judgments(tmp_path / "j-ko.parquet", {i: 7 for i in range(N)})
     return {
         "scores": [write_scores("ko", arm, 0, STEPS, ["en", "ko"], N, right) for arm in ("bridge", "no_bridge")],
         "questions": {"ko": write_questions("ko", {"en": unlike(N), "ko": unlike(N, 1)})},
         "judgments": {"en": {"ko": en}, "ko": {"ko": ko}},
+        "exposure": {"ko-bridge-s0": read_by_run(tmp_path / "exposure.parquet")},
+        "leaks": write_leaks({"ko": N}, set()),
         "base": "en", "subset": "clean", "rule": "mean", "last": 3,
     }  # fmt: skip
 
 
 def test_truth_table(study, tmp_path):
-    notes = items(**study, out=tmp_path / "items.parquet")
+    notes = made(study, tmp_path)
     table = tables.read(tmp_path / "items.parquet").set_index(["direction", "question_id"])
     for i, (base, bridge_ko, without_ko, bridge_en, without_en) in enumerate(CASES):
         to_ko, to_en = (table.loc[(d, f"ko-{i:04d}")] for d in ("en->xx", "xx->en"))
@@ -68,7 +92,7 @@ def test_truth_table(study, tmp_path):
 
 
 def test_occurrences_follow_the_direction(study, tmp_path):
-    items(**study, out=tmp_path / "items.parquet")
+    made(study, tmp_path)
     table = tables.read(tmp_path / "items.parquet").set_index(["direction", "question_id"])
     assert table.loc[("en->xx", "ko-0003"), ["occurrences_source", "occurrences_target"]].tolist() == [3, 7]
     assert table.loc[("xx->en", "ko-0003"), ["occurrences_source", "occurrences_target"]].tolist() == [7, 3]
@@ -83,8 +107,8 @@ def test_occurrences_of_a_table(tmp_path):
 
 
 def test_means_of_the_groups(study, tmp_path):
-    items(**study, out=tmp_path / "items.parquet")
-    means = occurrence_means(items=tmp_path / "items.parquet", questions=study["questions"], resamples=400, seed=0)
+    made(study, tmp_path)
+    means = occurrence_means(items=tmp_path / "items.parquet", resamples=400, seed=0)
     table = tables.read(tmp_path / "items.parquet")
     table = table[table["direction"] == "en->xx"]
     got = means[(means["direction"] == "en->xx") & (means["corpus"] == "source")].set_index("group")
@@ -99,16 +123,41 @@ def test_means_of_the_groups(study, tmp_path):
 
 
 def test_too_few_items_have_no_interval(study, tmp_path):
-    items(**study, out=tmp_path / "items.parquet")
+    made(study, tmp_path)
     table = tables.read(tmp_path / "items.parquet")
     table["transferred"] &= table["question_id"] == "ko-0018"
     tables.write("items", table, tmp_path / "few.parquet")
-    means = occurrence_means(items=tmp_path / "few.parquet", questions=study["questions"], resamples=400, seed=0)
+    means = occurrence_means(items=tmp_path / "few.parquet", resamples=400, seed=0)
     few = means[means["group"] == "transferred"]
     assert few["lo"].isna().all() and (few["n_items"] <= 1).all()
 
 
-def test_without_step_0_nothing_is_known_of_the_base_model(study, tmp_path, write_scores):
-    study["scores"] = [write_scores("ko", arm, 0, STEPS[1:], ["en", "ko"], N, right) for arm in ("bridge", "no_bridge")]
-    with pytest.raises(InputError, match="step 0"):
-        items(**study, out=tmp_path / "items.parquet")
+def test_presentations_follow_the_language_of_the_text(study, tmp_path):
+    made(study, tmp_path)
+    table = tables.read(tmp_path / "items.parquet").set_index(["direction", "question_id"])
+    # English: 7 times in base training and once in pairs; Korean: twice by the last step and four times in pairs.
+    assert table.loc[("en->xx", "ko-0007"), ["presentations_source", "presentations_target"]].tolist() == [8, 6]
+    assert table.loc[("xx->en", "ko-0007"), ["presentations_source", "presentations_target"]].tolist() == [6, 8]
+    # A question that cannot be looked for in English can still be told in Korean.
+    assert np.isnan(table.loc[("en->xx", "ko-0005"), "presentations_source"])
+    assert table.loc[("en->xx", "ko-0005"), "presentations_target"] == 2
+
+
+def test_swapped_arms_and_lots(study, tmp_path):
+    made(study, tmp_path)
+    means = occurrence_means(items=tmp_path / "items.parquet", resamples=2000, seed=0)
+    got = means[(means["direction"] == "en->xx") & (means["corpus"] == "source")].set_index("group")
+    # All combinations of answers are there: what crosses with the bridge alone crosses without it alone, too.
+    assert got.loc[SWAPPED, "n_items"] == got.loc["transferred", "n_items"]
+    table = tables.read(tmp_path / "items.parquet")
+    risk = table[(table["direction"] == "en->xx") & table["in_risk_set"]]["occurrences_source"]
+    assert got.loc[BY_LOT, "mean"] == pytest.approx(risk.mean(), abs=0.05)
+    assert got.loc[BY_LOT, "n_items"] == got.loc["transferred", "n_items"]
+
+
+def test_effects_are_given_with_and_without_leaks_and_missing_where_items_are_few(study, tmp_path):
+    made(study, tmp_path)
+    effects = tables.read(tmp_path / "effects.parquet")
+    assert len(effects) == 2 * 2 * 2 * 2 * 2
+    assert effects["coefficient"].isna().all()
+    assert (effects.loc[effects["sample"] == "risk set", "n_transferred"] <= 6).all()

@@ -34,8 +34,9 @@ def test_the_paper_plans_without_data_or_gpu(tmp_path):
     assert planned["score"] == planned["order"] == 18
     assert planned["filter_corpus"] == 41 + 3 + 6 + 1 + 1
     assert planned["retrieve"] == planned["judge"] == 8
-    # English, Korean and Chinese are searched by dense encoders, Tibetan and Mongolian by BM25
-    assert planned["index"] == 2
+    # English, Korean and Chinese are searched by dense encoders, which need an index; Tibetan and Mongolian by the scan
+    assert planned["index"] == 3
+    assert planned["translate"] == 1
 
 
 def test_a_dry_run_needs_no_torch(tmp_path):

@@ -48,7 +48,8 @@ def test_tables_hold_the_contract(finished):
         "trace/occurrences": "occurrences", "trace/leaks": "leaks", "trace/chunks/en": "chunks",
         "trace/hits/en/ko": "hits",
         "trace/judgments/ko/ko": "judgments", "trace/density": "density", "trace/recovery": "recovery",
-        "transfer/gaps": "gaps", "transfer/items": "items",
+        "transfer/gaps": "gaps", "transfer/asymmetry": "asymmetry", "transfer/items": "items",
+        "transfer/exposure_effects": "exposure_effects",
     }.items():  # fmt: skip
         table = tables.read(finished.results / f"{path}.parquet")
         assert list(table.columns) == tables.SCHEMAS[name].names, path
@@ -91,29 +92,29 @@ def of_runs(**counts):
     """What any change of one language's runs redraws."""
     return {
         "gaps": 1, "items": 1, "draw_figure3": 1, "draw_gaps": 1, "draw_occurrences": 1, "draw_losses": 1,
-        "draw_learning": 1,
+        "draw_learning": 1, "draw_asymmetry": 1,
     } | counts  # fmt: skip
 
 
 CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
-        of_runs(order=1, train=1, score=1, exposure=1, draw_exposure=1, table=8),
+        of_runs(order=1, train=1, score=1, exposure=1, draw_exposure=1, table=12),
     ),
     "a learning rate": (
         lambda c: c["training"]["continual"].update(lr=1e-3),
-        of_runs(train=4, score=4, table=6),
+        of_runs(train=4, score=4, table=10),
     ),
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
         {"chunks": 3, "retrieve": 4, "judge": 4, "subjects": 3, "mentions": 7, "exposure": 5, "occurrences": 1,
-         "leaks": 1, "density": 1, "recovery": 1, "items": 1, "draw_recovery": 1, "draw_occurrences": 1,
-         "draw_exposure": 1, "table": 5},
+         "leaks": 1, "density": 1, "recovery": 1, "gaps": 1, "items": 1, "draw_recovery": 1, "draw_gaps": 1,
+         "draw_asymmetry": 1, "draw_occurrences": 1, "draw_exposure": 1, "table": 9},
     ),
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
-        of_runs(order=5, train_base=1, train=4, score=5, exposure=5, draw_exposure=1, table=8),
+        of_runs(order=5, train_base=1, train=4, score=5, exposure=5, draw_exposure=1, table=12),
     ),
 }  # fmt: skip
 

@@ -159,6 +159,7 @@ def judged(wildcards):
 CAPTIONS = {
     "figure3": ("Results", "Accuracy by checkpoint"),
     "gaps": ("Results", "Gaps between arms"),
+    "asymmetry": ("Results", "The directions compared"),
     "occurrences": ("Results", "Occurrences of transferred items"),
     "learning": ("Training", "Held-out text and alignment"),
     "random_models": ("Validation", "What ties are worth to a random model"),

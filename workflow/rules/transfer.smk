@@ -1,5 +1,7 @@
-# in:  probes/scores/{run}.parquet, probes/questions/{culture}.parquet, trace/judgments/
-# out: transfer/gaps.parquet, transfer/items.parquet
+# in:  probes/scores/{run}.parquet, probes/questions/{culture}.parquet, trace/leaks.parquet, trace/judgments/,
+#      trace/exposure/{run}.parquet
+# out: transfer/gaps.parquet, transfer/asymmetry.parquet, transfer/items.parquet,
+#      transfer/exposure_effects.parquet
 
 
 rule gaps:

@@ -1,4 +1,4 @@
-"""Estimate the gaps between arms, with their intervals."""
+"""Estimate the gaps between arms and test the asymmetry of the directions."""
 
 from pathlib import Path
 
@@ -12,6 +12,8 @@ with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as n
             **task.literals,
             scores=[Path(path) for path in snakemake.input.scores],
             questions={Path(path).stem: Path(path) for path in snakemake.input.questions},
+            leaks=Path(snakemake.input.leaks[0]),
             out=Path(snakemake.output.gaps),
+            asymmetry=Path(snakemake.output.asymmetry),
         )
     )

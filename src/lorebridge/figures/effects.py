@@ -15,8 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.transfer.contrasts import ALL, STEP0
 from lorebridge.transfer.credits import LAST
-from lorebridge.transfer.gaps import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.items import occurrence_means
 from lorebridge.transfer.power import detectable_effects
 
@@ -50,7 +51,8 @@ def gaps(
         remark: what a reader must know of these data; ends the note under the figure.
     """
     table = tables.read(gaps)
-    table = table[table["step"] == LAST]
+    shown = (table["step"] == LAST) & (table["scale"] == ALL) & ~table["unleaked"]
+    table = table[shown & ~table["contrast"].str.endswith(STEP0)]
     contrasts = list(dict.fromkeys(table["contrast"]))
     power = detectable_effects(questions=questions, subset=table["subset"].iloc[0], discordance=discordance)
     detectable = power.set_index("culture")["detectable_effect"]
@@ -132,14 +134,12 @@ def _gap(ax: plt.Axes, rows: Any, y: float, colour: Any) -> None:
 
 
 def occurrences(
-    *, items: Path, questions: Mapping[str, Path], names: Mapping[str, str], base: str, resamples: int, seed: int,
-    planted: bool, out: Path,
+    *, items: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
 ) -> None:  # fmt: skip
     """Draw mean occurrences, in the corpus of the source language, of transferred items and of what to compare with.
 
     Args:
         items: the table "items".
-        questions: culture -> table "questions".
         names: language code -> English name.
         base: code of the base language.
         resamples: bootstrap resamples.
@@ -147,7 +147,7 @@ def occurrences(
         planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .pdf, .svg and .png are written.
     """
-    means = occurrence_means(items=items, questions=questions, resamples=resamples, seed=seed)
+    means = occurrence_means(items=items, resamples=resamples, seed=seed)
     means = means[means["corpus"] == "source"]
     printed = published("occurrences", planted)
     groups = ("transferred", "rest of risk set", "all")

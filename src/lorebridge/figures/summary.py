@@ -19,6 +19,7 @@ from lorebridge.probes.questions import in_subset
 from lorebridge.tokens.tokenizer import load_tokenizer
 from lorebridge.trace.density import EXACT
 from lorebridge.transfer import accuracies as accuracies_
+from lorebridge.transfer.contrasts import ALL
 from lorebridge.transfer.credits import LAST, directions
 from lorebridge.transfer.items import occurrence_means
 from lorebridge.transfer.power import detectable_effects
@@ -113,18 +114,24 @@ def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = tables.read(gaps)
-    table = table[table["step"] == LAST].drop(columns="step").replace({"lang": dict(names)})
+    of_seeds = (table["seed"] == "all") | ((table["scale"] == ALL) & ~table["unleaked"])
+    table = table[(table["step"] == LAST) & of_seeds].drop(columns="step").replace({"lang": dict(names)})
     table["contrast"] = table["contrast"].map(contrast_label)
-    percent = ["accuracy", "accuracy_reference", "gap", "lo", "hi"]
+    table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
+    table = table.rename(columns={"unleaked": "leaked_questions"})
+    percent = ["at_risk", "accuracy", "accuracy_reference", "gap", "lo", "hi"]
     table[percent] *= 100
     write_table(
         table,
         out,
         f"Gaps between arms (percentage points), mean of the last {last} checkpoints. accuracy is that of the first "
-        "arm, accuracy reference that of the second (%). Intervals: 95 %; 'questions only' is a bootstrap over "
-        "clusters of questions and says nothing of other seeds; the other adds the variance between seeds, pooled "
-        "over languages (Satterthwaite).",
-        dict.fromkeys(percent, ".2f"),
+        "arm, accuracy reference that of the second (%), or what the arm itself had at step 0. scale: 'risk set' "
+        "divides the gap among questions known in the source by the share of questions (at risk, %) that are known "
+        "there and not answered by the second arm. leaked questions: those whose fact the parallel text states. "
+        "Intervals: 95 %; 'questions only' is a bootstrap over clusters of questions and says nothing of other seeds, "
+        "its p from flipping the signs of clusters; the other adds the variance between seeds, pooled over languages "
+        "(Satterthwaite), its p from Student's t. p holm: adjusted over languages and directions.",
+        dict.fromkeys(percent, ".2f") | {"p": ".4f", "p_holm": ".4f"},
     )
 
 
@@ -311,14 +318,12 @@ def _mean_tokens(encoder: Any, texts: list[str]) -> float:
 
 
 def occurrences(
-    *, items: Path, questions: Mapping[str, Path], names: Mapping[str, str], base: str, resamples: int, seed: int,
-    planted: bool, out: Path,
+    *, items: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
 ) -> None:  # fmt: skip
     """Write the mean occurrences of transferred items and of the groups to compare them with.
 
     Args:
         items: the table "items".
-        questions: culture -> table "questions".
         names: language code -> English name.
         base: code of the base language.
         resamples: bootstrap resamples.
@@ -326,7 +331,7 @@ def occurrences(
         planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = occurrence_means(items=items, questions=questions, resamples=resamples, seed=seed)
+    table = occurrence_means(items=items, resamples=resamples, seed=seed)
     printed = published("occurrences", planted)
     table["published"] = [
         printed.get(row["direction"], {}).get(row["group"]) if row["corpus"] == "source" else None
@@ -341,7 +346,9 @@ def occurrences(
         "source and of the target language. Items are chosen by conditions that themselves depend on frequency "
         "(known in the source), so the comparison with all items shows a difference even without any effect of "
         "frequency on transfer; the rest of the risk set (known in the source, not answered without the bridge) is "
-        "the fair one. Intervals: 95 %, bootstrap over clusters of questions, given these seeds."
+        "the fair one. 'by lot': as many items drawn from the risk set at random, what the selection alone gives; arms "
+        "swapped: items that cross without the bridge and not with it, what chance gives. Intervals: 95 %, bootstrap "
+        "over clusters of questions, given these seeds; by lot: 95 % of the draws."
         f"{note}",
         dict.fromkeys(("mean", "lo", "hi", "published"), ".2f"),
     )

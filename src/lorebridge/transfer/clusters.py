@@ -96,19 +96,17 @@ class ClusterBootstrap:
         total = counts @ self._weights
         return np.divide(values @ self._weights, total, out=np.full(total.shape, np.nan), where=total > 0)
 
-    def means(self, values: np.ndarray) -> np.ndarray:
-        """Return the resampled means of `values` (..., n questions), shape (..., R)."""
-        return self.ratio(values, np.ones_like(values))
+    def interval(
+        self, values: np.ndarray, counts: np.ndarray | None = None, level: float = 0.95
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the percentile interval of the mean of `values` (..., n questions), or of their ratio to `counts`.
 
-    def interval(self, values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Return the percentile interval of the mean of `values` (..., n questions); NaN with fewer than 2 clusters."""
+        NaN with fewer than 2 clusters, and where a resample has nothing to count.
+        """
         if self.n_clusters < 2:
             nothing = np.full(values.shape[:-1], np.nan)
             return nothing, nothing
         tail = (1 - level) / 2
-        lo, hi = np.quantile(self.means(values), [tail, 1 - tail], axis=-1)
+        drawn = self.ratio(values, np.ones_like(values) if counts is None else counts)
+        lo, hi = np.quantile(drawn, [tail, 1 - tail], axis=-1)
         return lo, hi
-
-    def variance(self, values: np.ndarray) -> np.ndarray:
-        """Return the bootstrap variance of the mean of `values` (..., n questions)."""
-        return self.means(values).var(axis=-1, ddof=1)

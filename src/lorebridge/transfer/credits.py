@@ -71,8 +71,8 @@ def load(
         last: number of final checkpoints that will be pooled.
 
     Raises:
-        InputError: no run learned a culture's language; the runs of a culture were scored at different steps or on
-            different questions; fewer checkpoints than `last`; no question in the subset.
+        InputError: no run learned a culture's language; the runs of a culture were scored at different steps, not at
+            step 0, or on different questions; fewer checkpoints than `last`; no question in the subset.
     """
     scored = pd.concat([tables.read(path) for path in scores], ignore_index=True)
     for culture, path in questions.items():
@@ -87,8 +87,13 @@ def load(
         if credits.empty:
             raise InputError(path, f"no scored question in the subset {subset!r}", "Choose another subset.")
         clusters = question_clusters(asked)
-        for lang in directions(base, culture).values():
-            yield _pivot(credits[credits["lang"] == lang], culture, lang, clusters, last, path)
+        pivoted = [
+            _pivot(credits[credits["lang"] == lang], culture, lang, clusters, last, path)
+            for lang in directions(base, culture).values()
+        ]
+        if pivoted[0].questions != pivoted[1].questions:
+            raise InputError(path, f"not all questions of {culture} are asked in both languages", "Ask them in both.")
+        yield from pivoted
 
 
 def _pivot(credits: pd.DataFrame, culture: str, lang: str, clusters: pd.Series, last: int, path: Path) -> Credits:
@@ -105,6 +110,12 @@ def _pivot(credits: pd.DataFrame, culture: str, lang: str, clusters: pd.Series, 
                 "Score all runs of a language at the same steps on the same questions.",
             )
         arms.setdefault(arm, {})[int(seed)] = grid.to_numpy(dtype=np.float64)
+    if not steps or steps[0] != 0:
+        raise InputError(
+            path,
+            f"the runs of {culture} were not scored at step 0 in {lang}, so what they knew before cannot be told",
+            "Score the checkpoint of step 0.",
+        )
     if len(steps) < last:
         raise InputError(
             path,

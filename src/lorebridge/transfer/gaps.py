@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
+from lorebridge.transfer.asymmetry import asymmetry_table
 from lorebridge.transfer.clusters import ClusterBootstrap
-from lorebridge.transfer.credits import LAST, Credits, directions
+from lorebridge.transfer.contrasts import ALL, AT_RISK, Contrast, by_culture, form
+from lorebridge.transfer.credits import LAST
+from lorebridge.transfer.inference import (
+    QUESTIONS_AND_SEEDS,
+    QUESTIONS_ONLY,
+    Sample,
+    holm,
+    infer,
+    seed_variance,
+    sign_flip,
+)
 
-log = logging.getLogger("lorebridge.transfer")
-
-QUESTIONS_ONLY = "questions only, given these seeds"
-QUESTIONS_AND_SEEDS = "questions and seeds, seed variance pooled over languages"
+FAMILY = ["contrast", "scale", "unleaked", "interval"]
+"""What the tests of one family have in common: it goes over languages and directions."""
 
 
 def gaps(
     *,
     scores: Sequence[Path],
     questions: Mapping[str, Path],
+    leaks: Path,
     base: str,
+    resource: Mapping[str, str],
     contrasts: Sequence[Sequence[str]],
     subset: str,
     rule: str,
@@ -35,134 +45,152 @@ def gaps(
     resamples: int,
     seed: int,
     out: Path,
+    asymmetry: Path,
 ) -> dict[str, Any]:
-    """Write the table "gaps": mean paired difference of credits, in 0..1, per language, direction, contrast and step.
+    """Write the table "gaps", mean paired differences of credits, and the table "asymmetry", the directions compared.
 
     The gap of a contrast is the mean over questions of (credit in the first arm - credit in the second), the two
     models asked the same questions after the same steps, seed by seed (Zhang et al., ACL 2025, Figure 3). Rows of one
     seed, and of the mean of all seeds (seed "all"); rows of each step, and of the mean of the last `last`
-    checkpoints (step -1). All on raw points: smoothing is for the eye.
+    checkpoints (step -1). All on raw points: smoothing is for the eye. Beside the contrasts asked for, every arm is
+    compared with its own step 0: what was learned or forgotten.
+
+    At step -1 the gap comes on both scales of :mod:`lorebridge.transfer.contrasts`, and once more without the
+    questions whose fact some pair of the parallel text states (``unleaked``).
 
     Intervals, 95 %: a bootstrap over clusters of questions (:mod:`lorebridge.transfer.clusters`) says how much the
-    choice of questions matters with these very models, and no more: it is labelled :data:`QUESTIONS_ONLY`. Where at
-    least one language has two seeds, seed "all" at step -1 has a second row, :data:`QUESTIONS_AND_SEEDS`: the
-    variance between seeds is pooled over languages, because two seeds alone say next to nothing, and added to the
-    bootstrap's; degrees of freedom by Satterthwaite (1946). What seeds and questions do together is in both parts, so
-    that interval errs on the wide side.
+    choice of questions matters with these very models, and no more: it is labelled
+    :data:`~lorebridge.transfer.inference.QUESTIONS_ONLY`. Where at least one language has two seeds, seed "all" at
+    step -1 has a second row, :data:`~lorebridge.transfer.inference.QUESTIONS_AND_SEEDS`, with the variance between
+    seeds pooled over languages and degrees of freedom by Satterthwaite (:func:`lorebridge.transfer.inference.infer`).
+
+    Rows of seed "all" at step -1 have a p-value of no gap, of the same reach as their interval: by flipping signs of
+    clusters, or by Student's t; and the same by Holm over all languages and directions (:data:`FAMILY`).
 
     Args:
         scores: tables "scores", one a run.
         questions: culture (= language learned) -> table "questions".
+        leaks: table "leaks".
         base: code of the base language.
+        resource: language -> "high" or "low".
         contrasts: pairs of arms; one that a language has no common seed for is left out there and logged.
         subset: which questions count.
         rule: how options are compared.
         last: number of final checkpoints pooled.
-        resamples: bootstrap resamples.
-        seed: of the bootstrap.
+        resamples: bootstrap resamples, sign flips and permutations.
+        seed: of all of these.
         out: the table "gaps".
+        asymmetry: the table "asymmetry" (:mod:`lorebridge.transfer.asymmetry`).
 
     Returns:
-        notes: number of questions and of clusters per culture.
+        notes: number of questions, of clusters and of leaked questions per culture.
 
     Raises:
         InputError: as :func:`lorebridge.transfer.credits.load`, or no contrast can be formed at all.
     """
-    rows: list[dict[str, Any]] = []
-    notes: dict[str, Any] = {}
-    loaded = credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
-    for credits in loaded:
-        bootstrap = ClusterBootstrap(credits.clusters, resamples=resamples, seed=seed, stream=credits.culture)
-        notes[credits.culture] = {"questions": len(credits.questions), "clusters": bootstrap.n_clusters}
-        for first, second in contrasts:
-            rows += _contrast_rows(credits, base, first, second, last, bootstrap)
-    if not rows:
+    cultures = by_culture(
+        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+    )
+    formed = list(form(cultures, base=base, contrasts=contrasts, last=last))
+    if not any(contrast.known is not None for contrast in formed):
         raise InputError(
             "contrasts",
             f"none of {[list(c) for c in contrasts]} names two arms that were run with a common seed",
             "Name arms of the study.",
         )
-    table = pd.DataFrame(rows)
-    table = pd.concat([table, _pooled_seed_rows(table)], ignore_index=True)
-    table["subset"], table["rule"] = subset, rule
-    tables.write("gaps", table.drop(columns=["n_clusters", "variance"]), out)
+    told = leaked(tables.read(leaks))
+    kept = [fewer for contrast in formed if (fewer := contrast.without(told)) is not None]
+    settings: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    samples = [(formed, False), *([(kept, True)] if kept else [])]
+    of_gaps = [gap_table(some, unleaked=unleaked, **settings) for some, unleaked in samples]
+    tables.write("gaps", pd.concat(of_gaps, ignore_index=True).assign(subset=subset, rule=rule), out)
+    of_levels = [asymmetry_table(some, resource, unleaked=unleaked, **settings) for some, unleaked in samples]
+    tables.write("asymmetry", pd.concat(of_levels, ignore_index=True).assign(subset=subset, rule=rule), asymmetry)
+    notes = {}
+    for culture, by_lang in cultures.items():
+        asked = by_lang[base]
+        notes[culture] = {
+            "questions": len(asked.questions), "clusters": len(np.unique(asked.clusters)),
+            "leaked": len(told.intersection(asked.questions)),
+        }  # fmt: skip
     return notes
 
 
-def _contrast_rows(
-    credits: Credits, base: str, first: str, second: str, last: int, bootstrap: ClusterBootstrap
-) -> list[dict[str, Any]]:
-    """Return the rows of one contrast in one language and direction, with bootstrap intervals."""
-    seeds = credits.seeds(first, second)
-    if not seeds:
-        log.info("%s: no common seed of %s and %s, contrast left out", credits.culture, first, second)
-        return []
-    direction = next(d for d, lang in directions(base, credits.culture).items() if lang == credits.lang)
+def gap_table(formed: Sequence[Contrast], *, unleaked: bool, resamples: int, seed: int) -> pd.DataFrame:
+    """Return the rows of table "gaps" for some contrasts, without subset and rule.
+
+    Args:
+        formed: contrasts of all languages, which share their seed variance.
+        unleaked: whether leaked questions are left out; then only the last checkpoints are given.
+        resamples: bootstrap resamples and sign flips.
+        seed: of both.
+    """
+    rows: list[dict[str, Any]] = []
+    for contrast in formed:
+        bootstrap = ClusterBootstrap(contrast.clusters, resamples=resamples, seed=seed, stream=contrast.culture)
+        for scale in contrast.scales:
+            rows += _rows(contrast, scale, bootstrap, every_step=scale == ALL and not unleaked)
+            rng = np.random.default_rng([seed, *contrast.culture.encode()])
+            numerator = Sample(contrast.parts(scale)[0], contrast.clusters)
+            rows[-1]["p"] = sign_flip([numerator], [1.0], resamples=resamples, rng=rng)
+    table = pd.DataFrame([*rows, *_pooled_seed_rows(formed, rows)]).assign(unleaked=unleaked)
+    tested = table["p"].notna()
+    table["p_holm"] = table[tested].groupby(FAMILY, sort=False)["p"].transform(holm)
+    return table
+
+
+def _rows(contrast: Contrast, scale: str, bootstrap: ClusterBootstrap, *, every_step: bool) -> list[dict[str, Any]]:
+    """Return the rows of one contrast on one scale, with bootstrap intervals; all seeds at the last steps come last."""
     rows = []
-    for label, chosen in [*((str(s), [s]) for s in seeds), ("all", seeds)]:
-        pair = [np.mean([credits.arms[arm][s] for s in chosen], axis=0) for arm in (first, second)]
-        with_last = [np.vstack([c, c[-last:].mean(axis=0)]) for c in pair]
-        difference = with_last[0] - with_last[1]
-        lo, hi = bootstrap.interval(difference)
-        variance = bootstrap.variance(difference)
-        for i, step in enumerate([*credits.steps, LAST]):
+    final = [*contrast.final(), *contrast.parts(scale)]
+    every = range(len(contrast.seeds))
+    for label, chosen in [*((str(s), [i]) for i, s in enumerate(contrast.seeds)), ("all", list(every))]:
+        # Shape (steps, n): the last row pools the last checkpoints.
+        first, second, numerator, denominator = (part[chosen].mean(axis=0)[None] for part in final)
+        if every_step:
+            curves = [arm[chosen].mean(axis=0) for arm in (contrast.first, contrast.second)]
+            first, second = (np.vstack([curve, end]) for curve, end in zip(curves, (first, second), strict=True))
+            numerator, denominator = first - second, np.ones_like(first)
+        lo, hi = bootstrap.interval(numerator, denominator)
+        above, below = numerator.mean(axis=1), denominator.mean(axis=1)
+        gap = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+        for i, step in enumerate([*contrast.steps, LAST] if every_step else [LAST]):
             rows.append(
                 {
-                    "lang": credits.culture,
-                    "direction": direction,
-                    "contrast": f"{first} - {second}",
+                    "lang": contrast.culture,
+                    "direction": contrast.direction,
+                    "contrast": contrast.name,
+                    "scale": scale,
                     "step": step,
                     "seed": label,
-                    "n_questions": len(credits.questions),
+                    "n_questions": first.shape[1],
                     "n_clusters": bootstrap.n_clusters,
-                    "accuracy": with_last[0][i].mean(),
-                    "accuracy_reference": with_last[1][i].mean(),
-                    "gap": difference[i].mean(),
+                    "at_risk": below[i] if scale == AT_RISK else np.nan,
+                    "accuracy": first[i].mean(),
+                    "accuracy_reference": second[i].mean(),
+                    "gap": gap[i],
                     "lo": lo[i],
                     "hi": hi[i],
                     "interval": QUESTIONS_ONLY,
-                    "variance": variance[i],
+                    "p": np.nan,
                 }
             )
     return rows
 
 
-def _pooled_seed_rows(table: pd.DataFrame) -> pd.DataFrame:
+def _pooled_seed_rows(formed: Sequence[Contrast], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of all seeds at the last checkpoints again, with intervals that know the seed variance."""
+    final = {(r["lang"], r["direction"], r["contrast"], r["scale"]): r for r in rows
+             if r["step"] == LAST and r["seed"] == "all"}  # fmt: skip
     pooled = []
-    final = table[table["step"] == LAST]
-    for _, rows in final.groupby(["direction", "contrast"], sort=True):
-        single = rows[rows["seed"] != "all"].groupby("lang")["gap"]
-        seeds, squares = single.count(), single.var(ddof=1).fillna(0) * (single.count() - 1)
-        freedom = int((seeds - 1).sum())
-        if freedom == 0:
+    for direction, name, scale in dict.fromkeys((c.direction, c.name, s) for c in formed for s in c.scales):
+        samples = {c.culture: c.sample(scale) for c in formed if (c.direction, c.name) == (direction, name)}
+        samples = {culture: sample for culture, sample in samples.items() if not np.isnan(sample.estimate)}
+        seeds = seed_variance(list(samples.values()))
+        if seeds is None:
             continue
-        between = squares.sum() / freedom
-        for _, row in rows[rows["seed"] == "all"].iterrows():
-            parts = np.array([row["variance"], between / seeds[row["lang"]]])
-            lo, hi = satterthwaite_interval(row["gap"], parts, np.array([row["n_clusters"] - 1, freedom]))
-            pooled.append({**row, "lo": lo, "hi": hi, "interval": QUESTIONS_AND_SEEDS})
-    return pd.DataFrame(pooled, columns=table.columns).astype(table.dtypes)
-
-
-def satterthwaite_interval(
-    estimate: float, variances: np.ndarray, freedom: np.ndarray, level: float = 0.95
-) -> tuple[float, float]:
-    """Return the t interval of an estimate whose variance is a sum of independent parts (Satterthwaite 1946).
-
-    Args:
-        estimate: the estimate.
-        variances: the parts of its variance, shape (k,).
-        freedom: degrees of freedom of each part, shape (k,).
-        level: of confidence.
-
-    >>> lo, hi = satterthwaite_interval(0.0, np.array([0.0, 1.0]), np.array([100, 10]))  # one part: Student's t
-    >>> round(lo, 3), round(hi, 3)
-    (-2.228, 2.228)
-    """
-    total = variances.sum()
-    if total == 0:
-        return estimate, estimate
-    df = total**2 / (variances**2 / freedom).sum()
-    half = stats.t.ppf(0.5 + level / 2, df) * np.sqrt(total)
-    return float(estimate - half), float(estimate + half)
+        for culture, sample in samples.items():
+            found = infer([sample], [1.0], seeds)
+            error = {"lo": found.lo, "hi": found.hi, "interval": QUESTIONS_AND_SEEDS, "p": found.p}
+            pooled.append({**final[culture, direction, name, scale], **error})
+    return pooled

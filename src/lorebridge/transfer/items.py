@@ -10,14 +10,18 @@ import numpy as np
 import pandas as pd
 
 from lorebridge import tables
-from lorebridge.errors import InputError
+from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
-from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters
+from lorebridge.transfer.clusters import ClusterBootstrap
+from lorebridge.transfer.contrasts import by_culture
 from lorebridge.transfer.credits import directions
+from lorebridge.transfer.regression import exposure_effects as regress
 
 BRIDGE, NO_BRIDGE = "bridge", "no_bridge"
 DIFFERENCE = "transferred - rest of risk set"
-GROUPS = ("transferred", "rest of risk set", "risk set", "all", DIFFERENCE)
+BY_LOT = "as many of the risk set by lot"
+SWAPPED = "transferred, arms swapped"
+GROUPS = ("transferred", "rest of risk set", "risk set", "all", DIFFERENCE, BY_LOT, SWAPPED)
 """Groups of items in the order of tables and figures."""
 
 
@@ -26,13 +30,16 @@ def items(
     scores: Sequence[Path],
     questions: Mapping[str, Path],
     judgments: Mapping[str, Mapping[str, Path]],
+    exposure: Mapping[str, Path],
+    leaks: Path,
     base: str,
     subset: str,
     rule: str,
     last: int,
     out: Path,
+    exposure_effects: Path,
 ) -> dict[str, Any]:
-    """Write the table "items": one row a question, direction and seed, and whether the question crossed.
+    """Write the table "items", one row a question, direction and seed: whether it crossed; and "exposure_effects".
 
     Our reading of Zhang et al. (ACL 2025), appendix C.4, which selects items by what the two models answer at their
     last three checkpoints and by a criterion that the fact is known in the source language. A model *answers* a
@@ -48,42 +55,42 @@ def items(
     Known in the source itself depends on how often a fact was read, so transferred items may be compared with the
     rest of the risk set, and with all items only in the knowledge that the selection alone can make a difference.
 
-    Occurrences are counted in the corpora of the source and of the target language: passages judged to state the
-    fact; missing where the judge cannot tell.
+    How often the fact was there to be read comes in two counts, each in the source and in the target language.
+    Occurrences: passages of the corpus judged to state it; missing where the judge cannot tell. Presentations: texts
+    stating it that the run with the bridge had consumed by its last step, its base run's reading and the halves of
+    pairs included (:mod:`lorebridge.trace.exposure`); missing where the question cannot be looked for.
 
     Args:
         scores: tables "scores", one a run; arms other than bridge and no_bridge are not used.
         questions: culture (= language learned) -> table "questions".
         judgments: corpus (a language) -> culture -> table "judgments".
+        exposure: run with the bridge -> table "exposure".
+        leaks: table "leaks": the regressions are run without leaked questions, too.
         base: code of the base language.
         subset: which questions count.
         rule: how options are compared.
         last: number of final checkpoints.
         out: the table "items".
+        exposure_effects: the table "exposure_effects" (:mod:`lorebridge.transfer.regression`).
 
     Returns:
         notes: size of the risk set and number of transferred items, by language and direction, over all seeds.
 
     Raises:
-        InputError: as :func:`lorebridge.transfer.credits.load`, or no checkpoint of step 0 was scored.
+        InputError: as :func:`lorebridge.transfer.credits.load`.
     """
-    loaded: dict[str, dict[str, credits_.Credits]] = {}
-    for one in credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last):
-        loaded.setdefault(one.culture, {})[one.lang] = one
+    loaded = by_culture(
+        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+    )
     frames = []
     for culture, by_lang in loaded.items():
-        if by_lang[base].steps[0] != 0:
-            raise InputError(
-                questions[culture],
-                f"the runs of {culture} were not scored at step 0, so what the base model knew cannot be told",
-                "Score the checkpoint of step 0.",
-            )
         counts = {
             corpus: occurrences(judgments[corpus][culture], by_lang[base].questions) for corpus in (base, culture)
         }
         for direction, target in directions(base, culture).items():
             source = base if target == culture else culture
             for seed in by_lang[target].seeds(BRIDGE, NO_BRIDGE):
+                read = presentations(exposure[f"{culture}-{BRIDGE}-s{seed}"], base, by_lang[base].questions)
                 answered = {
                     (lang, arm): (by_lang[lang].arms[arm][seed][-last:] == 1).mean(axis=0) > 0.5
                     for lang in (source, target)
@@ -99,17 +106,26 @@ def items(
                         {
                             "lang": culture,
                             "question_id": by_lang[target].questions,
+                            "cluster": by_lang[target].clusters,
                             "direction": direction,
                             "seed": seed,
+                            "known": known,
+                            "answered": answered[target, BRIDGE],
+                            "answered_without": answered[target, NO_BRIDGE],
                             "in_risk_set": risk,
                             "transferred": risk & answered[target, BRIDGE],
                             "occurrences_source": counts[source],
                             "occurrences_target": counts[target],
+                            "presentations_source": read[source],
+                            "presentations_target": read[target],
                         }
                     )
                 )
     table = pd.concat(frames, ignore_index=True)
     tables.write("items", table, out)
+    kept = table[~table["question_id"].isin(leaked(tables.read(leaks)))]
+    effects = [regress(table, unleaked=False), regress(kept, unleaked=True)]
+    tables.write("exposure_effects", pd.concat(effects, ignore_index=True), exposure_effects)
     cells = (table["lang"] + " " + table["direction"]).rename("cell")
     sums = table.groupby(cells, sort=False)[["in_risk_set", "transferred"]].sum()
     return {str(cell): counts for cell, counts in sums.to_dict("index").items()}
@@ -128,28 +144,47 @@ def occurrences(judgments: Path, questions: Sequence[str]) -> np.ndarray:
     return np.where(asked.isin(counts.index), counts.reindex(asked).to_numpy(), 0.0)
 
 
-def occurrence_means(*, items: Path, questions: Mapping[str, Path], resamples: int, seed: int) -> pd.DataFrame:
+def presentations(exposure: Path, base: str, questions: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return language -> texts stating each question's fact that a run had consumed at its last step, shape (n,).
+
+    NaN where the question cannot be looked for in that language.
+
+    Args:
+        exposure: table "exposure" of a run of continual pretraining.
+        base: code of the base language, which the halves "en" of pairs are in.
+        questions: question ids.
+    """
+    read = tables.read(exposure, columns=["question_id", "step", "stage", "stream", "n_presentations"])
+    read = read[read["step"] == read.groupby("stage")["step"].transform("max")]
+    parts = read["stream"].str.split("-", expand=True).reindex(columns=range(3))
+    lang = parts[1].where(parts[2] != "en", base)
+    sums = read.groupby([lang.rename("lang"), "question_id"])["n_presentations"].sum(min_count=1)
+    return {str(name): sums.xs(name).reindex(list(questions)).to_numpy(np.float64) for name in lang.unique()}
+
+
+def occurrence_means(*, items: Path, resamples: int, seed: int) -> pd.DataFrame:
     """Return the mean occurrences of transferred items beside those of the groups to compare them with.
 
     The paper compares transferred items with all items (en->xx 9.0 against 4.2, xx->en 4.7 against 2.2); the rest of
-    the risk set is the comparison that its own selection does not decide (see :func:`items`).
+    the risk set is the comparison that its own selection does not decide (see :func:`items`). Two more groups say what
+    the paper's comparison finds where there is nothing to find. :data:`BY_LOT`: as many items of each language and
+    seed as were transferred, drawn from their risk set by lot, so that frequency has no effect on crossing; if they
+    outnumber "all" as the transferred ones do, the selection does it. :data:`SWAPPED`: items that the model without the
+    bridge answers and the one with it does not, chosen by the same conditions: how many cross by chance.
 
     Args:
         items: the table "items".
-        questions: culture -> table "questions", for the clusters that the bootstrap draws.
-        resamples: bootstrap resamples.
-        seed: of the bootstrap.
+        resamples: bootstrap resamples, and draws by lot.
+        seed: of both.
 
     Returns:
         columns direction, corpus ("source", "target"), group (:data:`GROUPS`), n_items (items over all seeds),
         indeterminate (left out, because the judge could not tell), mean, lo, hi (95 %, clusters of questions
-        resampled with all their seeds, given these seeds; NaN where the items are too few for an interval).
+        resampled with all their seeds, given these seeds; of :data:`BY_LOT` the range of 95 % of the draws; NaN where
+        the items are too few).
     """
     table = tables.read(items)
-    clusters = pd.concat(
-        [culture + question_clusters(tables.read(path)).astype(str) for culture, path in questions.items()]
-    )
-    table["cluster"] = table["question_id"].map(clusters)
+    table["cluster"] = table["lang"] + table["cluster"].astype(str)
     rows = []
     for direction, of_direction in table.groupby("direction", sort=True):
         risk, moved = of_direction["in_risk_set"], of_direction["transferred"]
@@ -158,6 +193,7 @@ def occurrence_means(*, items: Path, questions: Mapping[str, Path], resamples: i
             "rest of risk set": risk & ~moved,
             "risk set": risk,
             "all": pd.Series(True, index=of_direction.index),
+            SWAPPED: of_direction["known"] & ~of_direction["answered"] & of_direction["answered_without"],
         }
         bootstrap = ClusterBootstrap(
             of_direction["cluster"].to_numpy(), resamples=resamples, seed=seed, stream=str(direction)
@@ -173,6 +209,8 @@ def occurrence_means(*, items: Path, questions: Mapping[str, Path], resamples: i
             sizes[DIFFERENCE] = sizes["risk set"]
             means[DIFFERENCE] = means["transferred"] - means["rest of risk set"]
             draws[DIFFERENCE] = draws["transferred"] - draws["rest of risk set"]
+            draws[BY_LOT] = by_lot(of_direction, counts, resamples=resamples, seed=seed)
+            sizes[BY_LOT], means[BY_LOT] = sizes["transferred"], draws[BY_LOT].mean()
             for group in GROUPS:
                 lo, hi = _interval(draws[group])
                 rows.append(
@@ -188,6 +226,21 @@ def occurrence_means(*, items: Path, questions: Mapping[str, Path], resamples: i
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def by_lot(items: pd.DataFrame, counts: pd.Series, *, resamples: int, seed: int) -> np.ndarray:
+    """Return the mean count of as many items as were transferred, drawn by lot from the risk set, shape (resamples,).
+
+    Each language's and seed's number stays; items whose count is missing are in neither.
+    """
+    told = items[items["in_risk_set"] & counts.notna()]
+    rng = np.random.default_rng(seed)
+    total, n = np.zeros(resamples), int(told["transferred"].sum())
+    for _, of_run in told.groupby(["lang", "seed"], sort=True):
+        values, moved = counts[of_run.index].to_numpy(), int(of_run["transferred"].sum())
+        drawn = rng.permuted(np.tile(values, (resamples, 1)), axis=1)[:, :moved]
+        total += drawn.sum(axis=1)
+    return total / n if n else np.full(resamples, np.nan)
 
 
 def _interval(draws: np.ndarray) -> tuple[float, float]:
