@@ -60,7 +60,7 @@ def test_only_what_is_stale_runs_again(study, cluster, tmp_path):
     grown.config["seeds"].append(1)
     grown.write()
     planned = grown.planned(*cluster.arguments())
-    assert (planned["train_base"], planned["train"], planned["score"]) == (1, 2, 2)
+    assert (planned["train_base"], planned["train"], planned["score"]) == (1, 2, 3)
     assert not {"token_store", "filter_corpus", "judge"} & set(planned)
 
     redrawn = study.copy(tmp_path / "figure")
