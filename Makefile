@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini test test-judge lint format clean help
+.PHONY: setup demo mini test test-slurm test-judge lint format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,10 @@ mini: setup ## real text and the paper's questions, small: make mini DATA=FOLDER
 
 test: setup ## unit, property, workflow and end-to-end tests
 	pytest --numprocesses $(CORES) --dist loadscope
+
+test-slurm: setup ## a real SLURM on this machine, and what goes wrong on one (root on Debian; installs SLURM)
+	tests/slurm/cluster.sh install
+	tests/slurm/cluster.sh run pytest tests/slurm
 
 test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an environment of its own
 	.venv-judge/bin/python -m pytest tests/judge

@@ -80,6 +80,29 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
     assert stages(seen) == set(STAGE_VERSIONS) - {"world", "recovery"}
 
 
+def test_every_input_is_an_edge_of_the_graph(paper, demo):
+    """What a stage reads has at least one file of each artifact in `inputs`, and none of another."""
+    for plan in (paper, Plan(demo)):
+        for stage, wildcards in plan.walk():
+            read = {path for paths in plan.reads(stage, **dict(wildcards)).values() for path in paths}
+            for name, w in dict.fromkeys(plan.inputs(stage, **dict(wildcards))):
+                files = plan.outputs(name, **dict(w))
+                made = {p for key, f in files.items() if key != "record" for p in ([f] if isinstance(f, str) else f)}
+                assert read & made, (stage, wildcards, name, w)
+                read -= made
+            assert not read, (stage, wildcards)
+
+
+def test_a_stage_reads_what_it_takes(demo):
+    plan = Plan(demo)
+    assert {path.split("/")[-1] for path in plan.reads("figure", figure="losses")["metrics"]} == {"metrics.parquet"}
+    assert set(plan.reads("figure", figure="learning")) == {"perplexity", "alignment"}
+    assert set(plan.reads("table", table="filtering")) == {"audit", "pairs_audit"}
+    scored = plan.reads("scores", run="ko-bridge-s0")
+    assert set(scored) == {"checkpoints", "questions", "heldout_documents", "heldout_pairs"}
+    assert len(scored["checkpoints"]) == len(plan.run("ko-bridge-s0").checkpoints)
+
+
 def test_no_two_artifacts_share_a_file(paper, demo):
     for plan in (paper, Plan(demo)):
         files = [
@@ -133,6 +156,7 @@ def test_a_change_of_one_language_stays_there(demo, change, touched, langs):
                 assert w.get("lang", w.get("run", w.get("stream", ""))).split("-")[-1 if stage == "x" else 0] in (
                     "bo",
                     "pairs",
+                    "base",  # a base model's alignment is measured on the held-out pairs of every language
                 )
         assert "base_model" not in stages(found)
 

@@ -93,6 +93,13 @@ TABLES = {
     "filtering": Drawing("summary", ("audits",), ("base", "names")),
     "recovery": Drawing("summary", ("recovery",), ("names",)),
 }  # fmt: skip
+# Which files of an artifact a stage reads, where it is not those of its first output.
+READS = {
+    ("corpus", "corpus_shard"): ("shard_audit",),
+    ("scores", "corpus_shard"): ("heldout_documents",),
+    ("scores", "parallel"): ("heldout_pairs",),
+}
+DRAWN = {"base_model": ("metrics",), "model": ("metrics",), "parallel": ("pairs_audit",)}
 # What only a study of a planted world has.
 PLANTED_ONLY = {"recovery", "truth"}
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
@@ -773,6 +780,25 @@ class Plan:
             case _:
                 raise KeyError(stage)
 
+    def reads(self, stage: str, **w: Any) -> dict[str, list[str]]:
+        """Return output name -> paths of the files that an artifact is made from, in the order of :meth:`inputs`.
+
+        Of an artifact with several files only those that are read: what Snakemake checks is paid for by the file.
+        """
+        found: dict[str, list[str]] = {}
+        for name, wildcards in dict.fromkeys(self.inputs(stage, **w)):
+            outputs = self.outputs(name, **dict(wildcards))
+            wanted = READS.get((stage, name), tuple(outputs)[:1])
+            if stage in ("figure", "table"):
+                drawn = (FIGURES if stage == "figure" else TABLES)[str(w[stage])].reads
+                wanted = DRAWN.get(name) or tuple(key for key in outputs if key in drawn) or wanted
+            elif name == "world":
+                wanted = ("truth",)  # the texts are among a stage's sources
+            for key in wanted:
+                paths = outputs[key]
+                found.setdefault(key, []).extend([paths] if isinstance(paths, str) else paths)
+        return found
+
     def _drawn_from(self, kinds: tuple[str, ...]) -> list[Artifact]:
         """Return the artifacts that a figure or table is drawn from."""
         runs = self.base_runs + self.runs
@@ -828,8 +854,9 @@ class Plan:
                 for corpus, culture in self.cells for stage in ("hits", "judgments")]  # fmt: skip
 
     def targets(self) -> list[Artifact]:
-        """Return what the study is for: its tables and figures."""
+        """Return what the study is for: its tables and figures, and the base models' own curves."""
         return [
+            *self._scores(self.base_runs),
             *(artifact("table", table=name) for name in self.tables),
             *(artifact("figure", figure=name) for name in self.figures),
         ]

@@ -22,6 +22,8 @@ STR, I64, I32, I16, F64, F32, BOOL = (
 STRS = pa.list_(pa.string())
 BYTES = pa.binary()
 
+FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+
 SCHEMAS: dict[str, pa.Schema] = {
     name: pa.schema(list(columns.items()))
     for name, columns in {
@@ -134,6 +136,8 @@ def write(name: str, rows: pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
           metadata: Mapping[str, str] | None = None) -> None:  # fmt: skip
     """Write a table with the schema `name`: zstd Parquet whose bytes depend on the rows alone.
 
+    Each page has a checksum (CRC-32), which the readers below compare.
+
     Args:
         name: a key of :data:`SCHEMAS`.
         rows: the rows; a missing column, one too many, or a value that does not fit the schema is an error.
@@ -157,7 +161,7 @@ def write(name: str, rows: pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]]
     if metadata:
         table = table.replace_schema_metadata({k.encode(): v.encode() for k, v in metadata.items()})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(table, path, **FORMAT)
 
 
 @contextlib.contextmanager
@@ -179,7 +183,7 @@ def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[s
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        with pq.ParquetWriter(path, schema, **FORMAT) as file:
             yield lambda rows: file.write_table(
                 rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
             )
@@ -192,13 +196,17 @@ def batches(path: Path | str, columns: Sequence[str], size: int = 1024) -> Itera
     """Read a table in lists of at most `size` rows, so that memory holds one batch only.
 
     Raises:
-        InputError: the file is missing or is not Parquet.
+        InputError: the file is missing, is not Parquet, or is damaged.
     """
     try:
         # Buffered ahead, the bytes of every row group read so far would stay in memory.
-        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as file:
+            missing = file.metadata.num_rows
             for batch in file.iter_batches(batch_size=size, columns=list(columns)):
+                missing -= len(batch)
                 yield batch.to_pylist()
+            if missing:  # the checksums leave out a page's own header, which says how many rows it has
+                raise pa.ArrowInvalid(f"{missing} rows are missing")
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
 
@@ -207,9 +215,10 @@ def read(path: Path | str, columns: Sequence[str] | None = None) -> pd.DataFrame
     """Read a table written by :func:`write`.
 
     Raises:
-        InputError: the file is missing or is not Parquet.
+        InputError: the file is missing, is not Parquet, or is damaged.
     """
     try:
-        return pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
+        table = pq.read_table(path, columns=list(columns) if columns else None, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
+    return table.to_pandas()

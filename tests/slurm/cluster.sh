@@ -1,20 +1,32 @@
 #!/usr/bin/env bash
-# A real SLURM on this machine, on loopback only: munge, MariaDB, slurmdbd, slurmctld, slurmd, and four fake GPUs.
+# A real SLURM on this machine, for as long as a command runs: munge, MariaDB, slurmdbd, slurmctld, and two slurmd with
+# two fake GPUs each.
 #
-#   tests/slurm/cluster.sh install | start | stop | controller-down | controller-up | node-down | node-up
+#   tests/slurm/cluster.sh install             the Debian packages
+#   tests/slurm/cluster.sh run COMMAND...      start the cluster, run the command in it, end both
+#   ... and within the command, what goes wrong on a cluster:
+#   tests/slurm/cluster.sh controller-down | controller-up | node-down NODE | node-up NODE
 #
-# Needs root on Debian. No systemd and no cgroups: processes are tracked by /proc, memory is not enforced by the kernel
-# but watched by SLURM (JobAcctGatherParams=OverMemoryKill). The state lies in $SLURM_DIR (default /tmp/lorebridge-slurm).
+# Needs root on Debian. `run` makes namespaces of its own for mounts, processes and the network: the machine's own
+# /etc/slurm, munge and processes are never seen, and whatever is left at the end goes with the namespace.
+#
+# No systemd and no cgroups: processes are tracked by /proc, memory is not enforced by the kernel but watched by SLURM
+# (JobAcctGatherParams=OverMemoryKill).
 set -euo pipefail
-export SLURM_DIR=${SLURM_DIR:-/tmp/lorebridge-slurm}
-NODE=$(hostname -s)
-GPUS=4
+NODES=(n1 n2)
+FIRST_PORT=16820
+
+fail() {
+  echo "cluster.sh: $*" >&2
+  exit 1
+}
 
 install() {
-  command -v slurmctld slurmd slurmdbd munged mariadbd >/dev/null && return
+  command -v slurmctld slurmd slurmdbd munged mariadbd ip >/dev/null && return
+  command -v apt-get >/dev/null || fail "SLURM is not installed and there is no apt-get: this needs Debian"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -qq -y --no-install-recommends slurm-wlm slurmdbd munge mariadb-server >/dev/null
+  apt-get install -qq -y --no-install-recommends slurm-wlm slurmdbd munge mariadb-server iproute2 >/dev/null
 }
 
 # wait_for SECONDS COMMAND...: until the command succeeds
@@ -22,41 +34,38 @@ wait_for() {
   local until=$((SECONDS + $1))
   shift
   until "$@" >/dev/null 2>&1; do
-    ((SECONDS < until)) || { echo "cluster.sh: no success in time: $*" >&2; return 1; }
+    ((SECONDS < until)) || fail "no success in time: $* (see $SLURM_DIR/log)"
     sleep 0.2
   done
 }
 
-idle() { sinfo --noheader --format %T | grep -q '^\(idle\|mixed\|allocated\)'; }
+up() { sinfo --noheader --nodes "$1" --format %T | grep -q '^\(idle\|mixed\|allocated\)$'; }
 
 start_munge() {
   # munge refuses folders that others may write to
-  mkdir -p /run/munge
   chown munge:munge /run/munge
   chmod 755 /run/munge
-  if [ ! -s /etc/munge/munge.key ]; then
-    head --bytes 1024 /dev/urandom >/etc/munge/munge.key
-    chown munge:munge /etc/munge/munge.key
-    chmod 400 /etc/munge/munge.key
-  fi
-  munge --no-input >/dev/null 2>&1 || setpriv --reuid=munge --regid=munge --clear-groups munged
+  head --bytes 1024 /dev/urandom >"$SLURM_DIR/munge.key"
+  chown munge:munge "$SLURM_DIR/munge.key"
+  chmod 400 "$SLURM_DIR/munge.key"
+  setpriv --reuid=munge --regid=munge --clear-groups munged --key-file="$SLURM_DIR/munge.key" --force \
+    --log-file=/run/munge/log --seed-file=/run/munge/seed 2>"$SLURM_DIR/log/munged.log"
   wait_for 10 munge --no-input
 }
 
 start_accounting() {
   local db=$SLURM_DIR/mysql
-  mkdir -p "$db"
+  mkdir "$db"
   chown mysql:mysql "$db"
-  [ -d "$db/data/mysql" ] ||
-    mariadb-install-db --user=mysql --datadir="$db/data" --auth-root-authentication-method=socket --skip-test-db \
-      >"$SLURM_DIR/log/mariadb-install.log" 2>&1
+  mariadb-install-db --user=mysql --datadir="$db/data" --auth-root-authentication-method=socket --skip-test-db \
+    >"$SLURM_DIR/log/mariadb-install.log" 2>&1
   setsid mariadbd --no-defaults --user=mysql --datadir="$db/data" --socket="$db/socket" --pid-file="$db/pid" \
     --skip-networking --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 \
     >"$SLURM_DIR/log/mariadbd.log" 2>&1 </dev/null &
   wait_for 60 mariadb --socket="$db/socket" --execute 'select 1'
   mariadb --socket="$db/socket" --execute \
-    'create database if not exists slurm_acct_db; create user if not exists root@localhost identified via unix_socket;'
-  cat >"$SLURM_DIR/slurmdbd.conf" <<CONF
+    'create database slurm_acct_db; create user if not exists root@localhost identified via unix_socket;'
+  cat >/etc/slurm/slurmdbd.conf <<CONF
 AuthType=auth/munge
 DbdHost=localhost
 DbdAddr=127.0.0.1
@@ -69,35 +78,35 @@ StorageLoc=slurm_acct_db
 LogFile=$SLURM_DIR/log/slurmdbd.log
 PidFile=$SLURM_DIR/slurmdbd.pid
 CONF
-  chmod 600 "$SLURM_DIR/slurmdbd.conf"
-  ln --symbolic --force "$SLURM_DIR/slurmdbd.conf" /etc/slurm/slurmdbd.conf
+  chmod 600 /etc/slurm/slurmdbd.conf
   # slurmdbd finds the socket through the client library's option
   MYSQL_UNIX_PORT=$db/socket MARIADB_UNIX_PORT=$db/socket slurmdbd
   wait_for 60 sacctmgr --noheader show cluster
-  for entity in "cluster lorebridge" "account research Cluster=lorebridge" \
-    "user root Account=research DefaultAccount=research"; do
-    # shellcheck disable=SC2086 # the words of an entity are arguments
-    sacctmgr --immediate --quiet add $entity >/dev/null 2>&1 || true
-  done
+  {
+    sacctmgr --immediate add cluster lorebridge
+    sacctmgr --immediate add account research Cluster=lorebridge
+    sacctmgr --immediate add user root Account=research DefaultAccount=research
+  } >"$SLURM_DIR/log/sacctmgr.log"
 }
 
 write_configuration() {
-  local memory=256000 # config_overrides lets the node claim more than it has, so that no job waits for another
-  cat >"$SLURM_DIR/slurm.conf" <<CONF
+  local host
+  host=$(hostname)
+  cat >/etc/slurm/slurm.conf <<CONF
 ClusterName=lorebridge
-SlurmctldHost=$NODE(127.0.0.1)
+SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=16817
-SlurmdPort=16818
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+# A requeued job waits until its old credential has run out: two minutes, unless told otherwise.
+AuthInfo=cred_expire=5
 StateSaveLocation=$SLURM_DIR/state
-SlurmdSpoolDir=$SLURM_DIR/spool
+SlurmdSpoolDir=$SLURM_DIR/spool-%n
 SlurmctldPidFile=$SLURM_DIR/slurmctld.pid
-SlurmdPidFile=$SLURM_DIR/slurmd.pid
+SlurmdPidFile=$SLURM_DIR/slurmd-%n.pid
 SlurmctldLogFile=$SLURM_DIR/log/slurmctld.log
-SlurmdLogFile=$SLURM_DIR/log/slurmd.log
+SlurmdLogFile=$SLURM_DIR/log/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
@@ -110,8 +119,7 @@ SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=1
 GresTypes=gpu
 ReturnToService=2
 MinJobAge=3600
-SlurmctldTimeout=30
-SlurmdTimeout=15
+SlurmdTimeout=10
 InactiveLimit=0
 KillWait=5
 MpiDefault=none
@@ -121,58 +129,108 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=16819
 AccountingStorageTRES=gres/gpu
-NodeName=$NODE NodeAddr=127.0.0.1 CPUs=8 RealMemory=$memory Gres=gpu:$GPUS State=UNKNOWN
-PartitionName=cpu Nodes=$NODE Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=$NODE MaxTime=INFINITE State=UP
+AccountingStoreFlags=job_comment
 CONF
-  # A fake GPU needs an existing device file; SLURM sets CUDA_VISIBLE_DEVICES from it.
-  echo "NodeName=$NODE Name=gpu File=/dev/tty[1-$GPUS]" >"$SLURM_DIR/gres.conf"
-  # Steps lose SLURM_CONF from their environment, so the configuration must lie in the default place.
-  mkdir -p /etc/slurm
-  ln --symbolic --force "$SLURM_DIR/slurm.conf" /etc/slurm/slurm.conf
-  ln --symbolic --force "$SLURM_DIR/gres.conf" /etc/slurm/gres.conf
+  # A fake GPU needs an existing device file; SLURM sets CUDA_VISIBLE_DEVICES from it. The nodes claim more memory than
+  # there is (config_overrides), so that no job waits for another's.
+  local port=$FIRST_PORT tty=1 node
+  for node in "${NODES[@]}"; do
+    echo "NodeName=$node NodeHostname=$host NodeAddr=127.0.0.1 Port=$port CPUs=2 RealMemory=128000 Gres=gpu:2" \
+      >>/etc/slurm/slurm.conf
+    echo "NodeName=$node Name=gpu File=/dev/tty[$tty-$((tty + 1))]" >>/etc/slurm/gres.conf
+    port=$((port + 1)) tty=$((tty + 2))
+  done
+  local all
+  all=$(IFS=, && echo "${NODES[*]}")
+  echo "PartitionName=cpu Nodes=$all Default=YES MaxTime=INFINITE State=UP" >>/etc/slurm/slurm.conf
+  echo "PartitionName=gpu Nodes=$all MaxTime=INFINITE State=UP" >>/etc/slurm/slurm.conf
 }
 
-stop_daemon() { # NAME
-  if [ -s "$SLURM_DIR/$1.pid" ]; then
-    local pid
-    pid=$(cat "$SLURM_DIR/$1.pid")
-    kill "$pid" 2>/dev/null || true
-    wait_for 20 sh -c "! kill -0 $pid"
-  fi
+# In the namespaces: start all daemons, then run the command.
+within() {
+  ip link set lo up
+  ip address add 10.0.0.1/32 dev lo # SLURM listens on no host that has 127.0.0.1 alone
+  mount -t tmpfs lorebridge-slurm /etc/slurm
+  mkdir -p /run/munge
+  mount -t tmpfs lorebridge-munge /run/munge
+  mkdir -p "$SLURM_DIR"/{state,log}
+  start_munge
+  write_configuration
+  start_accounting
+  slurmctld
+  for node in "${NODES[@]}"; do slurmd -N "$node"; done
+  for node in "${NODES[@]}"; do wait_for 60 up "$node"; done
+  sinfo --format '%P %a %D %T %G %c %m'
+  export LOREBRIDGE_SLURM=$SLURM_DIR
+  local status=0
+  "$@" || status=$?
+  return $status
 }
 
-case ${1:?install, start, stop, controller-down, controller-up, node-down or node-up} in
-  install) install ;;
-  start)
-    mkdir -p "$SLURM_DIR"/{state,spool,log}
-    start_munge
-    write_configuration
-    start_accounting
-    slurmctld
-    slurmd -N "$NODE"
-    wait_for 60 idle
-    sinfo --format '%P %a %D %T %G %c %m'
-    ;;
-  stop)
-    scancel --full --user root 2>/dev/null || true
-    stop_daemon slurmd
-    stop_daemon slurmctld
-    stop_daemon slurmdbd
-    [ ! -s "$SLURM_DIR/mysql/pid" ] || kill "$(cat "$SLURM_DIR/mysql/pid")" 2>/dev/null || true
-    [ ! -s /run/munge/munged.pid ] || kill "$(cat /run/munge/munged.pid)" 2>/dev/null || true
-    rm --force /etc/slurm/slurm.conf /etc/slurm/gres.conf /etc/slurm/slurmdbd.conf
-    rm --recursive --force "$SLURM_DIR"
-    ;;
-  controller-down) stop_daemon slurmctld ;;
-  controller-up)
-    slurmctld
-    wait_for 60 idle
-    ;;
-  node-down) pkill --signal KILL --exact slurmstepd || true; stop_daemon slurmd ;;
-  node-up)
-    slurmd -N "$NODE"
-    wait_for 60 idle
-    ;;
-  *) echo "cluster.sh: unknown command $1" >&2; exit 2 ;;
-esac
+# The processes of SLURM's steps on a node: their keeper (slurmstepd, which has the node's log open) and all below it.
+step_processes() {
+  local pid keepers=() found=()
+  for pid in $(pgrep --exact slurmstepd); do
+    if readlink "/proc/$pid/fd/"* 2>/dev/null | grep -qx "$SLURM_DIR/log/slurmd-$1.log"; then keepers+=("$pid"); fi
+  done
+  while ((${#keepers[@]})); do
+    found+=("${keepers[@]}")
+    mapfile -t keepers < <(pgrep --parent "$(IFS=, && echo "${keepers[*]}")")
+  done
+  echo "${found[@]}"
+}
+
+daemon_pid() { cat "$SLURM_DIR/$1.pid"; }
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+main() {
+  case ${1:?install or run COMMAND...} in
+    install | run) [ "$(id -u)" = 0 ] || fail "needs root: it starts SLURM's daemons in namespaces of their own" ;;
+    *) SLURM_DIR=${LOREBRIDGE_SLURM:?only within: cluster.sh run COMMAND...} ;;
+  esac
+  case $1 in
+    install) install ;;
+    run)
+      shift
+      SLURM_DIR=$(mktemp --directory --tmpdir lorebridge-slurm.XXXXXX)
+      export SLURM_DIR
+      chmod 755 "$SLURM_DIR"
+      unshare --mount --pid --net true || fail "this machine gives no namespaces (a container without CAP_SYS_ADMIN?)"
+      if unshare --mount --pid --net --fork --kill-child --mount-proc "$0" within "$@"; then
+        rm --recursive --force "$SLURM_DIR"
+      else
+        fail "$1 failed; the daemons' logs are in $SLURM_DIR/log"
+      fi
+      ;;
+    controller-down)
+      local pid
+      pid=$(daemon_pid slurmctld)
+      kill "$pid"
+      wait_for 20 gone "$pid"
+      ;;
+    controller-up)
+      slurmctld
+      wait_for 60 up "${NODES[0]}"
+      ;;
+    node-down) # as a power cut: everything on it at once
+      local node=${2:?node-down NODE} pid
+      pid=$(daemon_pid "slurmd-$node")
+      # shellcheck disable=SC2046 # several processes
+      kill -KILL "$pid" $(step_processes "$node")
+      wait_for 20 gone "$pid"
+      ;;
+    node-up)
+      slurmd -N "${2:?node-up NODE}"
+      wait_for 60 up "$2"
+      ;;
+    *) fail "unknown command $1" ;;
+  esac
+}
+
+if [ "${1:-}" = within ]; then
+  shift
+  within "$@"
+else
+  main "$@"
+fi

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-import subprocess
-
+import numpy as np
 import pytest
+from real_cluster import printed
+from safetensors.numpy import load_file
 
 from lorebridge.plan import Plan
 
 pytestmark = pytest.mark.slow
 
+# What holds times (records, audits of when, logs) is not compared.
+COMPARED = (".csv", ".md", ".tex", ".svg", ".pdf", ".png", ".safetensors", ".bin", ".npy", ".parquet", ".gz")
+MODEL = "models/ko/bridge/s0"
+
 
 @pytest.fixture(scope="module")
-def study(cluster, new_study, tmp_path_factory):
-    """The tiny study, run to its end on the cluster."""
-    study = new_study(tmp_path_factory.mktemp("cluster-study") / "study")
+def study(cluster, one_language):
+    """The study, run to its end on the cluster."""
+    study = one_language("cluster")
     study.snakemake(*cluster.arguments())
     return study
 
 
-def test_the_cluster_makes_what_one_machine_makes(study, finished):
-    """Every table and figure of the study, and the models, byte for byte."""
-    compared = 0
-    for path in sorted(finished.results.rglob("*")):
-        if path.suffix in (".csv", ".md", ".tex", ".svg", ".pdf", ".png", ".safetensors", ".bin", ".npy", ".parquet"):
-            assert (study.results / path.relative_to(finished.results)).read_bytes() == path.read_bytes(), path
-            compared += 1
-    assert compared > 100
+def contents(study):
+    """Return the relative paths of all files that are compared."""
+    return {path.relative_to(study.results) for path in study.results.rglob("*") if path.suffix in COMPARED}
+
+
+def test_the_cluster_makes_what_one_machine_makes(study, local):
+    """Every table, figure and model of the study, byte for byte."""
+    assert contents(study) == contents(local)
+    assert len(contents(local)) > 100
+    for path in sorted(contents(local)):
+        assert (study.results / path).read_bytes() == (local.results / path).read_bytes(), path
 
 
 def test_every_artifact_has_its_record_and_its_log(study):
     plan = Plan(study.config)
     for stage, wildcards in plan.walk():
         assert (study.folder / plan.record(stage, wildcards)).exists()
-    assert list((study.folder / "logs" / "slurm").rglob("*.log"))
+    assert list((study.folder / "logs" / "slurm" / "rule_train").rglob("*.log"))
 
 
 def test_only_what_is_stale_runs_again(study, cluster, tmp_path):
@@ -42,17 +50,18 @@ def test_only_what_is_stale_runs_again(study, cluster, tmp_path):
     assert study.planned(*cluster.arguments()) == {}
 
     changed = study.copy(tmp_path / "template")
-    changed.config["languages"]["bo"]["template"] = "{en} = {xx}"
+    changed.config["languages"]["ko"]["template"] = "{en} = {xx}"
     changed.write()
     planned = changed.planned(*cluster.arguments())
     assert (planned["order"], planned["train"], planned["score"]) == (1, 1, 1)
-    assert "train_base" not in planned
+    assert not {"train_base", "token_store", "filter_corpus", "judge"} & set(planned)
 
     grown = study.copy(tmp_path / "seed")
     grown.config["seeds"].append(1)
     grown.write()
     planned = grown.planned(*cluster.arguments())
-    assert (planned["train_base"], planned["train"]) == (1, 4)
+    assert (planned["train_base"], planned["train"], planned["score"]) == (1, 2, 3)
+    assert not {"token_store", "filter_corpus", "judge"} & set(planned)
 
     redrawn = study.copy(tmp_path / "figure")
     for path in (redrawn.results / "figures").glob("losses.*"):
@@ -60,23 +69,24 @@ def test_only_what_is_stale_runs_again(study, cluster, tmp_path):
     assert redrawn.planned(*cluster.arguments()) == {"draw_losses": 1}
 
 
-def test_a_gpu_job_gets_its_gpus_and_starts_a_process_on_each(study, cluster, tmp_path):
-    """Hardware is no part of a recipe, so that the same model can be asked for on two (here: pretended) GPUs."""
-    gpus = study.copy(tmp_path / "study")
-    gpus.config["compute"] |= {"gpus": 2, "threads": 1}
-    gpus.write()
-    folder = gpus.results / "models" / "ko" / "bridge" / "s0"
-    before = (folder / "step6" / "model.safetensors").read_bytes()
-    (folder / "record.json").unlink()
-    gpus.snakemake(*cluster.arguments(str((folder / "record.json").relative_to(gpus.folder))))
+@pytest.mark.parametrize(("nodes", "gpus"), [(1, 2), (2, 1)], ids=["two GPUs of a node", "a GPU on each of two nodes"])
+def test_a_training_job_starts_a_process_on_each_of_its_gpus(local, cluster, tmp_path, nodes, gpus):
+    """Hardware is no part of a recipe, so the same model can be asked for on GPUs; pretended ones are CPUs."""
+    study = local.copy(tmp_path / "study")
+    study.config["compute"] |= {"nodes": nodes, "gpus": gpus, "threads": 2}
+    study.write()
+    (study.results / MODEL / "record.json").unlink()
+    study.snakemake(*cluster.arguments(str((study.results / MODEL / "metrics.parquet").relative_to(study.folder))))
     job = list(cluster.jobs("train"))[-1]
-    described = subprocess.run(
-        ["sacct", "--jobs", job, "--allocations", "--noheader", "--parsable2", "--format", "ReqTRES,NNodes,Partition"],
-        check=True, capture_output=True, text=True,
-    ).stdout.strip()  # fmt: skip
-    resources, nodes, partition = described.split("|")
-    assert "gres/gpu=2" in resources
-    assert (nodes, partition) == ("1", "gpu")
-    log = (gpus.results / "logs" / "train" / "ko-bridge-s0.log").read_text()
-    assert "2 processes" in log
-    assert len(before) == (folder / "step6" / "model.safetensors").stat().st_size
+    assert "gres/gpu=2" in cluster.asked(job, "AllocTRES")
+    assert (cluster.asked(job, "NNodes"), cluster.asked(job, "Partition")) == (str(nodes), "gpu")
+    if nodes > 1:
+        steps = dict(
+            line.split("|") for line in printed("sacct", "--jobs", job, "-nP", "--format", "JobName,AllocCPUS")
+        )
+        assert steps["torchrun"] == "4", "the step has all CPUs of the job"
+    assert "2 processes on cpu" in (study.results / "logs" / "train" / "ko-bridge-s0.log").read_text()
+    ours, alone = (load_file(s.results / MODEL / "step6" / "model.safetensors") for s in (study, local))
+    assert set(ours) == set(alone)
+    for name, weights in ours.items():  # two processes add the same numbers in another order
+        np.testing.assert_allclose(weights, alone[name], atol=1e-4, err_msg=name)

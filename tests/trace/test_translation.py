@@ -1,9 +1,11 @@
 """Translation with a tiny random model of NLLB's architecture: what is read, kept and written, not how well."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
 from lorebridge import tables
@@ -114,6 +116,19 @@ def test_a_long_chunk_is_translated_in_windows_that_end_with_sentences(run, mode
     translated = [text for batch in batches.seen for text in batch]
     assert {*pieces} <= {*translated}
     assert all(translator.length(text) <= 64 for text in translated)
+
+
+def test_pickled_weights_are_refused(model, tmp_path):
+    """A model that has no safetensors, even if torch could read what it has."""
+    folder = shutil.copytree(model, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    translator = Translator(
+        str(folder), revision=None, source_code="bod_Tibt", target_code="eng_Latn", max_tokens=64, beams=1
+    )
+    with pytest.raises(InputError, match=r"model.safetensors.*pickled weights are never read"):
+        translator.translate(["ཆུ།"])
 
 
 def test_the_lines_of_a_translation_are_its_windows_in_order(run, model, tmp_path):

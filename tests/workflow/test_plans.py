@@ -34,8 +34,9 @@ def test_the_paper_plans_without_data_or_gpu(tmp_path):
     assert planned["score"] == planned["order"] == 18
     assert planned["filter_corpus"] == 41 + 3 + 6 + 1 + 1
     assert planned["retrieve"] == planned["judge"] == 8
-    # English, Korean and Chinese are searched by dense encoders, Tibetan and Mongolian by BM25
-    assert planned["index"] == 2
+    # English, Korean and Chinese are searched by dense encoders, which need an index; Tibetan and Mongolian by the scan
+    assert planned["index"] == 3
+    assert planned["translate"] == 1
 
 
 def test_a_dry_run_needs_no_torch(tmp_path):
@@ -110,19 +111,26 @@ def test_what_slurm_is_asked_for(compute, training, tmp_path):
         "train_base": common + training,
         "train": common + training,
         "score": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
+        "random_models": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
+        "index": common + GPU_JOB.format(minutes=720, memory=32000, cpus=8, gpus=1),
         "retrieve": common + GPU_JOB.format(minutes=360, memory=32000, cpus=8, gpus=1),
+        "translate": common + GPU_JOB.format(minutes=720, memory=32000, cpus=8, gpus=1),
         "judge": common + GPU_JOB.format(minutes=720, memory=128000, cpus=8, gpus=8),
     }
+
+
+PATIENT = "--shutdown-timeout 600 --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 
 
 @pytest.mark.parametrize(
     ("compute", "launcher"),
     [
         ({"gpus": 1}, "python -m lorebridge.cli train"),
-        ({"gpus": 8}, "torchrun --standalone --nproc-per-node 8 -m lorebridge.cli train"),
+        ({"gpus": 8}, f"torchrun --standalone --nproc-per-node 8 {PATIENT} -m lorebridge.cli train"),
         (
             {"gpus": 8, "nodes": 2},
-            "srun --jobid $SLURM_JOB_ID --nodes 2 --ntasks 2 --ntasks-per-node 1 --gpus-per-node 8 torchrun --nnodes 2 "
+            "srun --jobid $SLURM_JOB_ID --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpus-per-task 8 --gpus-per-node 8 "
+            f"torchrun --nnodes 2 {PATIENT} "
             "--nproc-per-node 8 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):29400 "
             "-m lorebridge.cli train",
         ),
@@ -133,7 +141,7 @@ def test_how_training_is_started(compute, launcher, tmp_path):
     paper = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     configured = tmp_path / "paper.yaml"
     configured.write_text(yaml.safe_dump(paper | {"compute": paper["compute"] | compute}, allow_unicode=True))
-    printed = run("snakemake", "--dry-run", "--printshellcmds", "--configfile", str(configured),
+    printed = run("snakemake", "--dry-run", "--cores", "8", "--printshellcmds", "--configfile", str(configured),
                   "--config", f"work={tmp_path}", f"results={tmp_path}/r")  # fmt: skip
     commands = [line.strip() for line in printed.splitlines() if "lorebridge.cli train" in line]
     assert len(commands) == 18

@@ -120,12 +120,8 @@ def needs(stage, **fixed):
         # once the rules are read, which is why they are set here.)
         workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
         w = dict(wildcards.items()) | fixed
-        found = {}
-        for name in plan.inputs(stage, **w):
-            for key, files in _files(name):
-                found.setdefault(key, []).extend(files)
         age = ancient if _fresh(artifact(stage, **w)) else str
-        found = {key: [age(path) for path in files] for key, files in found.items()}
+        found = {key: [age(path) for path in files] for key, files in plan.reads(stage, **w).items()}
         found["stamp"] = age(str(STAMP))
         # The recipe holds what local sources contain, so their modification times say nothing.
         if section := {"signatures": "corpora", "corpus_shard": "corpora", "parallel": "parallel"}.get(stage):

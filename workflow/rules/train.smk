@@ -6,7 +6,8 @@
 
 # One process needs no launcher, and so keeps its own exit status (75: stopped in time, run again to resume). Several in
 # one node are started by torchrun; on several nodes the job is one that calls srun itself (which the executor knows by
-# the resource `mpi`), and srun starts a torchrun on each. They meet at the node that this shell runs on.
+# the resource `mpi`), and srun, which takes no number of CPUs over from the job, starts a torchrun on each. They meet at
+# the node that this shell runs on.
 NODES = HARDWARE["nodes"]
 PROCESSES = HARDWARE["gpus"] or HARDWARE["processes"]
 # torchrun would kill its processes half a minute after SIGTERM, and die of SIGUSR1: they need time to save their state.
@@ -20,7 +21,7 @@ if NODES > 1:
     ON_NODES = {"nodes": NODES, "gres": f"gpu:{HARDWARE['gpus']}", "mpi": "srun", "tasks": NODES, "tasks_per_gpu": 0}
     LAUNCH = (
         "srun --jobid $SLURM_JOB_ID --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1"
-        " --gpus-per-node {resources.processes} torchrun --nnodes {resources.nodes}"
+        " --cpus-per-task {threads} --gpus-per-node {resources.processes} torchrun --nnodes {resources.nodes}"
         f" {PATIENT}"
         " --nproc-per-node {resources.processes} --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID"
         " --rdzv-endpoint $(hostname):29400 -m"

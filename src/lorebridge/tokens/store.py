@@ -105,7 +105,7 @@ def _texts(paths: list[Path], column: str) -> Iterator[pa.Array]:
     """Yield a column of some tables, some rows at a time."""
     for path in paths:
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 for rows in file.iter_batches(BATCH, columns=[column]):
                     yield rows.column(0)
         except (OSError, pa.ArrowInvalid) as error:

@@ -81,7 +81,7 @@ def corpus_size(chunks: Path, tokens: Path) -> dict[str, int]:
         InputError: one of them is missing.
     """
     try:
-        documents = pq.read_table(chunks, columns=["doc_id"])["doc_id"]
+        documents = pq.read_table(chunks, columns=["doc_id"], page_checksum_verification=True)["doc_id"]
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(chunks, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
     n_tokens = int(_offsets(tokens)[-1])

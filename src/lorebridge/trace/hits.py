@@ -23,7 +23,7 @@ def open_chunks(path: Path) -> pq.ParquetFile:
         InputError: it is missing, is not Parquet, or holds no chunk.
     """
     try:
-        chunks = pq.ParquetFile(path)
+        chunks = pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
     if not chunks.metadata.num_rows:

@@ -412,7 +412,7 @@ def blocks(paths: Sequence[Path]) -> list[Block]:
 
 
 def _texts(block: Block, column: str) -> list[str]:
-    with pq.ParquetFile(block.path) as file:
+    with pq.ParquetFile(block.path, page_checksum_verification=True) as file:
         return file.read_row_group(block.group, columns=[column])[column].to_pylist()
 
 
@@ -447,7 +447,10 @@ def read_mentions(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
         InputError: the table cannot be read.
     """
     try:
-        table = pq.read_table(path, columns=["question_id", "piece", *columns], read_dictionary=["question_id"])
+        table = pq.read_table(
+            path, columns=["question_id", "piece", *columns], read_dictionary=["question_id"],
+            page_checksum_verification=True,
+        )  # fmt: skip
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
     return table.to_pandas()

@@ -124,13 +124,26 @@ class Translator:
         return len(self.tokenizer(text)["input_ids"])
 
     def translate(self, texts: Sequence[str]) -> list[Translation]:
-        """Translate windows, together: padding makes rounding depend on the company, which must be the same again."""
+        """Translate windows, together: padding makes rounding depend on the company, which must be the same again.
+
+        Raises:
+            InputError: the model's weights are missing or not safetensors.
+        """
         import torch
         from transformers import AutoModelForSeq2SeqLM
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if self._model is None:
-            self._model = AutoModelForSeq2SeqLM.from_pretrained(self._name, revision=self._revision, dtype="auto")
+            try:
+                self._model = AutoModelForSeq2SeqLM.from_pretrained(
+                    self._name, revision=self._revision, dtype="auto", use_safetensors=True, trust_remote_code=False
+                )
+            except OSError as error:
+                raise InputError(
+                    self._name,
+                    f"its weights cannot be loaded ({str(error).splitlines()[0]})",
+                    "Give a model, or a revision of it, with safetensors; pickled weights are never read.",
+                ) from error
             self._model.to(device).eval()
         inputs = self.tokenizer(list(texts), return_tensors="pt", padding=True).to(device)
         with torch.inference_mode():

@@ -42,8 +42,9 @@ class Check:
         return not self.problem
 
     def __str__(self) -> str:
-        """Return the line to print."""
-        return f"ok      {self.what}" if self.ok else f"FAILED  {self.what}: {self.problem}. Remade by: {self.rule}"
+        """Return the line to print, one also where the problem is a library's message of several."""
+        problem = " ".join(self.problem.split())
+        return f"ok      {self.what}" if self.ok else f"FAILED  {self.what}: {problem}. Remade by: {self.rule}"
 
 
 def verify(
