@@ -34,7 +34,7 @@ def _direction(direction: str, base: str) -> str:
     'English → other'
     """
     labels = {"en->xx": f"{base} → other", "xx->en": f"other → {base}"}
-    return labels.get(direction, " − ".join(labels.get(part, part) for part in direction.split(" - ")))
+    return labels.get(direction, " − ".join(f"({labels[part]})" for part in direction.split(" - ") if part in labels))
 
 
 def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int, remark: str, out: Path) -> None:

@@ -126,8 +126,12 @@ def gap_table(formed: Sequence[Contrast], *, unleaked: bool, resamples: int, see
         seed: of both.
     """
     rows: list[dict[str, Any]] = []
+    bootstraps = {  # the same draws for all that is measured on the same questions
+        culture: ClusterBootstrap(clusters, resamples=resamples, seed=seed, stream=culture)
+        for culture, clusters in {contrast.culture: contrast.clusters for contrast in formed}.items()
+    }
     for contrast in formed:
-        bootstrap = ClusterBootstrap(contrast.clusters, resamples=resamples, seed=seed, stream=contrast.culture)
+        bootstrap = bootstraps[contrast.culture]
         for scale in contrast.scales:
             rows += _rows(contrast, scale, bootstrap, every_step=scale == ALL and not unleaked)
             rng = np.random.default_rng([seed, *contrast.culture.encode()])
