@@ -9,7 +9,7 @@ from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.examples import examples
 
-FIGURES = ("figure3", "loss", "gaps", "occurrences", "recovery", "examples")
+FIGURES = ("figure3", "loss", "gaps", "asymmetry", "occurrences", "recovery", "examples")
 STACK = "རྒྱ"  # one column: ra above ga above ya
 WORD = "ᠮᠣᠩᠭᠣᠯ"
 
