@@ -284,8 +284,10 @@ def record_places(path: Path) -> Iterator[Path]:
     shard = re.search(r"\d{5}-of-\d{5}", path.name)
     beside = f"documents-{shard.group()}" if shard else path.name.split(".")[0]
     yield path.with_name(f"{beside}.parquet.{RECORD}")
-    # One job writes the scores, perplexity and alignment of a run.
+    # Some jobs write more than one table.
     yield path.parent.parent / "scores" / f"{path.name}.{RECORD}"
+    first = {"asymmetry": "gaps", "exposure_effects": "items"}.get(path.stem, path.stem)
+    yield path.with_name(f"{first}.parquet.{RECORD}")
     yield path.parent / RECORD
     yield path.parent.parent / RECORD
 

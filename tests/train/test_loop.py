@@ -218,8 +218,12 @@ def test_a_state_of_another_recipe_order_or_tokenizer_is_refused(study, tmp_path
 def test_continual_pretraining_starts_at_the_base_with_a_fresh_optimizer(study, reference, tmp_path):
     folder, _, base = reference
     start = folder / "out" / "step8"
-    (start / ".snakemake_timestamp").touch()
-    _, metrics = run(study, tmp_path, init_from=start, seed=7)
+    mark = start / ".snakemake_timestamp"
+    mark.touch()
+    try:
+        _, metrics = run(study, tmp_path, init_from=start, seed=7)
+    finally:
+        mark.unlink()  # other tests compare this folder
     assert same(weights(tmp_path, 0), weights(folder, 8))
     assert (tmp_path / "out" / "step0" / "model.safetensors").samefile(start / "model.safetensors")
     assert not (tmp_path / "out" / "step0" / ".snakemake_timestamp").exists()
