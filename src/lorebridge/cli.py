@@ -11,7 +11,7 @@ import logging
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -423,6 +423,9 @@ def _probe(arguments: argparse.Namespace) -> None:
     literals = dict(task.literals)
     steps = literals.pop("steps")
     work = arguments.work / "scores" / literals["run"] / task.recipe
+    heldout: dict[str, list[Path]] = {}
+    for path in arguments.heldout:
+        heldout.setdefault(path.parent.name, []).append(path)
     with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
         by_step = {int(path.name.removeprefix("step")): path for path in arguments.checkpoints}
         notes.update(
@@ -430,7 +433,7 @@ def _probe(arguments: argparse.Namespace) -> None:
                 **literals,
                 checkpoints=[(step, by_step[step]) for step in steps],
                 questions=arguments.questions,
-                heldout=_by_language(arguments.heldout, lambda path: path.parent.name),
+                heldout=heldout,
                 pairs={path.name.split(".")[0]: path for path in arguments.pairs},
                 out=arguments.out,
                 perplexity=arguments.perplexity,
@@ -449,14 +452,6 @@ def _probe(arguments: argparse.Namespace) -> None:
             clean_work(arguments.work / literals["run"] / record["recipe"], published)
         except Busy as error:  # the scores are good; the copy is freed another time
             print(error, file=sys.stderr)
-
-
-def _by_language(paths: list[Path], lang: Callable[[Path], str]) -> dict[str, list[Path]]:
-    """Return the files of each language, in their order."""
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        found.setdefault(lang(path), []).append(path)
-    return found
 
 
 def _random_models(arguments: argparse.Namespace) -> None:
