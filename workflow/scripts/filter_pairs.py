@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from lorebridge.corpora.documents import filter_pairs
+from lorebridge.corpora.sources import local_paths
 from lorebridge.records import Task
 
 task = Task.loads(snakemake.params.task)
-# Sources on a hub have no path; the rest come in their order.
-local = iter(snakemake.input.get("sources", []))
-paths = [next(local) if source["kind"] == "local" else None for source in task.literals["sources"]]
+paths = local_paths(task.literals["sources"], snakemake.input.get("sources", []))
 with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]):
     filter_pairs(
         **task.literals,
