@@ -67,6 +67,11 @@ FIGURES = {
     "random_models": Drawing("scorer", ("scorer",), ("names",), "figure"),
     "examples": Drawing("examples", ("questions",), ("base", "names", "subset")),
     "recovery": Drawing("truth", ("recovery",), ("names",)),
+    "dose_response": Drawing(
+        "truth",
+        ("scores", "questions", "truth"),
+        ("base", "names", "contrasts", "subset", "rule", "last", "remark"),
+    ),
 }
 TABLES = {
     "accuracy": Drawing(
@@ -80,6 +85,9 @@ TABLES = {
     "asymmetry": Drawing("inference", ("asymmetry",), ("base", "names", "last"), "asymmetry_table"),
     "cultures": Drawing("inference", ("asymmetry", "density"), ("base", "names")),
     "placements": Drawing(
+        "inference", ("scores", "questions", "truth"), ("base", "names", "contrasts", "subset", "rule", "last")
+    ),
+    "dose_response": Drawing(
         "inference", ("scores", "questions", "truth"), ("base", "names", "contrasts", "subset", "rule", "last")
     ),
     "power": Drawing("summary", ("questions",), ("names", "subset", "discordance")),

@@ -126,14 +126,17 @@ def write_inputs(folder: Path) -> dict:
             tables.write("exposure", read, exposure[run])
     items(**study, judgments=judgments, exposure=exposure, leaks=folder / "leaks.parquet",
           out=folder / "items.parquet", exposure_effects=folder / "exposure_effects.parquet")  # fmt: skip
+    doses = (0, 1, 3, 10, 30, 100)
     placed = [
         {
             "question_id": f"{culture}-{i:04d}", "culture": culture, "subject": "s", "relation": "r", "gold": "g",
-            "placed": ("en_only", "xx_only", "both", "neither")[i % 4], "covered": i % 8 < 4, "dose": 1,
-            "n_pairs_covering": 0, "n_leak_pairs": 0, "corpus": "en", "n_statements": 0, "doc_ids": [],
+            "placed": ("neither", "en_only", "xx_only")[0 if i % 6 == 0 else 1 + i // 6 % 2], "covered": i < N // 2,
+            "dose": max(doses[i % 6], 1), "n_pairs_covering": 0, "n_leak_pairs": 0, "corpus": corpus,
+            "n_statements": doses[i % 6] if (corpus == "en") == (i // 6 % 2 == 0) else 0, "doc_ids": [],
         }
         for culture in questions
         for i in range(N)
+        for corpus in ("en", culture)
     ]  # fmt: skip
     tables.write("truth", placed, folder / "truth.parquet")
     audits = {}
@@ -156,6 +159,8 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     of_tests = {"names": names, "base": base}
     inference.asymmetry(asymmetry=folder / "asymmetry.parquet", last=3, remark="", out=out / "asymmetry", **of_tests)
     truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")
+    truth.dose_response(**study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]], names=names,
+                        remark="Made-up numbers.", out=out / "dose_response")  # fmt: skip
     examples.examples(questions=questions, names=names, base=base, subset="clean", out=out / "examples")
     to = out / "tables"
     inference.asymmetry_table(asymmetry=folder / "asymmetry.parquet", last=3, out=to / "asymmetry", **of_tests)
@@ -165,6 +170,8 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
                                **of_tests)  # fmt: skip
     inference.placements(**study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]],
                          out=to / "placements", names=names)  # fmt: skip
+    inference.dose_response(**study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]],
+                            out=to / "dose_response", names=names)  # fmt: skip
     summary.accuracy(**study, **boot, names=names, out=to / "accuracy")
     summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
     summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")

@@ -1,12 +1,13 @@
 """The planted world's estimand, with known answers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
-from lorebridge.transfer.planted import ESTIMAND, placement_gaps
+from lorebridge.transfer.planted import ESTIMAND, dose_response, placement_gaps
 
 N = 40
 PLACED = ("en_only", "xx_only", "both", "neither")
@@ -22,13 +23,19 @@ def right(arm, seed, step, lang):
     return wins
 
 
+def stated(placed, corpus, i):
+    """Where a fact is stated, it is stated once (questions 0 to 19) or three times."""
+    here = {"en": ("en_only", "both"), "ko": ("xx_only", "both")}[corpus]
+    return (1 if i < N // 2 else 3) if placed in here else 0
+
+
 @pytest.fixture
 def study(write_questions, write_scores, unlike, tmp_path):
     truth = [
         {
             "question_id": f"ko-{i:04d}", "culture": "ko", "subject": "s", "relation": "r", "gold": "g",
             "placed": PLACED[i % 4], "covered": i % 8 < 4, "dose": 1, "n_pairs_covering": 0, "n_leak_pairs": 0,
-            "corpus": corpus, "n_statements": 0, "doc_ids": [],
+            "corpus": corpus, "n_statements": stated(PLACED[i % 4], corpus, i), "doc_ids": [],
         }
         for i in range(N)
         for corpus in ("en", "ko")
@@ -66,3 +73,42 @@ def test_a_truth_of_another_world_is_refused(study):
     tables.write("truth", truth[truth["question_id"] != "ko-0007"], study["truth"])
     with pytest.raises(InputError, match="ko-0007"):
         placement_gaps(**study)
+
+
+def test_a_dose_is_how_often_the_source_alone_states_the_fact(study):
+    table = dose_response(**study)
+    rows = table[table["interval"] == QUESTIONS_ONLY]
+    rows = rows.set_index(["quantity", "direction", "covered", "dose"]).sort_index()
+    to_ko = rows.loc[("bridge - no_bridge", "en->xx")]
+    # Of 40 facts ten are in English alone, ten in no corpus; every second of these is covered, and half stated once.
+    assert to_ko["n_questions"].to_dict() == {
+        (True, 0): 5, (True, 1): 3, (True, 3): 2, (False, 0): 5, (False, 1): 2, (False, 3): 3,
+    }  # fmt: skip
+    assert to_ko["value"].to_dict() == pytest.approx(
+        {(True, 0): 1, (True, 1): 1, (True, 3): 1, (False, 0): 0, (False, 1): 1, (False, 3): 1}
+    )
+    assert (rows.loc[("bridge", "en->xx", slice(None), [1, 3]), "value"] == 1).all()
+    assert (rows.loc[("no_bridge", "en->xx"), "value"] == 0).all()
+    # An arm's accuracy is not tested against 0; and whoever reads Korean facts gains nothing in English here.
+    assert rows.loc["bridge", "p"].isna().all()
+    assert (rows.loc[("bridge - no_bridge", "xx->en"), "value"] == 0).all()
+
+
+def test_doses_of_two_languages_weigh_the_same(study, write_questions, write_scores, unlike):
+    """Bo has 20 questions and a bridge that never helps: the mean is over languages, not over questions."""
+    truth = tables.read(study["truth"])
+    other = truth[truth["question_id"] < "ko-0020"].assign(
+        question_id=lambda t: t["question_id"].str.replace("ko", "bo"), culture="bo",
+        corpus=lambda t: t["corpus"].replace("ko", "bo"),
+    )  # fmt: skip
+    tables.write("truth", pd.concat([truth, other]), study["truth"])
+    study["questions"]["bo"] = write_questions("bo", {"en": unlike(20), "bo": unlike(20, 1)})
+    study["scores"] += [
+        write_scores("bo", arm, seed, STEPS, ["en", "bo"], 20, lambda *_: np.zeros(20, dtype=bool))
+        for arm in ("bridge", "no_bridge")
+        for seed in (0, 1)
+    ]
+    table = dose_response(**study).set_index(["quantity", "direction", "covered", "dose", "interval"]).sort_index()
+    row = table.loc[("bridge - no_bridge", "en->xx", True, 1, QUESTIONS_AND_SEEDS)]
+    assert row["value"] == pytest.approx(0.5)
+    assert row["n_questions"] == 3 + 3

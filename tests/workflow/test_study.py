@@ -92,18 +92,18 @@ def of_runs(**counts):
     """What any change of one language's runs redraws."""
     return {
         "gaps": 1, "items": 1, "draw_figure3": 1, "draw_gaps": 1, "draw_occurrences": 1, "draw_losses": 1,
-        "draw_learning": 1, "draw_asymmetry": 1,
+        "draw_learning": 1, "draw_asymmetry": 1, "draw_dose_response": 1,
     } | counts  # fmt: skip
 
 
 CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
-        of_runs(order=1, train=1, score=1, exposure=1, draw_exposure=1, table=12),
+        of_runs(order=1, train=1, score=1, exposure=1, draw_exposure=1, table=13),
     ),
     "a learning rate": (
         lambda c: c["training"]["continual"].update(lr=1e-3),
-        of_runs(train=4, score=4, table=10),
+        of_runs(train=4, score=4, table=11),
     ),
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
@@ -114,7 +114,7 @@ CHANGES = {
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
-        of_runs(order=5, train_base=1, train=4, score=5, exposure=5, draw_exposure=1, table=12),
+        of_runs(order=5, train_base=1, train=4, score=5, exposure=5, draw_exposure=1, table=13),
     ),
 }  # fmt: skip
 

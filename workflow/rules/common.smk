@@ -165,6 +165,7 @@ CAPTIONS = {
     "random_models": ("Validation", "What ties are worth to a random model"),
     "exposure": ("Training", "Exposure to the facts asked for"),
     "recovery": ("Validation", "Planted statements found again"),
+    "dose_response": ("Results", "What crosses by how often it is told"),
     "losses": ("Training", "Loss"),
     "examples": ("Questions", "A question of each culture"),
 }

@@ -213,3 +213,41 @@ def placements(
         "Student's t, over questions alone and with the seed variance pooled over languages.",
         {**dict.fromkeys(percent, ".2f"), **_P},
     )
+
+
+def dose_response(
+    *, scores: Sequence[Path], questions: Mapping[str, Path], truth: Path, names: Mapping[str, str], base: str,
+    contrasts: Sequence[Sequence[str]], subset: str, rule: str, last: int, out: Path,
+) -> None:  # fmt: skip
+    """Write accuracies and gaps of a planted world by how often the source language alone states the fact.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture -> table "questions".
+        truth: table "truth".
+        names: language code -> English name.
+        base: code of the base language.
+        contrasts: pairs of arms.
+        subset: which questions count.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = planted_.dose_response(
+        scores=scores, questions=questions, truth=truth, base=base, contrasts=contrasts, subset=subset, rule=rule,
+        last=last,
+    )  # fmt: skip
+    table["quantity"] = [contrast_label(q) if " - " in q else style.arm_label(q) for q in table["quantity"]]
+    table["direction"] = [_direction(direction, names[base]) for direction in table["direction"]]
+    table["covered"] = table["covered"].map({True: "yes", False: "no"})
+    percent = ["value", "lo", "hi"]
+    table[percent] = 100 * table[percent].astype(np.float64)
+    write_table(
+        table,
+        out,
+        f"Accuracy of each arm (%) and gaps (points) over the last {last} checkpoints, by dose: how many documents of "
+        "the source language state the fact, which the other language's corpus never does. Covered: parallel text "
+        "mentions the entity. Languages weigh the same. 95 % intervals and p by Student's t, over questions alone and "
+        "with the seed variance pooled over languages.",
+        {**dict.fromkeys(percent, ".2f"), "p": ".4f"},
+    )

@@ -1,9 +1,10 @@
-"""Validation on a planted world: what the tracing finds of what is there."""
+"""What only a planted world shows: what tracing finds of what is there, and what crosses by how often it is told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from matplotlib.lines import Line2D
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.figures.effects import contrast_label
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS
+from lorebridge.transfer.planted import dose_response as measured
 
 _STAGES = {
     "retrieval": ("o", "no_bridge", "retrieved"),
@@ -100,3 +104,85 @@ def _by_dose(panel: plt.SubFigure, rows: pd.DataFrame, stages: list[str]) -> Non
         ax.set_ylim(0, 102)
         ax.set_xlabel("documents that mention the subject")
         ax.set_ylabel(f"{measure} (%)")
+
+
+def dose_response(
+    *, scores: Sequence[Path], questions: Mapping[str, Path], truth: Path, names: Mapping[str, str], base: str,
+    contrasts: Sequence[Sequence[str]], subset: str, rule: str, last: int, remark: str, out: Path,
+) -> None:  # fmt: skip
+    """Draw accuracies and gaps by how often the source language alone states the fact, covered by pairs or not.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture -> table "questions".
+        truth: table "truth".
+        names: language code -> English name.
+        base: code of the base language.
+        contrasts: pairs of arms; the gap of the first is drawn.
+        subset: which questions count.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+        remark: a caveat to print.
+        out: path without suffix; .pdf, .svg and .png are written.
+    """
+    table = measured(
+        scores=scores, questions=questions, truth=truth, base=base, contrasts=contrasts, subset=subset, rule=rule,
+        last=last,
+    )  # fmt: skip
+    interval = QUESTIONS_AND_SEEDS if (table["interval"] == QUESTIONS_AND_SEEDS).any() else table["interval"].iloc[0]
+    table = table[table["interval"] == interval]
+    arms = list(dict.fromkeys(arm for contrast in contrasts for arm in contrast))
+    gap = " - ".join(contrasts[0])
+    doses = sorted(table["dose"].unique())
+    directions = {"en->xx": f"{names[base]} → other", "xx->en": f"other → {names[base]}"}
+    with style.styled():
+        fig, axes = plt.subplots(3, 2, layout="constrained", sharex=True, sharey="row", figsize=(7.0, 6.4))
+        for column, (direction, title) in enumerate(directions.items()):
+            rows = table[table["direction"] == direction]
+            for ax, covered in zip(axes[:2, column], (True, False), strict=True):
+                ax.axhline(25, color="0.7", linewidth=0.8, linestyle=":", zorder=0)
+                for arm in arms:
+                    here = rows[(rows["quantity"] == arm) & (rows["covered"] == covered)]
+                    _with_intervals(ax, here, doses, _offset(arms, arm), **style.arm_style(arm))
+                ax.set_title(f"{title}, entity {'' if covered else 'not '}in parallel text")
+            ax = axes[2, column]
+            ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+            for covered, face in ((True, "black"), (False, "white")):
+                here = rows[(rows["quantity"] == gap) & (rows["covered"] == covered)]
+                _with_intervals(ax, here, doses, _offset([True, False], covered), color="black", marker="D",
+                                markerfacecolor=face)  # fmt: skip
+            ax.set_title(f"{title}, {contrast_label(gap)}")
+            ax.set_xticks(range(len(doses)), [f"{dose:,}" for dose in doses])
+            ax.set_xlabel("dose: documents that state the fact")
+        for ax, label in zip(axes[:, 0], ("accuracy (%)", "accuracy (%)", "gap (points)"), strict=True):
+            ax.set_ylabel(label)
+            low, high = ax.get_ylim()  # an interval from few questions may reach beyond what there is
+            ax.set_ylim(max(low, -100.0 if "gap" in label else 0.0), min(high, 100.0))
+        style.legend(
+            fig,
+            [
+                *style.arm_handles(arms),
+                *(
+                    Line2D([], [], color="black", marker="D", markersize=4, markerfacecolor=face, label=label)
+                    for face, label in (("black", "gap, entity covered"), ("white", "gap, entity not covered"))
+                ),
+            ],
+            note="Questions whose fact is stated in documents of the other language alone; at dose 0 it is stated "
+            f"nowhere, and what is right there is luck or proficiency. Means of the last {last} checkpoints, languages "
+            f"weighing the same; 95 % intervals, {interval}. Dotted: chance. {remark}".strip(),
+        )
+        style.save(fig, out)
+
+
+def _offset(among: Sequence[object], one: object) -> float:
+    """Return how far a line is moved sideways, so that the intervals of several lines can be told apart."""
+    return 0.09 * (list(among).index(one) - (len(among) - 1) / 2)
+
+
+def _with_intervals(ax: plt.Axes, rows: pd.DataFrame, doses: list[int], shift: float, **look: Any) -> None:
+    """Draw values in percent over the doses, evenly spaced, with their intervals."""
+    rows = rows.sort_values("dose")
+    x = np.array([doses.index(dose) for dose in rows["dose"]]) + shift
+    value, low, high = (100 * rows[column].to_numpy(dtype=float) for column in ("value", "lo", "hi"))
+    ax.errorbar(x, value, yerr=np.clip([value - low, high - value], 0, None), linewidth=1.2, elinewidth=0.8,
+                markersize=4, capsize=0, **look)  # fmt: skip

@@ -3,12 +3,14 @@
 A bridge may make a model better at a language in general, and then answers get better whether their facts crossed or
 not. In a planted world some facts are stated nowhere: a gap among these is proficiency, or luck. So the estimand is
 gap(source only) - gap(neither): questions whose fact was stated in the source language's corpus and not in the
-target's, less those whose fact was in no corpus.
+target's, less those whose fact was in no corpus. The same questions by how often the source states their fact are the
+dose-response curve, of which "neither" is the dose 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,16 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.contrasts import Contrast, by_culture, form
-from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, infer, linearised, seed_variance
+from lorebridge.transfer.inference import (
+    QUESTIONS_AND_SEEDS,
+    QUESTIONS_ONLY,
+    Inference,
+    Sample,
+    SeedVariance,
+    infer,
+    linearised,
+    seed_variance,
+)
 
 PLACEMENTS = {
     "en->xx": {"en_only": "source only", "xx_only": "target only", "both": "both", "neither": "neither"},
@@ -58,27 +69,106 @@ def placement_gaps(
     planted = tables.read(truth, columns=["question_id", "placed", "covered"]).drop_duplicates("question_id")
     planted = planted.set_index("question_id")
     loaded = credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
-    formed = [c for c in form(by_culture(loaded), base=base, contrasts=contrasts, last=last) if c.known is not None]
     cells: dict[tuple[str, str, str, str], dict[str, tuple[Sample, int]]] = {}
-    for contrast in formed:
-        if lost := set(contrast.questions) - set(planted.index):
-            raise InputError(truth, f"lacks {len(lost)} questions (the first: {min(lost)})", "Remake the world.")
+    for contrast in _between_arms(loaded, base, contrasts, last, set(planted.index), truth):
         for (covered, placed), counted in _samples(contrast, planted.loc[contrast.questions]).items():
             cells.setdefault((contrast.name, contrast.direction, covered, placed), {})[contrast.culture] = counted
     rows: list[dict[str, Any]] = []
     for (name, direction, covered, placed), by_lang in cells.items():
         seeds = seed_variance([sample for sample, _ in by_lang.values()])
         for lang, (sample, n) in by_lang.items():
-            for interval, of_seeds in ((QUESTIONS_ONLY, None), (QUESTIONS_AND_SEEDS, seeds)):
-                if interval == QUESTIONS_AND_SEEDS and seeds is None:
-                    continue
-                found = infer([sample], [1.0], of_seeds)
-                rows.append(
-                    {"contrast": name, "lang": lang, "direction": direction, "covered": covered, "placed": placed,
-                     "n_questions": n, "gap": found.estimate, "lo": found.lo, "hi": found.hi, "p": found.p,
-                     "interval": interval}
-                )  # fmt: skip
+            rows += [
+                {"contrast": name, "lang": lang, "direction": direction, "covered": covered, "placed": placed,
+                 "n_questions": n, "gap": found.estimate, "lo": found.lo, "hi": found.hi, "p": found.p,
+                 "interval": interval}
+                for interval, found in _inferred([sample], seeds)
+            ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def dose_response(
+    *, scores: Sequence[Path], questions: Mapping[str, Path], truth: Path, base: str,
+    contrasts: Sequence[Sequence[str]], subset: str, rule: str, last: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Return accuracies and gaps over the last checkpoints by how often the source language states the fact.
+
+    Only questions whose fact the target language's corpus never states: what is right there has crossed, or is luck or
+    proficiency, which the dose 0 shows. Languages weigh the same.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture (= language learned) -> table "questions".
+        truth: table "truth".
+        base: code of the base language.
+        contrasts: pairs of arms.
+        subset: which questions count.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+
+    Returns:
+        columns quantity (an arm: its mean credit; ``{arm} - {reference}``: the gap), direction, covered (bool: whether
+        parallel text mentions the entity), dose (documents of the source corpus that state the fact), n_questions,
+        value, lo, hi, p (two-sided, of 0; NaN for an arm), interval: 95 % by Student's t, over questions alone, and
+        with the variance between seeds pooled over languages.
+
+    Raises:
+        InputError: as :func:`placement_gaps`.
+    """
+    planted = tables.read(truth, columns=["question_id", "covered", "corpus", "n_statements"])
+    stated = planted.pivot_table(index="question_id", columns="corpus", values="n_statements", fill_value=0)
+    covered = planted.drop_duplicates("question_id").set_index("question_id")["covered"]
+    loaded = credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+    cells: dict[tuple[str, str, bool, int], dict[str, tuple[Sample, int]]] = {}
+    for contrast in _between_arms(loaded, base, contrasts, last, set(stated.index), truth):
+        source = base if contrast.direction == "en->xx" else contrast.culture
+        target = contrast.culture if contrast.direction == "en->xx" else base
+        here = stated.loc[contrast.questions]
+        dose = here[source].where(here[target] == 0).to_numpy()
+        is_covered = covered.loc[contrast.questions].to_numpy()
+        first, second = contrast.final()
+        arm, reference = contrast.name.split(" - ")
+        values = {arm: first, reference: second, contrast.name: first - second}
+        for count, flag in itertools.product(np.unique(dose[~np.isnan(dose)]).tolist(), (True, False)):
+            among = (dose == count) & (is_covered == flag)
+            if not among.any():
+                continue
+            member = np.broadcast_to(among.astype(float), first.shape)
+            for quantity, value in values.items():
+                sample = Sample(linearised(member * value, member), contrast.clusters)
+                cells.setdefault((quantity, contrast.direction, flag, int(count)), {})[contrast.culture] = (
+                    sample, int(among.sum()),
+                )  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for (quantity, direction, flag, count), by_lang in cells.items():
+        samples = [sample for sample, _ in by_lang.values()]
+        rows += [
+            {"quantity": quantity, "direction": direction, "covered": flag, "dose": count,
+             "n_questions": sum(n for _, n in by_lang.values()), "value": found.estimate, "lo": found.lo,
+             "hi": found.hi, "p": found.p if " - " in quantity else np.nan, "interval": interval}
+            for interval, found in _inferred(samples, seed_variance(samples))
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _between_arms(
+    loaded: Iterator[credits_.Credits], base: str, contrasts: Sequence[Sequence[str]], last: int, known: set[str],
+    truth: Path,
+) -> Iterator[Contrast]:  # fmt: skip
+    """Yield the contrasts of two arms, having seen that the truth knows their questions."""
+    for contrast in form(by_culture(loaded), base=base, contrasts=contrasts, last=last):
+        if contrast.known is None:
+            continue
+        if lost := set(contrast.questions) - known:
+            raise InputError(truth, f"lacks {len(lost)} questions (the first: {min(lost)})", "Remake the world.")
+        yield contrast
+
+
+def _inferred(samples: Sequence[Sample], seeds: SeedVariance | None) -> Iterator[tuple[str, Inference]]:
+    """Yield the mean over languages with its error over questions alone and, where there is one, with that of seeds."""
+    weights = [1 / len(samples)] * len(samples)
+    yield QUESTIONS_ONLY, infer(samples, weights)
+    if seeds is not None:
+        yield QUESTIONS_AND_SEEDS, infer(samples, weights, seeds)
 
 
 def _samples(contrast: Contrast, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
