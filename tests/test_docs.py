@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 
 import yaml
 
@@ -16,6 +17,13 @@ def test_artifacts_page_has_every_table_and_column(root):
     for name, schema in tables.SCHEMAS.items():
         documented = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", sections[name], re.M)
         assert [(column, kind) for column, kind, _ in documented] == [(f.name, str(f.type)) for f in schema], name
+
+
+def test_reference_pages_follow_from_the_code(root):
+    made = runpy.run_path(str(root / "docs" / "reference.py"))["PAGES"]
+    for name, page in made.items():
+        written = (root / "docs" / name).read_text(encoding="utf-8")
+        assert written == page(), f"docs/{name} is of another state: python docs/reference.py"
 
 
 def test_environment_files_pin_what_the_lock_pins(root):

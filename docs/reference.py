@@ -1,0 +1,139 @@
+"""Write the reference pages that follow from the code: configuration.md from the schema, cli.md from the command line.
+
+python docs/reference.py
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lorebridge import config
+from lorebridge.world import generate
+
+DOCS = Path(__file__).parent
+# The knobs of a planted world have their defaults where it is made.
+WORLD = {
+    name: list(given.default) if isinstance(given.default, tuple) else given.default
+    for name, given in inspect.signature(generate).parameters.items()
+} | {"languages": {}}
+MADE = "<!-- Made by docs/reference.py. -->\n\n"
+
+
+def configuration() -> str:
+    """Return the page on every key of a study's configuration."""
+    schema = config.schema()
+    lines = [
+        MADE + "# Configuration",
+        "",
+        "Every key of a study, from `config/config.schema.yaml`. An unknown key, a missing one or a wrong value stops "
+        "a dry run with one line that names the key and the mend. A key without a default must be given. What each "
+        "value of the paper's study is and where it comes from: `lorebridge plan --config config/config.yaml`.",
+        "",
+        "`<code>` is the code of a language, `[]` an item of a list; where a value has several kinds, the kind stands "
+        "in brackets.",
+    ]
+    # Keys without keys of their own stand together at the beginning.
+    sections: dict[str, list[tuple[str, ...]]] = {"study": []}
+    for key, node in schema["properties"].items():
+        rows = list(_keys(key, node, schema, key in schema["required"]))
+        sections.setdefault(key if len(rows) > 1 else "study", []).extend(rows)
+    for section, rows in sections.items():
+        lines += ["", f"## `{section}`", "", "| key | value | default | meaning |", "|---|---|---|---|"]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _keys(key: str, node: dict[str, Any], schema: dict[str, Any], required: bool) -> Iterator[tuple[str, ...]]:
+    """Yield (key, value, default, meaning) of a key and of all below it."""
+    node = _resolved(node, schema)
+    default = "" if required else f"`{_short(node['default'])}`" if "default" in node else "none"
+    if key.startswith("world."):
+        default = f"`{_short(WORLD[key.removeprefix('world.')])}`" if key.count(".") == 1 else "the world's"
+    yield f"`{key}`", _value(node), default, node.get("description", "")
+    options = node.get("oneOf", [])
+    for option in options:
+        tag = next(tag for tag in ("kind", "method") if tag in option["properties"])
+        name = option["properties"][tag]
+        yield f"`{key}.{tag}`", f"`{name['const']}`", "", name.get("description", "")
+        yield from _children(f"{key.removesuffix('[]')}[{name['const']}]", option, schema, leave_out=tag)
+    yield from _children(key, node, schema)
+
+
+def _children(key: str, node: dict[str, Any], schema: dict[str, Any], leave_out: str = "") -> Iterator[tuple[str, ...]]:
+    for name, child in node.get("properties", {}).items():
+        if name != leave_out:
+            yield from _keys(f"{key}.{name}", child, schema, name in node.get("required", []))
+    for name, child in (("<code>", node.get("additionalProperties")), ("[]", node.get("items"))):
+        child = _resolved(child, schema) if isinstance(child, dict) else {}
+        if child.keys() & {"properties", "oneOf"}:
+            below = f"{key}.{name}" if name != "[]" else f"{key}[]"
+            if "oneOf" in child:
+                yield from list(_keys(below, child, schema, True))[1:]
+            else:
+                yield from _children(below, child, schema)
+
+
+def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a node with what it refers to."""
+    if "$ref" not in node:
+        return node
+    target = _resolved(schema["$defs"][node["$ref"].rsplit("/", 1)[1]], schema)
+    return target | {k: v for k, v in node.items() if k != "$ref"}
+
+
+def _value(node: dict[str, Any]) -> str:
+    """Say what a value may be."""
+    if "const" in node:
+        return f"`{node['const']}`"
+    if "enum" in node:
+        return ", ".join(f"`{choice}`" for choice in node["enum"])
+    kind = node.get("type", "by kind" if "oneOf" in node else "")
+    words = {"object": "keys", "array": "list"}
+    kind = " or ".join(words.get(one, one) for one in (kind if isinstance(kind, list) else [kind]))
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {_short(node[name])}" for name, sign in signs.items() if name in node]
+    if "pattern" in node:
+        limits.append(f"`{node['pattern']}`")
+    return " ".join([kind, ", ".join(limits)]).strip()
+
+
+def _short(value: Any) -> str:
+    return re.sub(r"\n\.\.\.$", "", yaml.safe_dump(value, default_flow_style=True, width=1000).strip())
+
+
+def command_line() -> str:
+    """Return the page on every command of lorebridge."""
+    text = _help()
+    lines = [
+        MADE + "# Command line",
+        "",
+        "What `lorebridge --help` and `lorebridge COMMAND --help` say. Commands that are marked so are called by the "
+        "rules of the workflow.",
+        "",
+        f"```text\n{text}```",
+    ]
+    for command in re.findall(r"^    ([a-z][a-z-]+)(?: |$)", text, re.M):
+        lines += ["", f"## `{command}`", "", f"```text\n{_help(command)}```"]
+    return "\n".join(lines) + "\n"
+
+
+def _help(*command: str) -> str:
+    environment = os.environ | {"COLUMNS": "110"}
+    call = [sys.executable, "-m", "lorebridge.cli", *command, "--help"]
+    return subprocess.run(call, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+PAGES = {"configuration.md": configuration, "cli.md": command_line}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
