@@ -1,4 +1,4 @@
-"""The command line: what a person asks of a study, and what the workflow's shell rules call.
+"""The command line: what a person asks of a study. What rules call is in :mod:`lorebridge.workers`.
 
 Each command imports what it needs when it runs, so that `lorebridge plan` stays as fast as a dry run.
 """
@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from lorebridge import __version__
-from lorebridge.errors import Busy, InputError, LorebridgeError
-from lorebridge.records import RECORD, Task, logging_to, read_record, source_digest
+from lorebridge import __version__, workers
+from lorebridge.errors import InputError, LorebridgeError
+from lorebridge.records import RECORD, logging_to, read_record, source_digest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,12 +45,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="the study's configuration")
         sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                          help="override a top-level key of the configuration, as snakemake --config does")  # fmt: skip
-
-    def worker(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--task", type=Task.loads, required=True, help="the stage's task, from the workflow's plan")
-        sub.add_argument("--record", type=Path, required=True)
-        sub.add_argument("--rule")
-        sub.add_argument("--logfile", type=Path)
 
     plan = command("plan", _plan, "print the runs of a study, their cost, and where each value comes from")
     configured(plan)
@@ -91,77 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     score.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
-    train = command("train", _train, "train a run (started by torchrun from the workflow)")
-    worker(train)
-    train.add_argument("--work", type=Path, required=True, help="root of the resume state")
-    train.add_argument("--order", type=Path, required=True)
-    train.add_argument("--stores", type=Path, nargs="+", required=True, help="tokens.bin of each stream")
-    train.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
-    train.add_argument(
-        "--base", type=Path, nargs="+", help="checkpoints of the base model; the last is where it starts"
-    )
-    train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
-    train.add_argument(
-        "--wall-minutes", type=float, help="wall time of the job; the run saves its state and stops before"
-    )
-    train.add_argument("--events", type=Path, required=True, help="folder of the run's TensorBoard events")
-    train.add_argument("--resume-interval", type=int, default=50, help="steps between resume states")
-    train.add_argument("--threads", type=int)
-
-    probe = command("probe", _probe, "score all checkpoints of a run on question sets (from the workflow)")
-    worker(probe)
-    probe.add_argument("--checkpoints", type=Path, nargs="+", required=True)
-    probe.add_argument("--questions", type=Path, nargs="+", required=True)
-    probe.add_argument("--heldout", type=Path, nargs="+", required=True, help="held-out documents, by language")
-    probe.add_argument("--pairs", type=Path, nargs="*", default=[], help="held-out pairs, by language")
-    probe.add_argument("--out", type=Path, required=True)
-    probe.add_argument("--perplexity", type=Path, required=True)
-    probe.add_argument("--alignment", type=Path, required=True)
-    probe.add_argument("--batch-tokens", type=int, required=True)
-    probe.add_argument("--threads", type=int)
-    probe.add_argument("--work", type=Path, required=True, help="root of the resume state; that of a run which is "
-                       "published whole is deleted")  # fmt: skip
-
-    random = command("random-models", _random_models, "score random models by the published rule (from the workflow)")
-    worker(random)
-    random.add_argument("--questions", type=Path, nargs="+", required=True)
-    random.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
-    random.add_argument("--out", type=Path, required=True)
-    random.add_argument("--batch-tokens", type=int, required=True)
-    random.add_argument("--threads", type=int)
-
-    retrieve = command("retrieve", _retrieve, "retrieve chunks for every question of a culture (from the workflow)")
-    worker(retrieve)
-    retrieve.add_argument("--corpus", type=Path, required=True, help="a Lucene index, or a table of chunks")
-    retrieve.add_argument("--questions", type=Path, required=True)
-    retrieve.add_argument("--out", type=Path, required=True)
-    retrieve.add_argument("--threads", type=int, default=1)
-
-    index = command("index", _index, "make what a corpus is searched by (from the workflow)")
-    worker(index)
-    index.add_argument("--work", type=Path, required=True, help="root of the resume state")
-    index.add_argument("--chunks", type=Path, required=True)
-    index.add_argument("--index", type=Path, required=True)
-    index.add_argument("--threads", type=int, default=1)
-
-    translate = command("translate", _translate, "translate hits and statements for the judge (from the workflow)")
-    worker(translate)
-    translate.add_argument("--work", type=Path, required=True, help="root of the resume state")
-    translate.add_argument("--hits", type=Path, required=True)
-    translate.add_argument("--chunks", type=Path, required=True)
-    translate.add_argument("--questions", type=Path, required=True)
-    translate.add_argument("--out", type=Path, required=True)
-    translate.add_argument("--threads", type=int, default=1)
-
-    judge = command("judge", _judge, "judge whether retrieved chunks state the facts asked for (from the workflow)")
-    worker(judge)
-    judge.add_argument("--work", type=Path, required=True, help="root of the resume state")
-    judge.add_argument("--hits", type=Path, required=True)
-    judge.add_argument("--chunks", type=Path, required=True)
-    judge.add_argument("--questions", type=Path, required=True)
-    judge.add_argument("--out", type=Path, required=True)
-    judge.add_argument("--translations", type=Path, nargs="*", default=[], help="what is read in place of the hits")
-    judge.add_argument("--settings", type=json.loads, default={}, help="how the judge is reached, as JSON")
+    workers.add_commands(command)
     return parser
 
 
@@ -177,9 +100,6 @@ def _load_plan(arguments: argparse.Namespace) -> Any:
         overrides[key] = yaml.safe_load(value)
     loaded = config.load(arguments.config)
     return Plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
-
-
-# ---------------------------------------------------------------------- for a person
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -367,148 +287,6 @@ def _score(arguments: argparse.Namespace) -> None:
         f"{found['mode']}: accuracy {found['accuracy']:.4f}, 95 % interval {found['lo']:.4f} to {found['hi']:.4f} "
         f"(Wilson), {found['n_questions']} questions, {found['ties']} of them with a tie for the best option"
     )
-
-
-# ---------------------------------------------------------------------- for the workflow
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    from lorebridge.train.loop import train
-
-    task = arguments.task
-    rank_zero = _rank() == 0
-    with task.making(
-        arguments.record if rank_zero else None, arguments.rule, arguments.logfile if rank_zero else None
-    ) as notes:
-        notes.update(
-            train(
-                **task.literals,
-                order=arguments.order,
-                stores={path.parent.name: path.parent for path in arguments.stores},
-                tokenizer=arguments.tokenizer.parent,
-                init_from=max(arguments.base, key=lambda p: int(p.name.removeprefix("step")))
-                if arguments.base
-                else None,
-                out=arguments.record.parent,
-                work=arguments.work / task.literals["run"] / task.recipe,
-                recipe=task.recipe,
-                micro_batch=arguments.micro_batch,
-                budget_seconds=_budget(arguments.wall_minutes),
-                resume_interval=arguments.resume_interval,
-                threads=arguments.threads,
-                events=arguments.events,
-                # Less than the processes of a GPU job wait for each other.
-                patience=300,
-            )
-        )
-
-
-def _budget(wall_minutes: float | None) -> float | None:
-    """The seconds of a job of so many minutes that are left for training: a minute goes by until it starts."""
-    return None if wall_minutes is None else 60 * wall_minutes - 60
-
-
-def _rank() -> int:
-    """This process's rank among those that torchrun started."""
-    import os
-
-    return int(os.environ.get("RANK", "0"))
-
-
-def _probe(arguments: argparse.Namespace) -> None:
-    from lorebridge.probes.scoring import score_run
-    from lorebridge.train.work import clean_work
-
-    task = arguments.task
-    literals = dict(task.literals)
-    steps = literals.pop("steps")
-    work = arguments.work / "scores" / literals["run"] / task.recipe
-    heldout: dict[str, list[Path]] = {}
-    for path in arguments.heldout:
-        heldout.setdefault(path.parent.name, []).append(path)
-    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        by_step = {int(path.name.removeprefix("step")): path for path in arguments.checkpoints}
-        notes.update(
-            score_run(
-                **literals,
-                checkpoints=[(step, by_step[step]) for step in steps],
-                questions=arguments.questions,
-                heldout=heldout,
-                pairs={path.name.split(".")[0]: path for path in arguments.pairs},
-                out=arguments.out,
-                perplexity=arguments.perplexity,
-                alignment=arguments.alignment,
-                batch_tokens=arguments.batch_tokens,
-                threads=arguments.threads,
-                work=work,
-            )
-        )
-    shutil.rmtree(work)
-    # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
-    published = arguments.checkpoints[0].parent
-    record = read_record(published / RECORD)
-    if record is not None:
-        try:
-            clean_work(arguments.work / literals["run"] / record["recipe"], published)
-        except Busy as error:  # the scores are good; the copy is freed another time
-            print(error, file=sys.stderr)
-
-
-def _random_models(arguments: argparse.Namespace) -> None:
-    from lorebridge.probes.ties import scorer_bias
-
-    task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        notes.update(
-            scorer_bias(**task.literals, questions=arguments.questions, tokenizer=arguments.tokenizer.parent,
-                        out=arguments.out, batch_tokens=arguments.batch_tokens, threads=arguments.threads)
-        )  # fmt: skip
-
-
-def _retrieve(arguments: argparse.Namespace) -> None:
-    from lorebridge.trace.retrieval import retrieve
-
-    task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        notes.update(
-            retrieve(**task.literals, corpus=arguments.corpus, questions=arguments.questions, out=arguments.out,
-                     threads=arguments.threads) or {}
-        )  # fmt: skip
-
-
-def _judge(arguments: argparse.Namespace) -> None:
-    from lorebridge.trace.judges import judge
-
-    task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        notes.update(
-            judge(**task.literals, hits=arguments.hits, chunks=arguments.chunks, questions=arguments.questions,
-                  out=arguments.out, work=arguments.work / task.recipe, **arguments.settings,
-                  translations=next(iter(arguments.translations), None))
-        )  # fmt: skip
-
-
-def _index(arguments: argparse.Namespace) -> None:
-    from lorebridge.trace.retrieval import build_index
-
-    task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        notes.update(
-            build_index(**task.literals, chunks=arguments.chunks, index=arguments.index,
-                        work=arguments.work / "index" / task.recipe, threads=arguments.threads)
-        )  # fmt: skip
-
-
-def _translate(arguments: argparse.Namespace) -> None:
-    from lorebridge.trace.translation import translate
-
-    task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        notes.update(
-            translate(**task.literals, hits=arguments.hits, chunks=arguments.chunks, questions=arguments.questions,
-                      out=arguments.out, work=arguments.work / "translations" / task.recipe,
-                      threads=arguments.threads)
-        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,0 +1,217 @@
+"""The commands that the workflow's shell rules call: each makes the artifacts of one task.
+
+Rules hand over the task (literals and recipes) and, as options, what is no part of a recipe: where files lie, threads,
+how a judge is reached. Each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lorebridge.errors import Busy
+from lorebridge.records import RECORD, Task, read_record
+
+
+def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
+    """Add the commands to a command line.
+
+    Args:
+        command: adds one command, given its name, its function and its help, and returns the command's parser.
+    """
+
+    def worker(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        sub = command(name, function, f"{text} (from the workflow)")
+        sub.add_argument("--task", type=Task.loads, required=True, help="the stage's task, from the workflow's plan")
+        sub.add_argument("--record", type=Path, required=True)
+        sub.add_argument("--rule")
+        sub.add_argument("--logfile", type=Path)
+        return sub
+
+    train = worker("train", _train, "train a run, started by torchrun")
+    train.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    train.add_argument("--order", type=Path, required=True)
+    train.add_argument("--stores", type=Path, nargs="+", required=True, help="tokens.bin of each stream")
+    train.add_argument("--tokenizer", type=_folder, required=True, help="tokenizer.json")
+    train.add_argument(
+        "--base", type=Path, nargs="+", help="checkpoints of the base model; the last is where it starts"
+    )
+    train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
+    train.add_argument(
+        "--wall-minutes", type=float, help="wall time of the job; the run saves its state and stops before"
+    )
+    train.add_argument("--events", type=Path, required=True, help="folder of the run's TensorBoard events")
+    train.add_argument("--resume-interval", type=int, default=50, help="steps between resume states")
+    train.add_argument("--threads", type=int)
+
+    probe = worker("probe", _probe, "score all checkpoints of a run on question sets")
+    probe.add_argument("--checkpoints", type=Path, nargs="+", required=True)
+    probe.add_argument("--questions", type=Path, nargs="+", required=True)
+    probe.add_argument("--heldout", type=Path, nargs="+", required=True, help="held-out documents, by language")
+    probe.add_argument("--pairs", type=Path, nargs="*", default=[], help="held-out pairs, by language")
+    probe.add_argument("--out", type=Path, required=True)
+    probe.add_argument("--perplexity", type=Path, required=True)
+    probe.add_argument("--alignment", type=Path, required=True)
+    probe.add_argument("--batch-tokens", type=int, required=True)
+    probe.add_argument("--threads", type=int)
+    probe.add_argument("--work", type=Path, required=True, help="root of the resume state; that of a run which is "
+                       "published whole is deleted")  # fmt: skip
+
+    random = worker("random-models", _random_models, "score random models by the published rule")
+    random.add_argument("--questions", type=Path, nargs="+", required=True)
+    random.add_argument("--tokenizer", type=_folder, required=True, help="tokenizer.json")
+    random.add_argument("--out", type=Path, required=True)
+    random.add_argument("--batch-tokens", type=int, required=True)
+    random.add_argument("--threads", type=int)
+
+    retrieve = worker("retrieve", _retrieve, "retrieve chunks for every question of a culture")
+    retrieve.add_argument("--corpus", type=Path, required=True, help="a Lucene index, or a table of chunks")
+    retrieve.add_argument("--questions", type=Path, required=True)
+    retrieve.add_argument("--out", type=Path, required=True)
+    retrieve.add_argument("--threads", type=int, default=1)
+
+    index = worker("index", _index, "make what a corpus is searched by")
+    index.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    index.add_argument("--chunks", type=Path, required=True)
+    index.add_argument("--index", type=Path, required=True)
+    index.add_argument("--threads", type=int, default=1)
+
+    translate = worker("translate", _translate, "translate hits and statements for the judge")
+    translate.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    translate.add_argument("--hits", type=Path, required=True)
+    translate.add_argument("--chunks", type=Path, required=True)
+    translate.add_argument("--questions", type=Path, required=True)
+    translate.add_argument("--out", type=Path, required=True)
+    translate.add_argument("--threads", type=int, default=1)
+
+    judge = worker("judge", _judge, "judge whether retrieved chunks state the facts asked for")
+    judge.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    judge.add_argument("--hits", type=Path, required=True)
+    judge.add_argument("--chunks", type=Path, required=True)
+    judge.add_argument("--questions", type=Path, required=True)
+    judge.add_argument("--out", type=Path, required=True)
+    judge.add_argument("--translations", type=Path, nargs="*", default=[], help="what is read in place of the hits")
+    judge.add_argument("--settings", type=json.loads, default={}, help="how the judge is reached, as JSON")
+
+
+def _folder(path: str) -> Path:
+    """Return the folder of a file, where a rule names the file and the work needs all that lies beside it."""
+    return Path(path).parent
+
+
+def _make(arguments: argparse.Namespace, function: Callable[..., Any], *options: str, **given: Any) -> None:
+    """Make an artifact: call `function` with the task's literals, some options of the command, and `given`."""
+    task = arguments.task
+    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
+        notes.update(function(**task.literals, **{name: getattr(arguments, name) for name in options}, **given) or {})
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from lorebridge.train.loop import train
+
+    task, out = arguments.task, arguments.record.parent
+    if int(os.environ.get("RANK", "0")):  # of torchrun's processes the first writes record and log
+        arguments.record = arguments.logfile = None
+    _make(
+        arguments,
+        train,
+        "order",
+        "tokenizer",
+        "micro_batch",
+        "resume_interval",
+        "threads",
+        "events",
+        stores={path.parent.name: path.parent for path in arguments.stores},
+        init_from=max(arguments.base, key=_step) if arguments.base else None,
+        out=out,
+        work=arguments.work / task.literals["run"] / task.recipe,
+        recipe=task.recipe,
+        # A minute goes by until a job starts to train.
+        budget_seconds=None if arguments.wall_minutes is None else 60 * arguments.wall_minutes - 60,
+        # Less than the processes of a GPU job wait for each other.
+        patience=300,
+    )
+
+
+def _step(checkpoint: Path) -> int:
+    """Return the step of a checkpoint's folder."""
+    return int(checkpoint.name.removeprefix("step"))
+
+
+def _probe(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.scoring import score_run
+    from lorebridge.train.work import clean_work
+
+    task = arguments.task
+    literals = dict(task.literals)
+    steps = literals.pop("steps")
+    work = arguments.work / "scores" / literals["run"] / task.recipe
+    heldout: dict[str, list[Path]] = {}
+    for path in arguments.heldout:
+        heldout.setdefault(path.parent.name, []).append(path)
+    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
+        by_step = {_step(path): path for path in arguments.checkpoints}
+        notes.update(
+            score_run(
+                **literals,
+                checkpoints=[(step, by_step[step]) for step in steps],
+                questions=arguments.questions,
+                heldout=heldout,
+                pairs={path.name.split(".")[0]: path for path in arguments.pairs},
+                out=arguments.out,
+                perplexity=arguments.perplexity,
+                alignment=arguments.alignment,
+                batch_tokens=arguments.batch_tokens,
+                threads=arguments.threads,
+                work=work,
+            )
+        )
+    shutil.rmtree(work)
+    # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
+    published = arguments.checkpoints[0].parent
+    record = read_record(published / RECORD)
+    if record is not None:
+        try:
+            clean_work(arguments.work / literals["run"] / record["recipe"], published)
+        except Busy as error:  # the scores are good; the copy is freed another time
+            print(error, file=sys.stderr)
+
+
+def _random_models(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.ties import scorer_bias
+
+    _make(arguments, scorer_bias, "questions", "tokenizer", "out", "batch_tokens", "threads")
+
+
+def _retrieve(arguments: argparse.Namespace) -> None:
+    from lorebridge.trace.retrieval import retrieve
+
+    _make(arguments, retrieve, "corpus", "questions", "out", "threads")
+
+
+def _index(arguments: argparse.Namespace) -> None:
+    from lorebridge.trace.retrieval import build_index
+
+    _make(arguments, build_index, "chunks", "index", "threads", work=arguments.work / "index" / arguments.task.recipe)
+
+
+def _translate(arguments: argparse.Namespace) -> None:
+    from lorebridge.trace.translation import translate
+
+    work = arguments.work / "translations" / arguments.task.recipe
+    _make(arguments, translate, "hits", "chunks", "questions", "out", "threads", work=work)
+
+
+def _judge(arguments: argparse.Namespace) -> None:
+    from lorebridge.trace.judges import judge
+
+    _make(
+        arguments, judge, "hits", "chunks", "questions", "out", work=arguments.work / arguments.task.recipe,
+        translations=next(iter(arguments.translations), None), **arguments.settings,
+    )  # fmt: skip
