@@ -11,7 +11,7 @@ from lorebridge import config
 from lorebridge.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "mini"])
+@pytest.mark.parametrize("name", ["config", "pilot", "demo", "mini"])
 def test_shipped_configurations_are_valid(root, name):
     config.load(root / "config" / f"{name}.yaml")
 
@@ -98,6 +98,23 @@ def test_defaults_are_filled_in(root):
     assert loaded["training"]["base_per_seed"] is True
 
 
+def test_the_pilot_is_the_paper_cut_down(root):
+    """What the pilot does not cut is as in the paper's study, or it would try something else."""
+    paper, pilot = (config.load(root / "config" / f"{name}.yaml") for name in ("config", "pilot"))
+    for key in ("base_language", "tokenizer", "model", "template"):
+        assert pilot[key] == paper[key], key
+    for section in ("languages", "parallel"):
+        assert pilot[section]["ko"] == paper[section]["ko"]
+    assert pilot["corpora"]["ko"] == paper["corpora"]["ko"]
+    assert pilot["questions"]["ko"] == paper["questions"]["ko"] | {"sample": {"questions": 20}}
+    for key in paper["training"].keys() - {"base", "continual"}:
+        assert pilot["training"][key] == paper["training"][key], key
+    for phase in ("base", "continual"):
+        shorter = {key: pilot["training"][phase][key] for key in ("steps", "checkpoints")}
+        assert pilot["training"][phase] == paper["training"][phase] | shorter
+    assert (pilot["training"]["continual"]["steps"], len(pilot["languages"]), len(pilot["seeds"])) == (300, 2, 1)
+
+
 def test_check_leaves_its_argument_alone(root):
     loaded = yaml.safe_load((root / "config" / "demo.yaml").read_text())
     before = copy.deepcopy(loaded)
@@ -105,8 +122,9 @@ def test_check_leaves_its_argument_alone(root):
     assert loaded == before
 
 
-def test_every_value_of_the_paper_says_where_it_comes_from(root):
-    for key, value, origin in config.provenance(root / "config" / "config.yaml"):
+@pytest.mark.parametrize("name", ["config", "pilot"])
+def test_every_value_of_the_paper_says_where_it_comes_from(root, name):
+    for key, value, origin in config.provenance(root / "config" / f"{name}.yaml"):
         assert origin.startswith(("stated", "our default")), f"{key}: {value!r} says {origin!r}"
 
 

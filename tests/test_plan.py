@@ -77,7 +77,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
     for name in paper.walk():
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
-    assert stages(seen) == set(STAGE_VERSIONS) - {"world", "recovery"}
+    assert stages(seen) == set(STAGE_VERSIONS) - {"world", "recovery", "sample"}
 
 
 def test_every_input_is_an_edge_of_the_graph(paper, demo):
@@ -159,6 +159,19 @@ def test_a_change_of_one_language_stays_there(demo, change, touched, langs):
                     "base",  # a base model's alignment is measured on the held-out pairs of every language
                 )
         assert "base_model" not in stages(found)
+
+
+def test_a_sample_of_questions_costs_no_training_and_no_counting(demo):
+    """Models are asked fewer questions; what is counted, and what they read, stays."""
+    other = copy.deepcopy(demo)
+    other["questions"]["ko"]["sample"] = {"questions": 5}
+    found = stale(demo, other)
+    assert artifact("sample", culture="ko") in found
+    assert {"scores", "hits", "judgments", "gaps"} <= stages(found)
+    assert not {"model", "base_model", "order", "mentions", "subjects", "occurrences", "questions"} & stages(found)
+    assert not any(stage in ("hits", "sample") and dict(w)["culture"] == "bo" for stage, w in found)
+    other["questions"]["ko"]["sample"] = {"questions": 6}
+    assert {"sample", "scores"} <= stages(stale(demo, other))
 
 
 def test_a_template_changes_the_labelled_arms_of_its_language_alone(demo):

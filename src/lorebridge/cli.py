@@ -102,6 +102,26 @@ def _load_plan(arguments: argparse.Namespace) -> Any:
     return Plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
 
 
+def _made(
+    arguments: argparse.Namespace, plan: Any, stage: str, wildcards: tuple[tuple[str, str], ...]
+) -> dict[str, list[Path]]:
+    """Return output name -> paths of an artifact of a study.
+
+    Raises:
+        InputError: it is not made yet, or was made by another recipe than the configuration asks for.
+    """
+    outputs = plan.outputs(stage, **dict(wildcards))
+    files = {name: [Path(path) for path in ([found] if isinstance(found, str) else found)]
+             for name, found in outputs.items()}  # fmt: skip
+    [record] = files.pop("record")
+    first = next(iter(files.values()))[0]
+    made = (read_record(record) or {}).get("recipe")
+    if made != plan.task(stage, **dict(wildcards)).recipe:
+        state = "was made by another recipe" if made else "is not made yet"
+        raise InputError(first, state, f"Make it: snakemake {first} --configfile {arguments.config} --cores 2")
+    return files
+
+
 def _plan(arguments: argparse.Namespace) -> None:
     from lorebridge import config
 
@@ -153,10 +173,7 @@ def _power(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.power import detectable_effects
 
     plan = _load_plan(arguments)
-    questions = {culture: Path(str(plan.outputs("questions", culture=culture)["questions"])) for culture in plan.langs}
-    for table in questions.values():
-        if not table.exists():
-            raise InputError(table, "is not made yet", f"Make it: snakemake {table} --configfile {arguments.config}")
+    questions = {culture: _made(arguments, plan, *plan.asked(culture))["questions"][0] for culture in plan.langs}
     discordance = plan.config["transfer"]["discordance"]
     effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
     print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
@@ -213,18 +230,15 @@ def record_places(path: Path) -> Iterator[Path]:
 
 
 def _show_batch(arguments: argparse.Namespace) -> None:
+    from lorebridge.plan import artifact
     from lorebridge.tokens.reader import show_batch
 
     plan = _load_plan(arguments)
     run = _run_of(plan, arguments.run)
-    files = plan.outputs("order", run=run.run)
-    made = (read_record(str(files["record"])) or {}).get("recipe")
-    if made != plan.task("order", run=run.run).recipe:
-        state = "was drawn by another recipe" if made else "is not made yet"
-        raise InputError(files["order"], state, f"Make it: snakemake {files['order']} --configfile {arguments.config}")
+    order = _made(arguments, plan, *artifact("order", run=run.run))["order"][0]
     stores = {stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run.lang)}
     tokenizer = Path(plan.root) / "tokenizer"
-    print(show_batch(order=Path(str(files["order"])), stores=stores, tokenizer=tokenizer, step=arguments.step))
+    print(show_batch(order=order, stores=stores, tokenizer=tokenizer, step=arguments.step))
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,8 @@ from lorebridge.records import RECORD, Task, file_digest
 # Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
 STAGE_VERSIONS = {
     "world": 1, "signatures": 1, "duplicates": 1, "corpus_shard": 2, "corpus": 2, "parallel": 2, "tokenizer": 1,
-    "tokens": 2, "order": 2, "base_model": 2, "model": 2, "question_file": 1, "questions": 1, "scores": 2,
+    "tokens": 2, "order": 2, "base_model": 2, "model": 2, "question_file": 1, "questions": 1, "sample": 1,
+    "scores": 2,
     "scorer": 1, "chunks": 1, "index": 2, "hits": 2, "translations": 1, "judgments": 2, "subjects": 1, "mentions": 1,
     "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 2, "items": 2, "table": 1,
     "figure": 1,
@@ -273,6 +274,8 @@ class Plan:
                 files = {"questions": f"{r}/probes/files/{w['culture']}-{w['lang']}.json"}
             case "questions":
                 files = {"questions": f"{r}/probes/questions/{w['culture']}.parquet"}
+            case "sample":
+                files = {"questions": f"{r}/probes/sampled/{w['culture']}.parquet"}
             case "scores":
                 files = {
                     name: f"{r}/probes/{name}/{w['run']}.parquet" for name in ("scores", "perplexity", "alignment")
@@ -360,6 +363,11 @@ class Plan:
     def streams(self, lang: str) -> list[str]:
         """Return the token streams that the runs of a language read."""
         return [f"mono-{lang}"] + ([f"pairs-{lang}-en", f"pairs-{lang}-xx"] if lang != self.base else [])
+
+    def asked(self, culture: str) -> Artifact:
+        """Return the questions of a culture that models are asked: all, or a sample of those whose counts are known."""
+        sampled = self.config["questions"][culture]["sample"] is not None
+        return artifact("sample" if sampled else "questions", culture=culture)
 
     def cultures(self, lang: str) -> list[str]:
         """Return the cultures whose questions are asked in a language: all in the base, else its own."""
@@ -526,6 +534,12 @@ class Plan:
                     "culture": w["culture"], "langs": [self.base, w["culture"]],
                     "scripts": {lang: languages[lang]["script"] for lang in (self.base, w["culture"])},
                     "known_missing_gold": c["questions"][w["culture"]]["known_missing_gold"],
+                }  # fmt: skip
+            case "sample":
+                sample = c["questions"][w["culture"]]["sample"]
+                return {
+                    "culture": w["culture"], "base": self.base, "subset": c["probing"]["subset"],
+                    "n_questions": sample["questions"],
                 }  # fmt: skip
             case "scores":
                 run = self.run(w["run"])
@@ -709,12 +723,14 @@ class Plan:
                 return [artifact("world")] if planted else []
             case "questions":
                 return [artifact("question_file", culture=w["culture"], lang=k) for k in (self.base, w["culture"])]
+            case "sample":
+                return [artifact("questions", culture=w["culture"]), artifact("occurrences")]
             case "scores":
                 run = self.run(w["run"])
                 cultures = self.langs if run.arm == "base" else [run.lang]
                 return [
                     artifact(run.stage, **run.wildcards),
-                    *(artifact("questions", culture=culture) for culture in cultures),
+                    *map(self.asked, cultures),
                     *(artifact("corpus_shard", lang=lang, shard=shard)
                       for lang in dict.fromkeys((self.base, run.lang)) for shard in self.shards(lang)),
                     *(artifact("parallel", lang=culture) for culture in cultures),
@@ -727,14 +743,14 @@ class Plan:
                 return [artifact("chunks", corpus=w["corpus"])]
             case "hits":
                 source = "chunks" if self.retriever(str(w["corpus"])).get("engine") == "scan" else "index"
-                return [artifact(source, corpus=w["corpus"]), artifact("questions", culture=w["culture"])]
+                return [artifact(source, corpus=w["corpus"]), self.asked(str(w["culture"]))]
             case "translations" | "judgments":
                 corpus, culture = str(w["corpus"]), str(w["culture"])
                 translated = stage == "judgments" and corpus in c["tracing"]["translation"]
                 return [
                     artifact("hits", corpus=corpus, culture=culture),
                     artifact("chunks", corpus=corpus),
-                    artifact("questions", culture=culture),
+                    self.asked(culture),
                     *([artifact("translations", corpus=corpus, culture=culture)] if translated else []),
                 ]
             case "subjects":
@@ -855,7 +871,7 @@ class Plan:
         return [artifact("scores", run=run.run) for run in runs]
 
     def _questions(self) -> list[Artifact]:
-        return [artifact("questions", culture=culture) for culture in self.langs]
+        return [self.asked(culture) for culture in self.langs]
 
     def _traced(self) -> list[Artifact]:
         return [artifact(stage, corpus=corpus, culture=culture)

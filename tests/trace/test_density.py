@@ -143,7 +143,7 @@ def test_exact_counts_stand_beside_with_and_without_the_parallel_text(cell, dens
 
 def test_occurrences_must_be_of_these_questions(cell, density, tmp_path):
     write_occurrences(tmp_path, [None] * 3, [None] * 3)
-    with pytest.raises(InputError, match=r"occurrences\.parquet: has other questions of 'ko' in the mono text of 'en'"):
+    with pytest.raises(InputError, match=r"occurrences\.parquet: lacks 1 questions of 'ko' in the mono text of 'en'"):
         density(top_k=5, corpora=[cell(JUDGED)])
 
 

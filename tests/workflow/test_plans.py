@@ -39,6 +39,16 @@ def test_the_paper_plans_without_data_or_gpu(tmp_path):
     assert planned["translate"] == 1
 
 
+def test_the_pilot_plans_without_data_or_gpu(tmp_path):
+    planned = counts(
+        run("snakemake", "--dry-run", "--configfile", "config/pilot.yaml",
+            "--config", f"work={tmp_path}", f"results={tmp_path}/r")
+    )  # fmt: skip
+    assert (planned["train_base"], planned["train"], planned["score"]) == (1, 2, 3)
+    assert planned["sample_questions"] == 1
+    assert planned["filter_corpus"] == 5 + 3
+
+
 def test_a_dry_run_needs_no_torch(tmp_path):
     """With every heavy library made unimportable, the plan is the same."""
     for name in ("torch", "transformers", "deepspeed", "pyserini", "datasets", "seaborn", "statsmodels"):

@@ -1,5 +1,5 @@
 # in:  question files, models/, held-out documents and pairs
-# out: probes/questions/{culture}.parquet, probes/{scores,perplexity,alignment}/{run}.parquet, probes/scorer.parquet
+# out: probes/questions/{culture}.parquet, probes/sampled/{culture}.parquet, probes/{scores,perplexity,alignment}/{run}.parquet, probes/scorer.parquet
 
 
 rule question_file:
@@ -36,6 +36,24 @@ rule questions:
         task=task("questions"),
     script:
         "../scripts/questions.py"
+
+
+rule sample_questions:
+    input:
+        unpack(needs("sample")),
+    output:
+        **produces("sample"),
+    log:
+        f"{plan.root}/logs/sample_questions/{{culture}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        task=task("sample"),
+    script:
+        "../scripts/sample_questions.py"
 
 
 rule score:

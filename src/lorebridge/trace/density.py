@@ -183,9 +183,12 @@ def _exact(
         rows = counted[
             (counted["corpus"] == corpus) & (counted["culture"] == culture) & (counted["text"] == text)
         ].set_index("question_id")
-        if set(rows.index) != set(questions):
+        # There may be more: counted are all questions of a culture, of which a study may ask a sample.
+        if missing := set(questions) - set(rows.index):
             raise InputError(
-                path, f"has other questions of {culture!r} in the {text} text of {corpus!r}", "Remake the occurrences."
+                path,
+                f"lacks {len(missing)} questions of {culture!r} in the {text} text of {corpus!r}",
+                "Remake the occurrences.",
             )
         columns = ["n_both", "n_chunks", "distractor_documents", "distractor_chunks", "absent"]
         exact[text] = (
