@@ -54,6 +54,21 @@ def _parser() -> argparse.ArgumentParser:
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
     configured(power)
 
+    audited = command("sample-audit", _sample_audit, "write a sample of a study's filtered text for a person to read")
+    audited.add_argument("--n", type=_positive, default=1000, help="documents of a corpus, pairs of a parallel text")
+    audited.add_argument("--out", type=Path, required=True, help="a folder")
+    configured(audited)
+
+    sheet = command("label-sheet", _label_sheet, "write retrieved chunks for a person to label, the verdict hidden")
+    sheet.add_argument("--lang", required=True, help="whose questions, in its own corpus")
+    sheet.add_argument("--n", type=_positive, default=100, help="rows")
+    sheet.add_argument("--out", type=Path, required=True, help="a CSV file")
+    configured(sheet)
+
+    labels = command("label-read", _label_read, "compare labelled sheets with the judge, and with each other")
+    labels.add_argument("sheets", type=Path, nargs="+", metavar="SHEET", help="one sheet, or the same of two people")
+    configured(labels)
+
     explain = command("explain", _explain, "tell what made a file")
     explain.add_argument("path", type=Path)
 
@@ -86,6 +101,14 @@ def _parser() -> argparse.ArgumentParser:
 
     workers.add_commands(command)
     return parser
+
+
+def _positive(text: str) -> int:
+    """Return a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _load_plan(arguments: argparse.Namespace) -> Any:
@@ -183,6 +206,82 @@ def _power(arguments: argparse.Namespace) -> None:
             f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions; "
             f"{100 * row['detectable_effect_clustered']:.1f} if each of {row['n_clusters']} clusters is answered alike"
         )
+
+
+def _sample_audit(arguments: argparse.Namespace) -> None:
+    from lorebridge.corpora.spotcheck import sample_documents, sample_pairs
+    from lorebridge.plan import artifact
+
+    plan = _load_plan(arguments)
+    scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
+    # All are there before the first is read.
+    shards = {
+        lang: [
+            _made(arguments, plan, *artifact("corpus_shard", lang=lang, shard=shard))["documents"][0]
+            for shard in plan.shards(lang)
+        ]
+        for lang in scripts
+    }
+    audits = {lang: _made(arguments, plan, *artifact("corpus", lang=lang))["audit"][0] for lang in scripts}
+    parallel = {lang: _made(arguments, plan, *artifact("parallel", lang=lang)) for lang in plan.langs}
+    shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
+    found = [
+        sample_documents(lang=lang, script=script, shards=shards[lang], audit=audits[lang], **shared)
+        for lang, script in scripts.items()
+    ]
+    for lang, files in parallel.items():
+        pairs, audit = files["pairs"][0], files["pairs_audit"][0]
+        found.append(sample_pairs(base=plan.base, lang=lang, scripts=scripts, pairs=pairs, audit=audit, **shared))
+    for table in found:
+        for row in table.to_dict("records"):
+            print(
+                f"{row['corpus']:<8}{row['suspicion']:<18}{row['count']:>6,} of {row['n']:,}: {row['share']:.1%} "
+                f"({row['lo']:.1%} to {row['hi']:.1%})"
+            )
+        print(f"{'':8}to read: {arguments.out / table['corpus'].iloc[0]}.html and .csv")
+
+
+def _label_sheet(arguments: argparse.Namespace) -> None:
+    from lorebridge.plan import artifact
+    from lorebridge.trace.labels import write_sheet
+
+    plan, lang = _load_plan(arguments), arguments.lang
+    if lang not in plan.langs:
+        raise InputError(f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.langs)}.")
+    cell = {"corpus": lang, "culture": lang}
+    files = {stage: _made(arguments, plan, *artifact(stage, **cell))[stage][0] for stage in ("hits", "judgments")} | {
+        "chunks": _made(arguments, plan, *artifact("chunks", corpus=lang))["chunks"][0],
+        "questions": _made(arguments, plan, *plan.asked(lang))["questions"][0],
+        "translations": _made(arguments, plan, *artifact("translations", **cell))["translations"][0]
+        if lang in plan.config["tracing"]["translation"]
+        else None,
+    }
+    notes = write_sheet(
+        corpus=lang, base=plan.base, n=arguments.n, out=arguments.out, **files,
+        scripts={name: language["script"] for name, language in plan.config["languages"].items()},
+        recipe=plan.task("judgments", **cell).recipe,
+    )  # fmt: skip
+    print(f"{arguments.out}: {arguments.n} of {notes['told']:,} judged hits; {notes['indeterminate']:,} hits that the "
+          "judge cannot tell are left out")  # fmt: skip
+    print("label each row yes, no or unsure: does the chunk state what the statement says? then: lorebridge label-read")
+
+
+def _label_read(arguments: argparse.Namespace) -> None:
+    from lorebridge.plan import artifact
+    from lorebridge.trace.labels import read_sheets, sheet_corpus
+
+    plan, sheets = _load_plan(arguments), arguments.sheets
+    if len(sheets) > 2:
+        raise InputError(sheets[2], "is a third sheet", "Give one sheet, or the same sheet of two people.")
+    lang = sheet_corpus(sheets[0])
+    if lang not in plan.langs:
+        raise InputError(sheets[0], f"is of {lang!r}, which this study does not learn", "Give its --config.")
+    cell = {"corpus": lang, "culture": lang}
+    files = {stage: _made(arguments, plan, *artifact(stage, **cell))[stage][0] for stage in ("hits", "judgments")}
+    table = read_sheets(sheets=sheets, recipe=plan.task("judgments", **cell).recipe, **files)
+    for row in table.to_dict("records"):
+        print(f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
+              f"{row['n']} labels, {row['unsure']} unsure")  # fmt: skip
 
 
 def _explain(arguments: argparse.Namespace) -> None:
