@@ -249,15 +249,14 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     if lang not in plan.langs:
         raise InputError(f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.langs)}.")
     cell = {"corpus": lang, "culture": lang}
-    files = {stage: _made(arguments, plan, *artifact(stage, **cell))[stage][0] for stage in ("hits", "judgments")} | {
-        "chunks": _made(arguments, plan, *artifact("chunks", corpus=lang))["chunks"][0],
-        "questions": _made(arguments, plan, *plan.asked(lang))["questions"][0],
-        "translations": _made(arguments, plan, *artifact("translations", **cell))["translations"][0]
-        if lang in plan.config["tracing"]["translation"]
-        else None,
-    }
+    files = {stage: _made(arguments, plan, *artifact(stage, **cell))[stage][0] for stage in ("hits", "judgments")}
+    translations = None
+    if lang in plan.config["tracing"]["translation"]:
+        translations = _made(arguments, plan, *artifact("translations", **cell))["translations"][0]
     notes = write_sheet(
-        corpus=lang, base=plan.base, n=arguments.n, out=arguments.out, **files,
+        corpus=lang, base=plan.base, n=arguments.n, out=arguments.out, **files, translations=translations,
+        chunks=_made(arguments, plan, *artifact("chunks", corpus=lang))["chunks"][0],
+        questions=_made(arguments, plan, *plan.asked(lang))["questions"][0],
         scripts={name: language["script"] for name, language in plan.config["languages"].items()},
         recipe=plan.task("judgments", **cell).recipe,
     )  # fmt: skip

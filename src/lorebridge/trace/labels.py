@@ -291,11 +291,12 @@ def _kappas(one: pd.Series, other: pd.Series, weight: pd.Series, shared: Mapping
     rows = []
     for measure, weights in (("kappa, sheet", np.ones(len(w))), ("kappa, all hits", w / max(w.sum(), 1) * effective)):
         counts = np.array([[weights[(one == a) & (other == b)].sum() for b in (YES, NO)] for a in (YES, NO)])
-        # Where a rater says one thing always, chance agrees as often and kappa is not defined.
-        rated = min(counts.sum(axis=0).min(), counts.sum(axis=1).min()) > 0
-        found = cohens_kappa(counts) if rated else None
-        values = (np.nan,) * 3 if found is None else (found.kappa, found.kappa_low, found.kappa_upp)
-        rows.append(
-            {"measure": measure, **shared, **dict(zip(("estimate", "lo", "hi"), map(float, values), strict=True))}
-        )
+        values = (np.nan,) * 3
+        if counts[0, 1] + counts[1, 0] == 0 < counts.diagonal().min():
+            values = (1.0,) * 3  # the asymptotic error is 0, but for rounding
+        elif min(counts.sum(axis=0).min(), counts.sum(axis=1).min()) > 0:
+            # Where a rater says one thing always, chance agrees as often, and kappa would say nothing.
+            found = cohens_kappa(counts)
+            values = (float(found.kappa), float(found.kappa_low), float(found.kappa_upp))
+        rows.append({"measure": measure, **shared, **dict(zip(("estimate", "lo", "hi"), values, strict=True))})
     return rows
