@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     labels.add_argument("sheets", type=Path, nargs="+", metavar="SHEET", help="one sheet, or the same of two people")
     configured(labels)
 
+    alarms = command("alarms", _alarms, "look for signs in a study's tables that it went wrong; 1 if an alarm rings")
+    configured(alarms)
+
     explain = command("explain", _explain, "tell what made a file")
     explain.add_argument("path", type=Path)
 
@@ -281,6 +284,28 @@ def _label_read(arguments: argparse.Namespace) -> None:
     for row in table.to_dict("records"):
         print(f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
               f"{row['n']} labels, {row['unsure']} unsure")  # fmt: skip
+
+
+def _alarms(arguments: argparse.Namespace) -> int:
+    from lorebridge.figures.drawing import arguments as given
+    from lorebridge.plan import TABLES
+    from lorebridge.transfer.alarms import RINGS, alarms
+
+    plan = _load_plan(arguments)
+    for stage, wildcards in dict.fromkeys(plan.inputs("table", table="alarms")):
+        _made(arguments, plan, stage, wildcards)
+    settings = plan.literals("table", table="alarms")
+    files = given(TABLES["alarms"].reads, plan.reads("table", table="alarms"), plan.base)
+    table = alarms(**files, **{key: value for key, value in settings.items() if key not in ("table", "names")})
+    for name, rows in table.groupby("alarm", sort=False):
+        print(name)
+        for row in rows.to_dict("records"):
+            numbers = f"{row['estimate']:.3f} ({row['lo']:.3f} to {row['hi']:.3f})".replace("nan", "-")
+            place = f"{row['lang']} {row['direction']}"
+            print(f"  {row['verdict']:<12} {place:<14} {row['quantity']}: {numbers}; {row['why']}")
+            if row["to_do"]:
+                print(f"{'':14}-> {row['to_do']}")
+    return int((table["verdict"] == RINGS).any())
 
 
 def _explain(arguments: argparse.Namespace) -> None:

@@ -100,6 +100,10 @@ TABLES = {
     "questions": Drawing("summary", ("questions", "tokenizer"), ("base", "names", "subset", "planted")),
     "data": Drawing("summary", ("orders",), ("names",)),
     "filtering": Drawing("summary", ("audits",), ("base", "names")),
+    "alarms": Drawing(
+        "checks", ("scores", "questions", "leaks", "occurrences", "exposure_effects", "perplexity"),
+        ("base", "names", "subset", "rule", "last"),
+    ),
     "recovery": Drawing("summary", ("recovery",), ("names",)),
 }  # fmt: skip
 # Which files of an artifact a stage reads, where it is not those of its first output.

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lorebridge import tables
-from lorebridge.figures import curves, effects, examples, inference, summary, truth
+from lorebridge.figures import checks, curves, effects, examples, inference, summary, truth
 from lorebridge.transfer.gaps import gaps
 from lorebridge.transfer.items import items
 
@@ -139,6 +139,30 @@ def write_inputs(folder: Path) -> dict:
         for corpus in ("en", culture)
     ]  # fmt: skip
     tables.write("truth", placed, folder / "truth.parquet")
+    counted = [
+        {
+            "question_id": f"{culture}-{i:04d}", "culture": culture, "corpus": corpus, "text": text, "n_documents": 9,
+            "n_tokens": 9, "absent": False, "n_subject": 9, "n_object": 9, "n_both": i // (1 + (corpus == "en")) % 2,
+            "n_chunks": 0, "n_statements": 0, "distractor_documents": 0.0, "distractor_chunks": 0.0,
+        }
+        for culture in questions
+        for i in range(N)
+        for corpus in ("en", culture)
+        for text in ("mono", "pairs")
+    ]  # fmt: skip
+    tables.write("occurrences", counted, folder / "occurrences.parquet")
+    held_out = [
+        {
+            "run": f"{culture}-{arm}-s{seed}", "lang_pair": f"en-{culture}", "arm": arm, "seed": seed, "step": step,
+            "lang": "en", "n_documents": 9, "n_tokens": 999, "n_bytes": 4000, "sum_nll": 3000.0,
+            "perplexity": 20.0 + step * (culture == "bo"), "bits_per_byte": 1.0,
+        }
+        for culture in questions
+        for arm in ARMS
+        for seed in (0, 1)
+        for step in STEPS
+    ]  # fmt: skip
+    tables.write("perplexity", held_out, folder / "perplexity.parquet")
     audits = {}
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
         audits[text] = folder / f"{text}.audit.json"
@@ -163,6 +187,11 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
                         remark="Made-up numbers.", out=out / "dose_response")  # fmt: skip
     examples.examples(questions=questions, names=names, base=base, subset="clean", out=out / "examples")
     to = out / "tables"
+    checks.alarms(
+        **study, names=names, leaks=folder / "leaks.parquet", occurrences=folder / "occurrences.parquet",
+        exposure_effects=folder / "exposure_effects.parquet", perplexity=[folder / "perplexity.parquet"],
+        out=to / "alarms",
+    )  # fmt: skip
     inference.asymmetry_table(asymmetry=folder / "asymmetry.parquet", last=3, out=to / "asymmetry", **of_tests)
     inference.cultures(asymmetry=folder / "asymmetry.parquet", density=folder / "density.parquet",
                        out=to / "cultures", **of_tests)  # fmt: skip

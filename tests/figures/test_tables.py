@@ -103,3 +103,13 @@ def test_table_3_reproduces_the_published_lengths(data, tmp_path):
     assert (table["n"] == table["n_published"]).all()
     for column in ("question_tokens", "option_tokens"):
         assert (table[column] - table[f"{column}_published"]).abs().max() < 0.11
+
+
+def test_alarms_say_how_many_ring_and_what_to_do(drawn):
+    table = pd.read_csv(drawn / "tables" / "alarms.csv", keep_default_na=False)
+    ringing = table[table["verdict"] == "rings"]
+    # Perplexity grew from 20 to 170 in Tibetan runs; everything else is noise.
+    assert set(ringing["language"]) == {"Tibetan"}
+    assert len(ringing) == 3
+    assert (ringing["to_do"] != "").all()
+    assert "3 of" in (drawn / "tables" / "alarms.md").read_text(encoding="utf-8").split("\n")[0]

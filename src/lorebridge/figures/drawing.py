@@ -23,8 +23,18 @@ def draw(kind: str, *, files: Mapping[str, Sequence[str]], out: Path, **literals
     name = literals.pop(kind)
     drawing = {"figure": FIGURES, "table": TABLES}[kind][name]
     write = getattr(importlib.import_module(f"lorebridge.figures.{drawing.module}"), drawing.function or name)
-    given = {what: _argument(what, files, literals.get("base", "")) for what in drawing.reads}
-    write(**literals, **given, out=out)
+    write(**literals, **arguments(drawing.reads, files, literals.get("base", "")), out=out)
+
+
+def arguments(reads: Sequence[str], files: Mapping[str, Sequence[str]], base: str) -> dict[str, Any]:
+    """Return what a drawing function takes as its arguments.
+
+    Args:
+        reads: what it is drawn from, as the plan lists it.
+        files: name of an output of the plan -> paths.
+        base: code of the base language.
+    """
+    return {what: _argument(what, files, base) for what in reads}
 
 
 def _argument(what: str, files: Mapping[str, Sequence[str]], base: str) -> Any:

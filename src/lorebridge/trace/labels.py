@@ -197,8 +197,7 @@ def read_sheets(*, sheets: Sequence[Path], hits: Path, judgments: Path, recipe: 
     negatives that the judge missed; recall's has their ends put together in the worst way, and so covers more often.
 
     Cohen's kappa (1960) with statsmodels' asymptotic interval, of the sheet as it is, and weighted back to all told
-    hits with the effective number of labels. The sheet holds more positives than the hits, which makes its kappa the
-    larger one as a rule.
+    hits with the effective number of labels: kappa depends on how frequent positives are, and the sheet has more.
 
     Rows that a person is unsure of are left out where that person is asked.
 

@@ -1,0 +1,48 @@
+"""The table of alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lorebridge.figures.write import write_table
+from lorebridge.transfer import alarms as alarms_
+
+
+def alarms(
+    *, scores: Sequence[Path], questions: Mapping[str, Path], leaks: Path, occurrences: Path, exposure_effects: Path,
+    perplexity: Sequence[Path], base: str, names: Mapping[str, str], subset: str, rule: str, last: int, out: Path,
+) -> None:  # fmt: skip
+    """Write the alarms of a study with their verdicts and numbers.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture -> table "questions".
+        leaks: table "leaks".
+        occurrences: table "occurrences".
+        exposure_effects: table "exposure_effects".
+        perplexity: tables "perplexity", one a run.
+        base: code of the base language.
+        names: language code -> English name.
+        subset: which questions count.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = alarms_.alarms(
+        scores=scores, questions=questions, leaks=leaks, occurrences=occurrences, exposure_effects=exposure_effects,
+        perplexity=perplexity, base=base, subset=subset, rule=rule, last=last,
+    )  # fmt: skip
+    table["lang"] = [", ".join(names.get(lang, lang) for lang in langs.split(", ")) for langs in table["lang"]]
+    table["direction"] = table["direction"].replace(
+        {"en->xx": f"{names[base]} \N{RIGHTWARDS ARROW} other", "xx->en": f"other \N{RIGHTWARDS ARROW} {names[base]}"}
+    )
+    write_table(
+        table.rename(columns={"lang": "language"}),
+        out,
+        f"Alarms, {(table['verdict'] == alarms_.RINGS).sum()} of {len(table)} of which ring: signs that the study went "
+        "wrong. 'cannot tell' is no good sign: the alarm could not have rung. Differences of accuracy are shares of "
+        "1. Intervals: 95 %, over questions, given these seeds (perplexity: over seeds), simultaneous over the rows of "
+        "an alarm.",
+        dict.fromkeys(("estimate", "lo", "hi"), ".3f"),
+    )

@@ -1,0 +1,330 @@
+"""Alarms: signs that a study went wrong, read from its own tables before anyone reads its results.
+
+Four failures would each look like a finding. The instrument may be blind, the base language may have been forgotten,
+knowledge may cross without any bridge, and crossing may have nothing to do with what was read. Each alarm has a rule
+with an interval; its verdict is :data:`RINGS`, :data:`SILENT` or :data:`CANNOT_TELL`, and an alarm that could not have
+rung is never called silent. An alarm is about these very models, so that intervals are over clusters of questions,
+given these seeds (:func:`lorebridge.transfer.inference.infer`): 95 %, by Student's t, and simultaneous over the
+languages, directions and arms of an alarm (Bonferroni).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lorebridge import tables
+from lorebridge.trace.leaks import leaked
+from lorebridge.transfer import credits as credits_
+from lorebridge.transfer.contrasts import STEP0, Contrast, by_culture, form
+from lorebridge.transfer.credits import Credits
+from lorebridge.transfer.inference import Inference, Sample, infer, linearised
+from lorebridge.transfer.items import BRIDGE, NO_BRIDGE
+from lorebridge.transfer.regression import RISK_SET
+
+RINGS, SILENT, CANNOT_TELL = "rings", "silent", "cannot tell"
+
+CONTROL = ("bridge_leak_only", "bridge_leak_free")
+"""The positive control: pairs that state an answer outright, against all others."""
+KEPT = 0.5
+"""Share of what the base language answered above chance at step 0 of which less than this is a collapse."""
+PERPLEXITY = 2.0
+"""Factor by which the perplexity of held-out text in the base language may grow."""
+IN_SIGHT = 0.1
+"""Half-width of an interval, in accuracy, above which its holding 0 means nothing."""
+SLOPE = 1.25
+"""Odds ratio a doubling of exposure below which frequency is called unrelated: half the slope, on the log scale, that
+the paper's means of 9.0 against 4.2 occurrences suggest."""
+FEWEST = 5
+"""Clusters of questions below which a group is not compared."""
+
+BLIND = "no gap although the positive control shows one"
+COLLAPSED = "base language collapsed"
+UNBRIDGED = "transfer without a bridge"
+UNRELATED = "frequency unrelated"
+TO_DO = {
+    BLIND: "Read the text of some steps (lorebridge show-batch), check masks and template; else the null may be real.",
+    COLLAPSED: "Lower the learning rate, or replay text of the base language, before reading any gap into it.",
+    UNBRIDGED: "Look for text of the source language in the target's corpus (lorebridge sample-audit) and for pairs "
+    "that are packed together.",
+    UNRELATED: "Check the judge against people (lorebridge label-sheet) before frequency explains anything.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Alarm:
+    """One alarm in one place.
+
+    Attributes:
+        alarm: which.
+        lang: language learned; several are joined by commas.
+        direction: "en->xx" or "xx->en"; empty where it has none.
+        quantity: what was estimated.
+        verdict: :data:`RINGS`, :data:`SILENT` or :data:`CANNOT_TELL`.
+        estimate: of the quantity: a difference of accuracies, a factor or an odds ratio; missing where there is none.
+        lo: lower end of its interval.
+        hi: upper end.
+        n: questions, items or runs behind it.
+        why: the rule, with what it met.
+    """
+
+    alarm: str
+    lang: str
+    direction: str
+    quantity: str
+    verdict: str
+    estimate: float
+    lo: float
+    hi: float
+    n: int
+    why: str
+
+
+def alarms(
+    *, scores: Sequence[Path], questions: Mapping[str, Path], leaks: Path, occurrences: Path, exposure_effects: Path,
+    perplexity: Sequence[Path], base: str, subset: str, rule: str, last: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Return every alarm of a study: columns as the attributes of :class:`Alarm`, and ``to_do`` where one rings.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture (= language learned) -> table "questions".
+        leaks: table "leaks".
+        occurrences: table "occurrences".
+        exposure_effects: table "exposure_effects".
+        perplexity: tables "perplexity", one a run.
+        base: code of the base language.
+        subset: which questions count.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+
+    Raises:
+        InputError: as :func:`lorebridge.transfer.credits.load`.
+    """
+    cultures = by_culture(
+        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+    )
+    chance = pd.concat([1 / tables.read(path).groupby("question_id")["option_index"].nunique() for path in
+                        questions.values()])  # fmt: skip
+    found: list[Alarm] = [
+        *blind(cultures, leaked(tables.read(leaks)), base=base, last=last),
+        *collapsed(cultures, chance, base=base, last=last),
+        *forgotten(pd.concat([tables.read(path) for path in perplexity], ignore_index=True), base=base),
+        *unbridged(cultures, tables.read(occurrences), base=base, last=last),
+        *unrelated(tables.read(exposure_effects)),
+    ]
+    # Silence where nothing was looked at would be taken for a good sign.
+    why = f"the study lacks what it is read from: the arms {BRIDGE} and {NO_BRIDGE}, and items"
+    heard = {alarm.alarm for alarm in found}
+    silent = [name for name in TO_DO if name not in heard]
+    found += [Alarm(name, "", "", "", CANNOT_TELL, np.nan, np.nan, np.nan, 0, why) for name in silent]
+    table = pd.DataFrame([dataclasses.asdict(alarm) for alarm in found])
+    return table.assign(to_do=table["alarm"].map(TO_DO).where(table["verdict"] == RINGS, ""))
+
+
+def blind(
+    cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base: str, last: int
+) -> Iterator[Alarm]:  # fmt: skip
+    """Yield whether a language's questions show no gap although the positive control shows one.
+
+    The control is :data:`CONTROL` on the questions that the parallel text answers outright: pairs that state them,
+    against all other pairs. Who reads the answer must give it. If that is seen and bridge - no_bridge is not, the
+    alarm rings; if neither is, nothing can be read from the missing gap.
+    """
+    formed = {
+        (contrast.culture, contrast.direction, contrast.name): contrast
+        for contrast in form(cultures, base=base, contrasts=[(BRIDGE, NO_BRIDGE), CONTROL], last=last)
+        if contrast.known is not None
+    }
+    gaps = {key[:2]: contrast for key, contrast in formed.items() if key[2] == f"{BRIDGE} - {NO_BRIDGE}"}
+    gap_inference = _inferred({key: contrast.sample("all questions") for key, contrast in gaps.items()})
+    controls: dict[tuple[str, str], Contrast] = {}
+    for key in gaps:
+        control = formed.get((*key, " - ".join(CONTROL)))
+        of_leaks = control and control.without(set(control.questions) - told)
+        if of_leaks is not None:
+            controls[key] = of_leaks
+    control_inference = _inferred({key: contrast.sample("all questions") for key, contrast in controls.items()})
+    for key, contrast in gaps.items():
+        gap = gap_inference[key]
+        seen = control_inference.get(key)
+        if gap.lo > 0:
+            verdict, why = SILENT, "there is a gap"
+        elif np.isnan(gap.lo):
+            verdict, why = CANNOT_TELL, f"fewer than {FEWEST} clusters of questions"
+        elif (*key, " - ".join(CONTROL)) not in formed:
+            verdict = CANNOT_TELL
+            why = f"no gap is seen, and the study has no positive control: train {' and '.join(CONTROL)}"
+        elif seen is None or np.isnan(seen.lo):
+            verdict, why = CANNOT_TELL, "no gap is seen, and the parallel text answers too few questions outright"
+        elif seen.lo > 0:
+            verdict = RINGS
+            why = f"no gap is seen, but the positive control shows {_points(seen)} on {_n(controls[key])} questions"
+        else:
+            verdict = CANNOT_TELL
+            why = f"neither a gap nor the positive control is seen ({_points(seen)} on {_n(controls[key])} questions)"
+        yield _alarm(BLIND, contrast, contrast.name, verdict, gap, why)
+
+
+def collapsed(
+    cultures: Mapping[str, Mapping[str, Credits]], chance: pd.Series, *, base: str, last: int
+) -> Iterator[Alarm]:  # fmt: skip
+    """Yield whether an arm has lost more than half of what the base language answered above chance (:data:`KEPT`).
+
+    Per question: (credit over the last checkpoints - chance) - 1/2 (credit at step 0 - chance), whose mean is below 0
+    where more than half is lost. A base model that answers no better than chance has nothing to lose.
+
+    Args:
+        cultures: culture -> language -> credits.
+        chance: question_id -> 1 / number of options.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+    """
+    formed = {
+        (contrast.culture, contrast.name): contrast
+        for contrast in form(cultures, base=base, contrasts=[], last=last)
+        if contrast.direction == "xx->en"
+    }
+    left, start = {}, {}
+    for key, contrast in formed.items():
+        end, begin = (part - chance.reindex(contrast.questions).to_numpy() for part in contrast.final())
+        left[key] = Sample(end - KEPT * begin, contrast.clusters)
+        start[key] = Sample(begin, contrast.clusters)
+    kept, began = _inferred(left), _inferred(start)
+    for key, contrast in formed.items():
+        if not began[key].lo > 0:
+            verdict, why = CANNOT_TELL, f"step 0 answers no better than chance: {_points(began[key])} above it"
+        else:
+            verdict = RINGS if kept[key].hi < 0 else SILENT if kept[key].lo > 0 else CANNOT_TELL
+            why = f"half of the {_points(began[key])} above chance at step 0 is to be kept"
+        quantity = f"{contrast.name.removesuffix(f' - {STEP0}')}: accuracy kept beyond half of step 0's"
+        yield _alarm(COLLAPSED, contrast, quantity, verdict, kept[key], why)
+
+
+def forgotten(perplexity: pd.DataFrame, *, base: str) -> Iterator[Alarm]:
+    """Yield whether the perplexity of held-out text in the base language has grown :data:`PERPLEXITY` times.
+
+    The factor is a geometric mean over seeds. Its interval is Student's t of the logarithm, with the variance between
+    seeds pooled over languages and arms. Where each has one seed there is none, and the factor is taken as it is: the
+    same tokens are read twice, so that which tokens they are hardly matters.
+    """
+    rows = perplexity[(perplexity["lang"] == base) & (perplexity["arm"] != "base")].sort_values("step")
+    growth: dict[tuple[str, str], list[float]] = {}
+    for _, of_run in rows.groupby("run", sort=True):
+        place = of_run["lang_pair"].iloc[0].removeprefix(f"{base}-"), of_run["arm"].iloc[0]
+        growth.setdefault(place, []).append(np.log(of_run["perplexity"].iloc[-1] / of_run["perplexity"].iloc[0]))
+    freedom = sum(len(logs) - 1 for logs in growth.values())
+    squares = sum(float(np.var(logs)) * len(logs) for logs in growth.values())
+    for (lang, arm), logs in growth.items():
+        n, mean, half = len(logs), float(np.mean(logs)), 0.0
+        if freedom:
+            half = float(stats.t.ppf(1 - 0.025 / len(growth), freedom) * np.sqrt(squares / freedom / n))
+        estimate, lo, hi = (float(np.exp(value)) for value in (mean, mean - half, mean + half))
+        verdict = RINGS if lo > PERPLEXITY else SILENT if hi < PERPLEXITY else CANNOT_TELL
+        why = f"a factor of {PERPLEXITY:g} is too much" + ("" if freedom else "; one seed, no interval")
+        ends = (lo, hi) if freedom else (np.nan, np.nan)
+        quantity = f"{arm}: perplexity of held-out text, last step / step 0"
+        yield Alarm(COLLAPSED, lang, "", quantity, verdict, estimate, *ends, n, why)
+
+
+def unbridged(
+    cultures: Mapping[str, Mapping[str, Credits]], occurrences: pd.DataFrame, *, base: str, last: int
+) -> Iterator[Alarm]:  # fmt: skip
+    """Yield whether facts that only the source language's text states are learned in the target without a bridge.
+
+    What no_bridge gains on a question since step 0 may be learned from the target's own text, or be proficiency. So
+    only questions are taken whose fact no text of the target language states (monolingual or parallel, table
+    "occurrences"), and the gain of those that the source's text states is compared with that of those that no text
+    states: source only - neither, as in planted worlds (:mod:`lorebridge.transfer.planted`). The interval's holding 0
+    is silence only where its half-width is below :data:`IN_SIGHT`.
+    """
+    counts = occurrences.groupby(["question_id", "corpus"])["n_both"].agg(lambda n: n.sum(skipna=False)).unstack()
+    samples: dict[tuple[str, str], Sample] = {}
+    sizes: dict[tuple[str, str], tuple[int, int]] = {}
+    formed: dict[tuple[str, str], Contrast] = {}
+    for contrast in form(cultures, base=base, contrasts=[], last=last):
+        if contrast.name != f"{NO_BRIDGE} - {STEP0}":
+            continue
+        key = (contrast.culture, contrast.direction)
+        source, target = (base, contrast.culture) if contrast.direction == "en->xx" else (contrast.culture, base)
+        here = counts.reindex(contrast.questions)
+        absent = (here[target] == 0).to_numpy()
+        groups = [absent & (here[source] > 0).to_numpy(), absent & (here[source] == 0).to_numpy()]
+        formed[key] = contrast
+        only, neither = (len(np.unique(contrast.clusters[group])) for group in groups)
+        sizes[key] = (only, neither)
+        if min(only, neither) >= FEWEST:
+            end, begin = contrast.final()
+            parts = [np.broadcast_to(group.astype(float), end.shape) for group in groups]
+            values = [linearised(part * (end - begin), part) for part in parts]
+            samples[key] = Sample(values[0] - values[1], contrast.clusters)
+    found = _inferred(samples)
+    for key, contrast in formed.items():
+        only, neither = sizes[key]
+        why = f"{only} clusters of questions are stated in the source alone, {neither} nowhere"
+        if key not in found:
+            verdict, gain = CANNOT_TELL, Inference(*[np.nan] * 6)
+            why += f"; {FEWEST} of each are needed"
+        else:
+            gain = found[key]
+            if gain.lo > 0:
+                verdict = RINGS
+            elif gain.hi - gain.lo < 2 * IN_SIGHT:
+                verdict = SILENT
+            else:
+                verdict = CANNOT_TELL
+                why += f"; {100 * IN_SIGHT:.0f} points would not show"
+        yield _alarm(UNBRIDGED, contrast, f"{contrast.name}: source only - neither", verdict, gain, why)
+
+
+def unrelated(effects: pd.DataFrame) -> Iterator[Alarm]:
+    """Yield whether transfer has nothing to do with how often its fact was read in the source language.
+
+    By the logistic regression inside the risk set (:mod:`lorebridge.transfer.regression`): silent where the odds ratio
+    a doubling of exposure is above 1, rings where a ratio of :data:`SLOPE` is excluded although it is not.
+    """
+    rows = effects[
+        (effects["sample"] == RISK_SET) & ~effects["unleaked"] & (effects["side"] == "source")
+        & (effects["count"] == "presentations")
+    ]  # fmt: skip
+    for row in rows.to_dict("records"):
+        langs = ", ".join(row["langs"])
+        n, moved = int(row["n_items"]), int(row["n_transferred"])
+        if np.isnan(row["odds_ratio"]):
+            verdict, why = CANNOT_TELL, f"too few items for a slope: {n} at risk, {moved} of them transferred"
+        else:
+            verdict = SILENT if row["lo"] > 1 else RINGS if row["hi"] < SLOPE else CANNOT_TELL
+            why = f"{moved} of {n} items at risk transferred; above 1 is wanted, below {SLOPE:g} is unrelated"
+        quantity = "odds ratio of transfer a doubling of exposure in the source"
+        yield Alarm(
+            UNRELATED, langs, row["direction"], quantity, verdict, row["odds_ratio"], row["lo"], row["hi"], n, why
+        )
+
+
+def _inferred(samples: Mapping[tuple[str, str], Sample]) -> dict[tuple[str, str], Inference]:
+    """Return the inference of each cell, simultaneous over the cells; all NaN where there are too few questions."""
+    told = {key: sample for key, sample in samples.items() if sample.n_clusters >= FEWEST}
+    return dict.fromkeys(samples, Inference(*[np.nan] * 6)) | {
+        key: infer([sample], [1.0], level=1 - 0.05 / len(told)) for key, sample in told.items()
+    }
+
+
+def _alarm(name: str, contrast: Contrast, quantity: str, verdict: str, found: Inference, why: str) -> Alarm:
+    return Alarm(
+        name, contrast.culture, contrast.direction, quantity, verdict, found.estimate, found.lo, found.hi,
+        _n(contrast), why,
+    )  # fmt: skip
+
+
+def _n(contrast: Contrast) -> int:
+    return len(contrast.questions)
+
+
+def _points(found: Inference) -> str:
+    """Return an estimate with its interval, in percentage points."""
+    return f"{100 * found.estimate:.1f} points ({100 * found.lo:.1f} to {100 * found.hi:.1f})"
