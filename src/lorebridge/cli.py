@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     configured(power)
 
     audited = command("sample-audit", _sample_audit, "write a sample of a study's filtered text for a person to read")
+    audited.add_argument("--lang", nargs="+", help="languages (default: all)")
     audited.add_argument("--n", type=_positive, default=1000, help="documents of a corpus, pairs of a parallel text")
     audited.add_argument("--out", type=Path, required=True, help="a folder")
     configured(audited)
@@ -126,6 +127,14 @@ def _load_plan(arguments: argparse.Namespace) -> Any:
         overrides[key] = yaml.safe_load(value)
     loaded = config.load(arguments.config)
     return Plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
+
+
+def _language(plan: Any, lang: str) -> str:
+    """Return `lang`, a language of the study that a person names."""
+    if lang not in plan.config["languages"]:
+        known = ", ".join(plan.config["languages"])
+        raise InputError(f"--lang {lang}", "is not a language of the study", f"Its languages: {known}.")
+    return lang
 
 
 def _made(
@@ -217,20 +226,21 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
 
     plan = _load_plan(arguments)
     scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
+    langs = [_language(plan, lang) for lang in arguments.lang or scripts]
     # All are there before the first is read.
     shards = {
         lang: [
             _made(arguments, plan, *artifact("corpus_shard", lang=lang, shard=shard))["documents"][0]
             for shard in plan.shards(lang)
         ]
-        for lang in scripts
+        for lang in langs
     }
-    audits = {lang: _made(arguments, plan, *artifact("corpus", lang=lang))["audit"][0] for lang in scripts}
-    parallel = {lang: _made(arguments, plan, *artifact("parallel", lang=lang)) for lang in plan.langs}
+    audits = {lang: _made(arguments, plan, *artifact("corpus", lang=lang))["audit"][0] for lang in langs}
+    parallel = {lang: _made(arguments, plan, *artifact("parallel", lang=lang)) for lang in langs if lang != plan.base}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
     found = [
-        sample_documents(lang=lang, script=script, shards=shards[lang], audit=audits[lang], **shared)
-        for lang, script in scripts.items()
+        sample_documents(lang=lang, script=scripts[lang], shards=shards[lang], audit=audits[lang], **shared)
+        for lang in langs
     ]
     for lang, files in parallel.items():
         pairs, audit = files["pairs"][0], files["pairs_audit"][0]
@@ -395,9 +405,7 @@ def _filter(arguments: argparse.Namespace) -> None:
     from lorebridge.corpora.documents import filter_file
 
     plan = _load_plan(arguments)
-    if arguments.lang not in plan.config["languages"]:
-        raise InputError(f"--lang {arguments.lang}", "is not a language of the study",
-                         f"Its languages: {', '.join(plan.config['languages'])}.")  # fmt: skip
+    _language(plan, arguments.lang)
     corpus = plan.config["corpora"][arguments.lang]
     audit = filter_file(
         lang=arguments.lang, letters=plan.letters(arguments.lang), source=arguments.source, out=arguments.out,
