@@ -63,11 +63,12 @@ def test_every_rule_names_an_environment_and_a_log(root):
             assert "log:" in body, f"{path.name}: {name}"
 
 
-def test_commands_that_the_readme_names_exist(root):
-    text = (root / "README.md").read_text(encoding="utf-8")
+def test_commands_that_the_documentation_names_exist(root):
     known = cli._parser()._subparsers._group_actions[0].choices
-    for command in re.findall(r"(?:^|`)lorebridge ([a-z-]+)", text, re.M):
-        assert command in known, command
+    for page in [root / "README.md", *(root / "docs").glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for command in re.findall(r"(?:^|`)lorebridge ([a-z][a-z-]+)", text, re.M):
+            assert command in known, f"{page.name}: {command}"
 
 
 def test_links_in_the_documentation_lead_somewhere(root):

@@ -25,8 +25,8 @@ def study(write_questions, unlike, tmp_path):
                     {
                         "question_id": f"ko-{i:04d}", "culture": "ko", "corpus": corpus, "text": text, "n_documents": 9,
                         "n_tokens": 9, "absent": False, "n_subject": 0, "n_object": 0,
-                        "n_both": None if i == 9 else n if text == "mono" else 99, "n_chunks": 0, "n_statements": 0,
-                        "distractor_documents": 0.0, "distractor_chunks": 0.0,
+                        "n_both": None if i == 9 else n if text == "mono" else i // 3 % 2, "n_chunks": 0,
+                        "n_statements": 0, "distractor_documents": 0.0, "distractor_chunks": 0.0,
                     }
                 )  # fmt: skip
     tables.write("occurrences", rows, tmp_path / "occurrences.parquet")
@@ -48,9 +48,12 @@ def chosen(study, n, folder):
 def test_rare_cells_are_not_drowned(study, tmp_path):
     questions, notes = chosen(study, 12, tmp_path)
     assert len(questions) == 12
-    # Four cells occur: stated often or never in English, never or a few times in Korean. Each gives three.
-    assert notes == {"known": 89, "sample": {"0 / 0": 3, "0 / 1-9": 3, "10+ / 0": 3, "10+ / 1-9": 3}}
-    assert sum(int(question[3:]) < 9 for question in questions) == 6
+    # Stated often or never in English, never or a few times in Korean, or by the parallel text: eight cells.
+    cells = [f"{there} / {here}{leak}" for there in ("0", "10+") for here in ("0", "1-9") for leak in ("", ", leaked")]
+    assert notes["known"] == 89
+    assert set(notes["sample"]) == set(cells)
+    assert set(notes["sample"].values()) == {1, 2}
+    assert sum(int(question[3:]) < 9 for question in questions) == 4  # of twelve; they are nine of ninety
 
 
 def test_siblings_and_what_cannot_be_counted_stay_out(study, tmp_path):

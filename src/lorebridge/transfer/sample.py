@@ -24,10 +24,10 @@ def sample_questions(
     """Write the rows of table "questions" of a sample of a culture's questions, spread over frequency.
 
     A fact's frequency is the number of documents that state it (table "occurrences", every text counted), in the base
-    language's corpus and in the culture's own: :data:`STRATA` of the one by those of the other make nine cells. The
-    cells are taken in turn, rare cells included, until the sample is full; within a cell, in the order of the digests
-    of the questions' ids. So a larger sample holds the smaller one. Only one question of a cluster is taken, since
-    those of a cluster stand or fall together.
+    language's corpus and in the culture's own: :data:`STRATA` of the one by those of the other, by whether the parallel
+    text states it, make eighteen cells. The cells are taken in turn, rare cells included, until the sample is full;
+    within a cell, in the order of the digests of the questions' ids. So a larger sample holds the smaller one. Only one
+    question of a cluster is taken, since those of a cluster stand or fall together.
 
     Args:
         questions: table "questions" of the culture.
@@ -40,22 +40,24 @@ def sample_questions(
 
     Returns:
         notes: number of questions of known frequency, and of the sample by cell, "documents in the base language's
-        corpus / in its own".
+        corpus / in its own", and "leaked" where the parallel text states the fact.
 
     Raises:
         InputError: too few questions have a known frequency in both corpora.
     """
     table = tables.read(questions)
     counted = tables.read(occurrences, ["question_id", "culture", "corpus", "text", "n_both"])
-    counted = counted[(counted["culture"] == culture) & (counted["text"] == "mono")]
-    counts = counted.pivot(index="question_id", columns="corpus", values="n_both")[[base, culture]].dropna()
-    counts = counts[counts.index.isin(in_subset(table, subset)["question_id"])]
+    counted = counted[counted["culture"] == culture]
+    counts = counted.pivot(index="question_id", columns=["text", "corpus"], values="n_both")
+    known = counts["mono"][[base, culture]].dropna()
+    known = known[known.index.isin(in_subset(table, subset)["question_id"])]
+    leaked = counts["pairs"].fillna(0).sum(axis=1) > 0
     clusters = question_clusters(table)
-    cells: dict[tuple[int, int], list[str]] = {}
-    for question in sorted(counts.index, key=lambda name: hashlib.blake2b(name.encode()).digest()):
-        there, here = np.digitize(counts.loc[question], STRATA)
-        cells.setdefault((int(there), int(here)), []).append(question)
-    chosen: dict[str, tuple[int, int]] = {}
+    cells: dict[tuple[int, int, bool], list[str]] = {}
+    for question in sorted(known.index, key=lambda name: hashlib.blake2b(name.encode()).digest()):
+        there, here = np.digitize(known.loc[question], STRATA)
+        cells.setdefault((int(there), int(here), bool(leaked[question])), []).append(question)
+    chosen: dict[str, tuple[int, int, bool]] = {}
     taken: set[int] = set()
     for row in itertools.zip_longest(*(cells[cell] for cell in sorted(cells))):
         for cell, question in zip(sorted(cells), row, strict=True):
@@ -71,5 +73,5 @@ def sample_questions(
         )
     tables.write("questions", table[table["question_id"].isin(chosen)], out)
     names = ("0", f"{STRATA[0]}-{STRATA[1] - 1}", f"{STRATA[1]}+")
-    by_cell = [f"{names[there]} / {names[here]}" for there, here in chosen.values()]
-    return {"known": len(counts), "sample": {cell: by_cell.count(cell) for cell in sorted(set(by_cell))}}
+    by_cell = [f"{names[there]} / {names[here]}{', leaked' * told}" for there, here, told in chosen.values()]
+    return {"known": len(known), "sample": {cell: by_cell.count(cell) for cell in sorted(set(by_cell))}}
