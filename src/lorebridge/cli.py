@@ -20,6 +20,12 @@ from lorebridge import __version__, workers
 from lorebridge.errors import InputError, LorebridgeError
 from lorebridge.records import RECORD, logging_to, read_record, source_digest
 
+# Which of the figures' fonts a page needs where a browser has none.
+SCRIPT_FONTS = {
+    "Tibetan": "NotoSerifTibetan-Regular.ttf", "Mongolian": "NotoSansMongolian-Regular.ttf",
+    "Han": "NotoSansCJKsc-subset.ttf", "Hangul": "NotoSansCJKsc-subset.ttf",
+}  # fmt: skip
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status. A mistake of the user is one line on stderr and status 1."""
@@ -222,6 +228,7 @@ def _power(arguments: argparse.Namespace) -> None:
 
 def _sample_audit(arguments: argparse.Namespace) -> None:
     from lorebridge.corpora.spotcheck import sample_documents, sample_pairs
+    from lorebridge.figures.style import FONTS
     from lorebridge.plan import artifact
 
     plan = _load_plan(arguments)
@@ -237,14 +244,21 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     }
     audits = {lang: _made(arguments, plan, *artifact("corpus", lang=lang))["audit"][0] for lang in langs}
     parallel = {lang: _made(arguments, plan, *artifact("parallel", lang=lang)) for lang in langs if lang != plan.base}
+    fonts = {lang: FONTS / SCRIPT_FONTS[script] if script in SCRIPT_FONTS else None for lang, script in scripts.items()}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
     found = [
-        sample_documents(lang=lang, script=scripts[lang], shards=shards[lang], audit=audits[lang], **shared)
+        sample_documents(
+            lang=lang, script=scripts[lang], shards=shards[lang], audit=audits[lang], font=fonts[lang], **shared
+        )
         for lang in langs
     ]
     for lang, files in parallel.items():
-        pairs, audit = files["pairs"][0], files["pairs_audit"][0]
-        found.append(sample_pairs(base=plan.base, lang=lang, scripts=scripts, pairs=pairs, audit=audit, **shared))
+        found.append(
+            sample_pairs(
+                base=plan.base, lang=lang, scripts=scripts, pairs=files["pairs"][0], audit=files["pairs_audit"][0],
+                font=fonts[lang], **shared,
+            )
+        )  # fmt: skip
     for table in found:
         for row in table.to_dict("records"):
             print(

@@ -48,7 +48,7 @@ def corpus(tmp_path):
 
 
 def sampled(corpus, audit, out, n):
-    rates = sample_documents(lang="ko", script="Hangul", shards=corpus, audit=audit, n=n, out=out)
+    rates = sample_documents(lang="ko", script="Hangul", shards=corpus, audit=audit, font=None, n=n, out=out)
     return rates.set_index("suspicion"), pd.read_csv(out / "ko.csv", dtype=str, keep_default_na=False)
 
 
@@ -110,7 +110,14 @@ def test_pairs_that_do_not_say_the_same(audit, tmp_path):
     tables.write("pairs", rows, tmp_path / "bo.parquet")
     scripts = {"en": "Latin", "bo": "Tibetan"}
     rates = sample_pairs(
-        base="en", lang="bo", scripts=scripts, pairs=tmp_path / "bo.parquet", audit=audit, n=1000, out=tmp_path / "out"
+        base="en",
+        lang="bo",
+        scripts=scripts,
+        pairs=tmp_path / "bo.parquet",
+        audit=audit,
+        font=None,
+        n=1000,
+        out=tmp_path / "out",
     )
     assert set(rates["corpus"]) == {"en-bo"}
     sheet = pd.read_csv(tmp_path / "out" / "en-bo.csv", dtype=str, keep_default_na=False).set_index("pair_id")

@@ -1,6 +1,7 @@
 """What is asked of a study before models are trained, and of a pilot after: on the tiny planted world."""
 
 import csv
+import re
 
 import pytest
 
@@ -29,9 +30,13 @@ def test_a_sample_of_the_text_is_written_for_every_corpus(ask, tmp_path):
     assert status == 0
     assert "of 12" in printed
     names = ("en", "ko", "bo", "en-ko", "en-bo")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        f"{name}.{kind}" for name in names for kind in ("csv", "html")
-    }
+    pages = {f"{name}.{kind}" for name in names for kind in ("csv", "html")}
+    assert {path.name for path in tmp_path.iterdir() if path.suffix != ".ttf"} == pages
+    # Every font that a page names lies beside it.
+    for page in tmp_path.glob("*.html"):
+        for font in re.findall(r"url\('(.*?)'\)", page.read_text(encoding="utf-8")):
+            assert (tmp_path / font).is_file()
+    assert "NotoSerifTibetan" in (tmp_path / "en-bo.html").read_text(encoding="utf-8")
     assert ask("sample-audit", "--lang", "mn", "--out", str(tmp_path))[0] == 1
 
 

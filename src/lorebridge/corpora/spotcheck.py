@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -43,7 +44,7 @@ _MARKUP = regex.compile(r"\{\{|\}\}|\[\[|\]\]|</?[a-z]+[^<>]*>|&#?[a-z0-9]+;|htt
 
 
 def sample_documents(
-    *, lang: str, script: str, shards: Sequence[Path], audit: Path, n: int, out: Path
+    *, lang: str, script: str, shards: Sequence[Path], audit: Path, font: Path | None, n: int, out: Path
 ) -> pd.DataFrame:  # fmt: skip
     """Write a sample of a filtered corpus as LANG.csv and LANG.html, and return what was counted.
 
@@ -56,6 +57,7 @@ def sample_documents(
         script: its Unicode script.
         shards: its tables "documents".
         audit: the audit of its filter, for what was dropped and edited.
+        font: a TrueType font of the script, which is put beside the page for browsers that have none.
         n: documents of the sample.
         out: a folder.
 
@@ -83,11 +85,12 @@ def sample_documents(
             "text": [text[:_EXCERPT] for text in texts],
         }
     )
-    return _write(lang, f"documents of {lang}", shown, total, suspicions, audit, out)
+    return _write(lang, f"documents of {lang}", shown, total, suspicions, audit, font, out)
 
 
 def sample_pairs(
-    *, base: str, lang: str, scripts: Mapping[str, str], pairs: Path, audit: Path, n: int, out: Path
+    *, base: str, lang: str, scripts: Mapping[str, str], pairs: Path, audit: Path, font: Path | None, n: int,
+    out: Path,
 ) -> pd.DataFrame:  # fmt: skip
     """Write a sample of the parallel text of a language as BASE-LANG.csv and .html, and return what was counted.
 
@@ -102,6 +105,7 @@ def sample_pairs(
         scripts: language -> its Unicode script.
         pairs: the table "pairs".
         audit: the audit of its filter.
+        font: as of :func:`sample_documents`.
         n: pairs of the sample.
         out: a folder.
 
@@ -132,7 +136,7 @@ def sample_pairs(
             lang: [text[:_EXCERPT] for text in halves[lang]],
         }
     )
-    return _write(f"{base}-{lang}", f"pairs of {base} and {lang}", shown, total, suspicions, audit, out)
+    return _write(f"{base}-{lang}", f"pairs of {base} and {lang}", shown, total, suspicions, audit, font, out)
 
 
 def _draw(
@@ -197,7 +201,7 @@ def _joined(suspicions: Mapping[str, Sequence[bool]]) -> list[str]:
 
 def _write(
     name: str, what: str, shown: pd.DataFrame, total: int, suspicions: Mapping[str, Sequence[bool]], audit: Path,
-    out: Path,
+    font: Path | None, out: Path,
 ) -> pd.DataFrame:  # fmt: skip
     """Write the sample as a table for spreadsheets and as a page, and return the counts of its suspicions."""
     n = len(shown)
@@ -221,8 +225,12 @@ def _write(
         "<h2>The sample</h2>",
         _html(shown),
     ]
+    face = ""
+    if font is not None:
+        shutil.copyfile(font, out / font.name)
+        face = f"@font-face{{font-family:sample;src:url('{font.name}')}}td{{font-family:sans-serif,sample}}"
     style = (
-        "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
+        f"{face}body{{font-family:sans-serif;margin:2em}}table{{border-collapse:collapse}}"
         "td,th{border:1px solid #ccc;padding:.3em;vertical-align:top;text-align:left}"
     )
     head = (
@@ -254,5 +262,7 @@ def _filter_told(audit: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _html(table: pd.DataFrame, formatters: Mapping[str, Callable[[Any], str]] | None = None) -> str:
+    """Return a table as HTML; where a line of a text ends, there is a pilcrow."""
+    table = table.map(lambda value: value.replace("\n", " ¶ ") if isinstance(value, str) else value)
     with pd.option_context("display.max_colwidth", None):
         return table.to_html(index=False, escape=True, border=0, formatters=dict(formatters or {}))

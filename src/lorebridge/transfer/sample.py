@@ -48,15 +48,15 @@ def sample_questions(
     table = tables.read(questions)
     counted = tables.read(occurrences, ["question_id", "culture", "corpus", "text", "n_both"])
     counted = counted[counted["culture"] == culture]
-    counts = counted.pivot(index="question_id", columns=["text", "corpus"], values="n_both")
-    known = counts["mono"][[base, culture]].dropna()
+    mono = counted[counted["text"] == "mono"].pivot(index="question_id", columns="corpus", values="n_both")
+    known = mono[[base, culture]].dropna()
     known = known[known.index.isin(in_subset(table, subset)["question_id"])]
-    leaked = counts["pairs"].fillna(0).sum(axis=1) > 0
+    leaked = set(counted.loc[(counted["text"] == "pairs") & (counted["n_both"] > 0), "question_id"])
     clusters = question_clusters(table)
     cells: dict[tuple[int, int, bool], list[str]] = {}
     for question in sorted(known.index, key=lambda name: hashlib.blake2b(name.encode()).digest()):
         there, here = np.digitize(known.loc[question], STRATA)
-        cells.setdefault((int(there), int(here), bool(leaked[question])), []).append(question)
+        cells.setdefault((int(there), int(here), question in leaked), []).append(question)
     chosen: dict[str, tuple[int, int, bool]] = {}
     taken: set[int] = set()
     for row in itertools.zip_longest(*(cells[cell] for cell in sorted(cells))):
