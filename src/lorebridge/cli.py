@@ -143,24 +143,28 @@ def _language(plan: Any, lang: str) -> str:
     return lang
 
 
-def _made(
-    arguments: argparse.Namespace, plan: Any, stage: str, wildcards: tuple[tuple[str, str], ...]
-) -> dict[str, list[Path]]:
+def _made(arguments: argparse.Namespace, plan: Any, stage: str, **wildcards: str) -> dict[str, list[Path]]:
     """Return output name -> paths of an artifact of a study.
 
     Raises:
         InputError: it is not made yet, or was made by another recipe than the configuration asks for.
     """
-    outputs = plan.outputs(stage, **dict(wildcards))
+    outputs = plan.outputs(stage, **wildcards)
     files = {name: [Path(path) for path in ([found] if isinstance(found, str) else found)]
              for name, found in outputs.items()}  # fmt: skip
     [record] = files.pop("record")
     first = next(iter(files.values()))[0]
     made = (read_record(record) or {}).get("recipe")
-    if made != plan.task(stage, **dict(wildcards)).recipe:
+    if made != plan.task(stage, **wildcards).recipe:
         state = "was made by another recipe" if made else "is not made yet"
         raise InputError(first, state, f"Make it: snakemake {first} --configfile {arguments.config} --cores 2")
     return files
+
+
+def _questions(arguments: argparse.Namespace, plan: Any, culture: str) -> Path:
+    """Return the table of the questions that a study asks of a culture."""
+    stage, wildcards = plan.asked(culture)
+    return _made(arguments, plan, stage, **dict(wildcards))["questions"][0]
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -214,7 +218,7 @@ def _power(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.power import detectable_effects
 
     plan = _load_plan(arguments)
-    questions = {culture: _made(arguments, plan, *plan.asked(culture))["questions"][0] for culture in plan.langs}
+    questions = {culture: _questions(arguments, plan, culture) for culture in plan.langs}
     discordance = plan.config["transfer"]["discordance"]
     effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
     print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
@@ -229,21 +233,18 @@ def _power(arguments: argparse.Namespace) -> None:
 def _sample_audit(arguments: argparse.Namespace) -> None:
     from lorebridge.corpora.spotcheck import sample_documents, sample_pairs
     from lorebridge.figures.style import FONTS
-    from lorebridge.plan import artifact
 
     plan = _load_plan(arguments)
     scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
-    # All are there before the first is read.
+    # All are there before the first is read; an audit is made from all shards of its corpus.
+    audits = {lang: _made(arguments, plan, "corpus", lang=lang)["audit"][0] for lang in langs}
     shards = {
-        lang: [
-            _made(arguments, plan, *artifact("corpus_shard", lang=lang, shard=shard))["documents"][0]
-            for shard in plan.shards(lang)
-        ]
+        lang: [_made(arguments, plan, "corpus_shard", lang=lang, shard=shard)["documents"][0]
+               for shard in plan.shards(lang)]
         for lang in langs
-    }
-    audits = {lang: _made(arguments, plan, *artifact("corpus", lang=lang))["audit"][0] for lang in langs}
-    parallel = {lang: _made(arguments, plan, *artifact("parallel", lang=lang)) for lang in langs if lang != plan.base}
+    }  # fmt: skip
+    parallel = {lang: _made(arguments, plan, "parallel", lang=lang) for lang in langs if lang != plan.base}
     fonts = {lang: FONTS / SCRIPT_FONTS[script] if script in SCRIPT_FONTS else None for lang, script in scripts.items()}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
     found = [
@@ -269,21 +270,20 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
 
 
 def _label_sheet(arguments: argparse.Namespace) -> None:
-    from lorebridge.plan import artifact
     from lorebridge.trace.labels import write_sheet
 
     plan, lang = _load_plan(arguments), arguments.lang
     if lang not in plan.langs:
         raise InputError(f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.langs)}.")
     cell = {"corpus": lang, "culture": lang}
-    files = {stage: _made(arguments, plan, *artifact(stage, **cell))[stage][0] for stage in ("hits", "judgments")}
+    files = {stage: _made(arguments, plan, stage, **cell)[stage][0] for stage in ("hits", "judgments")}
     translations = None
     if lang in plan.config["tracing"]["translation"]:
-        translations = _made(arguments, plan, *artifact("translations", **cell))["translations"][0]
+        translations = _made(arguments, plan, "translations", **cell)["translations"][0]
     notes = write_sheet(
         corpus=lang, base=plan.base, n=arguments.n, out=arguments.out, **files, translations=translations,
-        chunks=_made(arguments, plan, *artifact("chunks", corpus=lang))["chunks"][0],
-        questions=_made(arguments, plan, *plan.asked(lang))["questions"][0],
+        chunks=_made(arguments, plan, "chunks", corpus=lang)["chunks"][0],
+        questions=_questions(arguments, plan, lang),
         scripts={name: language["script"] for name, language in plan.config["languages"].items()},
         recipe=plan.task("judgments", **cell).recipe,
     )  # fmt: skip
@@ -293,7 +293,6 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
 
 
 def _label_read(arguments: argparse.Namespace) -> None:
-    from lorebridge.plan import artifact
     from lorebridge.trace.labels import read_sheets, sheet_corpus
 
     plan, sheets = _load_plan(arguments), arguments.sheets
@@ -303,7 +302,7 @@ def _label_read(arguments: argparse.Namespace) -> None:
     if lang not in plan.langs:
         raise InputError(sheets[0], f"is of {lang!r}, which this study does not learn", "Give its --config.")
     cell = {"corpus": lang, "culture": lang}
-    files = {stage: _made(arguments, plan, *artifact(stage, **cell))[stage][0] for stage in ("hits", "judgments")}
+    files = {stage: _made(arguments, plan, stage, **cell)[stage][0] for stage in ("hits", "judgments")}
     table = read_sheets(sheets=sheets, recipe=plan.task("judgments", **cell).recipe, **files)
     for row in table.to_dict("records"):
         print(f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
@@ -317,7 +316,7 @@ def _alarms(arguments: argparse.Namespace) -> int:
 
     plan = _load_plan(arguments)
     for stage, wildcards in dict.fromkeys(plan.inputs("table", table="alarms")):
-        _made(arguments, plan, stage, wildcards)
+        _made(arguments, plan, stage, **dict(wildcards))
     settings = plan.literals("table", table="alarms")
     files = given(TABLES["alarms"].reads, plan.reads("table", table="alarms"), plan.base)
     table = alarms(**files, **{key: value for key, value in settings.items() if key not in ("table", "names")})
@@ -377,12 +376,11 @@ def record_places(path: Path) -> Iterator[Path]:
 
 
 def _show_batch(arguments: argparse.Namespace) -> None:
-    from lorebridge.plan import artifact
     from lorebridge.tokens.reader import show_batch
 
     plan = _load_plan(arguments)
     run = _run_of(plan, arguments.run)
-    order = _made(arguments, plan, *artifact("order", run=run.run))["order"][0]
+    order = _made(arguments, plan, "order", run=run.run)["order"][0]
     stores = {stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run.lang)}
     tokenizer = Path(plan.root) / "tokenizer"
     print(show_batch(order=order, stores=stores, tokenizer=tokenizer, step=arguments.step))
