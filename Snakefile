@@ -19,6 +19,7 @@ include: "workflow/rules/tokens.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/probes.smk"
 include: "workflow/rules/trace.smk"
+include: "workflow/rules/people.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/figures.smk"
 

@@ -24,12 +24,29 @@ SCRIPT_CODES = {
 }  # fmt: skip
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "config.schema.yaml"
+PEOPLE_FILE = SCHEMA_FILE.with_name("people.yaml")
 
 
 @functools.cache
 def schema(path: Path = SCHEMA_FILE) -> dict[str, Any]:
     """Return the schema of a configuration (JSON Schema 2020-12)."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def people_properties() -> dict[str, str]:
+    """Return attribute of a person -> its property in Wikidata, as ``config/people.yaml`` lists them."""
+    return yaml.safe_load(PEOPLE_FILE.read_text(encoding="utf-8"))["properties"]
+
+
+@functools.cache
+def _shipped_templates() -> dict[str, dict[str, str]]:
+    return yaml.safe_load(PEOPLE_FILE.read_text(encoding="utf-8"))["templates"]
+
+
+def people_templates(config: Mapping[str, Any], lang: str) -> dict[str, str]:
+    """Return attribute -> how it is asked for in a language: the study's own wordings, or those shipped with it."""
+    return dict(config["people"]["templates"].get(lang) or _shipped_templates()[lang])
 
 
 def load(path: Path | str) -> dict[str, Any]:
@@ -239,6 +256,7 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
             "is for a language model; the judge of co-occurrence reads originals",
             "Leave it out.",
         )
+    yield from _people_problems(config)
     planted = [
         f"{section}.{lang}"
         for section in ("corpora", "parallel")
@@ -248,6 +266,31 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
     ]
     if planted and not config["world"]:
         yield planted[0], "asks for the planted world", "Give the section `world`."
+
+
+def _people_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with the questions on people."""
+    people = config["people"]
+    if people is None:
+        return
+    for lang in people["templates"]:
+        if lang not in config["languages"]:
+            yield f"people.templates.{lang}", "is not a language of the study", f"They are {list(config['languages'])}."
+    for lang in config["languages"]:
+        if lang not in people["templates"] and lang not in _shipped_templates():
+            yield (
+                "people.templates",
+                f"has no wordings in {config['languages'][lang]['name']}",
+                f"Add people.templates.{lang}; config/people.yaml has examples.",
+            )
+    if people["questions"] > people["number"] * len(people_properties()):
+        yield (
+            "people.questions",
+            f"{people['questions']} are more than {len(people_properties())} for each of {people['number']} people",
+            "Give fewer questions or more people.",
+        )
+    if people["source"]["kind"] == "planted" and not config["world"]:
+        yield "people.source", "asks for the planted world", "Give the section `world`."
 
 
 def training_processes(config: Mapping[str, Any]) -> int:

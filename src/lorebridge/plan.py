@@ -26,12 +26,15 @@ STAGE_VERSIONS = {
     "scores": 2,
     "scorer": 1, "chunks": 1, "index": 2, "hits": 2, "translations": 1, "judgments": 2, "subjects": 1, "mentions": 1,
     "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 2, "items": 2, "table": 1,
-    "figure": 1,
+    "figure": 1, "people_response": 1, "people": 1, "people_mentions": 1, "people_questions": 1, "people_scores": 1,
+    "people_gaps": 1,
 }  # fmt: skip
 
 # What of a dense retriever makes the index of a corpus; what of a judge says how it is reached, and not what it says.
 ENCODER = ("model", "revision", "truncate")
 JUDGE_SETTINGS = ("gpus", "base_url", "key_env", "concurrency")
+# What of a source of people says how it is reached.
+PEOPLE_SETTINGS = ("endpoint", "contact")
 
 # The arms that write the template's labels (lorebridge.tokens.arms.has_labels; a test compares them).
 LABELLED_ARMS = frozenset({"bridge", "placebo", "labels_only"})
@@ -105,6 +108,8 @@ TABLES = {
         ("base", "names", "subset", "rule", "last"),
     ),
     "recovery": Drawing("summary", ("recovery",), ("names",)),
+    "people": Drawing("people", ("people_gaps",), ("base", "names", "last", "planted")),
+    "people_isolation": Drawing("people", ("people_mentions", "people_questions"), ("base", "names"), "isolation"),
 }  # fmt: skip
 # Which files of an artifact a stage reads, where it is not those of its first output.
 READS = {
@@ -115,6 +120,8 @@ READS = {
 DRAWN = {"base_model": ("metrics",), "model": ("metrics",), "parallel": ("pairs_audit",)}
 # What only a study of a planted world has.
 PLANTED_ONLY = {"recovery", "truth"}
+# What only a study that asks about people has.
+PEOPLE_ONLY = {"people_gaps", "people_mentions", "people_questions"}
 FIGURE_SUFFIXES = ("pdf", "svg", "png")
 TABLE_SUFFIXES = ("csv", "md", "tex")
 
@@ -313,6 +320,18 @@ class Plan:
                     "transferred": f"{r}/transfer/items.parquet",
                     "exposure_effects": f"{r}/transfer/exposure_effects.parquet",
                 }
+            case "people_response":
+                files = {"response": f"{r}/people/response.json"}
+            case "people":
+                files = {"people": f"{r}/people/people.parquet", "people_audit": f"{r}/people/people.audit.json"}
+            case "people_mentions":
+                files = {"people_mentions": f"{r}/people/mentions/{w['stream']}.parquet"}
+            case "people_questions":
+                files = {"people_questions": f"{r}/people/questions/{w['lang']}.parquet"}
+            case "people_scores":
+                files = {"people_scores": f"{r}/people/scores/{w['run']}.parquet"}
+            case "people_gaps":
+                files = {"people_gaps": f"{r}/transfer/people_gaps.parquet"}
             case "table":
                 stem = f"{r}/tables/{w['table']}"
                 return {suffix: f"{stem}.{suffix}" for suffix in TABLE_SUFFIXES} | {"record": f"{stem}.{RECORD}"}
@@ -334,6 +353,7 @@ class Plan:
                 for lang in (self.base, culture)
             ],
             "truth": f"{stem}/truth.parquet",
+            **({"people_file": f"{stem}/people.json"} if self.plants_people else {}),
         }
 
     def _model_files(self, stem: str, phase: str) -> Files:
@@ -350,14 +370,25 @@ class Plan:
         return self.config["world"] is not None
 
     @property
+    def plants_people(self) -> bool:
+        """Whether the study asks about people whom its planted world invents."""
+        people = self.config["people"]
+        return people is not None and people["source"]["kind"] == "planted"
+
+    @property
     def figures(self) -> list[str]:
         """The names of the study's figures."""
-        return [name for name, drawing in FIGURES.items() if self.planted or not PLANTED_ONLY & set(drawing.reads)]
+        return self._drawn(FIGURES)
 
     @property
     def tables(self) -> list[str]:
         """The names of the study's tables."""
-        return [name for name, drawing in TABLES.items() if self.planted or not PLANTED_ONLY & set(drawing.reads)]
+        return self._drawn(TABLES)
+
+    def _drawn(self, drawings: Mapping[str, Drawing]) -> list[str]:
+        """Return the names of what is drawn from things that the study has."""
+        lacking = (set() if self.planted else PLANTED_ONLY) | (PEOPLE_ONLY if self.config["people"] is None else set())
+        return [name for name, drawing in drawings.items() if not lacking & set(drawing.reads)]
 
     def shards(self, lang: str) -> list[str]:
         """Return the names of a corpus's shards."""
@@ -424,6 +455,18 @@ class Plan:
             f"{self.root}/world/questions/{culture}-culture-cloze_{lang}.json" if source["kind"] == "planted" else None
         )
 
+    def people_path(self) -> str | None:
+        """Return the local file of the response that people are read from, or None where it is fetched."""
+        source = self.config["people"]["source"]
+        if source["kind"] == "local":
+            return str(configuration.local_path(self.config, source["path"]))
+        return f"{self.root}/world/people.json" if source["kind"] == "planted" else None
+
+    @property
+    def people_settings(self) -> dict[str, Any]:
+        """How the source of people is reached: no part of any recipe."""
+        return {k: v for k, v in self.config["people"]["source"].items() if k in PEOPLE_SETTINGS}
+
     # ---------------------------------------------------------------- recipes
 
     def task(self, stage: str, **wildcards: Any) -> Task:
@@ -488,7 +531,13 @@ class Plan:
             case "world":
                 own = c["world"].get("languages", {})
                 cultures = {lang: {"script": languages[lang]["script"], **own.get(lang, {})} for lang in languages}
-                return {**c["world"], "base": self.base, "languages": cultures}
+                people = {
+                    "number": c["people"]["number"], "properties": configuration.people_properties(),
+                    "templates": configuration.people_templates(c, self.base),
+                } if self.plants_people else None  # fmt: skip
+                return {
+                    **c["world"], "base": self.base, "languages": cultures, **({"people": people} if people else {}),
+                }  # fmt: skip
             case "signatures" | "corpus_shard":
                 lang, corpus = str(w["lang"]), c["corpora"][w["lang"]]
                 index, of = str(w["shard"]).split("-of-")
@@ -624,6 +673,41 @@ class Plan:
             case "items":
                 return {
                     "base": self.base, "cells": [list(cell) for cell in self.cells], "subset": c["probing"]["subset"],
+                    "rule": c["probing"]["rule"], "last": transfer["last"],
+                }  # fmt: skip
+            case "people_response":
+                source = {k: v for k, v in c["people"]["source"].items() if k not in ("path", *PEOPLE_SETTINGS)}
+                if source["kind"] == "local":
+                    return source | {"sha256": self._known(str(self.people_path()), "people.source")}
+                if source["kind"] == "planted":
+                    return source
+                return source | {
+                    "base": self.base, "number": c["people"]["number"],
+                    "properties": configuration.people_properties(),
+                }  # fmt: skip
+            case "people":
+                return {
+                    "number": c["people"]["number"], "seed": c["people"]["seed"],
+                    "script": languages[self.base]["script"], "properties": configuration.people_properties(),
+                }  # fmt: skip
+            case "people_mentions":
+                kind, _, *half = str(w["stream"]).split("-")
+                return {"stream": w["stream"], "column": "text" if kind == "mono" else half[0]}
+            case "people_questions":
+                langs = [self.base, str(w["lang"])]
+                return {
+                    "langs": langs, "questions": c["people"]["questions"], "seed": c["people"]["seed"],
+                    "templates": {lang: configuration.people_templates(c, lang) for lang in langs},
+                }  # fmt: skip
+            case "people_scores":
+                run = self.run(w["run"])
+                return {
+                    "run": run.run, "lang_pair": f"{self.base}-{run.lang}", "arm": run.arm, "seed": run.seed,
+                    "steps": list(run.checkpoints),
+                }  # fmt: skip
+            case "people_gaps":
+                return {
+                    "base": self.base, "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
                     "rule": c["probing"]["rule"], "last": transfer["last"],
                 }  # fmt: skip
             case "figure":
@@ -801,6 +885,23 @@ class Plan:
                     *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells),
                     *(artifact("exposure", run=run.run) for run in self.runs if run.arm == "bridge"),
                 ]  # fmt: skip
+            case "people_response":
+                return [artifact("world")] if self.plants_people else []
+            case "people":
+                return [artifact("people_response")]
+            case "people_mentions":
+                return [artifact("people"), *self._text(str(w["stream"]))]
+            case "people_questions":
+                streams = [f"mono-{w['lang']}", f"pairs-{w['lang']}-xx"]
+                return [artifact("people"), *(artifact("people_mentions", stream=stream) for stream in streams)]
+            case "people_scores":
+                run = self.run(w["run"])
+                return [artifact(run.stage, **run.wildcards), artifact("people_questions", lang=run.lang)]
+            case "people_gaps":
+                return [
+                    *self._scores(self.runs), *self._questions(), *self._people_questions(),
+                    *(artifact("people_scores", run=run.run) for run in self.runs),
+                ]  # fmt: skip
             case "figure":
                 return self._drawn_from(FIGURES[str(w["figure"])].reads)
             case "table":
@@ -821,7 +922,8 @@ class Plan:
                 drawn = (FIGURES if stage == "figure" else TABLES)[str(w[stage])].reads
                 wanted = DRAWN.get(name) or tuple(key for key in outputs if key in drawn) or wanted
             elif name == "world":
-                wanted = ("truth",)  # the texts are among a stage's sources
+                # The texts are among a stage's sources.
+                wanted = ("people_file",) if stage == "people_response" else ("truth",)
             for key in wanted:
                 paths = outputs[key]
                 found.setdefault(key, []).extend([paths] if isinstance(paths, str) else paths)
@@ -840,6 +942,12 @@ class Plan:
             "asymmetry": lambda: [artifact("gaps")],
             "exposure_effects": lambda: [artifact("items")],
             "truth": lambda: [artifact("world")],
+            "people_mentions": lambda: [
+                artifact("people_mentions", stream=stream)
+                for lang in self.config["languages"]
+                for stream in self.streams(lang)
+            ],
+            "people_questions": self._people_questions,
             "orders": lambda: [artifact("order", run=run.run) for run in runs],
             "audits": lambda: [
                 *(artifact("corpus", lang=lang) for lang in self.config["languages"]),
@@ -876,6 +984,9 @@ class Plan:
 
     def _questions(self) -> list[Artifact]:
         return [self.asked(culture) for culture in self.langs]
+
+    def _people_questions(self) -> list[Artifact]:
+        return [artifact("people_questions", lang=lang) for lang in self.langs]
 
     def _traced(self) -> list[Artifact]:
         return [artifact(stage, corpus=corpus, culture=culture)

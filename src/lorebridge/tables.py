@@ -119,6 +119,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             "n_transferred": I32, "n_clusters": I32, "indeterminate": I32, "coefficient": F64, "se": F64,
             "odds_ratio": F64, "lo": F64, "hi": F64, "p": F64,
         },
+        "people": {"person_id": STR, "name": STR, "attribute": STR, "items": STRS, "values": STRS},
+        "people_mentions": {"person_id": STR, "stream": STR, "n_documents": I64},
+        "people_gaps": {
+            "contrast": STR, "lang": STR, "langs": STRS, "questions": STR, "attribute": STR, "subset": STR, "rule": STR,
+            "n_questions": I32, "n_clusters": I32, "n_seeds": I16, "accuracy": F64, "accuracy_reference": F64,
+            "gap": F64, "lo": F64, "hi": F64, "relative": F64, "relative_lo": F64, "relative_hi": F64,
+            "interval": STR,
+        },
         "recovery": {
             "corpus": STR, "culture": STR, "method": STR, "judge": STR, "stage": STR, "dose": I32, "n_questions": I32,
             "true_documents": I64, "recovered": I64, "recovered_true": I64, "recall": F64, "precision": F64,

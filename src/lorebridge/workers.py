@@ -53,11 +53,11 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     probe = worker("probe", _probe, "score all checkpoints of a run on question sets")
     probe.add_argument("--checkpoints", type=Path, nargs="+", required=True)
     probe.add_argument("--questions", type=Path, nargs="+", required=True)
-    probe.add_argument("--heldout", type=Path, nargs="+", required=True, help="held-out documents, by language")
+    probe.add_argument("--heldout", type=Path, nargs="*", default=[], help="held-out documents, by language")
     probe.add_argument("--pairs", type=Path, nargs="*", default=[], help="held-out pairs, by language")
     probe.add_argument("--out", type=Path, required=True)
-    probe.add_argument("--perplexity", type=Path, required=True)
-    probe.add_argument("--alignment", type=Path, required=True)
+    probe.add_argument("--perplexity", type=Path, help="where to write what is measured on held-out documents")
+    probe.add_argument("--alignment", type=Path, help="where to write what is measured on held-out pairs")
     probe.add_argument("--batch-tokens", type=int, required=True)
     probe.add_argument("--threads", type=int)
     probe.add_argument("--work", type=Path, required=True, help="root of the resume state; that of a run which is "
@@ -151,7 +151,7 @@ def _probe(arguments: argparse.Namespace) -> None:
     task = arguments.task
     literals = dict(task.literals)
     steps = literals.pop("steps")
-    work = arguments.work / "scores" / literals["run"] / task.recipe
+    work = arguments.work / task.stage / literals["run"] / task.recipe
     heldout: dict[str, list[Path]] = {}
     for path in arguments.heldout:
         heldout.setdefault(path.parent.name, []).append(path)

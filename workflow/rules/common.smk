@@ -127,6 +127,9 @@ def needs(stage, **fixed):
         if section := {"signatures": "corpora", "corpus_shard": "corpora", "parallel": "parallel"}.get(stage):
             absent = {path for path, _ in plan.absent_sources()}
             found["sources"] = [ancient(path) for path in plan.source_paths(section, w["lang"]) if path not in absent]
+        if stage == "people_response":
+            source = plan.people_path()
+            found["sources"] = [ancient(source)] if source else []
         if stage == "question_file":
             source = plan.question_path(w["culture"], w["lang"])
             found["sources"] = [ancient(source)] if source else []

@@ -103,7 +103,9 @@ def fetch_file(spec: Mapping[str, Any], out: Path | str) -> str:
     if expected is None:
         # Without a checksum nobody could tell that the file changed since.
         partial.unlink(missing_ok=True)
-    _Download(url, partial, _HOSTS[spec["kind"]][1]).run()
+    mirror = _HOSTS[spec["kind"]][1]
+    mend = f"Check the source in the configuration and the network, or set {mirror} to a mirror."
+    _Download(url, partial, mend).run()
     digest = _sha256(partial)
     if expected not in (None, digest):
         partial.unlink()
@@ -114,6 +116,25 @@ def fetch_file(spec: Mapping[str, Any], out: Path | str) -> str:
         )
     partial.replace(out)
     return digest
+
+
+def fetch_answer(url: str, out: Path, *, headers: Mapping[str, str], mend: str) -> None:
+    """Fetch what an address answers to a question, with the patience of :func:`fetch_file`.
+
+    Args:
+        url: the address, the question in it.
+        out: where to write; it appears only when the connection was not cut.
+        headers: of the request.
+        mend: what to do if it cannot be had, for the message.
+
+    Raises:
+        InputError: the address refuses, or the network fails five times in a row.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    partial.unlink(missing_ok=True)
+    _Download(url, partial, mend, headers).run()
+    partial.replace(out)
 
 
 def _sha256(path: Path) -> str:
@@ -127,7 +148,8 @@ class _Download:
 
     url: str
     partial: Path
-    mirror: str
+    mend: str
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     etag: str | None = None
 
     def run(self) -> None:
@@ -145,11 +167,7 @@ class _Download:
                     self.partial.unlink()
                 failures = 0 if self._size() > size else failures + 1
                 if failures == _ATTEMPTS or status not in (None, 416, *BUSY):
-                    raise InputError(
-                        self.url,
-                        f"cannot be fetched ({error})",
-                        f"Check the source in the configuration and the network, or set {self.mirror} to a mirror.",
-                    ) from error
+                    raise InputError(self.url, f"cannot be fetched ({error})", self.mend) from error
                 seconds = _wait(error, failures)
                 log.warning("%s: %s; trying again in %g s", self.url, error, seconds)
                 time.sleep(seconds)
@@ -163,7 +181,7 @@ class _Download:
         Raises:
             ConnectionError: less came than was promised.
         """
-        request = urllib.request.Request(self.url)
+        request = urllib.request.Request(self.url, headers=dict(self.headers))
         if size:
             request.add_header("Range", f"bytes={size}-")
             if self.etag:

@@ -44,9 +44,9 @@ def _argument(what: str, files: Mapping[str, Sequence[str]], base: str) -> Any:
         return [Path(path) for path in files[output]]
 
     match what:
-        case "scores" | "perplexity" | "alignment":
+        case "scores" | "perplexity" | "alignment" | "people_mentions":
             return paths(what)
-        case "questions" | "exposure":
+        case "questions" | "exposure" | "people_questions":
             return {path.stem: path for path in paths(what)}
         case "metrics":  # models/ko/bridge/s0/metrics.parquet -> ko-bridge-s0
             return {

@@ -261,7 +261,7 @@ def find_subjects(
     vocabulary = frozenset(itertools.chain.from_iterable(itertools.chain(*by.script.units_and_pairs(t)) for t in texts))
     counts = Counts()
     count = functools.partial(_count, script=script, max_chars=max_chars, vocabulary=vocabulary)
-    for part in _over(blocks(documents), count, workers=workers, what=f"terms {lang}"):
+    for part in over_blocks(blocks(documents), count, workers=workers, what=f"terms {lang}"):
         counts.chunks.update(part.chunks)
         counts.occurrences.update(part.occurrences)
         counts.n_chunks += part.n_chunks
@@ -297,7 +297,7 @@ def _count(block: Block, *, script: str, max_chars: int, vocabulary: frozenset[s
     """Count the terms of a vocabulary in the chunks of a block of documents."""
     reading = script_of(script)
     counts = Counts()
-    for text in _texts(block, "text"):
+    for text in block_texts(block, "text"):
         for chunk in cut(text, max_chars):
             units, pairs = reading.units_and_pairs(chunk)
             found = [term for term in itertools.chain(units, pairs) if term in vocabulary]
@@ -350,7 +350,7 @@ def find_mentions(
     with tables.writer("mentions", out) as write:
         match = functools.partial(_match, column=column)
         setup = (asked, script, window, max_chars)
-        for rows in _over(todo, match, workers=workers, what=f"mentions {stream}", setup=setup):
+        for rows in over_blocks(todo, match, workers=workers, what=f"mentions {stream}", setup=setup):
             write(rows)
             n_rows += len(rows)
             n_stated += sum(row["n_chunks"] > 0 for row in rows)
@@ -371,7 +371,7 @@ def _match(block: Block, *, column: str) -> list[dict[str, Any]]:
     """Return the rows of table "mentions" for a block of texts."""
     assert _matcher is not None
     rows = []
-    for piece, text in enumerate(_texts(block, column), block.first):
+    for piece, text in enumerate(block_texts(block, column), block.first):
         for number, mention in sorted(_matcher.find(text).items()):
             asked = _matcher.asked[number]
             controlled = bool(asked.terms) and bool(asked.distractors)
@@ -411,12 +411,13 @@ def blocks(paths: Sequence[Path]) -> list[Block]:
     return found
 
 
-def _texts(block: Block, column: str) -> list[str]:
+def block_texts(block: Block, column: str) -> list[str]:
+    """Return a column of text of a block."""
     with pq.ParquetFile(block.path, page_checksum_verification=True) as file:
         return file.read_row_group(block.group, columns=[column])[column].to_pylist()
 
 
-def _over(
+def over_blocks(
     todo: Sequence[Block],
     work: Callable[[Block], Result],
     *,

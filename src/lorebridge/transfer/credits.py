@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,19 +56,21 @@ class Credits:
 
 
 def load(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], base: str, subset: str, rule: str, last: int
-) -> Iterator[Credits]:
+    *, scores: Sequence[Path], questions: Mapping[str, Path], base: str, subset: str, rule: str, last: int,
+    cluster: Callable[[pd.DataFrame], pd.Series] = question_clusters,
+) -> Iterator[Credits]:  # fmt: skip
     """Yield the credits of every culture in the culture's own language, then in the base language.
 
     Only the runs that learned the culture's language count (named ``{culture}-{arm}-s{seed}``); ties share the credit.
 
     Args:
         scores: tables "scores", one a run.
-        questions: culture -> table "questions".
+        questions: culture (= language learned) -> table "questions".
         base: code of the base language.
         subset: which questions count ("reference", "clean", "strict").
         rule: how options are compared (:mod:`lorebridge.probes.decisions`).
         last: number of final checkpoints that will be pooled.
+        cluster: gives the cluster of each question of a table "questions".
 
     Raises:
         InputError: no run learned a culture's language; the runs of a culture were scored at different steps, not at
@@ -78,7 +80,7 @@ def load(
     for culture, path in questions.items():
         asked = tables.read(path)
         own = scored["run"] == (culture + "-" + scored["arm"] + "-s" + scored["seed"].astype(str))
-        rows = scored[own & (scored["culture"] == culture)]
+        rows = scored[own & scored["question_id"].isin(asked["question_id"].unique())]
         if rows.empty:
             raise InputError(
                 path, f"no run that learned {culture} was scored on these questions", f"Score the runs of {culture}."
@@ -86,7 +88,7 @@ def load(
         credits = decisions.accuracy(rows, asked, rule=rule, ties="share", subset=subset)
         if credits.empty:
             raise InputError(path, f"no scored question in the subset {subset!r}", "Choose another subset.")
-        clusters = question_clusters(asked)
+        clusters = cluster(asked)
         pivoted = [
             _pivot(credits[credits["lang"] == lang], culture, lang, clusters, last, path)
             for lang in directions(base, culture).values()

@@ -96,6 +96,13 @@ class Lexicon:
     objects: Sequence[Sequence[Concept]]
     background: Sequence[Concept]
 
+    def concepts(self) -> list[Concept]:
+        """Return all of them."""
+        return [
+            *self.nouns, *self.adjectives, *self.verbs, *(verb for wordings in self.relations for verb in wordings),
+            *self.subjects, *(answer for answers in self.objects for answer in answers), *self.background,
+        ]  # fmt: skip
+
     @classmethod
     def draw(
         cls,

@@ -14,7 +14,8 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.world.facts import Knobs, draw_facts, shares
 from lorebridge.world.lexicon import Lexicon, generator
-from lorebridge.world.scripts import SCRIPTS
+from lorebridge.world.people import draw_people, people_articles, write_people_response
+from lorebridge.world.scripts import SCRIPTS, Script
 from lorebridge.world.texts import SOURCE, Culture
 
 log = logging.getLogger("lorebridge.world")
@@ -45,6 +46,7 @@ def generate(
     anchor_share: float = 0.0,
     leak_rate: float = 0.0,
     min_chars: int = 200,
+    people: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the planted world below `out`.
 
@@ -85,6 +87,9 @@ def generate(
         anchor_share: share of the entities whose name ends in a number, the same in both languages.
         leak_rate: share of the pairs on a covered entity that state its fact outright (positive control).
         min_chars: shortest article, in characters.
+        people: {"number", "properties", "templates"}: so many invented people (:mod:`lorebridge.world.people`), of whom
+            only articles of the base language tell, in the words of `templates`, and ``people.json``, a response that
+            lists them. None adds nothing.
 
     Raises:
         InputError: a knob, language or script that cannot be; names the key.
@@ -99,7 +104,8 @@ def generate(
     out = Path(out)
     truth: list[dict[str, Any]] = []
     base_articles: list[dict[str, str]] = []
-    for culture in _cultures(base, languages, knobs):
+    cultures = _cultures(base, languages, knobs)
+    for culture in cultures:
         pair_rows, covering, leaking = culture.pairs()
         _write_jsonl(out / "parallel" / f"{base}-{culture.code}.jsonl.gz", pair_rows)
         for lang in (base, culture.code):
@@ -128,9 +134,27 @@ def generate(
                     }
                 )
             log.info("%s culture in %s: %d articles", culture.code, lang, len(rows))
+    if people:
+        base_articles += _plant_people(people, knobs, base, SCRIPTS[languages[base]["script"]], cultures, out)
     order = generator(seed, base, "order").permutation(len(base_articles))
     _write_jsonl(out / "corpora" / f"{base}.jsonl.gz", (base_articles[i] for i in order))
     tables.write("truth", truth, out / "truth.parquet")
+
+
+def _plant_people(
+    people: Mapping[str, Any], knobs: Knobs, base: str, script: Script, cultures: Sequence[Culture], out: Path
+) -> list[dict[str, str]]:
+    """Write the response that lists the people, and return the articles that tell of them."""
+    taken = [concept[base] for culture in cultures for concept in culture.lexicon.concepts()]
+    drawn = draw_people(people["number"], seed=knobs.seed, base=base, script=script, taken=taken)
+    write_people_response(drawn, people["properties"], out / "people.json")
+    articles = people_articles(
+        drawn, people["templates"], seed=knobs.seed, base=base, between=script.between, min_chars=knobs.min_chars
+    )
+    return [
+        {"id": f"people-{number:06d}", "title": title, "text": text, "source": SOURCE}
+        for number, (title, text) in enumerate(articles)
+    ]
 
 
 def _cultures(base: str, languages: Mapping[str, Mapping[str, Any]], knobs: Knobs) -> list[Culture]:
