@@ -265,5 +265,5 @@ def fieller(ratio: float, test: Callable[[float], Inference], denominator: Infer
         inside, outside = rejects(ratio), rejects(ratio + side * step)
         if np.isnan(inside) or outside <= 0:
             return np.nan, np.nan
-        ends.append(ratio if inside >= 0 else float(brentq(rejects, ratio, ratio + side * step)))
+        ends.append(ratio if inside >= 0 else float(brentq(rejects, ratio, ratio + side * step, xtol=1e-7)))
     return ends[0], ends[1]
