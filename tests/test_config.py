@@ -78,6 +78,50 @@ def test_a_mistake_gives_one_error_that_names_key_and_mend(demo, path, value, ex
     assert "\n" not in str(error.value)
 
 
+WORDINGS = {name: "{name} ____" for name in config.people_properties()}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"source": {"kind": "wikidta"}}, ["people.source", "'wikidta'", "planted"]),
+        ({"source": {"kind": "wikidata", "nations": ["Australia"], "without": []}}, ["people.source.nations", "^Q"]),
+        ({"source": {"kind": "wikidata", "nations": ["Q408"], "without": [], "endpoint": "https://me:k@host/sparql"}},
+         ["people.source.endpoint"]),
+        ({"questions": 51}, ["people.questions", "51", "each of 10 people"]),
+        ({"templates": {"ko": {**WORDINGS, "birthplace": "{name}"}}}, ["people.templates.ko.birthplace"]),
+        ({"templates": {"ko": {**WORDINGS, "height": "{name} ____"}}}, ["people.templates.ko", "'height'"]),
+        ({"templates": {"ko": {"birthplace": "{name} ____"}}}, ["people.templates.ko", "'citizenship' is missing"]),
+        ({"templates": {"fr": WORDINGS}}, ["people.templates.fr", "['en', 'ko', 'bo']"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_section_on_people_is_named(demo, change, expected):
+    demo["people"] = {"source": {"kind": "planted"}, "number": 10, "questions": 30, "seed": 0} | change
+    with pytest.raises(ConfigError) as error:
+        config.check(demo)
+    for text in expected:
+        assert text in str(error.value)
+
+
+def test_a_language_without_wordings_on_people_says_where_to_add_them(demo):
+    for section in ("languages", "corpora", "parallel", "questions"):
+        demo[section]["ru"] = demo[section].pop("ko")
+    demo["languages"]["ru"] |= {"name": "Russian", "script": "Cyrillic"}
+    demo["questions"]["ru"]["files"]["ru"] = demo["questions"]["ru"]["files"].pop("ko")
+    demo["world"]["languages"] = {}
+    demo["people"] = {"source": {"kind": "planted"}, "number": 10, "questions": 30, "seed": 0}
+    with pytest.raises(ConfigError, match=r"no wordings in Russian.*people\.templates\.ru"):
+        config.check(demo)
+    config.check(demo | {"people": demo["people"] | {"templates": {"ru": WORDINGS}}})
+
+
+def test_planted_people_need_a_planted_world(root):
+    paper = yaml.safe_load((root / "config" / "config.yaml").read_text(encoding="utf-8"))
+    paper["people"]["source"] = {"kind": "planted"}
+    with pytest.raises(ConfigError, match=r"people\.source.*planted world"):
+        config.check(paper)
+
+
 def test_a_misspelt_language_code_names_the_right_one(demo):
     demo["corpora"]["kr"] = demo["corpora"].pop("ko")
     with pytest.raises(ConfigError, match=r"corpora\.kr.*Did you mean 'ko'"):

@@ -232,6 +232,71 @@ def test_a_fifth_language_is_a_configuration_edit(demo):
     assert artifact("judgments", corpus="mn", culture="mn") in set(plan.walk())
 
 
+PEOPLE = {"source": {"kind": "wikidata", "nations": ["Q408"], "without": ["ko"]}, "number": 20, "questions": 60,
+          "seed": 0}  # fmt: skip
+
+
+def asked_about_people(demo, **more):
+    return config.check(demo | {"people": {**copy.deepcopy(PEOPLE), **more}})
+
+
+def test_questions_on_people_change_no_other_artifact(demo):
+    found = stale(demo, asked_about_people(demo))
+    assert stages(found) - {"table"} == {
+        "people_response", "people", "people_mentions", "people_questions", "people_scores", "people_gaps",
+    }  # fmt: skip
+    assert {dict(w)["table"] for stage, w in found if stage == "table"} == {"people", "people_isolation"}
+
+
+def test_planted_people_are_a_part_of_the_world(demo):
+    planted = asked_about_people(demo, source={"kind": "planted"})
+    plan = Plan(planted)
+    assert plan.outputs("world")["people_file"].endswith("world/people.json")
+    assert plan.reads("people_response") == {"people_file": [plan.outputs("world")["people_file"]]}
+    assert "people" in plan.task("world").literals
+    assert "world" in stages(stale(demo, planted))
+
+
+def test_how_the_query_service_is_reached_is_no_part_of_a_recipe(demo):
+    before = asked_about_people(demo)
+    source = PEOPLE["source"] | {"endpoint": "http://localhost:1/sparql", "contact": "me@example.org"}
+    assert stale(before, asked_about_people(demo, source=source)) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        ({"number": 30}, "people_response"),
+        ({"seed": 1}, "people"),
+        ({"questions": 61}, "people_questions"),
+    ],
+)
+def test_a_change_of_the_questions_on_people_stays_there(demo, change, first):
+    found = stale(asked_about_people(demo), asked_about_people(demo, **change))
+    order = ["people_response", "people", "people_mentions", "people_questions", "people_scores", "people_gaps"]
+    expected = order[order.index(first) :]
+    assert stages(found) - {"table"} == set(expected)
+
+
+def test_a_wording_asks_again_in_its_language_alone(demo):
+    templates = {"bo": {name: "{name} = ____" for name in config.people_properties()}}
+    found = stale(asked_about_people(demo), asked_about_people(demo, templates=templates))
+    assert {dict(w)["lang"] for stage, w in found if stage == "people_questions"} == {"bo"}
+    assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "people_scores"} == {"bo"}
+
+
+def test_a_recorded_response_is_known_by_what_it_holds(demo, tmp_path):
+    recorded = tmp_path / "response.json"
+    settings = {"source": {"kind": "local", "path": str(recorded)}}
+    with pytest.raises(ConfigError, match=r"people\.source.*response\.json"):
+        recipes(asked_about_people(demo, **settings))
+    recorded.write_text("{}")
+    before = recipes(asked_about_people(demo, **settings))
+    recorded.write_text("{ }")
+    after = recipes(asked_about_people(demo, **settings))
+    assert before[artifact("people_response")] != after[artifact("people_response")]
+
+
 def test_a_missing_source_is_an_error_of_the_dry_run(demo):
     demo["corpora"]["ko"]["sources"] = [{"kind": "local", "name": "mine", "path": "nowhere.jsonl"}]
     with pytest.raises(ConfigError, match=r"corpora\.ko.*nowhere\.jsonl"):

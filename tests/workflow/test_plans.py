@@ -37,6 +37,9 @@ def test_the_paper_plans_without_data_or_gpu(tmp_path):
     # English, Korean and Chinese are searched by dense encoders, which need an index; Tibetan and Mongolian by the scan
     assert planned["index"] == 3
     assert planned["translate"] == 1
+    assert planned["people_score"] == 16
+    assert planned["people_mentions"] == 13
+    assert planned["people_response"] == planned["people"] == planned["people_gaps"] == 1
 
 
 def test_the_pilot_plans_without_data_or_gpu(tmp_path):
@@ -122,6 +125,7 @@ def test_what_slurm_is_asked_for(compute, training, tmp_path):
         "train": common + training,
         "score": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
         "random_models": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
+        "people_score": common + GPU_JOB.format(minutes=240, memory=16000, cpus=8, gpus=1),
         "index": common + GPU_JOB.format(minutes=720, memory=32000, cpus=8, gpus=1),
         "retrieve": common + GPU_JOB.format(minutes=360, memory=32000, cpus=8, gpus=1),
         "translate": common + GPU_JOB.format(minutes=720, memory=32000, cpus=8, gpus=1),
