@@ -273,9 +273,16 @@ def _people_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
     people = config["people"]
     if people is None:
         return
-    for lang in people["templates"]:
+    for lang, wordings in people["templates"].items():
         if lang not in config["languages"]:
             yield f"people.templates.{lang}", "is not a language of the study", f"They are {list(config['languages'])}."
+        for attribute, wording in wordings.items():
+            if sorted(re.findall(r"{name}|[{}]|_+", wording)) != ["____", "{name}"]:
+                yield (
+                    f"people.templates.{lang}.{attribute}",
+                    f"{wording!r} is no question on a person",
+                    "It needs {name} once and one blank, ____.",
+                )
     for lang in config["languages"]:
         if lang not in people["templates"] and lang not in _shipped_templates():
             yield (
