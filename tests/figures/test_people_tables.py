@@ -17,7 +17,8 @@ NAMES = {"en": "English", "ko": "Korean"}
 def gaps(tmp_path):
     rows = [
         {"contrast": "bridge - no_bridge", "lang": lang, "langs": ["ko"], "questions": questions,
-         "attribute": attribute, "subset": "clean", "rule": "mean", "n_questions": 30, "n_clusters": 10, "n_seeds": 1, "accuracy": 0.5,
+         "attribute": attribute, "subset": "clean", "rule": "mean", "n_questions": 30,
+         "n_clusters": 10, "n_seeds": 1, "accuracy": 0.5,
          "accuracy_reference": 0.4, "gap": 0.1, "lo": 0.05, "hi": 0.15, "relative": 0.25, "relative_lo": None,
          "relative_hi": None, "interval": QUESTIONS_ONLY}
         for lang in ("ko", EVERY)

@@ -59,10 +59,10 @@ def distractors(
 ) -> list[str] | None:
     """Return three wrong answers, all different, or None where other people's values do not give them.
 
-    Other people are gone through in an order by lot, and each gives one of their values, so that a value is offered as
-    often as people have it: as the golds are. No option may be true of the person (:func:`true_of`), nor of another
-    option. Years are from a window around the gold (:data:`YEARS`) that is shifted by lot, so that the gold is
-    as likely the first of them as the last.
+    Other people are gone through in an order by lot, and each gives one of their values, so that what is often an
+    answer is often offered. No option may be true of the person (:func:`true_of`), nor of another option. Years are
+    from a window around the gold (:data:`YEARS`) that is shifted by lot, so that the gold is as likely the first of
+    them as the last.
 
     Args:
         key: what is drawn for; with the same key the same is drawn.

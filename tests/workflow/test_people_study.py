@@ -1,0 +1,67 @@
+"""Questions on people in the workflow: asked for on the loopback, told apart by what made them, and of no one else."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lorebridge import tables
+from lorebridge.records import file_digest, read_record
+
+pytestmark = pytest.mark.slow
+
+RECORDED = Path(__file__).parents[1] / "data" / "people-response.json"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers the first page with the recorded response, and every other one with nobody."""
+
+    def do_GET(self) -> None:
+        body = RECORDED.read_bytes() if "OFFSET+0+" in self.path else b'{"results": {"bindings": []}}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
+        threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{service.server_port}/sparql"
+        service.shutdown()
+
+
+def test_a_response_is_fetched_kept_and_read_again(new_study, tmp_path, endpoint):
+    """What the service gave is beside the table; as a recorded response it gives the same people without a network."""
+    study = new_study(tmp_path / "study")
+    source = {"kind": "wikidata", "nations": ["Q408"], "without": ["ko", "bo"], "endpoint": endpoint}
+    study.config["people"] = {"source": source, "number": 6, "questions": 12, "seed": 0}
+    study.write()
+    target = "results/tiny/people/people.parquet"
+    study.run(target)
+    kept = study.results / "people" / "response.json"
+    record = read_record(study.results / "people" / "response.json.record.json")
+    assert record["notes"]["sha256"] == file_digest(kept)
+    assert record["notes"]["people"] == {"Q408": 12}
+    assert "endpoint" not in record["literals"]
+    people = tables.read(study.folder / target)
+    assert people["person_id"].nunique() == 6
+    assert json.loads((study.results / "people" / "people.audit.json").read_text())["response"] == file_digest(kept)
+    assert not list((study.folder / "work").rglob("Q408-*.json"))
+    assert "Nothing to be done" in study.snakemake("--dry-run", target)
+
+    recorded = tmp_path / "kept.json"
+    recorded.write_bytes(kept.read_bytes())
+    study.config["people"]["source"] = {"kind": "local", "path": str(recorded)}
+    study.write()
+    study.run(target)
+    assert tables.read(study.folder / target).equals(people)
