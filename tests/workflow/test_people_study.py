@@ -65,3 +65,31 @@ def test_a_response_is_fetched_kept_and_read_again(new_study, tmp_path, endpoint
     study.write()
     study.run(target)
     assert tables.read(study.folder / target).equals(people)
+
+
+def test_people_are_added_to_a_finished_study(finished, tmp_path):
+    """Nothing else is remade; every model that learned a language answers, and its gap stands beside that on culture."""
+    study = finished.copy(tmp_path / "study")
+    study.config["people"] = {
+        "source": {"kind": "local", "path": str(RECORDED)}, "number": 6, "questions": 12, "seed": 0,
+    }  # fmt: skip
+    study.write()
+    assert study.planned() == {
+        "people_response": 1, "people": 1, "people_mentions": 7, "people_questions": 2, "people_score": 4,
+        "people_gaps": 1, "table": 2,
+    }  # fmt: skip
+    study.run("results/tiny/transfer/people_gaps.parquet")
+    gaps = tables.read(study.results / "transfer" / "people_gaps.parquet")
+    assert set(gaps["questions"]) == {"people", "culture", "people - culture"}
+    assert set(gaps["lang"]) == {"ko", "bo", "all"}
+    asked = tables.read(study.results / "people" / "questions" / "ko.parquet")
+    scores = tables.read(study.results / "people" / "scores" / "ko-bridge-s0.parquet")
+    assert set(asked["question_id"]) == set(scores["question_id"])
+    assert set(scores["lang"]) == {"en", "ko"}
+    assert sorted(scores["step"].unique()) == [0, 2, 4, 6]
+    # What the study's own table of gaps says of culture is what these questions are compared with.
+    own = tables.read(study.results / "transfer" / "gaps.parquet")
+    own = own[(own["step"] == -1) & (own["seed"] == "all") & (own["direction"] == "en->xx") & (own["lang"] == "ko")]
+    own = own[(own["contrast"] == "bridge - no_bridge") & (own["scale"] == "all questions") & ~own["unleaked"]]
+    ours = gaps[(gaps["questions"] == "culture") & (gaps["lang"] == "ko")]
+    assert ours["gap"].iloc[0] == pytest.approx(own["gap"].iloc[0])

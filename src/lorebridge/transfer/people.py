@@ -234,7 +234,10 @@ def _inferred(
 
 
 def _ratio_test(measures: Mapping[str, Measure], langs: Sequence[str], pooled: bool, ratio: float) -> Inference:
-    """Return the inference of numerator - ratio x denominator, which is 0 where `ratio` is the true one."""
+    """Return the inference of numerator - ratio x denominator, which is 0 where `ratio` is the true one.
+
+    The other languages lend their seed variance alone, so that it does not matter whether the ratio is theirs.
+    """
     return _inferred(measures, langs, lambda one: one.at(ratio), pooled)
 
 
