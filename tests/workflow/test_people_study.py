@@ -68,7 +68,7 @@ def test_a_response_is_fetched_kept_and_read_again(new_study, tmp_path, endpoint
 
 
 def test_people_are_added_to_a_finished_study(finished, tmp_path):
-    """Nothing else is remade; every model that learned a language answers, and its gap stands beside that on culture."""
+    """Nothing else is remade; every model that learned a language answers; the gap on culture is the study's own."""
     study = finished.copy(tmp_path / "study")
     study.config["people"] = {
         "source": {"kind": "local", "path": str(RECORDED)}, "number": 6, "questions": 12, "seed": 0,
