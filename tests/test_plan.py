@@ -12,8 +12,8 @@ import pytest
 
 from lorebridge import config
 from lorebridge.errors import ConfigError
-from lorebridge.plan import FIGURES, LABELLED_ARMS, STAGE_VERSIONS, TABLES, Plan, artifact
-from lorebridge.tokens.arms import ARMS, has_labels
+from lorebridge.plan import FIGURES, STAGE_VERSIONS, TABLES, Plan, artifact
+from lorebridge.tokens.arms import ARMS
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +179,6 @@ def test_a_template_changes_the_labelled_arms_of_its_language_alone(demo):
     other["languages"]["bo"]["template"] = "{en} = {xx}"
     runs = {dict(w)["run"] for stage, w in stale(demo, other) if stage == "order"}
     assert runs == {f"bo-{arm}-s{seed}" for arm in ("bridge", "placebo") for seed in (0, 1)}
-
-
-def test_labelled_arms_are_those_that_write_labels():
-    assert {arm for arm in ARMS if has_labels(arm)} == LABELLED_ARMS
 
 
 def test_a_new_seed_adds_only_its_runs(demo):

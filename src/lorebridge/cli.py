@@ -381,7 +381,7 @@ def _show_batch(arguments: argparse.Namespace) -> None:
     plan = _load_plan(arguments)
     run = _run_of(plan, arguments.run)
     order = _made(arguments, plan, "order", run=run.run)["order"][0]
-    stores = {stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run.lang)}
+    stores = {stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run)}
     tokenizer = Path(plan.root) / "tokenizer"
     print(show_batch(order=order, stores=stores, tokenizer=tokenizer, step=arguments.step))
 
@@ -396,9 +396,10 @@ def _verify(arguments: argparse.Namespace) -> int:
     for check in verify(
         model=Path(str(plan.outputs(run.stage, **run.wildcards)["record"])).parent,
         order=Path(str(plan.outputs("order", run=run.run)["order"])),
-        stores={stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run.lang)},
+        stores={stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run)},
         tokenizer=Path(plan.root) / "tokenizer",
         pairs=pairs,
+        mentions=[Path(str(plan.outputs("mentions", stream=s)["mentions"])) for s in plan.leak_streams(run)],
     ):
         print(check, flush=True)
         sound &= check.ok

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from lorebridge.errors import ConfigError
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, REPLAY
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
 SCRIPT_CODES = {
@@ -127,6 +128,10 @@ def _explain(error: ValidationError, name: str) -> ConfigError:
             f"{error.instance!r} is not allowed",
             f"It must match {error.validator_value} (names go into paths and command lines).",
         )
+    if error.validator == "enum" and isinstance(error.validator_value, list):
+        close = difflib.get_close_matches(str(instance), map(str, error.validator_value), n=1)
+        if close:
+            return ConfigError(where, f"{instance!r} is unknown", f"Did you mean {close[0]!r}?")
     return ConfigError(where, error.message, "See config/config.schema.yaml.")
 
 
@@ -220,6 +225,10 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 "The no_bridge arm shares the halves of its pairs between two consecutive batches, so only at even "
                 "steps have the arms read the same text.",
             )
+    for variant, key in ((ENGLISH_MATCHED, "english_share"), (REPLAY, "replay_share")):
+        arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
+        if arms and training[key] is None:
+            yield f"training.{key}", f"is not set, and the arm {arms[0]} needs it", "Give a share between 0 and 1."
     for contrast in config["transfer"]["contrasts"]:
         if contrast[0] == contrast[1]:
             yield "transfer.contrasts", f"compares {contrast[0]!r} with itself", "Name two arms."

@@ -1,6 +1,7 @@
 """The plan of a study: its runs, its artifacts, and the recipe of each.
 
 Pure: reads a validated configuration and touches no model, no tensor and no table, so that a dry run needs no torch.
+What an arm is it takes from :mod:`lorebridge.tokens.arms`, which is as light.
 The plan is a graph of *artifacts* ``(stage, wildcards)``. For each it knows the files (:meth:`Plan.outputs`), the
 artifacts it is made from (:meth:`Plan.inputs`) and the task with its chained recipe (:meth:`Plan.task`). The workflow's
 rules take all three from here, so a path, a dependency or a parameter is stated once.
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 from lorebridge import config as configuration
 from lorebridge.records import RECORD, Task, file_digest
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, REPLAY, has_labels
 
 # Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
 STAGE_VERSIONS = {
@@ -35,9 +37,6 @@ ENCODER = ("model", "revision", "truncate")
 JUDGE_SETTINGS = ("gpus", "base_url", "key_env", "concurrency")
 # What of a source of people says how it is reached.
 PEOPLE_SETTINGS = ("endpoint", "contact")
-
-# The arms that write the template's labels (lorebridge.tokens.arms.has_labels; a test compares them).
-LABELLED_ARMS = frozenset({"bridge", "placebo", "labels_only"})
 
 
 class Drawing(NamedTuple):
@@ -147,6 +146,11 @@ class Run:
     steps: int
     checkpoints: tuple[int, ...]
     tokens: int
+
+    @property
+    def variant(self) -> str:
+        """What of its arm's text is left out or replaced (:class:`lorebridge.tokens.arms.Arm`); or empty."""
+        return "" if self.arm == "base" else ARMS[self.arm].variant
 
     @property
     def stage(self) -> str:
@@ -395,9 +399,21 @@ class Plan:
         n = self.config["corpora"][lang]["shards"]
         return [f"{i:05d}-of-{n:05d}" for i in range(n)]
 
-    def streams(self, lang: str) -> list[str]:
-        """Return the token streams that the runs of a language read."""
-        return [f"mono-{lang}"] + ([f"pairs-{lang}-en", f"pairs-{lang}-xx"] if lang != self.base else [])
+    def streams(self, run: Run) -> list[str]:
+        """Return the token streams that a run reads."""
+        if run.arm == "base":
+            return [f"mono-{run.lang}"]
+        replayed = [f"mono-{self.base}"] if run.variant == REPLAY else []
+        return [f"mono-{run.lang}", *self.halves(run.lang), *replayed]
+
+    @staticmethod
+    def halves(lang: str) -> list[str]:
+        """Return the token streams of the two halves of a language's parallel text."""
+        return [f"pairs-{lang}-en", f"pairs-{lang}-xx"]
+
+    def leak_streams(self, run: Run) -> list[str]:
+        """Return the streams whose mentions say which pairs a run leaves out; none where it does not ask."""
+        return self.halves(run.lang) if run.variant in (LEAK_FREE, LEAK_ONLY) else []
 
     def asked(self, culture: str) -> Artifact:
         """Return the questions of a culture that models are asked: all, or a sample of those whose counts are known."""
@@ -642,8 +658,8 @@ class Plan:
                 run = self.run(w["run"])
                 return {
                     "run": run.run, "steps": list(run.checkpoints), "cultures": self.cultures(run.lang),
-                    "langs": {s: self.stream_lang(s) for s in self.streams(run.lang)},
-                    "scripts": {s: languages[self.stream_lang(s)]["script"] for s in self.streams(run.lang)},
+                    "langs": {s: self.stream_lang(s) for s in self.streams(run)},
+                    "scripts": {s: languages[self.stream_lang(s)]["script"] for s in self.streams(run)},
                     "window": tracing["window"], "max_chars": tracing["chunk_chars"],
                 }  # fmt: skip
             case "occurrences":
@@ -653,7 +669,7 @@ class Plan:
                     "halves": [
                         [culture, self.stream_lang(stream), stream]
                         for culture in self.langs
-                        for stream in (f"pairs-{culture}-en", f"pairs-{culture}-xx")
+                        for stream in self.halves(culture)
                     ]
                 }
             case "density":
@@ -750,9 +766,13 @@ class Plan:
         }  # fmt: skip
         if run.arm == "base":
             return literals
-        # The template is a literal of the arms that show it and of no other, so that a change redraws those alone.
-        template = {"template": self.template(run.lang)} if run.arm in LABELLED_ARMS else {}
-        return literals | {"label_tokens": training["label_tokens"], **template}
+        # A setting is a literal of the arms that it makes and of no other, so that a change redraws those alone.
+        own: dict[str, Any] = {"template": self.template(run.lang)} if has_labels(run.arm) else {}
+        if run.variant == ENGLISH_MATCHED:
+            own["english_share"] = training["english_share"]
+        if run.variant == REPLAY:
+            own["replay"] = {"base": self.base, "share": training["replay_share"]}
+        return literals | {"label_tokens": training["label_tokens"], **own}
 
     def template(self, lang: str) -> str:
         """Return how the bridge of a language joins the halves of a pair, ``{en}`` and ``{xx}`` still open."""
@@ -796,9 +816,9 @@ class Plan:
                 return [*self._text(str(w["stream"])), artifact("tokenizer")]
             case "order":
                 run = self.run(w["run"])
-                stores = [artifact("tokens", stream=s) for s in self.streams(run.lang)]
                 pairs = [] if run.arm == "base" else [artifact("parallel", lang=run.lang)]
-                return [*stores, *pairs, artifact("tokenizer")]
+                mentions = [artifact("mentions", stream=stream) for stream in self.leak_streams(run)]
+                return [*self._stores(run), *pairs, *mentions, artifact("tokenizer")]
             case "base_model":
                 run = self.run(f"base-s{w['seed']}")
                 return [artifact("order", run=run.run), *self._stores(run), artifact("tokenizer")]
@@ -850,7 +870,7 @@ class Plan:
                 return [*self._text(stream), artifact("subjects", lang=self.stream_lang(stream))]
             case "exposure":
                 run = self.run(w["run"])
-                streams = self.streams(run.lang)
+                streams = self.streams(run)
                 before = [] if run.arm == "base" else [artifact("exposure", run=self.base_of(run).run)]
                 return [
                     artifact("order", run=run.run), artifact("tokenizer"), *before,
@@ -860,7 +880,7 @@ class Plan:
                 streams = list(dict.fromkeys(stream for _, _, _, stream in self.texts))
                 return [*(artifact("tokens", stream=stream) for stream in streams), *self._mentions(streams)]
             case "leaks":
-                streams = [f"pairs-{lang}-{half}" for lang in self.langs for half in ("en", "xx")]
+                streams = [stream for lang in self.langs for stream in self.halves(lang)]
                 return [*self._mentions(streams), *(artifact("parallel", lang=lang) for lang in self.langs)]
             case "density":
                 corpora = [self.base, *self.langs]
@@ -977,7 +997,7 @@ class Plan:
         ]
 
     def _stores(self, run: Run) -> list[Artifact]:
-        return [artifact("tokens", stream=s) for s in self.streams(run.lang)]
+        return [artifact("tokens", stream=s) for s in self.streams(run)]
 
     def _scores(self, runs: list[Run]) -> list[Artifact]:
         return [artifact("scores", run=run.run) for run in runs]

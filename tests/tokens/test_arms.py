@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from lorebridge.errors import InputError
-from lorebridge.tokens.arms import ARMS, EN, LABEL, XX, Unit, template_labels
+from lorebridge.tokens.arms import ARRANGEMENTS, EN, LABEL, XX, Unit, template_labels
 
 UNITS = [
     Unit(0, (4, 9), (True, False)),
@@ -16,9 +16,9 @@ UNITS = [
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", ARRANGEMENTS)
 def test_every_arm_uses_each_half_of_each_pair_once(arm, unit):
-    odd, even = ARMS[arm](unit)
+    odd, even = ARRANGEMENTS[arm](unit)
     pieces = Counter(segment for document in odd + even for segment in document if segment[0] != LABEL)
     assert pieces == Counter((kind, pair) for kind in (EN, XX) for pair in unit.members)
 
@@ -26,22 +26,22 @@ def test_every_arm_uses_each_half_of_each_pair_once(arm, unit):
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("arm", ["no_bridge", "labels_only", "glued"])
 def test_partners_never_share_a_batch(arm, unit):
-    for documents in ARMS[arm](unit):
+    for documents in ARRANGEMENTS[arm](unit):
         segments = [segment for document in documents for segment in document]
         assert not {p for kind, p in segments if kind == EN} & {p for kind, p in segments if kind == XX}
 
 
 def test_bridge_joins_partners_and_placebo_joins_strangers():
     unit = UNITS[2]
-    assert ARMS["bridge"](unit)[0] == [((LABEL, 0), (EN, p), (LABEL, 1), (XX, p)) for p in (1, 8)]
+    assert ARRANGEMENTS["bridge"](unit)[0] == [((LABEL, 0), (EN, p), (LABEL, 1), (XX, p)) for p in (1, 8)]
     following = {1: 3, 3: 8, 8: 1}
-    for batch, pairs in zip(ARMS["placebo"](unit), ((1, 8), (3,)), strict=True):
+    for batch, pairs in zip(ARRANGEMENTS["placebo"](unit), ((1, 8), (3,)), strict=True):
         assert batch == [((LABEL, 0), (EN, p), (LABEL, 1), (XX, following[p])) for p in pairs]
 
 
 def test_labels_only_is_no_bridge_with_labels():
     for unit in UNITS:
-        for plain, labelled in zip(ARMS["no_bridge"](unit), ARMS["labels_only"](unit), strict=True):
+        for plain, labelled in zip(ARRANGEMENTS["no_bridge"](unit), ARRANGEMENTS["labels_only"](unit), strict=True):
             assert [((LABEL, 0 if kind == EN else 1), (kind, p)) for ((kind, p),) in plain] == labelled
 
 

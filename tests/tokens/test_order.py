@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.tokens.arms import ARMS, EN, LABEL, XX, Unit, has_labels
+from lorebridge.tokens.arms import ARRANGEMENTS, EN, LABEL, XX, Unit, has_labels
 from lorebridge.tokens.order import order_summary, read_notes
 from lorebridge.tokens.reader import IGNORED, NO_DOCUMENT, OrderReader
 from lorebridge.tokens.schedule import PATIENCE, MonolingualRows, ParallelSchedule
@@ -97,7 +97,7 @@ def test_arms_are_arrangements_of_the_same_pieces(study, tmp_path_factory, shape
         return int(np.searchsorted(ends[name], token, "right")) - 1
 
     by_arm = {}
-    for arm in ARMS:
+    for arm in ARRANGEMENTS:
         try:
             path = study.draw(arm, shape["seed"], out=root / f"{arm}.parquet", **changes)
         except InputError as error:
@@ -141,7 +141,7 @@ def test_arms_are_arrangements_of_the_same_pieces(study, tmp_path_factory, shape
                 seen = Counter(piece(t, name) for t in batch_counter if ends[name][0] <= t < ends[name][-1])
                 assert all(count == lengths[name][p] for p, count in seen.items())
         by_arm[arm] = (mono, super_batches, notes["pairs"], notes["monolingual_rows"])
-    for arm in ARMS:
+    for arm in ARRANGEMENTS:
         assert by_arm[arm] == by_arm["bridge"]
 
 
@@ -194,7 +194,7 @@ def super_batches_by_definition(units, n_en, n_xx, label_tokens, width, rng, n_r
     size |= {(LABEL, 0): label_tokens // 2, (LABEL, 1): label_tokens // 2}
     queue = []
     while True:
-        free = {(arm, batch): [width] * n_rows for arm in ARMS for batch in (0, 1)}
+        free = {(arm, batch): [width] * n_rows for arm in ARRANGEMENTS for batch in (0, 1)}
         found, taken, refused, waiting = [], [], [], []
         while len(refused) < PATIENCE and len(taken) + len(refused) < len(units):
             queue = queue or rng.permutation(len(units)).tolist()
@@ -203,7 +203,7 @@ def super_batches_by_definition(units, n_en, n_xx, label_tokens, width, rng, n_r
                 waiting.append(number)
                 continue
             before, rows = {key: list(value) for key, value in free.items()}, []
-            for arm, arrange in ARMS.items():
+            for arm, arrange in ARRANGEMENTS.items():
                 for batch, documents in enumerate(arrange(units[number])):
                     for document in documents:
                         n = sum(size[segment] for segment in document) + 1
@@ -261,7 +261,7 @@ def labels_cut_off(frame):
     return frame[frame["stream"] != "label"].drop(columns="slot").reset_index(drop=True)
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", ARRANGEMENTS)
 def test_another_template_changes_the_labels_alone(study, arm):
     templates = ["English: {en} Korean: {xx}", "{en}{xx}", "{en} = {xx}"]
     orders = [
@@ -400,7 +400,7 @@ def test_pairs_too_long_for_a_batch_are_left_out_of_every_arm_and_counted(study,
     rows = [{"pair_id": f"{i}", "en": f"a{i}", "xx": f"가{i}", "source": "s"} for i in range(60)]
     tables.write("pairs", rows, tmp_path / "pairs.parquet")
     changes = {"stores": stores, "pairs": tmp_path / "pairs.parquet", "batch_tokens": 192, "steps": 20}
-    for arm in ARMS:
+    for arm in ARRANGEMENTS:
         path = study.draw(arm, out=tmp_path / f"{arm}.parquet", **changes)
         notes = read_notes(path)
         assert notes["pairs"]["too_long"] in (2, 3)  # with the partners in its unit

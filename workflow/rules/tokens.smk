@@ -1,4 +1,5 @@
-# in:  corpora/{lang}/documents-*.parquet, parallel/{lang}.parquet
+# in:  corpora/{lang}/documents-*.parquet, parallel/{lang}.parquet; trace/mentions/pairs-{lang}-*.parquet for the order
+#      of an arm that leaves out the pairs that state an answer, or the others
 # out: tokenizer/, tokens/{stream}/, order/{run}.parquet
 
 

@@ -12,6 +12,7 @@ with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as n
             **task.literals,
             stores={Path(path).parent.name: Path(path).parent for path in snakemake.input.tokens},
             pairs=next((Path(path) for path in snakemake.input.get("pairs", [])), None),
+            mentions=[Path(path) for path in snakemake.input.get("mentions", [])],
             tokenizer=Path(snakemake.input.tokenizer[0]).parent,
             out=Path(snakemake.output.order),
         )

@@ -56,8 +56,7 @@ def gaps(
     contrasts = list(dict.fromkeys(table["contrast"]))
     power = detectable_effects(questions=questions, subset=table["subset"].iloc[0], discordance=discordance)
     detectable = power.set_index("culture")["detectable_effect"]
-    colours = [style.arm_style(name)["color"] for name in ("bridge", "placebo", "no_bridge")]
-    colour = dict(zip(contrasts, colours + ["0.5"] * len(contrasts), strict=False))
+    colour = style.contrast_colours(contrasts)
     with style.styled():
         fig, axes = plt.subplots(
             1,

@@ -13,18 +13,34 @@ from matplotlib.ticker import MaxNLocator
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
+from lorebridge.tokens.arms import ARMS
 from lorebridge.trace.leaks import leak_report
 
 _MEASURES = {"n_presentations": "stating the fact", "n_subject": "naming the subject"}
 # Colours of arms, for three kinds of text: no arm is drawn here.
-_TEXTS = {"mono": "no_bridge", "pairs-xx": "placebo", "pairs-en": "bridge"}
+_TEXTS = {"mono": "no_bridge", "pairs-xx": "placebo", "pairs-en": "bridge", "replay": "labels_only"}
 
 
-def _read(exposure: Mapping[str, Path], arms: Sequence[str]) -> pd.DataFrame:
-    """Return the exposure of one arm's runs, with lang, seed and the kind of text of each row.
+def _labels(base: str, table: pd.DataFrame) -> dict[str, str]:
+    """Return how each kind of text is called; the base language's name is `base`."""
+    labels = {
+        "mono": "own language, monolingual",
+        "pairs-xx": "own half of the pairs",
+        "pairs-en": f"{base} half of the pairs",
+        "replay": f"{base}, replayed",
+    }
+    return {text: label for text, label in labels.items() if text != "replay" or text in set(table["text"])}
 
-    Every arm reads the same pieces by the end of each two steps, so the first arm stands for all.
-    """
+
+def _whose(arms: Sequence[str]) -> str:
+    """Say whose reading is shown: every arm reads the same pieces by the end of each two steps, but for variants."""
+    if any(ARMS[arm].variant for arm in arms):
+        return f"Runs of the arm {style.arm_label(arms[0])}; others leave text out, or read other text. "
+    return "All arms have read the same texts after every two steps. "
+
+
+def _read(exposure: Mapping[str, Path], arms: Sequence[str], base: str) -> pd.DataFrame:
+    """Return the exposure of the first arm's runs, with lang, seed and the kind of text of each row."""
     frames = []
     for run, path in exposure.items():
         *learned, arm, seed = run.rsplit("-", 2)
@@ -33,6 +49,7 @@ def _read(exposure: Mapping[str, Path], arms: Sequence[str]) -> pd.DataFrame:
     table = pd.concat(frames, ignore_index=True)
     is_mono = table["stream"].str.startswith("mono-")
     table["text"] = table["stream"].str.rsplit("-", n=1).str[1].radd("pairs-").mask(is_mono, "mono")
+    table.loc[(table["stage"] == "ct") & (table["stream"] == f"mono-{base}"), "text"] = "replay"
     return table
 
 
@@ -48,7 +65,7 @@ def exposure(
         arms: the study's arms.
         out: path without suffix; .pdf, .svg and .png are written.
     """
-    table = _read(exposure, arms)
+    table = _read(exposure, arms, base)
     langs = [lang for lang in names if lang in set(table["lang"])]
     with style.styled():
         fig, axes = plt.subplots(
@@ -75,11 +92,7 @@ def exposure(
             ax.set_xlabel("step")
         handles = [
             Line2D([], [], color=style.arm_style(_TEXTS[text])["color"], linewidth=1.8, label=label)
-            for text, label in (
-                ("mono", "own language, monolingual"),
-                ("pairs-xx", "own half of the pairs"),
-                ("pairs-en", f"{names[base]} half of the pairs"),
-            )
+            for text, label in _labels(names[base], table).items()
         ]
         handles.append(
             Line2D([], [], color="0.35", linewidth=1.0, linestyle=(0, (4, 2)), label=f"{names[base]}, base training")
@@ -88,7 +101,7 @@ def exposure(
             fig,
             handles,
             note="Mean over the questions that can be told; a line a seed. Counted on the tokens consumed, repeats "
-            "included. All arms have read the same texts after every two steps. "
+            f"included. {_whose(arms)}"
             "Dashed: what the base model had read before.",
         )
         style.save(fig, out)
@@ -106,11 +119,9 @@ def consumed(
         arms: the study's arms.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = _read(exposure, arms)
+    table = _read(exposure, arms, base)
     last = table[table["step"] == table.groupby(["lang", "seed", "stage"])["step"].transform("max")]
-    labels = {
-        "mono": "monolingual", "pairs-xx": "own half of the pairs", "pairs-en": f"{names[base]} half of the pairs"
-    }  # fmt: skip
+    labels = _labels(names[base], table) | {"mono": "monolingual"}
     rows = []
     for (lang, stage, text), of_text in last.groupby(["lang", "stage", "text"], sort=False):
         told = of_text.dropna(subset="n_presentations")

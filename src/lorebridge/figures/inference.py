@@ -51,8 +51,7 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
     table = tables.read(asymmetry)
     table = table[~table["unleaked"]]
     contrasts = list(dict.fromkeys(table["contrast"]))
-    colours = [style.arm_style(name)["color"] for name in ("bridge", "placebo", "no_bridge")]
-    colour = dict(zip(contrasts, colours + ["0.5"] * len(contrasts), strict=False))
+    colour = style.contrast_colours(contrasts)
     with style.styled():
         fig, axes = plt.subplots(
             1, 2, layout="constrained", sharey=True, figsize=(7.2, 1.5 + len(_LINES) * (0.2 + 0.13 * len(contrasts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,39 +18,65 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, REPLAY
+
 FONTS = Path(__file__).parent / "fonts"
 LATIN = "DejaVu Sans"
 
-_COLOURS = dict(
-    zip(
-        ("bridge", "no_bridge", "placebo", "labels_only", "glued", "base"),
-        [*sns.color_palette("colorblind")[:3], *sns.color_palette("colorblind")[4:6], "0.35"],
-        strict=True,
-    )
-)
-_MARKERS = {"bridge": "o", "no_bridge": "s", "placebo": "^", "labels_only": "D", "glued": "v", "base": "o"}
+_PALETTE = sns.color_palette("colorblind")
+_COLOURS = {
+    **dict(zip(("bridge", "no_bridge", "placebo"), _PALETTE[:3], strict=True)),
+    **dict(zip(("labels_only", "glued", "xx_first", "untagged", "no_bridge_again"), _PALETTE[4:9], strict=True)),
+    "base": "0.35",
+}
+_MARKERS = {
+    "bridge": "o", "no_bridge": "s", "placebo": "^", "labels_only": "D", "glued": "v", "base": "o", "xx_first": ">",
+    "untagged": "<", "no_bridge_again": "h",
+}  # fmt: skip
+# A variant has the colour of its arrangement, lighter or darker, and a marker of its own.
+_VARIANTS = {
+    LEAK_FREE: ("without leaks", "X", 0.45),
+    LEAK_ONLY: ("leaks only", "*", -0.45),
+    ENGLISH_MATCHED: ("English matched", "d", 0.65),
+    REPLAY: ("with replay", "p", -0.25),
+}
 _LABELS = {
     "bridge": "bridge",
     "no_bridge": "no bridge",
     "placebo": "placebo bridge",
     "labels_only": "labels only",
     "glued": "glued, same language",
+    "xx_first": "bridge, base half last",
+    "untagged": "bridge without labels",
+    "no_bridge_again": "no bridge, again (A/A)",
     "base": "base",
 }
 
 
 def arm_style(arm: str) -> dict[str, Any]:
     """Return colour and marker of an arm; an arm without its own gets grey, so that a new one needs no edit here."""
+    if arm in ARMS and ARMS[arm].variant:
+        _, marker, shade = _VARIANTS[ARMS[arm].variant]
+        towards = np.full(3, float(shade > 0))
+        colour = (1 - abs(shade)) * np.array(_COLOURS[ARMS[arm].arrangement]) + abs(shade) * towards
+        return {"color": tuple(colour.tolist()), "marker": marker}
     return {"color": _COLOURS.get(arm, "0.5"), "marker": _MARKERS.get(arm, "P")}
 
 
 def arm_label(arm: str) -> str:
     """Return how an arm is called in figures.
 
-    >>> arm_label("no_bridge")
-    'no bridge'
+    >>> arm_label("no_bridge"), arm_label("no_bridge_leak_free")
+    ('no bridge', 'no bridge, without leaks')
     """
+    if arm in ARMS and ARMS[arm].variant:
+        return f"{_LABELS[ARMS[arm].arrangement]}, {_VARIANTS[ARMS[arm].variant][0]}"
     return _LABELS.get(arm, arm.replace("_", " "))
+
+
+def contrast_colours(contrasts: Sequence[str]) -> dict[str, Any]:
+    """Return a colour for each contrast of two arms; from the eleventh on they come again."""
+    return dict(zip(contrasts, itertools.cycle(_PALETTE[i] for i in (0, 2, 1, 4, 5, 6, 7, 8, 9, 3)), strict=False))
 
 
 @functools.cache

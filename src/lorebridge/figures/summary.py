@@ -355,7 +355,7 @@ def occurrences(
 
 
 def data(*, orders: Sequence[Mapping[str, Any]], names: Mapping[str, str], out: Path) -> None:
-    """Write what each run read: tokens by kind, epochs, the base language's share of the pairs.
+    """Write what each run read, and what its arm's filter left out or replaced.
 
     Args:
         orders: one row a run (:func:`lorebridge.tokens.order.order_summary`).
@@ -368,8 +368,11 @@ def data(*, orders: Sequence[Mapping[str, Any]], names: Mapping[str, str], out: 
         table,
         out,
         "What each run reads: content, label, end-of-text and padding tokens; content tokens by stream; epochs over "
-        "the monolingual text and the pairs; the base language's share of the tokens of the pairs.",
-    )
+        "the monolingual text and the pairs; the base language's share of the tokens of the pairs."
+        + (" pairs and tokens filtered: what the run would have read but for its arm's filter."
+           if "pairs_filtered" in table else "")
+        + (" replayed: tokens of monolingual text in the base language." if "replayed" in table else ""),
+    )  # fmt: skip
 
 
 def filtering(*, audits: Mapping[str, Path], names: Mapping[str, str], base: str, out: Path) -> None:

@@ -1,11 +1,14 @@
-"""The arms of the study: each is one arrangement of the same pieces of parallel text.
+"""The arms of the study: each is one arrangement of the same pieces of parallel text, or is derived from one.
 
-An arm is a function from a *unit* (two or three pairs of sentences) to the documents that it makes of the unit's
-halves, for the first and for the second batch of a super-batch (two consecutive optimizer steps). Every arm uses every
-half of every pair of the unit exactly once, so the multiset of pieces is the same in all arms over each super-batch.
-To add an arm, write its function and register it in :data:`ARMS`; the schedule is then laid out so that it fits too.
-An arm may look at the members' halves, at their order and at whether the unit's number is even, and at nothing else:
-so that the arrangement of one unit serves all of the same shape (:mod:`lorebridge.tokens.schedule`).
+An arrangement is a function from a *unit* (two or three pairs of sentences) to the documents that it makes of the
+unit's halves, for the first and for the second batch of a super-batch (two consecutive optimizer steps). It uses every
+half of every pair of the unit exactly once, so the multiset of pieces is the same in all of them over each super-batch.
+It may look at the members' halves, at their order and at whether the unit's number is even, and at nothing else: so
+that the arrangement of one unit serves all of the same shape (:mod:`lorebridge.tokens.schedule`).
+
+The schedule is laid out so that all of :data:`ARRANGEMENTS` fit. An arm of :data:`ARMS` is one of them as it was laid
+out, or what :mod:`lorebridge.tokens.derived` makes of it afterwards: which pieces come in which super-batch is decided
+before, so that arms may be added without another arm's rows being laid out anew.
 """
 
 from __future__ import annotations
@@ -101,14 +104,51 @@ def glued(unit: Unit) -> Batches:
     return ([english], [foreign]) if unit.number % 2 == 0 else ([foreign], [english])
 
 
-ARMS: dict[str, Callable[[Unit], Batches]] = {
+ARRANGEMENTS: dict[str, Callable[[Unit], Batches]] = {
     "bridge": bridge,
     "no_bridge": no_bridge,
     "placebo": placebo,
     "labels_only": labels_only,
     "glued": glued,
 }
-"""Every arm that has parallel text. A schedule leaves room for all of them, whichever a study runs."""
+"""What is laid out. A schedule leaves room for all of them, whichever a study runs."""
+
+# What may be changed in a laid-out arrangement.
+XX_FIRST, UNTAGGED, EXCHANGED = "xx_first", "untagged", "exchanged"
+# What may be left out of an arrangement, or replaced.
+LEAK_FREE, LEAK_ONLY, ENGLISH_MATCHED, REPLAY = VARIANTS = ("leak_free", "leak_only", "english_matched", "replay")
+
+
+class Arm(NamedTuple):
+    """What an arm is.
+
+    Attributes:
+        arrangement: the key of :data:`ARRANGEMENTS` that is laid out for it.
+        change: how its rows differ from those laid out: `XX_FIRST` (whole documents of a pair have the xx half first),
+            `UNTAGGED` (no labels), `EXCHANGED` (the two steps of a super-batch have each other's parallel rows); or
+            empty.
+        variant: what of its text is left out or replaced: `LEAK_FREE` (pairs that state an answer are left out),
+            `LEAK_ONLY` (the others are), `ENGLISH_MATCHED` (pairs, until the English tokens are a set share of the
+            positions), `REPLAY` (some monolingual rows are of the base language); or empty.
+    """
+
+    arrangement: str
+    change: str = ""
+    variant: str = ""
+
+
+ARMS: dict[str, Arm] = {
+    **{name: Arm(name) for name in ARRANGEMENTS},
+    "xx_first": Arm("bridge", change=XX_FIRST),
+    "untagged": Arm("bridge", change=UNTAGGED),
+    "no_bridge_again": Arm("no_bridge", change=EXCHANGED),
+    **{
+        f"{name}_{variant}": Arm(name, variant=variant)
+        for name in ("bridge", "no_bridge", "placebo")
+        for variant in VARIANTS
+    },
+}
+"""Every arm that has parallel text, by its name."""
 
 BASE = "base"
 """The arm of base training: monolingual text alone."""
@@ -117,12 +157,12 @@ BASE = "base"
 def has_labels(arm: str) -> bool:
     """Say whether an arm writes the template's labels: then its order depends on the template.
 
-    >>> [arm for arm in ARMS if has_labels(arm)]
-    ['bridge', 'placebo', 'labels_only']
+    >>> [arm for arm in ARMS if has_labels(arm) and not ARMS[arm].variant]
+    ['bridge', 'placebo', 'labels_only', 'xx_first']
     """
-    if arm == BASE:
+    if arm == BASE or ARMS[arm].change == UNTAGGED:
         return False
-    odd, even = ARMS[arm](Unit(0, (0, 1), (True, False)))
+    odd, even = ARRANGEMENTS[ARMS[arm].arrangement](Unit(0, (0, 1), (True, False)))
     return any(kind == LABEL for document in odd + even for kind, _ in document)
 
 
@@ -146,3 +186,21 @@ def template_labels(template: str) -> tuple[str, str]:
             "For example 'English: {en} Korean: {xx}'; the language's name is filled in beforehand.",
         )
     return parts[0][0], parts[1][0]
+
+
+def turned_labels(before_en: str, before_xx: str) -> tuple[str, str]:
+    """Return the literal text before the xx half and before the English half where the xx half comes first.
+
+    Each label goes with its half, and the white space before it stays where it is. What stands between the halves of a
+    template that has nothing before ``{en}`` is no label, and stays between them.
+
+    >>> turned_labels("English: ", " Korean: ")
+    ('Korean: ', ' English: ')
+    >>> turned_labels("", " = ")
+    ('', ' = ')
+    """
+    labels = before_en, before_xx
+    if not before_en.strip():
+        return labels
+    space = [label[: len(label) - len(label.lstrip())] for label in labels]
+    return space[0] + before_xx.lstrip(), space[1] + before_en.lstrip()

@@ -2,7 +2,9 @@
 
 The *schedule* (which pieces, in which optimizer step) is drawn from the language and the seed alone, never from the
 arm: the monolingual rows of a batch are the same to the byte in every arm, and over each super-batch (two consecutive
-steps) every arm reads the same pieces of parallel text, only arranged otherwise (:mod:`lorebridge.tokens.arms`).
+steps) every arm reads the same pieces of parallel text, only arranged otherwise (:mod:`lorebridge.tokens.arms`). The
+variants of an arm leave some pieces out, or replace some monolingual rows, after all has been laid out
+(:mod:`lorebridge.tokens.derived`).
 
 * A batch is ``batch_tokens // sequence_length`` rows: first the monolingual ones, then the parallel ones. How many are
   monolingual is set for each super-batch so that the two kinds keep level in content tokens (text; no label, closing
@@ -33,9 +35,27 @@ from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.tokens.arms import ARMS, BASE, EN, LABEL, XX, has_labels, template_labels
+from lorebridge.tokens import derived
+from lorebridge.tokens.arms import (
+    ARMS,
+    BASE,
+    EN,
+    ENGLISH_MATCHED,
+    EXCHANGED,
+    LABEL,
+    LEAK_FREE,
+    LEAK_ONLY,
+    REPLAY,
+    UNTAGGED,
+    XX,
+    XX_FIRST,
+    Unit,
+    has_labels,
+    template_labels,
+    turned_labels,
+)
 from lorebridge.tokens.packing import shortest_row
-from lorebridge.tokens.schedule import MONO, MonolingualRows, ParallelSchedule, Segments, rank
+from lorebridge.tokens.schedule import MONO, REPLAYED, MonolingualRows, ParallelSchedule, Segments, rank
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import end_of_text_id, generator, load_tokenizer, tokenizer_fingerprint
 from lorebridge.tokens.units import make_units
@@ -58,8 +78,11 @@ def draw_order(
     packing: str,
     template: str | None = None,
     label_tokens: int | None = None,
+    english_share: float | None = None,
+    replay: Mapping[str, Any] | None = None,
     stores: dict[str, Path],
     pairs: Path | None,
+    mentions: Sequence[Path] = (),
     tokenizer: Path,
     out: Path,
 ) -> dict[str, Any]:
@@ -86,8 +109,14 @@ def draw_order(
             (:func:`lorebridge.tokens.arms.has_labels`), without effect elsewhere.
         label_tokens: positions that every pair keeps free for the two labels of the template, half of them for each,
             in every arm; even. None for ``base``.
-        stores: folders of ``mono-{lang}`` and, unless `arm` is ``base``, ``pairs-{lang}-en`` and ``pairs-{lang}-xx``.
+        english_share: what the English half of the pairs is to be of the run's positions, in the arms
+            ``*_english_matched``.
+        replay: ``base`` (a language) and ``share`` (of the monolingual rows), in the arms ``*_replay``. The rows are
+            those that the base run of the same seed reads, from its first on.
+        stores: folders of ``mono-{lang}`` and, unless `arm` is ``base``, ``pairs-{lang}-en`` and ``pairs-{lang}-xx``;
+            of ``mono-{base}`` with `replay`.
         pairs: the table of pairs that the two stores were made from; None for ``base``.
+        mentions: tables "mentions" of both halves of the pairs, in the arms ``*_leak_free`` and ``*_leak_only``.
         tokenizer: the tokenizer folder of the stores.
         out: the table to write.
 
@@ -96,10 +125,13 @@ def draw_order(
 
     Raises:
         InputError: a bad argument; labels that need more than `label_tokens`; stores of another tokenizer, or that do
-            not belong to `pairs`; too few pairs.
+            not belong to `pairs`; too few pairs; a filter that the pairs have nothing for.
     """
     n_rows = _check_shape(arm, steps, sequence_length, batch_tokens, packing, label_tokens)
+    _check_variant(run, arm, english_share, replay, mentions)
     names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", f"pairs-{lang}-en", f"pairs-{lang}-xx"]
+    if replay:
+        names.append(f"mono-{replay['base']}")
     encoder = load_tokenizer(tokenizer)
     expected = tokenizer_fingerprint(tokenizer)
     opened: dict[str, Store] = {}
@@ -108,10 +140,11 @@ def draw_order(
             raise InputError(f"order {run}", f"no token store {name}", f"It has {', '.join(sorted(stores)) or 'none'}.")
         opened[name] = Store.open(stores[name], expected)
     mono = MonolingualRows(opened[names[0]].lengths, sequence_length, generator("order", lang, seed, "mono"))
-    streams = [f"pairs-{lang}-en", f"pairs-{lang}-xx", "label", f"mono-{lang}"]  # by kind
+    streams = [f"pairs-{lang}-en", f"pairs-{lang}-xx", "label", *(n for n in names if n.startswith("mono-"))]  # by kind
     lengths: dict[int, npt.NDArray[np.int64]] = {MONO: opened[names[0]].lengths}
     labels: list[list[int]] = []
     pair_notes: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     if arm == BASE:
         chunks = [mono.take(np.arange(steps * n_rows))]
         mono_rows = [n_rows]
@@ -122,8 +155,34 @@ def draw_order(
         labels = _labels(encoder, run, arm, template, label_tokens)
         lengths |= {EN: opened[names[1]].lengths, XX: opened[names[2]].lengths}
         lengths[LABEL] = np.array([len(ids) for ids in labels], np.int64)
-        schedule, pair_notes = _parallel_schedule(lang, seed, pairs, lengths, label_tokens, sequence_length, n_rows)
-        chunks, mono_rows = _lay_out(mono, schedule, arm, steps, n_rows, sequence_length, f"order {run}")
+        what = ARMS[arm]
+        schedule, units, pair_notes = _parallel_schedule(
+            lang, seed, pairs, lengths, label_tokens, sequence_length, n_rows
+        )
+        monolingual, parallel, mono_rows = _lay_out(
+            mono, schedule, what.arrangement, steps, n_rows, sequence_length, f"order {run}"
+        )
+        if what.change:
+            parallel, extra = _changed(parallel, what.change, n_rows, lengths)
+        elif what.variant == REPLAY:
+            assert replay is not None  # _check_variant has seen to it
+            lengths[REPLAYED] = opened[names[-1]].lengths
+            base_rows = MonolingualRows(
+                lengths[REPLAYED], sequence_length, generator("order", replay["base"], seed, "mono")
+            )
+            monolingual, n_replayed = derived.replayed(monolingual, mono_rows, n_rows, replay["share"], base_rows)
+            extra = {"rows_replayed": n_replayed}
+        elif what.variant == ENGLISH_MATCHED:
+            assert english_share is not None
+            left_out = derived.over_english_share(
+                parallel, units, len(lengths[EN]), share=english_share, positions=steps * n_rows * sequence_length,
+                rng=generator("order", lang, seed, "english"), what=run,
+            )  # fmt: skip
+            parallel, extra = _filtered(parallel, left_out, run)
+        elif what.variant:
+            left_out = _leaking(mentions, what.variant, len(lengths[EN]), run, lang)
+            parallel, extra = _filtered(parallel, left_out, run)
+        chunks = monolingual + parallel
     frame = _frame(chunks, lengths)
     notes = {
         "run": run,
@@ -142,6 +201,7 @@ def draw_order(
         "tokenizer": expected,
         "stores": {name: opened[name].notes["digest"] for name in names},
         "pairs": pair_notes,
+        **({"derived": extra} if extra else {}),
         **_totals(frame, lengths, streams, steps * n_rows * sequence_length),
     }
     text = json.dumps(notes, ensure_ascii=False, sort_keys=True)
@@ -189,13 +249,34 @@ def _check_shape(
     return n_rows
 
 
+def _check_variant(
+    run: str, arm: str, english_share: float | None, replay: Mapping[str, Any] | None, mentions: Sequence[Path]
+) -> None:
+    """Refuse an arm without what it is made by."""
+    variant = "" if arm == BASE else ARMS[arm].variant
+    lacking = {
+        ENGLISH_MATCHED: english_share is None,
+        REPLAY: replay is None,
+        LEAK_FREE: not mentions,
+        LEAK_ONLY: not mentions,
+    }
+    needed = {ENGLISH_MATCHED: "English share", REPLAY: "replay"}.get(variant, "tables of mentions")
+    if lacking.get(variant, False):
+        raise InputError(f"order {run}", f"no {needed}", f"The arm {arm} needs one.")
+
+
 def _labels(encoder: Tokenizer, run: str, arm: str, template: str | None, label_tokens: int) -> list[list[int]]:
-    """Return the ids of the two labels of the template; none where the arm has no labels."""
+    """Return the ids of the two labels of the template; none where the arm has no labels.
+
+    Where the xx half comes first, the labels before it and before the English half follow.
+    """
     if not has_labels(arm):
         return []
     if template is None:
         raise InputError(f"order {run}", "no template", f"The arm {arm} writes its labels.")
-    texts = template_labels(template)
+    texts = list(template_labels(template))
+    if ARMS[arm].change == XX_FIRST:
+        texts += turned_labels(*texts)
     labels = [encoder.encode(text, add_special_tokens=False).ids for text in texts]
     needed = 2 * max(len(ids) for ids in labels)
     if needed > label_tokens:
@@ -216,7 +297,7 @@ def _parallel_schedule(
     label_tokens: int,
     width: int,
     n_rows: int,
-) -> tuple[ParallelSchedule, dict[str, Any]]:
+) -> tuple[ParallelSchedule, list[Unit], dict[str, Any]]:
     """Make the units of a language and seed, and their schedule."""
     table = tables.read(pairs, ["en", "xx", "source"])
     for kind, side in ((EN, "en"), (XX, "xx")):
@@ -239,13 +320,13 @@ def _parallel_schedule(
         raise InputError(
             pairs, f"none of its {len(table)} pairs can be used", "Check the parallel sources and filters."
         )
-    return schedule, notes
+    return schedule, units, notes
 
 
 def _lay_out(
-    mono: MonolingualRows, schedule: ParallelSchedule, arm: str, steps: int, n_rows: int, width: int, what: str
-) -> tuple[list[Segments], list[int]]:
-    """Lay out all super-batches; return their segments, and the number of monolingual rows in each.
+    mono: MonolingualRows, schedule: ParallelSchedule, arrangement: str, steps: int, n_rows: int, width: int, what: str
+) -> tuple[list[Segments], list[Segments], list[int]]:
+    """Lay out all super-batches; return their monolingual and parallel segments, and the monolingual rows of a batch.
 
     That number is chosen so that, at the densities seen so far (content tokens for each position), the cumulative
     content of the two kinds comes level at the end of the super-batch.
@@ -253,7 +334,8 @@ def _lay_out(
     content = {"mono": 0, "parallel": 0}
     positions = {"mono": 0, "parallel": 0}
     chosen: list[int] = []
-    chunks: list[Segments] = []
+    monolingual: list[Segments] = []
+    parallel: list[Segments] = []
     for first_step in tqdm(range(0, steps, 2), unit="super-batch", desc=what, mininterval=1):
         density = {kind: content[kind] / positions[kind] if positions[kind] else 1.0 for kind in content}
         lead = content["parallel"] - content["mono"]
@@ -263,15 +345,67 @@ def _lay_out(
         n_mono = min(max(round(level), 1), n_rows - max(1, n_rows // 2))
         chosen.append(n_mono)
         begins = np.array([first_step, first_step + 1]) * n_rows
-        parallel, n_content = schedule.super_batch(n_rows - n_mono, arm, (begins + n_mono).tolist())
-        monolingual = mono.take((begins[:, None] + np.arange(n_mono)).reshape(-1))
+        units, n_content = schedule.super_batch(n_rows - n_mono, arrangement, (begins + n_mono).tolist())
+        rows = mono.take((begins[:, None] + np.arange(n_mono)).reshape(-1))
         # What is kept of a super-batch is what the table holds: 32 bits, of tens of millions of segments.
-        chunks += [Segments(*(column.astype(np.int32) for column in some)) for some in (monolingual, parallel)]
+        monolingual.append(Segments(*(column.astype(np.int32) for column in rows)))
+        parallel.append(Segments(*(column.astype(np.int32) for column in units)))
         content["parallel"] += n_content
-        content["mono"] += int(monolingual.n_tokens.sum())
+        content["mono"] += int(rows.n_tokens.sum())
         positions["mono"] += 2 * n_mono * width
         positions["parallel"] += 2 * (n_rows - n_mono) * width
-    return chunks, chosen
+    return monolingual, parallel, chosen
+
+
+def _changed(
+    parallel: list[Segments], change: str, n_rows: int, lengths: Mapping[int, npt.NDArray[np.int64]]
+) -> tuple[list[Segments], dict[str, Any]]:
+    """Return the parallel rows of an arm that changes those laid out, and what is to be noted."""
+    if change == EXCHANGED:
+        return [derived.exchanged(some, n_rows) for some in parallel], {}
+    if change == UNTAGGED:
+        return [derived.unlabelled(some) for some in parallel], {}
+    turned = [derived.xx_first(some, lengths[EN], lengths[XX]) for some in parallel]
+    return [some for some, _ in turned], {"documents_not_turned": sum(n for _, n in turned)}
+
+
+def _leaking(mentions: Sequence[Path], variant: str, n_pairs: int, run: str, lang: str) -> npt.NDArray[np.bool_]:
+    """Say which pairs a leak variant leaves out: those that state the answer to a question, or the others."""
+    leaks = np.zeros(n_pairs, bool)
+    for path in mentions:
+        found = tables.read(path, ["piece", "n_chunks"])
+        if len(found) and found["piece"].max() >= n_pairs:
+            raise InputError(path, f"names more pairs than the {n_pairs} of {lang}", "Remake the mentions.")
+        leaks[found.loc[found["n_chunks"] > 0, "piece"]] = True
+    if not leaks.any() and variant == LEAK_ONLY:
+        raise InputError(
+            f"order {run}",
+            f"no pair of {lang} states the answer to one of its questions",
+            "Nothing would be left: take the arms *_leak_only out of the study, or the language.",
+        )
+    if not leaks.any():
+        log.warning("%s: no pair of %s states the answer to a question, so nothing is left out", run, lang)
+    return leaks if variant == LEAK_FREE else ~leaks
+
+
+def _filtered(
+    parallel: list[Segments], left_out: npt.NDArray[np.bool_], run: str
+) -> tuple[list[Segments], dict[str, int]]:
+    """Leave pairs out of the parallel rows; note how many of those that the run would have read, and their tokens."""
+    read = np.zeros(len(left_out), bool)
+    tokens = {EN: 0, XX: 0}
+    for some in parallel:
+        for kind in tokens:
+            pieces, n_tokens = some.piece[some.kind == kind], some.n_tokens[some.kind == kind]
+            read[pieces] = True
+            tokens[kind] += int(n_tokens[left_out[pieces]].sum())
+    if not (read & ~left_out).any():
+        raise InputError(f"order {run}", "leaves out every pair that it would read", "Take the arm out of the study.")
+    return [derived.without(some, left_out) for some in parallel], {
+        "pairs_left_out": int((read & left_out).sum()),
+        "en_left_out": tokens[EN],
+        "xx_left_out": tokens[XX],
+    }
 
 
 def _frame(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]]) -> pd.DataFrame:
@@ -301,6 +435,7 @@ def _totals(
     total = sum(content.values())
     parallel = {kind: int(by_kind.get(kind, 0)) for kind in (EN, XX)}
     n_parallel = sum(parallel.values())
+    n_mono = sum(int(by_kind.get(kind, 0)) for kind in (MONO, REPLAYED))
     return {
         "tokens": {
             "content": total,
@@ -316,7 +451,7 @@ def _totals(
             if kind != LABEL
         },
         "en_share": round(parallel[EN] / n_parallel, 6) if n_parallel else None,
-        "monolingual_per_parallel": round(int(by_kind.get(MONO, 0)) / n_parallel, 6) if n_parallel else None,
+        "monolingual_per_parallel": round(n_mono / n_parallel, 6) if n_parallel else None,
     }
 
 
@@ -357,17 +492,27 @@ def order_summary(order: Path | str) -> dict[str, Any]:
 
     Keys: ``run, lang, arm, seed, steps``; in tokens ``content, label, end_of_text, pad, positions, targets`` (of the
     loss: content, labels and end of text), ``monolingual, parallel_en, parallel_xx``; ``epochs_monolingual,
-    epochs_pairs, en_share, monolingual_per_parallel, pairs_left_out``.
-    None where an order has no parallel text.
+    epochs_pairs, en_share, monolingual_per_parallel, pairs_left_out``, in tokens and epochs None where an order has no
+    parallel text. A filtered arm has ``pairs_filtered`` and ``tokens_filtered`` too: what it would have read without
+    its filter. A replay has ``replayed``: tokens of monolingual text in the base language.
     """
     notes = read_notes(order)
     lang = notes["lang"]
     pairs = notes["pairs"]
+    extra = notes.get("derived", {})
+    filtered = {}
+    if "pairs_left_out" in extra:
+        filtered = {
+            "pairs_filtered": extra["pairs_left_out"],
+            "tokens_filtered": extra["en_left_out"] + extra["xx_left_out"],
+        }
+    mono = {name: count for name, count in notes["content"].items() if name.startswith("mono-")}
+    own = mono.pop(f"mono-{lang}")
     return {
         **{key: notes[key] for key in ("run", "lang", "arm", "seed", "steps")},
         **notes["tokens"],
         "targets": sum(notes["tokens"][key] for key in ("content", "label", "end_of_text")),
-        "monolingual": notes["content"][f"mono-{lang}"],
+        "monolingual": own,
         "parallel_en": notes["content"].get(f"pairs-{lang}-en"),
         "parallel_xx": notes["content"].get(f"pairs-{lang}-xx"),
         "epochs_monolingual": notes["epochs"][f"mono-{lang}"],
@@ -375,4 +520,6 @@ def order_summary(order: Path | str) -> dict[str, Any]:
         "en_share": notes["en_share"],
         "monolingual_per_parallel": notes["monolingual_per_parallel"],
         "pairs_left_out": sum(pairs[key] for key in ("empty", "no_partner", "too_long")) if pairs else None,
+        **filtered,
+        **({"replayed": sum(mono.values())} if mono else {}),
     }

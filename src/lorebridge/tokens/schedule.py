@@ -1,9 +1,9 @@
 """The schedule: which pieces of text come in which optimizer step, the same in every arm.
 
 Monolingual text is an endless stream of packed rows. Parallel text is laid out by super-batches (two optimizer steps):
-as many units as fit both batches in every arm of :data:`lorebridge.tokens.arms.ARMS`. Documents with labels are laid
-out with room for a fixed number of label tokens, whatever the template's labels need, so that the schedule depends on
-the pairs and the seed alone.
+as many units as fit both batches in each of :data:`lorebridge.tokens.arms.ARRANGEMENTS`. Documents with labels are
+laid out with room for a fixed number of label tokens, whatever the template's labels need, so that the schedule depends
+on the pairs and the seed alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from lorebridge.corpora.scripts import compiled
 from lorebridge.errors import InputError
-from lorebridge.tokens.arms import ARMS, EN, LABEL, XX, Document, Unit
+from lorebridge.tokens.arms import ARRANGEMENTS, EN, LABEL, XX, Document, Unit
 from lorebridge.tokens.packing import best_fit, cut
 
-MONO = 3  # beside EN, XX and LABEL
+MONO, REPLAYED = 3, 4  # beside EN, XX and LABEL: monolingual text of the language learned, of the base language
 
 # How many units in a row may fail to fit before a super-batch is taken for full.
 PATIENCE = 32
@@ -33,7 +33,7 @@ class Segments(NamedTuple):
     Attributes:
         sequence: the row of the run.
         document: the document's place in the row.
-        kind: `EN`, `XX`, `LABEL` or `MONO`.
+        kind: `EN`, `XX`, `LABEL`, `MONO` or `REPLAYED`.
         piece: the pair, the label's number or the document of the monolingual store.
         part: which part of the piece, where its document is cut.
         start: the first of the piece's tokens that is a target here.
@@ -114,16 +114,16 @@ class _Pattern(NamedTuple):
 
 
 class ParallelSchedule:
-    """Super-batches of parallel text: units that fit both batches in every arm.
+    """Super-batches of parallel text: units that fit both batches in every arrangement.
 
     A document that is too long for a row is cut into parts. All documents of all units are laid out beforehand: the
-    parts of unit u are ``_ends[u]`` to ``_ends[u + 1]``, arm by arm in the order of ``ARMS``.
+    parts of unit u are ``_ends[u]`` to ``_ends[u + 1]``, in the order of ``ARRANGEMENTS``.
     """
 
     def __init__(
         self, units: Sequence[Unit], n_en: Ints, n_xx: Ints, label_tokens: int, width: int, rng: np.random.Generator
     ) -> None:
-        """Lay out the documents of `units` in every arm.
+        """Lay out the documents of `units` in every arrangement.
 
         Args:
             units: what is scheduled together.
@@ -181,7 +181,7 @@ class ParallelSchedule:
             which = np.array(indices)
             first_pattern = len(self._patterns)
             shape = Unit(parity, tuple(range(len(in_a))), in_a)
-            for arm, arrange in enumerate(ARMS.values()):
+            for arm, arrange in enumerate(ARRANGEMENTS.values()):
                 for batch, documents in enumerate(arrange(shape)):
                     self._patterns += [_Pattern(2 * arm + batch, document) for document in documents]
             patterns = self._patterns[first_pattern:]
@@ -236,12 +236,12 @@ class ParallelSchedule:
         self._scheduled = np.flatnonzero(fits)
         return int(self._n_members[~fits].sum())
 
-    def super_batch(self, n_rows: int, arm: str, sequences: Sequence[int]) -> tuple[Segments, int]:
+    def super_batch(self, n_rows: int, arrangement: str, sequences: Sequence[int]) -> tuple[Segments, int]:
         """Take the next units that fit in `n_rows` rows of each of two batches.
 
         Args:
             n_rows: rows of a batch.
-            arm: the arm whose rows are wanted.
+            arrangement: the one whose rows are wanted.
             sequences: what the first row of the odd batch, and of the even one, is in the run.
 
         Returns:
@@ -254,10 +254,10 @@ class ParallelSchedule:
             self._current = self._rng.permutation(self.n_units)
         if not len(self._next):
             self._next = self._rng.permutation(self.n_units)
-        wanted = list(ARMS).index(arm)
+        wanted = list(ARRANGEMENTS).index(arrangement)
         parts, rows, taken, waiting, popped = _fill(
             self._waiting, self._current, self._next, self._scheduled, self._ends, self._sizes, self._batches,
-            np.full((2 * len(ARMS), n_rows), self._width, np.int32), self._row_of, wanted, PATIENCE,
+            np.full((2 * len(ARRANGEMENTS), n_rows), self._width, np.int32), self._row_of, wanted, PATIENCE,
         )  # fmt: skip
         if len(taken) == self.n_units:
             raise InputError(

@@ -86,7 +86,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             states, embedding = hidden.to(precision), weight.to(precision)
             # One buffer for all chunks; what the last one leaves of it is stale and not used.
             logits = torch.zeros(chunk, vocabulary, dtype=precision, device=hidden.device)
-            all_gold = F.pad(targets, (0, -len(targets) % chunk)).unsqueeze(1)
+            # One chunk at least: a micro-batch of padding alone has no target.
+            all_gold = F.pad(targets, (0, math.ceil(max(len(targets), 1) / chunk) * chunk - len(targets))).unsqueeze(1)
             for some, d_some, gold in zip(
                 states.split(chunk), d_hidden.split(chunk), all_gold.split(chunk), strict=True
             ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,9 @@ class Check:
 
 
 def verify(
-    *, model: Path, order: Path, stores: Mapping[str, Path], tokenizer: Path, pairs: Path | None
-) -> Iterator[Check]:
+    *, model: Path, order: Path, stores: Mapping[str, Path], tokenizer: Path, pairs: Path | None,
+    mentions: Sequence[Path],
+) -> Iterator[Check]:  # fmt: skip
     """Check a run from its tokenizer to its checkpoints; yield each thing as soon as it is checked.
 
     Token stores and checkpoints are hashed whole and compared with what their makers noted. The order is drawn again
@@ -62,6 +63,7 @@ def verify(
         stores: folder of each stream that the order reads.
         tokenizer: folder of the tokenizer.
         pairs: the table of pairs that the order was drawn from; None for a base run.
+        mentions: the tables that say which pairs a leak-free or leak-only order leaves out; none for others.
     """
     beside = {path: path / RECORD for path in (tokenizer, *stores.values(), model)}
     beside[order] = order.with_name(f"{order.name}.{RECORD}")
@@ -85,7 +87,9 @@ def verify(
         expected = {_note(records[path], "digest"), notes.get("stores", {}).get(name)}
         yield Check(f"tokens  {path}", _unlike_store(path, expected), _rule(records[path]))
     yield Check(
-        f"order  {order}", _unlike_order(order, records, stores, tokenizer, pairs, model), _rule(records[order])
+        f"order  {order}",
+        _unlike_order(order, records, stores, tokenizer, pairs, mentions, model),
+        _rule(records[order]),
     )
     yield from _published(model, records[model])
 
@@ -137,6 +141,7 @@ def _unlike_order(
     stores: Mapping[str, Path],
     tokenizer: Path,
     pairs: Path | None,
+    mentions: Sequence[Path],
     model: Path,
 ) -> str:
     """Draw an order again and say how the one on disk differs."""
@@ -146,7 +151,7 @@ def _unlike_order(
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / order.name
         try:
-            draw_order(**literals, stores=dict(stores), pairs=pairs, tokenizer=tokenizer, out=again)
+            draw_order(**literals, stores=dict(stores), pairs=pairs, mentions=mentions, tokenizer=tokenizer, out=again)
             # Another release of the Parquet library may write the same rows in other bytes.
             same = file_digest(order) == file_digest(again) or (
                 read_notes(order) == read_notes(again) and pq.read_table(order).equals(pq.read_table(again))
