@@ -181,6 +181,56 @@ def test_a_template_changes_the_labelled_arms_of_its_language_alone(demo):
     assert runs == {f"bo-{arm}-s{seed}" for arm in ("bridge", "placebo") for seed in (0, 1)}
 
 
+def with_variants(demo):
+    demo["arms"] += ["xx_first", "bridge_leak_free", "bridge_english_matched", "bridge_replay"]
+    demo["training"] |= {"english_share": 0.1, "replay_share": 0.2}
+    return demo
+
+
+def orders(artifacts):
+    return {dict(w)["run"] for stage, w in artifacts if stage == "order"}
+
+
+@pytest.mark.parametrize(
+    ("change", "arms", "langs"),
+    [
+        (lambda c: c["training"].update(english_share=0.2), ["bridge_english_matched"], ["ko", "bo"]),
+        (lambda c: c["training"].update(replay_share=0.1), ["bridge_replay"], ["ko", "bo"]),
+        (lambda c: c["tracing"].update(window=2), ["bridge_leak_free"], ["ko", "bo"]),
+        (lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
+         ["bridge", "placebo", "xx_first", "bridge_leak_free", "bridge_english_matched", "bridge_replay"], ["bo"]),
+    ],
+    ids=["english_share", "replay_share", "window", "template"],
+)  # fmt: skip
+def test_a_setting_of_some_arms_redraws_those_alone(demo, change, arms, langs):
+    other = copy.deepcopy(with_variants(demo))
+    change(other)
+    assert orders(stale(demo, other)) == {f"{lang}-{arm}-s{seed}" for lang in langs for arm in arms for seed in (0, 1)}
+
+
+def test_another_languages_pairs_leave_a_leak_free_order_alone(demo):
+    other = copy.deepcopy(with_variants(demo))
+    other["parallel"]["bo"]["max_lost"] = 0.2
+    assert "bo-bridge_leak_free-s0" in orders(stale(demo, other))
+    assert not any(run.startswith("ko-") for run in orders(stale(demo, other)))
+    plan = Plan(config.check(demo))
+    mentions = {w for stage, w in plan.inputs("order", run="ko-bridge_leak_free-s0") if stage == "mentions"}
+    assert {dict(w)["stream"] for w in mentions} == {"pairs-ko-en", "pairs-ko-xx"}
+    assert not any(stage == "mentions" for stage, _ in plan.inputs("order", run="ko-bridge-s0"))
+
+
+def test_a_replay_reads_the_base_language_too_and_is_counted_so(demo):
+    plan = Plan(config.check(with_variants(demo)))
+    streams = ["mono-ko", "pairs-ko-en", "pairs-ko-xx", "mono-en"]
+    assert plan.streams(plan.run("ko-bridge_replay-s0")) == streams
+    assert plan.streams(plan.run("ko-bridge-s0")) == streams[:3]
+    for stage, wildcards in (("order", {"run": "ko-bridge_replay-s0"}), ("exposure", {"run": "ko-bridge_replay-s0"}),
+                             ("model", {"lang": "ko", "arm": "bridge_replay", "seed": 0})):  # fmt: skip
+        assert artifact("tokens", stream="mono-en") in plan.inputs(stage, **wildcards)
+    assert plan.literals("exposure", run="ko-bridge_replay-s0")["scripts"]["mono-en"] == "Latin"
+    assert plan.literals("order", run="ko-bridge_replay-s0")["replay"] == {"base": "en", "share": 0.2}
+
+
 def test_a_new_seed_adds_only_its_runs(demo):
     other = copy.deepcopy(demo)
     other["seeds"].append(2)

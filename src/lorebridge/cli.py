@@ -193,10 +193,11 @@ def _plan(arguments: argparse.Namespace) -> None:
     print(
         f"study {plan.config['study']}: {len(plan.runs)} continual pretraining runs, {len(plan.base_runs)} base runs\n"
     )
-    print(f"{'run':<24}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
+    width = max(24, 2 + max(len(run["run"]) for run in runs))
+    print(f"{'run':<{width}}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
     for run in base_runs + runs:
         size = f"{run['steps']:>8,}{len(run['checkpoints']):>13}{run['tokens']:>16,}{run['gpu_hours']:>11.2f}"
-        print(f"{run['run']:<24}{size}")
+        print(f"{run['run']:<{width}}{size}")
     estimate = plan.config["compute"]["estimate"]
     print(
         f"\ntotal {totals['tokens']:,} tokens, {totals['flops']:.3g} FLOP; at {estimate['mfu']:.0%} of "

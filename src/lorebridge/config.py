@@ -225,6 +225,9 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 "The no_bridge arm shares the halves of its pairs between two consecutive batches, so only at even "
                 "steps have the arms read the same text.",
             )
+    for arm in ("bridge", "no_bridge"):
+        if arm not in config["arms"]:
+            yield "arms", f"lacks {arm!r}", "Add it: transferred items are selected by bridge and no_bridge."
     for variant, key in ((ENGLISH_MATCHED, "english_share"), (REPLAY, "replay_share")):
         arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
         if arms and training[key] is None:

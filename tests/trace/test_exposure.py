@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.tokens.order import METADATA, read_notes
+from lorebridge.tokens.order import METADATA, draw_order, read_notes
 from lorebridge.tokens.store import Store, build_store
 from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint, train_tokenizer
 from lorebridge.trace.exposure import exposure
@@ -238,6 +238,32 @@ def test_a_continued_run_begins_with_what_its_base_had_read(study, oracle, tmp_p
     tables.write("exposure", only_bo, tmp_path / "other.parquet")
     with pytest.raises(InputError, match=r"other\.parquet: lacks 20 questions"):
         count(study, order, tmp_path / "out.parquet", run="r", steps=(2,), base=tmp_path / "other.parquet")
+
+
+def test_a_leak_free_run_reads_no_leak_and_a_leak_only_run_all_of_them(study, tmp_path):
+    """Not one pair that states an answer at any step; and in the other arm as many as with the bridge itself."""
+    counted = {}
+    for arm in ("bridge", "bridge_leak_free", "no_bridge_leak_free", "placebo_leak_free", "bridge_leak_only"):
+        order = tmp_path / f"{arm}.parquet"
+        draw_order(
+            run=f"bo-{arm}-s0", lang="bo", arm=arm, seed=0, steps=12, sequence_length=96, batch_tokens=4 * 96,
+            packing="isolated", template="English: {en} Tibetan: {xx}", label_tokens=40,
+            stores={stream: study / stream for stream in STREAMS}, pairs=study / "pairs.parquet",
+            mentions=[study / f"mentions-pairs-bo-{half}.parquet" for half in ("en", "xx")],
+            tokenizer=study / "tokenizer", out=order,
+        )  # fmt: skip
+        count(study, order, tmp_path / "exposure.parquet", run=f"bo-{arm}-s0", steps=range(0, 13, 2))
+        table = tables.read(tmp_path / "exposure.parquet").set_index(["question_id", "stream", "step"])
+        counted[arm] = table[COUNTS[:4] + COUNTS[5:]].sort_index()
+    bridge = counted.pop("bridge")
+    pairs = bridge.index.get_level_values("stream").str.startswith("pairs")
+    assert bridge.loc[pairs, "n_leak_pairs"].sum() > 10
+    assert counted["bridge_leak_only"]["n_leak_pairs"].equals(bridge["n_leak_pairs"])
+    assert counted.pop("bridge_leak_only").loc[~pairs].equals(bridge.loc[~pairs])
+    for table in counted.values():
+        stated = table.loc[pairs, ["n_leak_pairs", "n_presentations", "n_distinct_docs"]].dropna()
+        assert len(stated) and not stated.any(axis=None)
+        assert table.loc[~pairs].equals(bridge.loc[~pairs])
 
 
 def test_an_order_that_does_not_belong_is_refused(study, tmp_path):

@@ -28,6 +28,16 @@ def test_chunked_cross_entropy_is_cross_entropy(n, chunk, with_ignored, seed):
     torch.testing.assert_close(our_gradients, their_gradients, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("in_cache", [40, 2**20])
+def test_a_batch_of_padding_alone_costs_nothing(monkeypatch, in_cache):
+    """A filter may leave the rows of a micro-batch empty."""
+    monkeypatch.setattr(loss, "IN_CACHE", in_cache)
+    hidden, weight = torch.randn(23, 6, requires_grad=True), torch.randn(11, 6, requires_grad=True)
+    summed = chunked_cross_entropy(hidden, weight, torch.full((23,), IGNORED), 10)
+    assert summed.item() == 0
+    assert all(not gradient.any() for gradient in torch.autograd.grad(summed, (hidden, weight)))
+
+
 def test_chunked_cross_entropy_under_autocast_is_close_and_finite():
     generator = torch.Generator().manual_seed(0)
     hidden = (torch.randn(64, 32, generator=generator) * 30).requires_grad_()
