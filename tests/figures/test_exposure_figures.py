@@ -47,6 +47,22 @@ def test_exposure_is_drawn_and_repeats_to_the_byte(runs, tmp_path):
         assert once == (tmp_path / f"b.{suffix}").read_bytes()
 
 
+def test_what_is_replayed_is_a_text_of_its_own(runs, tmp_path):
+    replay = tmp_path / "ko-bridge_replay-s0.parquet"
+    table = tables.read(runs["ko-bridge-s0"])
+    again = table[table["stream"] == "mono-ko"].assign(stream="mono-en", stage="ct", n_tokens=7)
+    tables.write("exposure", pd.concat([table, again]), replay)
+    arms = ["bridge_replay", "bridge", "no_bridge"]
+    shared = {"exposure": {replay.stem: replay, **runs}, "names": NAMES, "base": "en", "arms": arms}
+    drawing.exposure(**shared, out=tmp_path / "exposure")
+    drawing.consumed(**shared, out=tmp_path / "consumed")
+    consumed = pd.read_csv(tmp_path / "consumed.csv").set_index("text")
+    assert consumed["tokens"].to_dict() == {
+        "English, base training": 40_000, "monolingual": 40_000, "English half of the pairs": 40_000,
+        "own half of the pairs": 40_000, "English, replayed": 7,
+    }  # fmt: skip
+
+
 def test_what_was_consumed_is_summed_up_by_text(runs, tmp_path):
     drawing.consumed(exposure=runs, names=NAMES, base="en", arms=ARMS, out=tmp_path / "consumed")
     table = pd.read_csv(tmp_path / "consumed.csv").set_index(["culture", "text"])

@@ -2,12 +2,15 @@
 
 import re
 
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
 
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.examples import examples
+from lorebridge.tokens.arms import ARMS
 
 FIGURES = ("figure3", "loss", "gaps", "asymmetry", "occurrences", "recovery", "dose_response", "examples")
 STACK = "རྒྱ"  # one column: ra above ga above ya
@@ -64,6 +67,13 @@ def test_tibetan_letters_stack_and_mongolian_letters_join():
 
 def test_moving_average():
     assert style.smoothed([1, 0, 0], 0.8).tolist() == pytest.approx([1, 0.8, 0.64])
+
+
+def test_every_arm_has_a_look_and_a_name_of_its_own():
+    names = [style.arm_label(arm) for arm in ARMS]
+    looks = [(tuple(np.round(to_rgb(look["color"]), 3)), look["marker"]) for look in map(style.arm_style, ARMS)]
+    assert len(set(names)) == len(set(looks)) == len({colour for colour, _ in looks}) == len(ARMS)
+    assert len(set(style.contrast_colours([f"c{i}" for i in range(10)]).values())) == 10
 
 
 def test_an_unknown_arm_has_a_look():

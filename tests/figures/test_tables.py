@@ -86,6 +86,17 @@ def test_filtering_counts_by_reason(drawn):
     assert table.loc["dropped: half empty", "Korean"] == 0
 
 
+def test_the_data_table_shows_what_a_filter_left_out(tmp_path):
+    plain = {"run": "ko-bridge-s0", "lang": "ko", "arm": "bridge", "content": 70000, "pad": 10}
+    filtered = {"run": "ko-bridge_leak_free-s0", "lang": "ko", "arm": "bridge_leak_free", "content": 69000, "pad": 1010,
+                "pairs_filtered": 25, "tokens_filtered": 1000}  # fmt: skip
+    summary.data(orders=[plain, filtered], names={"ko": "Korean"}, out=tmp_path / "data")
+    text = (tmp_path / "data.md").read_text()
+    assert "bridge, without leaks" in text and "tokens filtered" in text and "1,000" in text
+    summary.data(orders=[plain], names={"ko": "Korean"}, out=tmp_path / "data")
+    assert "filtered" not in (tmp_path / "data.md").read_text()
+
+
 def test_table_3_reproduces_the_published_lengths(data, tmp_path):
     scripts = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
     questions = {}

@@ -36,9 +36,9 @@ _MARKERS = {
 # A variant has the colour of its arrangement, lighter or darker, and a marker of its own.
 _VARIANTS = {
     LEAK_FREE: ("without leaks", "X", 0.45),
-    LEAK_ONLY: ("leaks only", "*", -0.45),
+    LEAK_ONLY: ("leaks only", "*", -0.6),
     ENGLISH_MATCHED: ("English matched", "d", 0.65),
-    REPLAY: ("with replay", "p", -0.25),
+    REPLAY: ("with replay", "p", -0.3),
 }
 _LABELS = {
     "bridge": "bridge",
@@ -46,7 +46,7 @@ _LABELS = {
     "placebo": "placebo bridge",
     "labels_only": "labels only",
     "glued": "glued, same language",
-    "xx_first": "bridge, base half last",
+    "xx_first": "bridge, own language first",
     "untagged": "bridge without labels",
     "no_bridge_again": "no bridge, again (A/A)",
     "base": "base",
