@@ -82,7 +82,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
 
 def test_every_input_is_an_edge_of_the_graph(paper, demo):
     """What a stage reads has at least one file of each artifact in `inputs`, and none of another."""
-    for plan in (paper, Plan(demo)):
+    for plan in (paper, Plan(demo), Plan(config.check(with_variants(demo)))):
         for stage, wildcards in plan.walk():
             read = {path for paths in plan.reads(stage, **dict(wildcards)).values() for path in paths}
             for name, w in dict.fromkeys(plan.inputs(stage, **dict(wildcards))):
@@ -104,7 +104,7 @@ def test_a_stage_reads_what_it_takes(demo):
 
 
 def test_no_two_artifacts_share_a_file(paper, demo):
-    for plan in (paper, Plan(demo)):
+    for plan in (paper, Plan(demo), Plan(config.check(with_variants(demo)))):
         files = [
             path
             for stage, wildcards in plan.walk()
@@ -116,7 +116,7 @@ def test_no_two_artifacts_share_a_file(paper, demo):
 
 def test_no_two_artifacts_share_a_recipe(paper, demo):
     """Else one could stand for the other: swapped question files would look fresh."""
-    for plan in (paper, Plan(demo)):
+    for plan in (paper, Plan(demo), Plan(config.check(with_variants(demo)))):
         found = [plan.task(stage, **dict(wildcards)).recipe for stage, wildcards in plan.walk()]
         assert len(found) == len(set(found))
 

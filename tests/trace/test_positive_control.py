@@ -1,4 +1,7 @@
-"""The positive control: what parallel text states outright must show, or the instrument could not see a bridge."""
+"""The positive control: what parallel text states outright must show, or the instrument could not see a bridge.
+
+Sizes were set on what the arm with the leaks alone memorises, before the other arm was trained.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from lorebridge.world import generate
 SCRIPTS = {"en": "Latin", "ko": "Hangul"}
 HALVES = {"pairs-ko-en": ("en", "en"), "pairs-ko-xx": ("ko", "xx")}
 ARMS = ["bridge_leak_only", "bridge_leak_free"]
-STEPS = 160
+STEPS = 300
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,8 @@ def text(tmp_path_factory, passages, released, write_questions):
     root = tmp_path_factory.mktemp("leaking")
     generate(
         out=root, base="en", languages={lang: {"script": script} for lang, script in SCRIPTS.items()}, seed=3,
-        questions=40, doses=(1,), articles=10, pairs=320, pairs_per_entity=6, relations=4, leak_rate=1.0,
+        questions=40, doses=(1,), articles=10, pairs=280, pairs_per_entity=10, relations=4, relation_coverage=0.5,
+        entity_coverage=0.3, leak_rate=1.0,
     )  # fmt: skip
     for lang in SCRIPTS:
         rows = [{"doc_id": c[:-2], "title": "", "text": t, "source": "planted", "n_chars": len(t)}
@@ -61,7 +65,7 @@ def score(root, arm):
     """Train an arm from the weights that both begin with, and score its first and last checkpoint."""
     stores = {stream: root / stream for stream in ("mono-ko", *HALVES)}
     draw_order(
-        run=f"ko-{arm}-s0", lang="ko", arm=arm, seed=0, steps=STEPS, sequence_length=128, batch_tokens=2048,
+        run=f"ko-{arm}-s0", lang="ko", arm=arm, seed=0, steps=STEPS, sequence_length=128, batch_tokens=1024,
         packing="isolated", template="English: {en} Korean: {xx}", label_tokens=18, stores=stores,
         pairs=root / "pairs.parquet", mentions=[root / f"{stream}.mentions.parquet" for stream in HALVES],
         tokenizer=root / "tokenizer", out=root / f"{arm}.parquet",
@@ -72,10 +76,10 @@ def score(root, arm):
                "intermediate_size": 128, "rope_theta": 1e6, "tie_word_embeddings": True,
                "max_position_embeddings": 128, "vocab_size": None},
         optimizer={"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0},
-        schedule={"lr": 4e-3, "min_lr": 4e-4, "schedule": "cosine", "warmup_ratio": 0.05},
+        schedule={"lr": 5e-3, "min_lr": 5e-4, "schedule": "cosine", "warmup_ratio": 0.05},
         precision="float32", seed=0, steps=STEPS, checkpoint_steps=[0, STEPS], packing="isolated", zero_stage=0,
         checkpoint_dtype="float32", order=root / f"{arm}.parquet", stores=stores, tokenizer=root / "tokenizer",
-        init_from=None, out=root / arm, work=root / "work" / arm, recipe="0" * 16, micro_batch=4, budget_seconds=None,
+        init_from=None, out=root / arm, work=root / "work" / arm, recipe="0" * 16, micro_batch=8, budget_seconds=None,
         resume_interval=STEPS, threads=1,
     )  # fmt: skip
     score_run(
@@ -98,11 +102,10 @@ def test_the_instrument_sees_what_the_pairs_state(text):
     for contrast in contrasts:
         for covered in (True, False):
             some = contrast.without(set(truth.index[truth["covered"] != covered]))
-            found[contrast.direction, covered] = infer([some.sample(ALL)], [1.0], None)
-            print(contrast.direction, "covered" if covered else "not covered", len(some.questions),
-                  *(side.mean().round(2) for side in some.final()), found[contrast.direction, covered])  # fmt: skip
-    # The facts are read in English from the pairs alone; in Korean half of them stand in the corpus of both arms too.
-    assert found["xx->en", True].lo > 0.2
-    assert found["en->xx", True].estimate > 0
+            gap = found[contrast.direction, covered] = infer([some.sample(ALL)], [1.0], None)
+            with_leaks, without = (credits.mean() for credits in some.final())
+            print(f"{contrast.direction}, {'' if covered else 'not '}covered, n = {len(some.questions)}: "
+                  f"{with_leaks:.2f}, {without:.2f}, gap {gap.estimate:.2f} [{gap.lo:.2f}, {gap.hi:.2f}]")  # fmt: skip
     for direction in ("en->xx", "xx->en"):
-        assert found[direction, False].lo < 0
+        assert found[direction, True].lo > 0
+        assert found[direction, False].lo < 0 < found[direction, False].hi
