@@ -182,6 +182,7 @@ def test_a_template_changes_the_labelled_arms_of_its_language_alone(demo):
 
 
 def with_variants(demo):
+    demo = copy.deepcopy(demo)
     demo["arms"] += ["xx_first", "bridge_leak_free", "bridge_english_matched", "bridge_replay"]
     demo["training"] |= {"english_share": 0.1, "replay_share": 0.2}
     return demo
@@ -203,17 +204,19 @@ def orders(artifacts):
     ids=["english_share", "replay_share", "window", "template"],
 )  # fmt: skip
 def test_a_setting_of_some_arms_redraws_those_alone(demo, change, arms, langs):
-    other = copy.deepcopy(with_variants(demo))
+    other = with_variants(demo)
     change(other)
-    assert orders(stale(demo, other)) == {f"{lang}-{arm}-s{seed}" for lang in langs for arm in arms for seed in (0, 1)}
+    assert orders(stale(with_variants(demo), other)) == {
+        f"{lang}-{arm}-s{seed}" for lang in langs for arm in arms for seed in (0, 1)
+    }
 
 
 def test_another_languages_pairs_leave_a_leak_free_order_alone(demo):
-    other = copy.deepcopy(with_variants(demo))
+    before, other = with_variants(demo), with_variants(demo)
     other["parallel"]["bo"]["max_lost"] = 0.2
-    assert "bo-bridge_leak_free-s0" in orders(stale(demo, other))
-    assert not any(run.startswith("ko-") for run in orders(stale(demo, other)))
-    plan = Plan(config.check(demo))
+    redrawn = orders(stale(before, other))
+    assert "bo-bridge_leak_free-s0" in redrawn and not any(run.startswith("ko-") for run in redrawn)
+    plan = Plan(config.check(before))
     mentions = {w for stage, w in plan.inputs("order", run="ko-bridge_leak_free-s0") if stage == "mentions"}
     assert {dict(w)["stream"] for w in mentions} == {"pairs-ko-en", "pairs-ko-xx"}
     assert not any(stage == "mentions" for stage, _ in plan.inputs("order", run="ko-bridge-s0"))
