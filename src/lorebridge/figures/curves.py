@@ -98,7 +98,7 @@ def figure3(
                 *style.arm_handles(drawn),
                 Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance"),
             ],
-            columns=len(drawn) + 1,
+            columns=min(len(drawn) + 1, 5),
             note=f"Dots: raw accuracy of each seed. Lines: moving average (weight {ema:g}), thick of the "
             f"mean of the seeds. At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
             f"given these seeds. Questions: {subset}; ties share the credit. {remark}",
