@@ -134,6 +134,30 @@ def test_a_change_plans_exactly_its_descendants_in_one_invocation(finished, tmp_
     assert study.planned() == expected
 
 
+def test_variants_are_added_to_a_finished_study(finished, tmp_path):
+    """Their orders are drawn and what they read is counted; nothing of the other arms is made again."""
+    study = finished.copy(tmp_path / "study")
+    added = ["untagged", "bridge_leak_free", "bridge_english_matched", "bridge_replay"]
+    study.config["arms"] += added
+    study.config["training"] |= {"english_share": 0.01, "replay_share": 0.25}
+    study.write()
+    wanted = [f"results/tiny/trace/exposure/ko-{arm}-s0.parquet" for arm in added]
+    assert study.planned(*wanted) == {"order": 4, "exposure": 4}
+    study.run(*wanted)
+    assert study.planned(*wanted) == {}
+    read = {arm: tables.read(path).groupby(["stage", "stream"])["n_tokens"].max()["ct"]
+            for arm, path in zip(added, map(study.folder.joinpath, wanted), strict=True)}  # fmt: skip
+    assert set(read["bridge_replay"].index) - set(read["untagged"].index) == {"mono-en"}
+    assert 0 < read["bridge_replay"]["mono-en"] < read["bridge_replay"]["mono-ko"] < read["untagged"]["mono-ko"]
+    assert read["bridge_leak_free"].equals(read["untagged"])  # this world's pairs state nothing
+    assert read["bridge_english_matched"]["pairs-ko-en"] <= 0.01 * 6 * 1024
+    done = subprocess.run(
+        ["lorebridge", "show-batch", "ko-bridge_replay-s0", "--step", "0", "--config", "study.yaml"],
+        env=study.environment(), cwd=study.folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "mono-en" in done.stdout, done.stderr
+
+
 def test_after_a_change_one_invocation_converges(finished, tmp_path):
     study = finished.copy(tmp_path / "study")
     edit, expected = CHANGES["the length of chunks"]
