@@ -965,7 +965,7 @@ class Plan:
             "people_mentions": lambda: [
                 artifact("people_mentions", stream=stream)
                 for lang in self.config["languages"]
-                for stream in self.streams(lang)
+                for stream in (f"mono-{lang}", *(self.halves(lang) if lang != self.base else ()))
             ],
             "people_questions": self._people_questions,
             "orders": lambda: [artifact("order", run=run.run) for run in runs],
