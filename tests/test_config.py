@@ -11,7 +11,7 @@ from lorebridge import config
 from lorebridge.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", ["config", "pilot", "demo", "mini"])
+@pytest.mark.parametrize("name", ["config", "pilot", "demo", "dose", "mini"])
 def test_shipped_configurations_are_valid(root, name):
     config.load(root / "config" / f"{name}.yaml")
 

@@ -47,7 +47,7 @@ def test_the_pilot_plans_without_data_or_gpu(tmp_path):
         run("snakemake", "--dry-run", "--configfile", "config/pilot.yaml",
             "--config", f"work={tmp_path}", f"results={tmp_path}/r")
     )  # fmt: skip
-    assert (planned["train_base"], planned["train"], planned["score"]) == (1, 2, 3)
+    assert (planned["train_base"], planned["train"], planned["score"]) == (1, 4, 5)
     assert planned["sample_questions"] == 1
     assert planned["filter_corpus"] == 5 + 3
 
