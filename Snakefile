@@ -12,6 +12,7 @@ if not workflow.overwrite_configfiles:
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/study.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/world.smk"
 include: "workflow/rules/corpora.smk"
@@ -22,6 +23,7 @@ include: "workflow/rules/trace.smk"
 include: "workflow/rules/people.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/bundle.smk"
 
 
 rule all:

@@ -29,7 +29,7 @@ STAGE_VERSIONS = {
     "scorer": 1, "chunks": 1, "index": 2, "hits": 2, "translations": 1, "judgments": 2, "subjects": 1, "mentions": 1,
     "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 2, "items": 2, "table": 1,
     "figure": 1, "people_response": 1, "people": 1, "people_mentions": 1, "people_questions": 1, "people_scores": 1,
-    "people_gaps": 1,
+    "people_gaps": 1, "page": 1, "bundle": 1,
 }  # fmt: skip
 
 # What of a dense retriever makes the index of a corpus; what of a judge says how it is reached, and not what it says.
@@ -115,6 +115,8 @@ READS = {
     ("corpus", "corpus_shard"): ("shard_audit",),
     ("scores", "corpus_shard"): ("heldout_documents",),
     ("scores", "parallel"): ("heldout_pairs",),
+    ("page", "figure"): ("svg",),
+    ("page", "table"): ("csv", "md"),
 }
 DRAWN = {"base_model": ("metrics",), "model": ("metrics",), "parallel": ("pairs_audit",)}
 # What only a study of a planted world has.
@@ -342,6 +344,10 @@ class Plan:
             case "figure":
                 stem = f"{r}/figures/{w['figure']}"
                 return {suffix: f"{stem}.{suffix}" for suffix in FIGURE_SUFFIXES} | {"record": f"{stem}.{RECORD}"}
+            case "page":
+                files = {"page": f"{r}/report/summary.html"}
+            case "bundle":
+                files = {"bundle": f"{r}.bundle.tar.xz"}
             case _:
                 raise KeyError(stage)
         return files | {"record": f"{next(iter(files.values()))}.{RECORD}"}
@@ -489,9 +495,13 @@ class Plan:
         """Return the task that makes an artifact: literals, the recipes of its inputs, and so its own recipe."""
         name = artifact(stage, **wildcards)
         if name not in self._tasks:
-            expects = {self.record(*a): self.task(a[0], **dict(a[1])).recipe for a in self.inputs(stage, **wildcards)}
+            expects = {self.record(*a): self.recipe(a) for a in self.inputs(stage, **wildcards)}
             self._tasks[name] = Task(stage, self.literals(stage, **wildcards), expects, STAGE_VERSIONS[stage])
         return self._tasks[name]
+
+    def recipe(self, name: Artifact) -> str:
+        """Return the recipe that an artifact must have been made by."""
+        return self.task(name[0], **dict(name[1])).recipe
 
     def record(self, stage: str, wildcards: tuple[tuple[str, str], ...]) -> str:
         """Return the path of an artifact's record."""
@@ -730,6 +740,10 @@ class Plan:
                 return {"figure": w["figure"], **self._drawing(FIGURES[str(w["figure"])])}
             case "table":
                 return {"table": w["table"], **self._drawing(TABLES[str(w["table"])])}
+            case "page":
+                return {"config": {key: value for key, value in self._stated().items() if key != "compute"}}
+            case "bundle":
+                return {"config": self._stated(), "figures": self.figures, "tables": self.tables}
             case _:
                 raise KeyError(stage)
 
@@ -745,6 +759,10 @@ class Plan:
             "planted": self.planted,
         }  # fmt: skip
         return {key: settings[key] for key in drawing.settings}
+
+    def _stated(self) -> dict[str, Any]:
+        """Return the configuration without the folders of this machine."""
+        return {key: value for key, value in self.config.items() if key not in ("results", "work", "data")}
 
     def retriever(self, corpus: str) -> dict[str, Any]:
         """Return the retriever of a corpus."""
@@ -926,6 +944,10 @@ class Plan:
                 return self._drawn_from(FIGURES[str(w["figure"])].reads)
             case "table":
                 return self._drawn_from(TABLES[str(w["table"])].reads)
+            case "page":
+                return [*self.drawings(), *self._questions()]
+            case "bundle":
+                return list(dict.fromkeys(a for stage, w in self.drawings() for a in self.inputs(stage, **dict(w))))
             case _:
                 raise KeyError(stage)
 
@@ -935,6 +957,11 @@ class Plan:
         Of an artifact with several files only those that are read: what Snakemake checks is paid for by the file.
         """
         found: dict[str, list[str]] = {}
+        if stage == "bundle":
+            for name, wildcards in self.drawings():
+                for key, paths in self.reads(name, **dict(wildcards)).items():
+                    found[key] = list(dict.fromkeys([*found.get(key, []), *paths]))
+            return found
         for name, wildcards in dict.fromkeys(self.inputs(stage, **w)):
             outputs = self.outputs(name, **dict(wildcards))
             wanted = READS.get((stage, name), tuple(outputs)[:1])
@@ -1012,13 +1039,16 @@ class Plan:
         return [artifact(stage, corpus=corpus, culture=culture)
                 for corpus, culture in self.cells for stage in ("hits", "judgments")]  # fmt: skip
 
-    def targets(self) -> list[Artifact]:
-        """Return what the study is for: its tables and figures, and the base models' own curves."""
+    def drawings(self) -> list[Artifact]:
+        """Return the study's tables and figures."""
         return [
-            *self._scores(self.base_runs),
             *(artifact("table", table=name) for name in self.tables),
             *(artifact("figure", figure=name) for name in self.figures),
         ]
+
+    def targets(self) -> list[Artifact]:
+        """Return what the study is for: its tables, figures and page, and the base models' own curves."""
+        return [*self._scores(self.base_runs), *self.drawings(), artifact("page")]
 
     def walk(self, artifacts: list[Artifact] | None = None) -> Iterator[Artifact]:
         """Yield every artifact that the targets need, each once, inputs before what is made from them."""

@@ -1,4 +1,5 @@
-# The plan of the study, and how rules take their outputs, inputs and tasks from it.
+# How rules take their outputs, inputs and tasks from the plan, which an entry point has made: the Snakefile by
+# study.smk from a configuration, figures.smk from a bundle.
 #
 #   produces(stage)   the output files of a stage, its record among them
 #   needs(stage)      an input function: the files that the stage reads
@@ -20,10 +21,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import RerunTrigger
 
-import lorebridge.config
-from lorebridge.errors import LorebridgeError
-from lorebridge.plan import Plan, artifact
-from lorebridge.records import DigestCache, read_record
+from lorebridge.plan import artifact
+from lorebridge.records import read_record
 
 
 wildcard_constraints:
@@ -49,37 +48,13 @@ def _checked_interpreter():
         )
 
 
-def _plan():
-    try:
-        plan = Plan(
-            lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
-            digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
-        )
-        for name in plan.walk():
-            plan.task(name[0], **dict(name[1]))
-    except LorebridgeError as error:
-        raise WorkflowError(str(error))
-    return plan
-
-
 _checked_interpreter()
-plan = _plan()
-HARDWARE = plan.config["compute"]
 
 STAMP = Path(plan.work) / "stamp"
 if workflow.is_main_process:
     STAMP.parent.mkdir(parents=True, exist_ok=True)
     # Other content each time: a file that is newer but holds the same is not newer to Snakemake.
     STAMP.write_text(f"{time.time_ns()}\n")
-
-
-onstart:
-    missing = plan.absent_sources()
-    if missing:
-        raise WorkflowError(
-            "These sources cannot be downloaded and are not in place yet:\n"
-            + "\n".join(f"  {path}: {obtain}" for path, obtain in missing)
-        )
 
 
 def _fresh(name):
@@ -193,3 +168,23 @@ def written():
         labels={"table": "{table}"},
     )
     return files
+
+
+def shown():
+    """The page of the report, which stands first in it."""
+    files = produces("page")
+    files["page"] = report(
+        files["page"], caption="../report/page.rst", category="Study", labels={"page": "Question, design, results"}
+    )
+    return files
+
+
+def captions():
+    """What the page says of each figure, as JSON: category, title and text."""
+    folder = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent / "report"
+    return json.dumps(
+        {
+            figure: [*CAPTIONS[figure], (folder / f"{figure}.rst").read_text(encoding="utf-8")]
+            for figure in plan.figures
+        }
+    )

@@ -1,5 +1,5 @@
 # in:  the tables of all stages
-# out: tables/{table}.{csv,md,tex}, figures/{figure}.{pdf,svg,png}
+# out: tables/{table}.{csv,md,tex}, figures/{figure}.{pdf,svg,png}, report/summary.html
 
 # A rule for each figure, because each has its own caption and place in the report.
 for figure in plan.figures:
@@ -40,3 +40,22 @@ rule table:
         task=task("table"),
     script:
         "../scripts/draw.py"
+
+
+rule page:
+    input:
+        unpack(needs("page")),
+    output:
+        **shown(),
+    log:
+        f"{plan.root}/logs/page.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        task=task("page"),
+        captions=captions(),
+    script:
+        "../scripts/page.py"

@@ -1,0 +1,18 @@
+"""Pack what a study's tables and figures are drawn from."""
+
+from pathlib import Path
+
+from lorebridge.bundle import pack
+from lorebridge.records import Task
+
+task = Task.loads(snakemake.params.task)
+with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as notes:
+    notes.update(
+        pack(
+            **task.literals,
+            files={name: list(paths) for name, paths in snakemake.input.items() if name != "stamp"},
+            records=list(task.expects),
+            root=Path(snakemake.output[0]).with_name(task.literals["config"]["study"]),
+            out=Path(snakemake.output[0]),
+        )
+    )
