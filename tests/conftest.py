@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+import browser as browsers
 from lorebridge import config
 
 ROOT = Path(__file__).parents[1]
@@ -128,3 +129,12 @@ def finished(tmp_path_factory) -> Study:
     study = Study(tmp_path_factory.mktemp("finished") / "study", tiny())
     study.run()
     return study
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A real browser; see tests/browser.py."""
+    if browsers.program() is None:
+        pytest.skip("there is no Chromium: `make browser` installs Debian's")
+    with browsers.Browser(tmp_path_factory.mktemp("browser") / "profile") as opened:
+        yield opened

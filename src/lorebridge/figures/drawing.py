@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge.plan import FIGURES, TABLES
-from lorebridge.tokens.order import order_summary
 
 
 def draw(kind: str, *, files: Mapping[str, Sequence[str]], out: Path, **literals: Any) -> None:
@@ -55,6 +54,9 @@ def _argument(what: str, files: Mapping[str, Sequence[str]], base: str) -> Any:
         case "tokenizer":
             return paths("tokenizer")[0].parent
         case "orders":
+            # Here, because it loads all that makes orders, which would be a third of the time of every other drawing.
+            from lorebridge.tokens.order import order_summary
+
             return [order_summary(path) for path in paths("order")]
         case "audits":
             corpora = {path.parent.name: path for path in paths("audit")}

@@ -176,11 +176,11 @@ def _placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> 
         return []
     table, first = _widest(rows["placements"]), _first_contrast(config)
     crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & table["placed"].str.contains(" - ")]
-    largest = crossed.loc[crossed["gap"].abs().idxmax()]
+    largest, told = crossed.loc[crossed["gap"].abs().idxmax()], int((crossed["p"] < LEVEL).sum())
     return [
-        f"What crosses in the planted world, where facts stated nowhere are the control ({first}): the largest of "
-        f"{len(crossed)} estimates is {largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}, "
-        f"p = {largest['p']:.2g}; interval over {largest['interval']}."
+        f"What crosses in the planted world, with facts stated nowhere as the control ({first}): {told or 'none'} of "
+        f"{len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The largest is "
+        f"{largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over {largest['interval']}."
     ]
 
 
@@ -232,7 +232,7 @@ READINGS: dict[str, Findings] = {
 
 def _docstring(arm: str) -> str:
     """Return what an arm does with the pairs, as its function says."""
-    return (ARMS[arm].__doc__ or "").split("\n")[0]
+    return re.split(r"[;.\n]", ARMS[arm].__doc__ or "")[0]
 
 
 def _design(config: Mapping[str, Any]) -> dict[str, str]:
@@ -291,9 +291,9 @@ def _examples(config: Mapping[str, Any], questions: Mapping[str, Path]) -> list[
             rows = one[one["lang"] == lang]
             chosen.append(
                 {
-                    "culture": config["languages"][culture]["name"],
                     "lang": lang,
                     "language": config["languages"][lang]["name"],
+                    "script": config["languages"][lang]["script"],
                     "text": re.sub("_+", "____", rows["text"].iloc[0].strip()),
                     "options": list(zip(rows["option"].str.strip(), rows["is_gold"], strict=True)),
                 }

@@ -1,0 +1,102 @@
+"""The page of the report: what it says is in the tables, and a browser shows all of it."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lorebridge import config
+from lorebridge.figures.page import Caption, page
+
+FIGURES = ("figure3", "gaps", "asymmetry", "occurrences", "recovery", "examples")
+
+
+@pytest.fixture(scope="module")
+def paper(root) -> dict:
+    """Five languages, in the scripts of which the made-up study is written."""
+    return config.load(root / "config" / "config.yaml") | {"remark": "Made-up <numbers>."}
+
+
+def write(paper: dict, drawn: Path, inputs: dict, folder: Path, tables: Path | None = None) -> str:
+    tables = tables or drawn / "tables"
+    page(
+        config=paper,
+        svg={name: drawn / f"{name}.svg" for name in FIGURES},
+        csv={path.stem: path for path in tables.glob("*.csv")},
+        md={path.stem: path for path in tables.glob("*.md")},
+        questions=inputs["study"]["questions"],
+        captions={name: Caption("Results", f"The figure {name}", "What it shows.") for name in FIGURES},
+        records=[],
+        out=folder / "report" / "summary.html",
+    )
+    return (folder / "report" / "summary.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def written(paper, drawn, inputs, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    write(paper, drawn, inputs[1], folder)
+    return folder / "report" / "summary.html"
+
+
+def test_the_same_tables_make_the_same_bytes(paper, drawn, inputs, written, tmp_path):
+    write(paper, drawn, inputs[1], tmp_path)
+    assert (tmp_path / "report" / "summary.html").read_bytes() == written.read_bytes()
+
+
+def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
+    folder = tmp_path / "tables"
+    shutil.copytree(drawn / "tables", folder)
+    table = pd.read_csv(folder / "gaps.csv")
+    headline = (table["scale"] == "all questions") & (table["seed"].astype(str) == "all")
+    row = table[headline & (table["contrast"] == "bridge − no bridge") & (table["lang"] == "Mongolian")].index
+    table.loc[row, ["direction", "gap", "lo", "hi", "p_holm"]] = ["xx->en", -77.7, -88.8, 66.6, 0.01]
+    table.to_csv(folder / "gaps.csv", index=False)
+    text = write(paper, drawn, inputs[1], tmp_path, folder)
+    said = next(line for line in text.splitlines() if line.startswith("<li>bridge − no bridge"))
+    assert "Mongolian into English: −77.7 points (95\u00a0% interval −88.8 to 66.6)" in said
+    assert "interval over questions and seeds" in said
+    accuracy = pd.read_csv(folder / "accuracy.csv")
+    assert f"{accuracy['accuracy'].max():.1f}\u00a0%" in text
+
+
+def test_every_figure_and_table_is_there_and_nothing_is_fetched(drawn, written):
+    text = written.read_text(encoding="utf-8")
+    for name in FIGURES:
+        assert base64.b64encode((drawn / f"{name}.svg").read_bytes()).decode() in text
+    for path in (drawn / "tables").glob("*.md"):
+        assert f'<details id="table-{path.stem}">' in text
+        assert path.read_text(encoding="utf-8").split("\n")[0][:40].replace("'", "&#39;") in text.replace("'", "&#39;")
+    assert "<script" not in text
+    assert set(re.findall(r'(?:src|href)="?([a-z]+:|#)', text)) <= {"data:", "#"}
+
+
+def test_names_are_text_and_never_markup(paper, drawn, inputs, tmp_path):
+    """A bundle may come from anybody, and a language may be called anything."""
+    evil = "<img src=x onerror=alert(1)>"
+    named = paper | {"languages": paper["languages"] | {"ko": paper["languages"]["ko"] | {"name": evil}}}
+    folder = tmp_path / "tables"
+    shutil.copytree(drawn / "tables", folder)
+    table = folder / "power.md"
+    table.write_text(table.read_text(encoding="utf-8").replace("Korean", evil), encoding="utf-8")
+    text = write(named, drawn, inputs[1], tmp_path, folder)
+    assert evil not in text
+    assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 3
+
+
+def test_a_browser_shows_the_figures_and_five_scripts(browser, written):
+    browser.open(written)
+    widths = browser.evaluate("[...document.images].map(image => image.naturalWidth)")
+    assert len(widths) == len(FIGURES) and min(widths) > 100
+    assert browser.evaluate("document.body.scrollWidth <= window.innerWidth")
+    for script, font in (("Hangul", "Noto Sans CJK"), ("Han", "Noto Sans CJK"), ("Tibetan", "Noto Serif Tibetan"),
+                         ("Mongolian", "Noto Sans Mongolian")):  # fmt: skip
+        shown = browser.fonts(f"td.{script} span")
+        assert list(shown) == [name for name in shown if name.startswith(f"*{font}")], (script, shown)
+        assert sum(shown.values()) > 0
+    assert browser.complaints == []
