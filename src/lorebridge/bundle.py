@@ -20,7 +20,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from lorebridge import __version__, config
@@ -183,13 +183,14 @@ def redrawing(settings: Mapping[str, Any]) -> Redrawing:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
-    try:
-        archive = tarfile.open(path, "r|xz")
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", "Name a bundle: --config bundle=PATH.") from error
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
-        raise InputError(path, f"is not a bundle ({error})", _AGAIN) from error
-    with archive:
+    with contextlib.ExitStack() as stack:
+        try:
+            archive = stack.enter_context(tarfile.open(path, "r|xz"))
+        except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+            raise InputError(path, f"is not a bundle ({error})", _AGAIN) from error
+        except OSError as error:
+            mend = "Name a bundle: --config bundle=PATH."
+            raise InputError(path, f"cannot be read ({error.strerror})", mend) from error
         yield archive
 
 
@@ -217,8 +218,7 @@ def _manifest(archive: tarfile.TarFile, path: Path) -> dict[str, Any]:
         size, digest = (file.get("bytes"), file.get("sha256")) if isinstance(file, dict) else (None, None)
         if not isinstance(size, int) or size < 0 or not isinstance(digest, str):
             raise InputError(f"{path}, {MANIFEST}", f"gives no size or no sha256 of {name!r}", _AGAIN)
-        parts = PurePosixPath(name).parts
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name, re.ASCII) or ".." in parts or "." in parts:
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name, re.ASCII) or {".", ".."} & set(name.split("/")):
             raise InputError(f"{path}, {MANIFEST}", f"lists {name!r}, which is no path below a study", _NOT_OURS)
     if sum(file["bytes"] for file in files.values()) > LARGEST:
         raise InputError(f"{path}, {MANIFEST}", f"lists more than {LARGEST:,} bytes", _NOT_OURS)
