@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 CORES ?= 2
+BUNDLE ?= results/demo.bundle.tar.xz
 DATA ?= data
 VENV := .venv
 LOCK := envs/cpu.lock
@@ -16,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini test test-slurm test-judge lint format clean help
+.PHONY: setup demo mini figures browser test test-slurm test-judge lint format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +52,16 @@ mini: setup ## real text and the paper's questions, small: make mini DATA=FOLDER
 	@lorebridge power --config config/mini.yaml --set data=$(DATA)
 	@echo; echo 'figures: results/mini/figures/    tables: results/mini/tables/    report: results/mini/report.html'
 
+figures: setup ## all tables and figures of a study from its bundle, before anything is trained: make figures [BUNDLE=PATH]
+	snakemake --cores $(CORES) --snakefile workflow/figures.smk --max-jobs-per-timespan 500/5s --config bundle=$(BUNDLE)
+	@echo; echo 'in redrawn/<study>/: figures/    tables/    report/summary.html'
+
+browser: ## Chromium, in which tests open the report (root on Debian; installs it)
+	@command -v chromium >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo 'error: no Chromium, and no apt-get: this needs Debian' >&2; exit 1; }; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
+
 test: setup ## unit, property, workflow and end-to-end tests
 	pytest --numprocesses $(CORES) --dist loadscope
 
@@ -81,4 +92,4 @@ format: setup ## put every file in form
 	snakefmt Snakefile workflow
 
 clean: ## remove what the demo made (never .venv)
-	rm -rf results/demo work/demo
+	rm -rf results/demo work/demo redrawn/demo

@@ -77,7 +77,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
     for name in paper.walk():
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
-    assert stages(seen) == set(STAGE_VERSIONS) - {"world", "recovery", "sample"}
+    assert stages(seen) == set(STAGE_VERSIONS) - {"world", "recovery", "sample", "bundle"}
 
 
 def test_every_input_is_an_edge_of_the_graph(paper, demo):
@@ -126,9 +126,11 @@ def test_arms_of_the_schema_are_those_that_exist():
 
 
 def test_hardware_and_paths_never_enter_a_recipe(demo):
+    demo["tracing"]["judge"] = {"kind": "vllm", "model": "judge", "gpus": 8}
     other = copy.deepcopy(demo)
     other["compute"] |= {"gpus": 8, "micro_batch": 2, "threads": 16, "train_minutes": 5, "score_tokens": 999999}
     other |= {"results": "elsewhere", "work": "/scratch"}
+    other["tracing"]["judge"]["gpus"] = 4
     assert stale(demo, other) == set()
 
 
@@ -241,7 +243,8 @@ def test_a_new_seed_adds_only_its_runs(demo):
         w = dict(wildcards)
         assert w.get("seed", "2") == "2"
         assert w.get("run", "-s2").endswith("-s2")
-        assert stage in {"order", "base_model", "model", "scores", "exposure", "gaps", "items", "table", "figure"}
+        assert stage in {"order", "base_model", "model", "scores", "exposure", "gaps", "items", "table", "figure",
+                         "page"}  # fmt: skip
 
 
 def test_a_new_arm_leaves_the_others_alone(demo):
@@ -256,7 +259,7 @@ def test_a_new_arm_leaves_the_others_alone(demo):
 def test_a_setting_of_the_drawing_redraws_only(demo):
     other = copy.deepcopy(demo)
     other["transfer"]["ema"] = 0.5
-    assert stale(demo, other) == {artifact("figure", figure="figure3")}
+    assert stale(demo, other) == {artifact("figure", figure="figure3"), artifact("page")}
 
 
 def test_a_stage_version_makes_its_descendants_stale(demo, monkeypatch):
@@ -264,7 +267,7 @@ def test_a_stage_version_makes_its_descendants_stale(demo, monkeypatch):
     monkeypatch.setitem(STAGE_VERSIONS, "judgments", 99)
     after = recipes(demo)
     assert stages({a for a in after if after[a] != before[a]}) == {
-        "judgments", "density", "recovery", "items", "figure", "table",
+        "judgments", "density", "recovery", "items", "figure", "table", "page",
     }  # fmt: skip
 
 

@@ -177,6 +177,13 @@ def artifact(stage: str, **wildcards: Any) -> Artifact:
     return stage, tuple(sorted((key, str(value)) for key, value in wildcards.items()))
 
 
+def _without(value: Any, keys: tuple[str, ...]) -> Any:
+    """Return a JSON-like value without some keys, wherever they stand."""
+    if isinstance(value, Mapping):
+        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
+    return [_without(item, keys) for item in value] if isinstance(value, list) else value
+
+
 class Plan:
     """The plan of one study.
 
@@ -741,7 +748,8 @@ class Plan:
             case "table":
                 return {"table": w["table"], **self._drawing(TABLES[str(w["table"])])}
             case "page":
-                return {"config": {key: value for key, value in self._stated().items() if key != "compute"}}
+                stated = {key: value for key, value in self._stated().items() if key != "compute"}
+                return {"config": _without(stated, ("path", *JUDGE_SETTINGS))}
             case "bundle":
                 return {"config": self._stated(), "figures": self.figures, "tables": self.tables}
             case _:
@@ -959,8 +967,8 @@ class Plan:
         found: dict[str, list[str]] = {}
         if stage == "bundle":
             for name, wildcards in self.drawings():
-                for key, paths in self.reads(name, **dict(wildcards)).items():
-                    found[key] = list(dict.fromkeys([*found.get(key, []), *paths]))
+                for key, read in self.reads(name, **dict(wildcards)).items():
+                    found[key] = list(dict.fromkeys([*found.get(key, []), *read]))
             return found
         for name, wildcards in dict.fromkeys(self.inputs(stage, **w)):
             outputs = self.outputs(name, **dict(wildcards))

@@ -259,7 +259,7 @@ def redrawn(archive, tmp_path_factory) -> Laptop:
 def test_a_study_is_packed_to_the_same_bytes_and_is_not_touched(bundled, archive, tmp_path):
     assert bundled.planned() == bundled.planned("bundle") == {}
     again = bundled.copy(tmp_path / "again")
-    again.run("--forcerun", "bundle", "--", "bundle")
+    again.run("bundle", "--forcerun", "bundle")
     assert again.results.with_name(archive.name).read_bytes() == archive.read_bytes()
 
 

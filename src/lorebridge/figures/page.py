@@ -149,7 +149,7 @@ def _gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[s
     found = []
     for contrast in (contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]):
         gaps = table[table["contrast"] == contrast]
-        largest = gaps.loc[gaps["gap"].abs().idxmax()]
+        largest = gaps.iloc[int(gaps["gap"].abs().argmax())]
         into = largest["direction"].endswith(f">{base}")
         found.append(
             f"{contrast}: {int((gaps['p_holm'] < LEVEL).sum()) or 'none'} of {len(gaps)} gaps (languages × directions) "
@@ -176,7 +176,7 @@ def _placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> 
         return []
     table, first = _widest(rows["placements"]), _first_contrast(config)
     crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & table["placed"].str.contains(" - ")]
-    largest, told = crossed.loc[crossed["gap"].abs().idxmax()], int((crossed["p"] < LEVEL).sum())
+    largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
     return [
         f"What crosses in the planted world, with facts stated nowhere as the control ({first}): {told or 'none'} of "
         f"{len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The largest is "
