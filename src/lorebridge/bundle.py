@@ -149,20 +149,30 @@ class Redrawing(Plan):
             return super().recipe(name)
         return str((read_record(self.record(*name)) or {}).get("recipe"))
 
+    def reads(self, stage: str, **wildcards: Any) -> dict[str, list[str]]:
+        """Return what a drawing is made from, as the study's plan does.
+
+        Raises:
+            InputError: the bundle lacks some of it, or holds it damaged; names all of that.
+        """
+        found = super().reads(stage, **wildcards)
+        drawn = {path for name in self.drawings() for path in self.outputs(name[0], **dict(name[1])).values()}
+        records = [self.record(*name) for name in self.inputs(stage, **wildcards)]
+        wanted = dict.fromkeys(path for paths in [*found.values(), records] for path in paths if path not in drawn)
+        names = (_below(path, Path(self.root)) for path in wanted)
+        if lacking := [name for name in names if name not in self._whole]:
+            said = ", ".join(f"{name} ({'is damaged' if name in self._files else 'is missing'})" for name in lacking)
+            drawing = " ".join([stage, *map(str, wildcards.values())])
+            raise InputError(self.path, f"the {drawing} is drawn from {said}", _AGAIN)
+        return found
+
     def task(self, stage: str, **wildcards: Any) -> Task:
         """Return the task of a drawing.
 
         Raises:
-            InputError: the bundle lacks something that it is drawn from, or holds it damaged; names all of it.
+            InputError: as :meth:`reads`.
         """
-        inputs = [self.record(*name) for name in self.inputs(stage, **wildcards) if name[0] not in _DRAWN_HERE]
-        read = {path for paths in self.reads(stage, **wildcards).values() for path in paths}
-        drawn = {path for name in self.drawings() for path in self.outputs(name[0], **dict(name[1])).values()}
-        wanted = (_below(path, Path(self.root)) for path in dict.fromkeys([*inputs, *sorted(read - drawn)]))
-        if lacking := [name for name in wanted if name not in self._whole]:
-            said = ", ".join(f"{name} ({'is damaged' if name in self._files else 'is missing'})" for name in lacking)
-            drawing = " ".join([stage, *map(str, wildcards.values())])
-            raise InputError(self.path, f"the {drawing} is drawn from {said}", _AGAIN)
+        self.reads(stage, **wildcards)
         return super().task(stage, **wildcards)
 
 

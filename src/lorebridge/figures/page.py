@@ -324,8 +324,11 @@ def _made(records: Sequence[str], root: Path) -> dict[str, Any]:
 
     These are the records of what is drawn from and not of the drawings: a page that is redrawn elsewhere says the same.
     """
-    drawings = [read_record(path) or {} for path in records]
-    behind = {path: recipe for record in drawings for path, recipe in record.get("inputs", {}).items()}
+    behind: dict[str, str] = {}
+    for path in records:
+        record = read_record(path) or {}
+        drawing = record.get("stage") in ("figure", "table")
+        behind |= record["inputs"] if drawing else {path: record.get("recipe", "?")}
     commits, packages, stages = Counter[str](), Counter[str](), Counter[str]()
     for path in sorted(behind):
         record = read_record(path) or {}
