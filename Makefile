@@ -52,8 +52,8 @@ mini: setup ## real text and the paper's questions, small: make mini DATA=FOLDER
 	@lorebridge power --config config/mini.yaml --set data=$(DATA)
 	@echo; echo 'figures: results/mini/figures/    tables: results/mini/tables/    report: results/mini/report.html'
 
-figures: setup ## all tables and figures of a study from its bundle, before anything is trained: make figures [BUNDLE=PATH]
-	snakemake --cores $(CORES) --snakefile workflow/figures.smk --max-jobs-per-timespan 500/5s --config bundle=$(BUNDLE)
+figures: setup ## tables and figures from a bundle, nothing trained: make figures [BUNDLE=PATH]
+	$(RUN) --snakefile workflow/figures.smk --config bundle=$(BUNDLE)
 	@echo; echo 'in redrawn/<study>/: figures/    tables/    report/summary.html'
 
 browser: ## Chromium, in which tests open the report (root on Debian; installs it)
