@@ -183,8 +183,5 @@ def captions():
     """What the page says of each figure, as JSON: category, title and text."""
     folder = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent / "report"
     return json.dumps(
-        {
-            figure: [*CAPTIONS[figure], (folder / f"{figure}.rst").read_text(encoding="utf-8")]
-            for figure in plan.figures
-        }
+        {figure: [*CAPTIONS[figure], (folder / f"{figure}.rst").read_text(encoding="utf-8")] for figure in plan.figures}
     )

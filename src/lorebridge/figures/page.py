@@ -246,7 +246,7 @@ def _design(config: Mapping[str, Any]) -> dict[str, str]:
                  f"{model['num_attention_heads']} attention heads",
         "First": f"{base['steps']:,} {step.format(format(base['batch_tokens'], ','))} in {language} alone",
         "Then": f"{continual['steps']:,} {step.format(format(continual['batch_tokens'], ','))}: text of one other "
-                "language, and as much parallel text, arranged by the arm; all arms read the same pieces",
+                "language, and as much parallel text, arranged by the arm",
         "Asked": f"the same cloze questions in both languages at {len(checkpoint_steps(continual))} checkpoints; "
                  f"questions: {probing['subset']}; options compared by the rule ‘{probing['rule']}’; ties share the "
                  "credit",
@@ -368,6 +368,7 @@ def _fonts(text: str) -> str:
         font = TTFont(path, recalcTimestamp=False)
         if not (here := wanted & set(font.getBestCmap())):
             continue
+        here.add(ord(" "))  # else a space between two words would come from another font
         # All features: Tibetan stacks and Mongolian joins are made by them.
         options = subset.Options(layout_features=["*"], notdef_outline=True, recalc_timestamp=False)
         subsetter = subset.Subsetter(options)
