@@ -264,6 +264,17 @@ def test_a_study_is_packed_to_the_same_bytes_and_is_not_touched(bundled, archive
 
 
 @pytest.mark.slow
+def test_the_study_never_sees_what_is_redrawn_beside_it(bundled, archive, tmp_path):
+    study = bundled.copy(tmp_path / "study")
+    before = {path: path.stat().st_mtime_ns for path in study.results.rglob("*")}
+    laptop = Laptop(study.folder, archive)
+    code, output = laptop.snakemake("--cores", "1", "redrawn/tiny/figures/examples.svg")
+    assert code == 0, output
+    assert study.planned() == {}
+    assert {path: path.stat().st_mtime_ns for path in study.results.rglob("*")} == before
+
+
+@pytest.mark.slow
 def test_a_bundle_holds_what_is_drawn_from_and_nothing_of_the_machine(bundled, archive):
     held = members(archive)
     manifest = json.loads(held.pop(MANIFEST))
@@ -306,6 +317,8 @@ def test_everything_is_redrawn_to_the_same_bytes_and_once(bundled, redrawn):
         for name in made:
             assert (redrawn.root / folder / name).read_bytes() == (bundled.results / folder / name).read_bytes(), name
     assert redrawn.planned() == {}
+    assert redrawn.snakemake("--report", "redrawn/tiny/report.html")[0] == 0
+    assert (redrawn.root / "report" / "summary.html").stat().st_size < (redrawn.root / "report.html").stat().st_size
     assert not (redrawn.folder / "results").exists()
 
 
