@@ -61,6 +61,8 @@ def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
     said = next(line for line in text.splitlines() if line.startswith("<li>bridge − no bridge"))
     assert "Mongolian into English: −77.7 points (95\u00a0% interval −88.8 to 66.6)" in said
     assert "interval over questions and seeds" in said
+    verdicts = pd.read_csv(folder / "alarms.csv")["verdict"].value_counts()
+    assert f"{verdicts.get('rings', 'none')} of {verdicts.sum()} alarms ring" in text
     accuracy = pd.read_csv(folder / "accuracy.csv")
     assert f"{accuracy['accuracy'].max():.1f}\u00a0%" in text
 

@@ -29,6 +29,7 @@ from lorebridge.figures.style import FONTS, arm_label, seeds_phrase
 from lorebridge.probes.questions import in_subset
 from lorebridge.records import read_record
 from lorebridge.tokens.arms import ARMS
+from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 
 LEVEL = 0.05
@@ -184,7 +185,17 @@ def _placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> 
     ]
 
 
-HEADLINES: tuple[Findings, ...] = (_gaps, _placements, _asymmetry)
+def _alarms(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
+    table = rows["alarms"]
+    ringing = table.loc[table["verdict"] == RINGS, "alarm"].value_counts()
+    named = ", ".join(f"{alarm} ({count})" for alarm, count in sorted(ringing.items()))
+    return [
+        f"Signs that the study itself went wrong: {ringing.sum() or 'none'} of {len(table)} alarms ring"
+        f"{': ' + named if named else ''}; {int((table['verdict'] == CANNOT_TELL).sum())} cannot tell."
+    ]
+
+
+HEADLINES: tuple[Findings, ...] = (_gaps, _placements, _asymmetry, _alarms)
 """What stands at the top of the page."""
 
 
