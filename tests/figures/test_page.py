@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from lorebridge import config
-from lorebridge.figures.page import Caption, page
+from lorebridge.figures.page import Caption, _docstring, page
+from lorebridge.tokens.arms import ARMS
 
 FIGURES = ("figure3", "gaps", "asymmetry", "occurrences", "recovery", "examples")
 
@@ -65,6 +66,10 @@ def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
     assert f"{verdicts.get('rings', 'none')} of {verdicts.sum()} alarms ring" in text
     accuracy = pd.read_csv(folder / "accuracy.csv")
     assert f"{accuracy['accuracy'].max():.1f}\u00a0%" in text
+
+
+def test_every_arm_is_told_apart():
+    assert len({_docstring(arm) for arm in ARMS}) == len(ARMS)
 
 
 def test_every_figure_and_table_is_there_and_nothing_is_fetched(drawn, written):

@@ -28,7 +28,7 @@ from lorebridge.figures.effects import contrast_label
 from lorebridge.figures.style import FONTS, arm_label, seeds_phrase
 from lorebridge.probes.questions import in_subset
 from lorebridge.records import read_record
-from lorebridge.tokens.arms import ARMS
+from lorebridge.tokens import arms as arms_
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 
@@ -241,9 +241,22 @@ READINGS: dict[str, Findings] = {
 # ---------------------------------------------------------------- design
 
 
+_CHANGED = {
+    arms_.XX_FIRST: "the half in the other language first",
+    arms_.UNTAGGED: "without the template's labels",
+    arms_.EXCHANGED: "in another order: the same arm again, as a control",
+    arms_.LEAK_FREE: "without the pairs that state an answer",
+    arms_.LEAK_ONLY: "only the pairs that state an answer",
+    arms_.ENGLISH_MATCHED: "fewer pairs, so that English tokens are a set share",
+    arms_.REPLAY: "some monolingual text is of the base language",
+}
+
+
 def _docstring(arm: str) -> str:
-    """Return what an arm does with the pairs, as its function says."""
-    return re.split(r"[;.\n]", ARMS[arm].__doc__ or "")[0]
+    """Return what an arm does with the pairs: what its arrangement's function says, and what is changed in it."""
+    found = arms_.ARMS[arm]
+    laid_out = re.split(r"[;.\n]", arms_.ARRANGEMENTS[found.arrangement].__doc__ or "")[0]
+    return "; ".join([laid_out, *(_CHANGED[change] for change in (found.change, found.variant) if change)])
 
 
 def _design(config: Mapping[str, Any]) -> dict[str, str]:
