@@ -769,8 +769,9 @@ class Plan:
         return {key: settings[key] for key in drawing.settings}
 
     def _stated(self) -> dict[str, Any]:
-        """Return the configuration without the folders of this machine."""
-        return {key: value for key, value in self.config.items() if key not in ("results", "work", "data")}
+        """Return the configuration without the folders of this machine and without who asks a query service."""
+        stated = {key: value for key, value in self.config.items() if key not in ("results", "work", "data")}
+        return _without(stated, PEOPLE_SETTINGS)
 
     def retriever(self, corpus: str) -> dict[str, Any]:
         """Return the retriever of a corpus."""
