@@ -7,7 +7,8 @@ import runpy
 
 import yaml
 
-from lorebridge import cli, tables
+from lorebridge import cli, config, tables
+from lorebridge.plan import Plan
 
 
 def test_artifacts_page_has_every_table_and_column(root):
@@ -76,3 +77,16 @@ def test_links_in_the_documentation_lead_somewhere(root):
         for target in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", page.read_text(encoding="utf-8")):
             path = page.parent / (target[0] or target[1])
             assert path.exists(), f"{page.name}: {path}"
+
+
+def test_the_language_that_the_docs_add_is_a_valid_study(root):
+    """The fragment of docs/add-a-language.md, laid over the paper's configuration."""
+    page = (root / "docs" / "add-a-language.md").read_text(encoding="utf-8")
+    added = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.S).group(1))
+    study = config.load(root / "config" / "config.yaml")
+    for section, entries in added.items():
+        study[section] |= entries
+    runs = [run.run for run in Plan(config.check(study)).runs]
+    assert [run for run in runs if run.startswith("hi-")] == [
+        "hi-bridge-s0", "hi-bridge-s1", "hi-no_bridge-s0", "hi-no_bridge-s1"
+    ]  # fmt: skip
