@@ -247,6 +247,6 @@ def dose_response(
         f"Accuracy of each arm (%) and gaps (points) over the last {last} checkpoints, by dose: how many documents of "
         "the source language state the fact, which the other language's corpus never does. Covered: parallel text "
         "mentions the entity. Languages weigh the same. 95 % intervals and p by Student's t, over questions alone and "
-        "with the seed variance pooled over languages.",
+        "with the seed variance pooled over languages, doses and coverage.",
         {**dict.fromkeys(percent, ".2f"), "p": ".4f"},
     )

@@ -131,6 +131,9 @@ def dose_response(
     )  # fmt: skip
     interval = QUESTIONS_AND_SEEDS if (table["interval"] == QUESTIONS_AND_SEEDS).any() else table["interval"].iloc[0]
     table = table[table["interval"] == interval]
+    over = "questions and seeds, whose variance is pooled over a curve"
+    if interval != QUESTIONS_AND_SEEDS:
+        over = "questions, given these seeds"
     arms = list(dict.fromkeys(arm for contrast in contrasts for arm in contrast))
     gap = " - ".join(contrasts[0])
     doses = sorted(table["dose"].unique())
@@ -169,7 +172,7 @@ def dose_response(
             ],
             note="Questions whose fact is stated in documents of the other language alone; at dose 0 it is stated "
             f"nowhere, and what is right there is luck or proficiency. Means of the last {last} checkpoints, languages "
-            f"weighing the same; 95 % intervals, {interval}. Dotted: chance. {remark}".strip(),
+            f"weighing the same; 95 % intervals over {over}. Dotted: chance. {remark}".strip(),
         )
         style.save(fig, out)
 

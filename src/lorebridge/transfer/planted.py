@@ -93,7 +93,9 @@ def dose_response(
     """Return accuracies and gaps over the last checkpoints by how often the source language states the fact.
 
     Only questions whose fact the target language's corpus never states: what is right there has crossed, or is luck or
-    proficiency, which the dose 0 shows. Languages weigh the same.
+    proficiency, which the dose 0 shows. Languages weigh the same. A point of the curve stands on a dozen questions, too
+    few to tell the variance between seeds from it alone: it is taken to be the same for all points of a curve, and
+    pooled over them.
 
     Args:
         scores: tables "scores", one a run.
@@ -109,7 +111,7 @@ def dose_response(
         columns quantity (an arm: its mean credit; ``{arm} - {reference}``: the gap), direction, covered (bool: whether
         parallel text mentions the entity), dose (documents of the source corpus that state the fact), n_questions,
         value, lo, hi, p (two-sided, of 0; NaN for an arm), interval: 95 % by Student's t, over questions alone, and
-        with the variance between seeds pooled over languages.
+        with the variance between seeds, pooled over languages, doses and coverage.
 
     Raises:
         InputError: as :func:`placement_gaps`.
@@ -138,16 +140,19 @@ def dose_response(
                 cells.setdefault((quantity, contrast.direction, flag, int(count)), {})[contrast.culture] = (
                     sample, int(among.sum()),
                 )  # fmt: skip
-    rows: list[dict[str, Any]] = []
-    for (quantity, direction, flag, count), by_lang in cells.items():
-        samples = [sample for sample, _ in by_lang.values()]
-        rows += [
+    curves: dict[tuple[str, str], list[Sample]] = {}
+    for (quantity, direction, _, _), by_lang in cells.items():
+        curves.setdefault((quantity, direction), []).extend(sample for sample, _ in by_lang.values())
+    seeds = {curve: seed_variance(samples) for curve, samples in curves.items()}
+    return pd.DataFrame(
+        [
             {"quantity": quantity, "direction": direction, "covered": flag, "dose": count,
              "n_questions": sum(n for _, n in by_lang.values()), "value": found.estimate, "lo": found.lo,
              "hi": found.hi, "p": found.p if " - " in quantity else np.nan, "interval": interval}
-            for interval, found in _inferred(samples, seed_variance(samples))
-        ]  # fmt: skip
-    return pd.DataFrame(rows)
+            for (quantity, direction, flag, count), by_lang in cells.items()
+            for interval, found in _inferred([sample for sample, _ in by_lang.values()], seeds[quantity, direction])
+        ]
+    )  # fmt: skip
 
 
 def _between_arms(
