@@ -66,7 +66,7 @@ def pack(
             members[_below(path, root)] = _content(output, Path(path))
     for path in records:
         record = {key: value for key, value in (read_record(path) or {}).items() if key not in _OF_THE_MACHINE}
-        members[_below(path, root)] = _json(record)
+        members[_below(path, root)] = _json(dict(sorted(record.items())))
     manifest = {
         "format": FORMAT,
         "lorebridge": __version__,
@@ -92,7 +92,8 @@ def _below(path: str, root: Path) -> str:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
+    # In the order given: panels and rows stand in the order of the configuration's languages.
+    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def _content(output: str, path: Path) -> bytes:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lorebridge import plan, tables
-from lorebridge.bundle import MANIFEST, Redrawing, redrawing
+from lorebridge.bundle import MANIFEST, Redrawing, pack, redrawing
 from lorebridge.errors import ConfigError, InputError
 from lorebridge.plan import Plan
 
@@ -66,6 +66,15 @@ def with_manifest(contents: dict[str, bytes], change) -> dict[str, bytes]:
     manifest = json.loads(contents[MANIFEST])
     change(manifest)
     return contents | {MANIFEST: json.dumps(manifest).encode()}
+
+
+def test_a_bundle_keeps_the_order_of_the_languages(demo, tmp_path):
+    """Panels and rows stand in that order."""
+    out = tmp_path / "demo.bundle.tar.xz"
+    pack(files={}, records=[], root=tmp_path, out=out, config=demo, figures=[], tables=[])
+    stated = json.loads(members(out)[MANIFEST])["config"]
+    assert list(stated["languages"]) == list(demo["languages"]) == ["en", "ko", "bo"]
+    assert Redrawing(out, str(tmp_path / "redrawn")).langs == ["ko", "bo"]
 
 
 # ---------------------------------------------------------------- tables
