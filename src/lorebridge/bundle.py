@@ -41,7 +41,7 @@ _AGAIN = "Get or make the bundle again, where the study is: snakemake bundle --c
 
 def pack(
     *, files: Mapping[str, Sequence[str]], records: Sequence[str], root: Path, out: Path, config: Mapping[str, Any],
-    figures: Sequence[str], tables: Sequence[str],
+    languages: Sequence[str], figures: Sequence[str], tables: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Write the bundle of a study; its bytes depend on the arguments and on what the files hold.
 
@@ -54,6 +54,7 @@ def pack(
         root: folder of the study, which all paths lie below.
         out: the archive.
         config: the study's configuration.
+        languages: its languages, in their order.
         figures: names of its figures.
         tables: names of its tables.
 
@@ -71,7 +72,7 @@ def pack(
         "format": FORMAT,
         "lorebridge": __version__,
         "stages": STAGE_VERSIONS,
-        "config": config,
+        "config": {**config, "languages": {lang: config["languages"][lang] for lang in languages}},
         "figures": list(figures),
         "tables": list(tables),
         "files": {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -92,7 +93,6 @@ def _below(path: str, root: Path) -> str:
 
 
 def _json(value: Any) -> bytes:
-    # In the order given: panels and rows stand in the order of the configuration's languages.
     return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 

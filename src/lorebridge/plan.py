@@ -751,7 +751,11 @@ class Plan:
                 stated = {key: value for key, value in self._stated().items() if key != "compute"}
                 return {"config": _without(stated, ("path", *JUDGE_SETTINGS))}
             case "bundle":
-                return {"config": self._stated(), "figures": self.figures, "tables": self.tables}
+                # A task's keys have no order, but panels and rows stand in that of the languages.
+                return {
+                    "config": self._stated(), "languages": list(languages), "figures": self.figures,
+                    "tables": self.tables,
+                }  # fmt: skip
             case _:
                 raise KeyError(stage)
 

@@ -22,6 +22,7 @@ from lorebridge import plan, tables
 from lorebridge.bundle import MANIFEST, Redrawing, pack, redrawing
 from lorebridge.errors import ConfigError, InputError
 from lorebridge.plan import Plan
+from lorebridge.records import Task
 
 ROOT = Path(__file__).parents[2]
 SCORE = "probes/scores/ko-bridge-s0.parquet"
@@ -69,12 +70,12 @@ def with_manifest(contents: dict[str, bytes], change) -> dict[str, bytes]:
 
 
 def test_a_bundle_keeps_the_order_of_the_languages(demo, tmp_path):
-    """Panels and rows stand in that order."""
+    """Panels and rows stand in that order, which a task's own literals lose."""
     out = tmp_path / "demo.bundle.tar.xz"
-    pack(files={}, records=[], root=tmp_path, out=out, config=demo, figures=[], tables=[])
-    stated = json.loads(members(out)[MANIFEST])["config"]
-    assert list(stated["languages"]) == list(demo["languages"]) == ["en", "ko", "bo"]
-    assert Redrawing(out, str(tmp_path / "redrawn")).langs == ["ko", "bo"]
+    task = Task.loads(Plan(demo).task("bundle").dumps())
+    assert list(task.literals["config"]["languages"]) == ["bo", "en", "ko"]
+    pack(**task.literals, files={}, records=[], root=tmp_path, out=out)
+    assert Redrawing(out, str(tmp_path / "redrawn")).langs == Plan(demo).langs == ["ko", "bo"]
 
 
 # ---------------------------------------------------------------- tables
