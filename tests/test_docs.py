@@ -84,6 +84,9 @@ def test_the_language_that_the_docs_add_is_a_valid_study(root):
     page = (root / "docs" / "add-a-language.md").read_text(encoding="utf-8")
     added = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.S).group(1))
     study = config.load(root / "config" / "config.yaml")
+    people = added.pop("people")
+    study["people"]["source"] |= people["source"]
+    study["people"]["templates"] = people["templates"]
     for section, entries in added.items():
         study[section] |= entries
     runs = [run.run for run in Plan(config.check(study)).runs]
