@@ -223,8 +223,8 @@ def test_a_variant_without_what_it_is_made_by_is_one_clear_error(study, tmp_path
     if "mentions" in changes:
         changes = {"mentions": [write_mentions(tmp_path / "mentions.parquet", changes["mentions"])]}
     with pytest.raises(InputError, match=message):
-        study.draw(arm, name="refused", **changes)
-    assert not (study.root / "order" / "refused.parquet").exists()
+        study.draw(arm, name="not_made", **changes)
+    assert not (study.root / "order" / "not_made.parquet").exists()
 
 
 def test_without_leaks_the_leak_free_arm_is_the_arm_and_says_so(study, tmp_path, caplog):

@@ -69,7 +69,7 @@ def test_people_are_added_to_a_finished_study(finished, tmp_path):
     study.write()
     assert study.planned() == {
         "people_response": 1, "people": 1, "people_mentions": 7, "people_questions": 2, "people_score": 4,
-        "people_gaps": 1, "table": 2,
+        "people_gaps": 1, "table": 2, "page": 1,
     }  # fmt: skip
     study.run("results/tiny/transfer/people_gaps.parquet")
     gaps = tables.read(study.results / "transfer" / "people_gaps.parquet")
