@@ -66,7 +66,7 @@ def test_only_what_is_stale_runs_again(study, cluster, tmp_path):
     redrawn = study.copy(tmp_path / "figure")
     for path in (redrawn.results / "figures").glob("losses.*"):
         path.unlink()
-    assert redrawn.planned(*cluster.arguments()) == {"draw_losses": 1}
+    assert redrawn.planned(*cluster.arguments()) == {"draw_losses": 1, "page": 1}, "and the page that shows it"
 
 
 @pytest.mark.parametrize(("nodes", "gpus"), [(1, 2), (2, 1)], ids=["two GPUs of a node", "a GPU on each of two nodes"])
