@@ -19,7 +19,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -147,44 +147,42 @@ def calibrate(design: Design, studies: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def coverage_table(studies: int, seed: int) -> pd.DataFrame:
-    """Return coverage, bias and the interaction's rejections in studies with gaps but no interaction."""
+def by_spread(design: Callable[[float], Design], kind: str, columns: Mapping[str, str], studies: int, seed: int,
+              ) -> pd.DataFrame:  # fmt: skip
+    """Return means of what :func:`calibrate` finds, in percent, by how much seeds differ.
+
+    Args:
+        design: of the studies, for a standard deviation of seeds.
+        kind: how the column is called that names the interval or test.
+        columns: column of the table -> column of what is found.
+        studies: how many of each design.
+        seed: of the studies.
+    """
     rows = []
     for sd in SEED_SDS:
-        found = calibrate(Design(NO_INTERACTION, sd), studies, seed)
+        found = calibrate(design(sd), studies, seed)
         for (scale, interval), part in found.groupby(["scale", "interval"], sort=False):
-            rows.append(
-                {
-                    "seed sd": sd,
-                    "scale": scale,
-                    "interval": interval.split(",")[0],
-                    "coverage %": 100 * part["covered"].mean(),
-                    "bias, points": 100 * part["bias"].mean(),
-                    "interaction: coverage %": 100 * part["interaction_covered"].mean(),
-                    "interaction: rejected %": 100 * part["interaction_rejected"].mean(),
-                    "interaction: bias, points": 100 * part["interaction"].mean(),
-                }
-            )
+            means = {title: 100 * part[column].mean() for title, column in columns.items()}
+            rows.append({"seed sd": sd, "scale": scale, kind: interval.split(",")[0], **means})
     return pd.DataFrame(rows)
+
+
+def coverage_table(studies: int, seed: int) -> pd.DataFrame:
+    """Return coverage, bias and the interaction's rejections in studies with gaps but no interaction."""
+    columns = {
+        "coverage %": "covered", "bias, points": "bias", "interaction: coverage %": "interaction_covered",
+        "interaction: rejected %": "interaction_rejected", "interaction: bias, points": "interaction",
+    }  # fmt: skip
+    return by_spread(lambda sd: Design(NO_INTERACTION, sd), "interval", columns, studies, seed)
 
 
 def level_table(studies: int, seed: int) -> pd.DataFrame:
     """Return how often tests reject where the arms are the same arm run twice (A/A)."""
-    rows = []
-    for sd in SEED_SDS:
-        found = calibrate(Design(NO_EFFECT, sd, spread=0.0), studies, seed)
-        for (scale, interval), part in found.groupby(["scale", "interval"], sort=False):
-            rows.append(
-                {
-                    "seed sd": sd,
-                    "scale": scale,
-                    "test": interval.split(",")[0],
-                    "gap: rejected %": 100 * part["rejected"].mean(),
-                    "any of eight by Holm %": 100 * part["any_by_holm"].mean(),
-                    "interaction: rejected %": 100 * part["interaction_rejected"].mean(),
-                }
-            )
-    return pd.DataFrame(rows)
+    columns = {
+        "gap: rejected %": "rejected", "any of eight by Holm %": "any_by_holm",
+        "interaction: rejected %": "interaction_rejected",
+    }  # fmt: skip
+    return by_spread(lambda sd: Design(NO_EFFECT, sd, spread=0.0), "test", columns, studies, seed)
 
 
 def items_without_an_effect(rng: np.random.Generator) -> pd.DataFrame:

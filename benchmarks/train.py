@@ -143,7 +143,7 @@ def peer(shape: dict[str, Any], precision: str, _: str, stage: int, steps: int) 
         )  # fmt: skip
         clock = Clock()
         model = build(qwen2_config(shape["model"], VOCABULARY, 151_643), 0)
-        trainer = Trainer(model=model, args=settings, train_dataset=rows, callbacks=[clock])  # type: ignore[arg-type]
+        trainer = Trainer(model=model, args=settings, train_dataset=rows, callbacks=[clock])
         trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return list(zip(losses, clock.at, strict=True))
