@@ -67,7 +67,7 @@ def pack(
             members[_below(path, root)] = _content(output, Path(path))
     for path in records:
         record = {key: value for key, value in (read_record(path) or {}).items() if key not in _OF_THE_MACHINE}
-        members[_below(path, root)] = _json(dict(sorted(record.items())))
+        members[_below(path, root)] = _json(record)
     manifest = {
         "format": FORMAT,
         "lorebridge": __version__,

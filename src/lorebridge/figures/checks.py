@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lorebridge.figures.effects import direction_label
 from lorebridge.figures.write import write_table
 from lorebridge.transfer import alarms as alarms_
 
@@ -34,9 +35,7 @@ def alarms(
         perplexity=perplexity, base=base, subset=subset, rule=rule, last=last,
     )  # fmt: skip
     table["lang"] = [", ".join(names.get(lang, lang) for lang in langs.split(", ")) for langs in table["lang"]]
-    table["direction"] = table["direction"].replace(
-        {"en->xx": f"{names[base]} \N{RIGHTWARDS ARROW} other", "xx->en": f"other \N{RIGHTWARDS ARROW} {names[base]}"}
-    )
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     write_table(
         table.rename(columns={"lang": "language"}),
         out,

@@ -15,11 +15,22 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.contrasts import ALL, STEP0
 from lorebridge.transfer.credits import LAST
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.items import occurrence_means
 from lorebridge.transfer.power import detectable_effects
+
+
+def direction_label(direction: str, base: str) -> str:
+    """Return how a direction is called.
+
+    >>> direction_label("en->xx", "English")
+    'English → other'
+    """
+    labels = {"en->xx": f"{base} → other", "xx->en": f"other → {base}"}
+    return labels.get(direction, " − ".join(f"({labels[part]})" for part in direction.split(" - ") if part in labels))
 
 
 def published(what: str, planted: bool) -> dict[str, Any]:
@@ -66,9 +77,7 @@ def gaps(
             sharey=True,
             sharex=True,
         )
-        for ax, (direction, title) in zip(
-            axes, (("en->xx", "{base} → other"), ("xx->en", "other → {base}")), strict=True
-        ):
+        for ax, direction in zip(axes, DIRECTIONS, strict=True):
             ax.axvline(0, color="0.3", linewidth=0.8)
             for y, culture in enumerate(questions):
                 effect = 100 * detectable[culture]
@@ -79,7 +88,7 @@ def gaps(
                     ]
                     if not rows.empty:
                         _gap(ax, rows, y + 0.66 * ((i + 0.5) / len(contrasts) - 0.5), colour[contrast])
-            ax.set_title(title.format(base=names[base]))
+            ax.set_title(direction_label(direction, names[base]))
             ax.set_xlabel("gap (percentage points)")
             ax.tick_params(axis="y", length=0)
             ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -153,9 +162,7 @@ def occurrences(
     seeds = tables.read(items, columns=["seed"])["seed"].nunique()
     with style.styled():
         fig, axes = plt.subplots(1, 2, layout="constrained", figsize=(6.4, 2.9), sharey=True)
-        for ax, (direction, title) in zip(
-            axes, (("en->xx", "{base} → other"), ("xx->en", "other → {base}")), strict=True
-        ):
+        for ax, direction in zip(axes, DIRECTIONS, strict=True):
             sizes: dict[str, int] = {}
             for x, group in enumerate(groups):
                 row = means[(means["direction"] == direction) & (means["group"] == group)].iloc[0]
@@ -169,7 +176,7 @@ def occurrences(
             labels = [f"{group.replace('rest ', 'rest' + chr(10))}\nn = {sizes[group]:,}" for group in groups]
             ax.set_xticks(range(len(groups)), labels)
             ax.set_xlim(-0.5, len(groups) - 0.4)
-            ax.set_title(title.format(base=names[base]))
+            ax.set_title(direction_label(direction, names[base]))
         axes[0].set_ylim(0, 1.08 * axes[0].get_ylim()[1])
         axes[0].set_ylabel("mean occurrences in the\nsource language's corpus")
         handles = [

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.figures.effects import contrast_label
+from lorebridge.figures.effects import contrast_label, direction_label
 from lorebridge.figures.write import write_table
 from lorebridge.transfer import cultures as cultures_
 from lorebridge.transfer import planted as planted_
@@ -25,16 +25,6 @@ _LINES = [
     *((direction, level) for level in (HIGH, LOW) for direction in DIRECTIONS),
     *((DIFFERENCE, group) for group in (HIGH, LOW, INTERACTION)),
 ]
-
-
-def _direction(direction: str, base: str) -> str:
-    """Return how a direction is called.
-
-    >>> _direction("en->xx", "English")
-    'English → other'
-    """
-    labels = {"en->xx": f"{base} → other", "xx->en": f"other → {base}"}
-    return labels.get(direction, " − ".join(f"({labels[part]})" for part in direction.split(" - ") if part in labels))
 
 
 def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int, remark: str, out: Path) -> None:
@@ -76,7 +66,7 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
             ax.set_xlabel("gap, or difference of gaps (points)" if scale == SCALES[0] else "% of what is at risk")
             ax.tick_params(axis="y", length=0)
             ax.xaxis.set_major_locator(MaxNLocator(6))
-        labels = [f"{group}: {_direction(direction, names[base])}" for direction, group in _LINES[:4]]
+        labels = [f"{group}: {direction_label(direction, names[base])}" for direction, group in _LINES[:4]]
         labels += [f"{group}: difference" for _, group in _LINES[4:6]] + ["interaction (low − high)"]
         axes[0].set_yticks(range(len(_LINES)), labels)
         axes[0].set_ylim(len(_LINES) - 0.5, -0.5)
@@ -106,7 +96,7 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
     """
     table = tables.read(asymmetry)
     table["contrast"] = table["contrast"].map(contrast_label)
-    table["direction"] = [_direction(direction, names[base]) for direction in table["direction"]]
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
     table["group"] = table["group"].replace({**names, INTERACTION: "low − high (interaction)"})
     table["langs"] = [", ".join(names[lang] for lang in langs) for langs in table["langs"]]
@@ -161,7 +151,7 @@ def exposure_effects(*, exposure_effects: Path, names: Mapping[str, str], base: 
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = tables.read(exposure_effects).drop(columns=["coefficient", "se"])
-    table["direction"] = [_direction(direction, names[base]) for direction in table["direction"]]
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
     table["langs"] = [", ".join(names[lang] for lang in langs) for langs in table["langs"]]
     write_table(
@@ -200,7 +190,7 @@ def placements(
         last=last,
     )  # fmt: skip
     table["contrast"] = table["contrast"].map(contrast_label)
-    table["direction"] = [_direction(direction, names[base]) for direction in table["direction"]]
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     percent = ["gap", "lo", "hi"]
     table[percent] = 100 * table[percent].astype(np.float64)
     write_table(
@@ -237,7 +227,7 @@ def dose_response(
         last=last,
     )  # fmt: skip
     table["quantity"] = [contrast_label(q) if " - " in q else style.arm_label(q) for q in table["quantity"]]
-    table["direction"] = [_direction(direction, names[base]) for direction in table["direction"]]
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["covered"] = table["covered"].map({True: "yes", False: "no"})
     percent = ["value", "lo", "hi"]
     table[percent] = 100 * table[percent].astype(np.float64)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lorebridge import tables
-from lorebridge.figures.effects import contrast_label, published
+from lorebridge.figures.effects import contrast_label, direction_label, published
 from lorebridge.figures.style import arm_label
 from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
@@ -338,7 +338,7 @@ def occurrences(
         for _, row in table.iterrows()
     ]
     table, note = _beside(table, ["published"], planted, f" published: {_PAPER}, other corpora.")
-    table = table.replace({"direction": {"en->xx": f"{names[base]} → other", "xx->en": f"other → {names[base]}"}})
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     write_table(
         table,
         out,

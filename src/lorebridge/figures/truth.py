@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.figures.effects import contrast_label
+from lorebridge.figures.effects import contrast_label, direction_label
+from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS
 from lorebridge.transfer.planted import dose_response as measured
 
@@ -137,10 +138,10 @@ def dose_response(
     arms = list(dict.fromkeys(arm for contrast in contrasts for arm in contrast))
     gap = " - ".join(contrasts[0])
     doses = sorted(table["dose"].unique())
-    directions = {"en->xx": f"{names[base]} → other", "xx->en": f"other → {names[base]}"}
     with style.styled():
         fig, axes = plt.subplots(3, 2, layout="constrained", sharex=True, sharey="row", figsize=(7.0, 6.4))
-        for column, (direction, title) in enumerate(directions.items()):
+        for column, direction in enumerate(DIRECTIONS):
+            title = direction_label(direction, names[base])
             rows = table[table["direction"] == direction]
             for ax, covered in zip(axes[:2, column], (True, False), strict=True):
                 ax.axhline(25, color="0.7", linewidth=0.8, linestyle=":", zorder=0)

@@ -251,7 +251,7 @@ def unbridged(
         if contrast.name != f"{NO_BRIDGE} - {STEP0}":
             continue
         key = (contrast.culture, contrast.direction)
-        source, target = (base, contrast.culture) if contrast.direction == "en->xx" else (contrast.culture, base)
+        source, target = credits_.source_and_target(contrast.direction, base, contrast.culture)
         here = counts.reindex(contrast.questions)
         absent = (here[target] == 0).to_numpy()
         groups = [absent & (here[source] > 0).to_numpy(), absent & (here[source] == 0).to_numpy()]

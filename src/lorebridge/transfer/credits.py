@@ -30,6 +30,16 @@ def directions(base: str, culture: str) -> dict[str, str]:
     return {"en->xx": culture, "xx->en": base}
 
 
+def source_and_target(direction: str, base: str, culture: str) -> tuple[str, str]:
+    """Return the language that knowledge comes from in a direction, and the one in which it is asked for.
+
+    >>> source_and_target("xx->en", "en", "ko")
+    ('ko', 'en')
+    """
+    target = directions(base, culture)[direction]
+    return base if target == culture else culture, target
+
+
 @dataclasses.dataclass(frozen=True)
 class Credits:
     """Credits of one culture's questions in one language.

@@ -122,8 +122,7 @@ def dose_response(
     loaded = credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
     cells: dict[tuple[str, str, bool, int], dict[str, tuple[Sample, int]]] = {}
     for contrast in _between_arms(loaded, base, contrasts, last, set(stated.index), truth):
-        source = base if contrast.direction == "en->xx" else contrast.culture
-        target = contrast.culture if contrast.direction == "en->xx" else base
+        source, target = credits_.source_and_target(contrast.direction, base, contrast.culture)
         here = stated.loc[contrast.questions]
         dose = here[source].where(here[target] == 0).to_numpy()
         is_covered = covered.loc[contrast.questions].to_numpy()
