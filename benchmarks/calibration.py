@@ -147,8 +147,9 @@ def calibrate(design: Design, studies: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_spread(design: Callable[[float], Design], kind: str, columns: Mapping[str, str], studies: int, seed: int,
-              ) -> pd.DataFrame:  # fmt: skip
+def by_spread(
+    design: Callable[[float], Design], kind: str, columns: Mapping[str, str], studies: int, seed: int
+) -> pd.DataFrame:
     """Return means of what :func:`calibrate` finds, in percent, by how much seeds differ.
 
     Args:
@@ -170,18 +171,22 @@ def by_spread(design: Callable[[float], Design], kind: str, columns: Mapping[str
 def coverage_table(studies: int, seed: int) -> pd.DataFrame:
     """Return coverage, bias and the interaction's rejections in studies with gaps but no interaction."""
     columns = {
-        "coverage %": "covered", "bias, points": "bias", "interaction: coverage %": "interaction_covered",
-        "interaction: rejected %": "interaction_rejected", "interaction: bias, points": "interaction",
-    }  # fmt: skip
+        "coverage %": "covered",
+        "bias, points": "bias",
+        "interaction: coverage %": "interaction_covered",
+        "interaction: rejected %": "interaction_rejected",
+        "interaction: bias, points": "interaction",
+    }
     return by_spread(lambda sd: Design(NO_INTERACTION, sd), "interval", columns, studies, seed)
 
 
 def level_table(studies: int, seed: int) -> pd.DataFrame:
     """Return how often tests reject where the arms are the same arm run twice (A/A)."""
     columns = {
-        "gap: rejected %": "rejected", "any of eight by Holm %": "any_by_holm",
+        "gap: rejected %": "rejected",
+        "any of eight by Holm %": "any_by_holm",
         "interaction: rejected %": "interaction_rejected",
-    }  # fmt: skip
+    }
     return by_spread(lambda sd: Design(NO_EFFECT, sd, spread=0.0), "test", columns, studies, seed)
 
 
@@ -201,14 +206,23 @@ def items_without_an_effect(rng: np.random.Generator) -> pd.DataFrame:
             frames.append(
                 pd.DataFrame(
                     {
-                        "lang": lang, "question_id": [f"{lang}-{i:04d}" for i in range(n)], "cluster": clusters,
-                        "direction": "en->xx", "seed": seed, "known": known, "answered": with_bridge,
-                        "answered_without": without, "in_risk_set": risk, "transferred": risk & with_bridge,
-                        "occurrences_source": counts, "occurrences_target": rng.poisson(2.0, n).astype(float),
-                        "presentations_source": np.nan, "presentations_target": np.nan,
+                        "lang": lang,
+                        "question_id": [f"{lang}-{i:04d}" for i in range(n)],
+                        "cluster": clusters,
+                        "direction": "en->xx",
+                        "seed": seed,
+                        "known": known,
+                        "answered": with_bridge,
+                        "answered_without": without,
+                        "in_risk_set": risk,
+                        "transferred": risk & with_bridge,
+                        "occurrences_source": counts,
+                        "occurrences_target": rng.poisson(2.0, n).astype(float),
+                        "presentations_source": np.nan,
+                        "presentations_target": np.nan,
                     }
                 )
-            )  # fmt: skip
+            )
     return pd.concat(frames, ignore_index=True)
 
 

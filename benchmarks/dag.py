@@ -32,8 +32,33 @@ from lorebridge.plan import Plan
 ROOT = Path(__file__).parents[1]
 ARMS = ["bridge", "no_bridge", "placebo", "labels_only", "glued"]
 SCRIPTS = ["Hangul", "Tibetan", "Han", "Mongolian"]
-LANGUAGES = ["ko", "bo", "zh", "mn", "ja", "hi", "bn", "ta", "te", "th", "my", "km", "lo", "ka", "hy", "el", "ru", "uk",
-             "he", "ar", "fa", "ur", "am", "si", "gu"]  # fmt: skip
+LANGUAGES = [
+    "ko",
+    "bo",
+    "zh",
+    "mn",
+    "ja",
+    "hi",
+    "bn",
+    "ta",
+    "te",
+    "th",
+    "my",
+    "km",
+    "lo",
+    "ka",
+    "hy",
+    "el",
+    "ru",
+    "uk",
+    "he",
+    "ar",
+    "fa",
+    "ur",
+    "am",
+    "si",
+    "gu",
+]
 
 # Runs Snakemake and says how long the graph took and how long all took.
 TIMED = """
@@ -165,8 +190,10 @@ def main() -> None:
         shares = f"{1e3 * graph / jobs:.2f} | {1e3 * graph / outputs:.3f} | {graph / goal:.2f}"
         print(f"| {label} | {graph:.1f} | {shares} | {whole:.1f} |")
     print(f"| ratio | {ours[0] / theirs[0]:.2f} | | | | {ours[1] / theirs[1]:.2f} |")
-    print(f"\n`{' '.join(['python', *sys.argv])}` on {platform.processor() or platform.machine()}, {os.cpu_count()} "
-          f"cores, Python {platform.python_version()}")  # fmt: skip
+    print(
+        f"\n`{' '.join(['python', *sys.argv])}` on {platform.processor() or platform.machine()}, {os.cpu_count()} "
+        f"cores, Python {platform.python_version()}"
+    )
 
 
 if __name__ == "__main__":

@@ -49,11 +49,17 @@ def write_questions(data: Path, culture: str, out: Path) -> Path:
             for number, option in enumerate(item["options"]):
                 rows.append(
                     {
-                        "question_id": f"{culture}-{index:04d}", "culture": culture, "lang": lang,
-                        "text": item["question"], "option_index": number, "option": option,
-                        "is_gold": option == item["answer"], "subset": [], "n_blanks": 1,
+                        "question_id": f"{culture}-{index:04d}",
+                        "culture": culture,
+                        "lang": lang,
+                        "text": item["question"],
+                        "option_index": number,
+                        "option": option,
+                        "is_gold": option == item["answer"],
+                        "subset": [],
+                        "n_blanks": 1,
                     }
-                )  # fmt: skip
+                )
     tables.write("questions", rows, out)
     return out
 
@@ -87,14 +93,20 @@ def main() -> None:
         cultures = [c for c in SCRIPTS if c != "en"] if lang == "en" else [lang]
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            rows = [{"doc_id": f"s/{i}", "title": "", "text": t, "source": "s", "n_chars": len(t)}
-                    for i, t in enumerate(texts)]  # fmt: skip
+            rows = [
+                {"doc_id": f"s/{i}", "title": "", "text": t, "source": "s", "n_chars": len(t)}
+                for i, t in enumerate(texts)
+            ]
             tables.write("documents", rows, folder / "documents.parquet")
             questions = {c: write_questions(args.data, c, folder / f"{c}.parquet") for c in cultures}
             find_subjects(
-                lang=lang, script=script, max_chars=MAX_CHARS, documents=[folder / "documents.parquet"],
-                questions=questions, out=folder / "subjects.parquet",
-            )  # fmt: skip
+                lang=lang,
+                script=script,
+                max_chars=MAX_CHARS,
+                documents=[folder / "documents.parquet"],
+                questions=questions,
+                out=folder / "subjects.parquet",
+            )
             asked = read_asked(folder / "subjects.parquet", cultures)
         matcher, by = Matcher(asked, script, window=1, max_chars=MAX_CHARS), CoOccurrence(script)
         marks = [time.process_time()]
@@ -108,8 +120,11 @@ def main() -> None:
         ours = [{(n, m.subject, m.object, m.n_chunks > 0) for n, m in of_text.items()} for of_text in found]
         assert ours == said, lang
         one_pass, peer, limit = (megabytes / (after - before) for before, after in itertools.pairwise(marks))
-        print(f"| {lang} | {len(asked)} | {megabytes:.1f} | {one_pass:.1f} | {peer:.3f} | {one_pass / peer:.0f} | "
-              f"{limit:.1f} |", flush=True)  # fmt: skip
+        print(
+            f"| {lang} | {len(asked)} | {megabytes:.1f} | {one_pass:.1f} | {peer:.3f} | {one_pass / peer:.0f} | "
+            f"{limit:.1f} |",
+            flush=True,
+        )
     print(f"\nOne core of {platform.processor() or platform.machine()}; `{' '.join(['python', *sys.argv])}`")
 
 

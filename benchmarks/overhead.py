@@ -64,8 +64,11 @@ def graph(plan: Plan) -> tuple[dict[Artifact, float], dict[Artifact, set[Artifac
         if stage in ON_GPU:
             gpus[name] = 1
         if stage in ("base_model", "model"):
-            run = plan.run("base-s{seed}".format(**wildcards) if stage == "base_model"
-                           else "{lang}-{arm}-s{seed}".format(**wildcards))  # fmt: skip
+            run = plan.run(
+                "base-s{seed}".format(**wildcards)
+                if stage == "base_model"
+                else "{lang}-{arm}-s{seed}".format(**wildcards)
+            )
             gpus[name] = size
             seconds[name] = 3600 * plan.run_hours(run) / size
     return seconds, before, gpus
@@ -142,8 +145,11 @@ def main() -> None:
     large["tokenizer"] = paper["tokenizer"]
     plans = {paper["study"]: Plan(paper), "20 languages × 5 arms × 5 seeds": Plan(config.check(large, name="large"))}
     start = started(arguments.config)
-    print("| study | GPUs | jobs | training alone | " + " | ".join(
-        f"added, asking from {interval:.0f} s" for interval in arguments.interval) + " |")  # fmt: skip
+    print(
+        "| study | GPUs | jobs | training alone | "
+        + " | ".join(f"added, asking from {interval:.0f} s" for interval in arguments.interval)
+        + " |"
+    )
     print("|---|---|---|---|" + "---|" * len(arguments.interval))
     for name, plan in plans.items():
         jobs = sum(1 for _ in plan.walk())
@@ -155,8 +161,10 @@ def main() -> None:
             ]
             cells = " | ".join(f"{seconds / 60:.1f} min, {100 * seconds / ideal:.2f} %" for seconds in added)
             print(f"| {name} | {n_gpus} | {jobs:,} | {ideal / 3600:.1f} h | {cells} |")
-    print(f"\n`{' '.join(['python', *sys.argv])}` on {platform.processor() or platform.machine()}; a job takes "
-          f"{arguments.wait:.0f} s to be started and {start:.1f} s (measured here) to begin its work.")  # fmt: skip
+    print(
+        f"\n`{' '.join(['python', *sys.argv])}` on {platform.processor() or platform.machine()}; a job takes "
+        f"{arguments.wait:.0f} s to be started and {start:.1f} s (measured here) to begin its work."
+    )
 
 
 if __name__ == "__main__":

@@ -33,11 +33,23 @@ from lorebridge.probes.trees import build_tree, reads_trees, sum_logprobs
 from lorebridge.train.model import build, qwen2_config
 
 SHAPES = {
-    "0.5b": {"hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
-             "intermediate_size": 4864, "vocab_size": 151936},
-    "small": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 2,
-              "intermediate_size": 1408, "vocab_size": 151936},
-}  # fmt: skip
+    "0.5b": {
+        "hidden_size": 896,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "intermediate_size": 4864,
+        "vocab_size": 151936,
+    },
+    "small": {
+        "hidden_size": 512,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "intermediate_size": 1408,
+        "vocab_size": 151936,
+    },
+}
 ROPE = {"rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 32768}
 
 

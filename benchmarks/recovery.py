@@ -75,11 +75,17 @@ def write_questions(world: Path, culture: str) -> Path:
             for number, option in enumerate(item["options"]):
                 rows.append(
                     {
-                        "question_id": f"{culture}-{index:04d}", "culture": culture, "lang": lang,
-                        "text": item["question"], "option_index": number, "option": option,
-                        "is_gold": option == item["answer"], "subset": [], "n_blanks": 1,
+                        "question_id": f"{culture}-{index:04d}",
+                        "culture": culture,
+                        "lang": lang,
+                        "text": item["question"],
+                        "option_index": number,
+                        "option": option,
+                        "is_gold": option == item["answer"],
+                        "subset": [],
+                        "n_blanks": 1,
                     }
-                )  # fmt: skip
+                )
     path = world / f"questions-{culture}.parquet"
     tables.write("questions", rows, path)
     return path
@@ -92,13 +98,24 @@ def cells(world: Path) -> Iterator[dict[str, Any]]:
         documents, chunks = write_texts(world, corpus)
         embeddings, subjects, mentions = (world / f"{name}-{corpus}" for name in ("embeddings", "subjects", "mentions"))
         find_subjects(
-            lang=corpus, script=script, max_chars=MAX_CHARS, documents=[documents], out=subjects,
+            lang=corpus,
+            script=script,
+            max_chars=MAX_CHARS,
+            documents=[documents],
+            out=subjects,
             questions={culture: questions[culture] for culture in cultures_of(corpus)},
-        )  # fmt: skip
+        )
         find_mentions(
-            stream=f"mono-{corpus}", script=script, window=1, max_chars=MAX_CHARS, cultures=cultures_of(corpus),
-            texts=[documents], column="text", subjects=subjects, out=mentions,
-        )  # fmt: skip
+            stream=f"mono-{corpus}",
+            script=script,
+            window=1,
+            max_chars=MAX_CHARS,
+            cultures=cultures_of(corpus),
+            texts=[documents],
+            column="text",
+            subjects=subjects,
+            out=mentions,
+        )
         if corpus == "en":
             work = world / "work"
             build_index(method="dense", chunks=chunks, model=MODEL, index=embeddings, work=work, threads=1)
@@ -112,22 +129,35 @@ def cells(world: Path) -> Iterator[dict[str, Any]]:
             retrieve(method=method, top_k=TOP_K, threads=1, out=hits, **asking, **by)
             judge(kind="cooccurrence", hits=hits, chunks=chunks, out=judgments, **asking)
             yield {
-                "corpus": corpus, "culture": culture, "hits": hits, "judgments": judgments, "mentions": mentions,
-                "subjects": subjects, "documents": [documents],
-            }  # fmt: skip
+                "corpus": corpus,
+                "culture": culture,
+                "hits": hits,
+                "judgments": judgments,
+                "mentions": mentions,
+                "subjects": subjects,
+                "documents": [documents],
+            }
 
 
 def measure(questions: int, wording: str, folder: Path) -> pd.DataFrame:
     """Make a world, trace it, and return table "recovery" with a readable method."""
     world = folder / f"{questions}-{list(WORDINGS).index(wording)}"
     generate(
-        out=world, base="en", languages={lang: {"script": script} for lang, script in SCRIPTS.items()},
-        questions=questions, doses=DOSES, articles=questions, pairs=10 * questions + 400, **WORDINGS[wording],
-    )  # fmt: skip
+        out=world,
+        base="en",
+        languages={lang: {"script": script} for lang, script in SCRIPTS.items()},
+        questions=questions,
+        doses=DOSES,
+        articles=questions,
+        pairs=10 * questions + 400,
+        **WORDINGS[wording],
+    )
     recover(
-        truth=world / "truth.parquet", heldout=dict.fromkeys(SCRIPTS, 0.0), corpora=list(cells(world)),
+        truth=world / "truth.parquet",
+        heldout=dict.fromkeys(SCRIPTS, 0.0),
+        corpora=list(cells(world)),
         out=world / "recovery.parquet",
-    )  # fmt: skip
+    )
     table = tables.read(world / "recovery.parquet")
     # The English corpus is searched twice; its exact count is the same both times.
     table = table.drop_duplicates(["corpus", "culture", "method", "stage", "dose"])
@@ -165,8 +195,16 @@ def draw(table: pd.DataFrame, out: Path) -> None:
             for ax, measure_ in zip(row, ("recall", "precision"), strict=True):
                 for search in searches:
                     values = sums.xs(search, level="search")[measure_]
-                    ax.plot(values.index, 100 * values, marker="o", markersize=4, color=colours[search], label=search,
-                            linestyle="--" if search.startswith("exact") else "-", clip_on=False)  # fmt: skip
+                    ax.plot(
+                        values.index,
+                        100 * values,
+                        marker="o",
+                        markersize=4,
+                        color=colours[search],
+                        label=search,
+                        linestyle="--" if search.startswith("exact") else "-",
+                        clip_on=False,
+                    )
                 ax.set_ylabel(f"{measure_} (%)")
                 ax.set_title(f"wording: {wording}")
                 ax.set_ylim(0, 102)
@@ -201,8 +239,10 @@ def main() -> None:
     print(markdown(by_corpus, ["wording", "corpus"]))
     print("\nThe largest world by the number of documents that mention the subject\n")
     print(markdown(largest.dropna(subset="dose").astype({"dose": int}), ["wording", "dose"]))
-    print(f"\nMachine: {platform.processor() or platform.machine()}, one thread; {seconds:.0f} s in all. "
-          f"Command: {' '.join(['python', *sys.argv])}")  # fmt: skip
+    print(
+        f"\nMachine: {platform.processor() or platform.machine()}, one thread; {seconds:.0f} s in all. "
+        f"Command: {' '.join(['python', *sys.argv])}"
+    )
     if args.figure:
         draw(table, args.figure)
     exact = whole[(whole["wording"] == "unchanged") & (whole["stage"] == "exact")]

@@ -93,8 +93,10 @@ def main() -> None:
                     f"| {size / stream:.0f} | {stream / mine:.1f} | {size / bound:.0f} |",
                     flush=True,
                 )
-    print(f"\n`{' '.join(['python', *sys.argv])}` on {platform.processor() or platform.machine()}, {os.cpu_count()} "
-          f"cores, Python {platform.python_version()}; MB of JSONL")  # fmt: skip
+    print(
+        f"\n`{' '.join(['python', *sys.argv])}` on {platform.processor() or platform.machine()}, {os.cpu_count()} "
+        f"cores, Python {platform.python_version()}; MB of JSONL"
+    )
 
 
 if __name__ == "__main__":

@@ -133,22 +133,43 @@ def ours(path: Path, letters: LetterFilter, encoder: BulkEncoder, end_of_text: i
 def stages(path: Path, policy: dict[str, str], tokenizer: Path, out: Path) -> tuple[Store, float]:
     """Run the stages; return the store and the share of the positions that are targets of the loss."""
     literals: dict[str, Any] = {
-        "sources": [{"kind": "local", "name": "text"}], "paths": [path], "letters": policy, "min_chars": MIN_CHARS,
-        "max_deleted": MAX_DELETED, "simplify": False, "shard": 0, "of": 1,
-    }  # fmt: skip
+        "sources": [{"kind": "local", "name": "text"}],
+        "paths": [path],
+        "letters": policy,
+        "min_chars": MIN_CHARS,
+        "max_deleted": MAX_DELETED,
+        "simplify": False,
+        "shard": 0,
+        "of": 1,
+    }
     signatures(**literals, deduplicate=None, signatures=out / "signatures.parquet")
     duplicates(signatures=[out / "signatures.parquet"], deduplicate=None, duplicates=out / "duplicates.parquet")
     filter_corpus(
-        **literals, lang="xx", heldout=0.0, duplicates=out / "duplicates.parquet", documents=out / "documents.parquet",
-        heldout_documents=out / "heldout.parquet", audit=out / "audit.json",
-    )  # fmt: skip
+        **literals,
+        lang="xx",
+        heldout=0.0,
+        duplicates=out / "duplicates.parquet",
+        documents=out / "documents.parquet",
+        heldout_documents=out / "heldout.parquet",
+        audit=out / "audit.json",
+    )
     build_store(tables=[out / "documents.parquet"], column="text", tokenizer=tokenizer, out=out / "mono-xx")
     store = Store.open(out / "mono-xx")
     steps = -(-(len(store.tokens) + len(store)) // (LENGTH * ROWS))
     draw_order(
-        run="base-s0", lang="xx", arm="base", seed=0, steps=steps, sequence_length=LENGTH, batch_tokens=LENGTH * ROWS,
-        packing="isolated", stores={"mono-xx": store.path}, pairs=None, tokenizer=tokenizer, out=out / "order.parquet",
-    )  # fmt: skip
+        run="base-s0",
+        lang="xx",
+        arm="base",
+        seed=0,
+        steps=steps,
+        sequence_length=LENGTH,
+        batch_tokens=LENGTH * ROWS,
+        packing="isolated",
+        stores={"mono-xx": store.path},
+        pairs=None,
+        tokenizer=tokenizer,
+        out=out / "order.parquet",
+    )
     reader = OrderReader.open(out / "order.parquet", {"mono-xx": store.path})
     n_targets = sum(int((reader.batch(step).targets >= 0).sum()) for step in range(steps))
     return store, n_targets / (steps * ROWS * LENGTH)
@@ -161,8 +182,10 @@ def main() -> None:
     arguments = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(arguments.data / "tokenizer")
     end_of_text = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
-    print(f"`{' '.join(['python', *sys.argv])}`, {platform.machine()}, one thread, Python {platform.python_version()}; "
-          "MB/s of JSONL by time of processor\n")  # fmt: skip
+    print(
+        f"`{' '.join(['python', *sys.argv])}`, {platform.machine()}, one thread, Python {platform.python_version()}; "
+        "MB/s of JSONL by time of processor\n"
+    )
     print("| text | MB | ordinary | chain, fresh | ratio | chain, again | ratio | encoder | stages | ratio | filled |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

@@ -34,14 +34,23 @@ from typing import Any
 
 VOCABULARY = 151_936
 SMALL = {
-    "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 2,
-    "intermediate_size": 2752, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 512,
+    "hidden_size": 512,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "intermediate_size": 2752,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 512,
     "vocab_size": VOCABULARY,
-}  # fmt: skip
+}
 QWEN = SMALL | {
-    "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "intermediate_size": 4864,
+    "hidden_size": 896,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "intermediate_size": 4864,
     "max_position_embeddings": 2048,
-}  # fmt: skip
+}
 # Rows of a batch and of a forward pass, ours and the peer's: 8 rows of full logits are 10 GB in float32.
 SHAPES: dict[str, dict[str, Any]] = {
     "cpu": {"model": SMALL, "length": 512, "rows": 2, "micro": 2, "peer_micro": 2, "warm": 2},
@@ -131,16 +140,33 @@ def peer(shape: dict[str, Any], precision: str, _: str, stage: int, steps: int) 
     accumulation = shape["rows"] // micro // world
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
-            output_dir=folder, per_device_train_batch_size=micro, max_steps=steps,
-            gradient_accumulation_steps=accumulation, learning_rate=RATE, lr_scheduler_type="constant",
-            adam_beta1=BETAS[0], adam_beta2=BETAS[1], adam_epsilon=EPS, weight_decay=0.0, max_grad_norm=CLIP,
-            bf16=precision == "bfloat16", use_cpu=not on_gpu, logging_steps=1, save_strategy="no", disable_tqdm=True,
+            output_dir=folder,
+            per_device_train_batch_size=micro,
+            max_steps=steps,
+            gradient_accumulation_steps=accumulation,
+            learning_rate=RATE,
+            lr_scheduler_type="constant",
+            adam_beta1=BETAS[0],
+            adam_beta2=BETAS[1],
+            adam_epsilon=EPS,
+            weight_decay=0.0,
+            max_grad_norm=CLIP,
+            bf16=precision == "bfloat16",
+            use_cpu=not on_gpu,
+            logging_steps=1,
+            save_strategy="no",
+            disable_tqdm=True,
             train_sampling_strategy="sequential",
             deepspeed={
-                "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto",
-                "gradient_clipping": "auto", "bf16": {"enabled": "auto"}, "zero_optimization": {"stage": stage},
-            } if on_gpu else None,
-        )  # fmt: skip
+                "train_micro_batch_size_per_gpu": "auto",
+                "gradient_accumulation_steps": "auto",
+                "gradient_clipping": "auto",
+                "bf16": {"enabled": "auto"},
+                "zero_optimization": {"stage": stage},
+            }
+            if on_gpu
+            else None,
+        )
         clock = Clock()
         model = build(qwen2_config(shape["model"], VOCABULARY, 151_643), 0)
         trainer = Trainer(model=model, args=settings, train_dataset=rows, callbacks=[clock])

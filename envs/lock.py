@@ -26,10 +26,22 @@ def resolve(flavour: str) -> list[tuple[str, str, str | None]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed",
-             "--report", str(report), "--requirement", str(HERE / "requirements.in")],
-            check=True, env=environment,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--dry-run",
+                "--ignore-installed",
+                "--report",
+                str(report),
+                "--requirement",
+                str(HERE / "requirements.in"),
+            ],
+            check=True,
+            env=environment,
+        )
         found = json.loads(report.read_text())["install"]
     return sorted(
         (

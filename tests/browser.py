@@ -33,13 +33,25 @@ class Browser:
     def __enter__(self) -> Browser:
         self._process = subprocess.Popen(
             [
-                str(program()), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--disable-dev-shm-usage", "--hide-scrollbars", "--window-size=1280,900", "--remote-debugging-port=0",
-                f"--user-data-dir={self.profile}", "about:blank",
+                str(program()),
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+                "--window-size=1280,900",
+                "--remote-debugging-port=0",
+                f"--user-data-dir={self.profile}",
+                "about:blank",
             ],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         port_file, deadline = self.profile / "DevToolsActivePort", time.monotonic() + 60
         while not port_file.exists() or len(port_file.read_text().split()) < 2:
             assert time.monotonic() < deadline and self._process.poll() is None, "the browser does not start"

@@ -58,9 +58,15 @@ class Study:
 
     def command(self, *arguments: str) -> list[str]:
         return [
-            str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(self.folder), *arguments, "--configfile", str(self.folder / "study.yaml"),
-        ]  # fmt: skip
+            str(Path(sys.executable).with_name("snakemake")),
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+            "--directory",
+            str(self.folder),
+            *arguments,
+            "--configfile",
+            str(self.folder / "study.yaml"),
+        ]
 
     @staticmethod
     def environment() -> dict[str, str]:
@@ -108,8 +114,14 @@ def tiny() -> dict:
         for lang in c[section]:
             c[section][lang]["heldout"] = 0.1
     c["tokenizer"] |= {"vocab_size": 800, "bytes_per_group": 60000}
-    c["model"] |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-                   "intermediate_size": 64, "max_position_embeddings": 256}  # fmt: skip
+    c["model"] |= {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 64,
+        "max_position_embeddings": 256,
+    }
     c["training"]["label_tokens"] = 18  # a tokenizer this small needs nine tokens for "English: "
     for phase in ("base", "continual"):
         c["training"][phase] |= {"steps": 6, "batch_tokens": 1024, "checkpoints": {"every": 2, "early": []}}

@@ -99,15 +99,24 @@ WORDINGS = {name: "{name} ____" for name in config.people_properties()}
     [
         ({"source": {"kind": "wikidta"}}, ["people.source", "'wikidta'", "planted"]),
         ({"source": {"kind": "wikidata", "nations": ["Australia"], "without": []}}, ["people.source.nations", "^Q"]),
-        ({"source": {"kind": "wikidata", "nations": ["Q408"], "without": [], "endpoint": "https://me:k@host/sparql"}},
-         ["people.source.endpoint"]),
+        (
+            {
+                "source": {
+                    "kind": "wikidata",
+                    "nations": ["Q408"],
+                    "without": [],
+                    "endpoint": "https://me:k@host/sparql",
+                }
+            },
+            ["people.source.endpoint"],
+        ),
         ({"questions": 51}, ["people.questions", "51", "each of 10 people"]),
         ({"templates": {"ko": {**WORDINGS, "birthplace": "{name}"}}}, ["people.templates.ko.birthplace"]),
         ({"templates": {"ko": {**WORDINGS, "height": "{name} ____"}}}, ["people.templates.ko", "'height'"]),
         ({"templates": {"ko": {"birthplace": "{name} ____"}}}, ["people.templates.ko", "'citizenship' is missing"]),
         ({"templates": {"fr": WORDINGS}}, ["people.templates.fr", "['en', 'ko', 'bo']"]),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_the_section_on_people_is_named(demo, change, expected):
     demo["people"] = {"source": {"kind": "planted"}, "number": 10, "questions": 30, "seed": 0} | change
     with pytest.raises(ConfigError) as error:

@@ -91,5 +91,8 @@ def test_the_language_that_the_docs_add_is_a_valid_study(root):
         study[section] |= entries
     runs = [run.run for run in Plan(config.check(study)).runs]
     assert [run for run in runs if run.startswith("hi-")] == [
-        "hi-bridge-s0", "hi-bridge-s1", "hi-no_bridge-s0", "hi-no_bridge-s1"
-    ]  # fmt: skip
+        "hi-bridge-s0",
+        "hi-bridge-s1",
+        "hi-no_bridge-s0",
+        "hi-no_bridge-s1",
+    ]

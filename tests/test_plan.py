@@ -200,11 +200,14 @@ def orders(artifacts):
         (lambda c: c["training"].update(english_share=0.2), ["bridge_english_matched"], ["ko", "bo"]),
         (lambda c: c["training"].update(replay_share=0.1), ["bridge_replay"], ["ko", "bo"]),
         (lambda c: c["tracing"].update(window=2), ["bridge_leak_free"], ["ko", "bo"]),
-        (lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
-         ["bridge", "placebo", "xx_first", "bridge_leak_free", "bridge_english_matched", "bridge_replay"], ["bo"]),
+        (
+            lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
+            ["bridge", "placebo", "xx_first", "bridge_leak_free", "bridge_english_matched", "bridge_replay"],
+            ["bo"],
+        ),
     ],
     ids=["english_share", "replay_share", "window", "template"],
-)  # fmt: skip
+)
 def test_a_setting_of_some_arms_redraws_those_alone(demo, change, arms, langs):
     other = with_variants(demo)
     change(other)
@@ -229,8 +232,11 @@ def test_a_replay_reads_the_base_language_too_and_is_counted_so(demo):
     streams = ["mono-ko", "pairs-ko-en", "pairs-ko-xx", "mono-en"]
     assert plan.streams(plan.run("ko-bridge_replay-s0")) == streams
     assert plan.streams(plan.run("ko-bridge-s0")) == streams[:3]
-    for stage, wildcards in (("order", {"run": "ko-bridge_replay-s0"}), ("exposure", {"run": "ko-bridge_replay-s0"}),
-                             ("model", {"lang": "ko", "arm": "bridge_replay", "seed": 0})):  # fmt: skip
+    for stage, wildcards in (
+        ("order", {"run": "ko-bridge_replay-s0"}),
+        ("exposure", {"run": "ko-bridge_replay-s0"}),
+        ("model", {"lang": "ko", "arm": "bridge_replay", "seed": 0}),
+    ):
         assert artifact("tokens", stream="mono-en") in plan.inputs(stage, **wildcards)
     assert plan.literals("exposure", run="ko-bridge_replay-s0")["scripts"]["mono-en"] == "Latin"
     assert plan.literals("order", run="ko-bridge_replay-s0")["replay"] == {"base": "en", "share": 0.2}
@@ -243,8 +249,18 @@ def test_a_new_seed_adds_only_its_runs(demo):
         w = dict(wildcards)
         assert w.get("seed", "2") == "2"
         assert w.get("run", "-s2").endswith("-s2")
-        assert stage in {"order", "base_model", "model", "scores", "exposure", "gaps", "items", "table", "figure",
-                         "page"}  # fmt: skip
+        assert stage in {
+            "order",
+            "base_model",
+            "model",
+            "scores",
+            "exposure",
+            "gaps",
+            "items",
+            "table",
+            "figure",
+            "page",
+        }
 
 
 def test_a_new_arm_leaves_the_others_alone(demo):
@@ -267,8 +283,14 @@ def test_a_stage_version_makes_its_descendants_stale(demo, monkeypatch):
     monkeypatch.setitem(STAGE_VERSIONS, "judgments", 99)
     after = recipes(demo)
     assert stages({a for a in after if after[a] != before[a]}) == {
-        "judgments", "density", "recovery", "items", "figure", "table", "page",
-    }  # fmt: skip
+        "judgments",
+        "density",
+        "recovery",
+        "items",
+        "figure",
+        "table",
+        "page",
+    }
 
 
 def test_a_fifth_language_is_a_configuration_edit(demo):
@@ -284,8 +306,12 @@ def test_a_fifth_language_is_a_configuration_edit(demo):
     assert artifact("judgments", corpus="mn", culture="mn") in set(plan.walk())
 
 
-PEOPLE = {"source": {"kind": "wikidata", "nations": ["Q408"], "without": ["ko"]}, "number": 20, "questions": 60,
-          "seed": 0}  # fmt: skip
+PEOPLE = {
+    "source": {"kind": "wikidata", "nations": ["Q408"], "without": ["ko"]},
+    "number": 20,
+    "questions": 60,
+    "seed": 0,
+}
 
 
 def asked_about_people(demo, **more):
@@ -295,8 +321,13 @@ def asked_about_people(demo, **more):
 def test_questions_on_people_change_no_other_artifact(demo):
     found = stale(demo, asked_about_people(demo))
     assert stages(found) - {"table", "page"} == {
-        "people_response", "people", "people_mentions", "people_questions", "people_scores", "people_gaps",
-    }  # fmt: skip
+        "people_response",
+        "people",
+        "people_mentions",
+        "people_questions",
+        "people_scores",
+        "people_gaps",
+    }
     assert {dict(w)["table"] for stage, w in found if stage == "table"} == {"people", "people_isolation"}
 
 
@@ -317,11 +348,7 @@ def test_how_the_query_service_is_reached_is_no_part_of_a_recipe(demo):
 
 @pytest.mark.parametrize(
     ("change", "first"),
-    [
-        ({"number": 30}, "people_response"),
-        ({"seed": 1}, "people"),
-        ({"questions": 61}, "people_questions"),
-    ],
+    [({"number": 30}, "people_response"), ({"seed": 1}, "people"), ({"questions": 61}, "people_questions")],
 )
 def test_a_change_of_the_questions_on_people_stays_there(demo, change, first):
     found = stale(asked_about_people(demo), asked_about_people(demo, **change))

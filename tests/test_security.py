@@ -54,10 +54,18 @@ def test_nothing_that_is_read_is_run(root):
 
 @pytest.mark.parametrize(
     "bad",
-    ["import pickle", "from joblib import load", "torch.load(p)", "np.load(p, allow_pickle=True)", "eval(text)",
-     "AutoModel.from_pretrained(p)", "AutoTokenizer.from_pretrained(p, trust_remote_code=config['trust'])",
-     "tar.extractall(p)", "subprocess.run(line, shell=True)"],
-)  # fmt: skip
+    [
+        "import pickle",
+        "from joblib import load",
+        "torch.load(p)",
+        "np.load(p, allow_pickle=True)",
+        "eval(text)",
+        "AutoModel.from_pretrained(p)",
+        "AutoTokenizer.from_pretrained(p, trust_remote_code=config['trust'])",
+        "tar.extractall(p)",
+        "subprocess.run(line, shell=True)",
+    ],
+)
 def test_the_reading_sees_it(bad):
     assert list(unsafe(ast.parse(bad)))
 

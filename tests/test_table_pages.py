@@ -7,8 +7,10 @@ import pytest
 from lorebridge import tables
 from lorebridge.errors import InputError
 
-ROWS = [{"step": n, "loss": n / 7, "learning_rate": 1e-3, "grad_norm": n / 3, "tokens": n, "target_tokens": n}
-        for n in range(1, 200)]  # fmt: skip
+ROWS = [
+    {"step": n, "loss": n / 7, "learning_rate": 1e-3, "grad_norm": n / 3, "tokens": n, "target_tokens": n}
+    for n in range(1, 200)
+]
 
 
 def write_whole(path):

@@ -40,9 +40,16 @@ _AGAIN = "Get or make the bundle again, where the study is: snakemake bundle --c
 
 
 def pack(
-    *, files: Mapping[str, Sequence[str]], records: Sequence[str], root: Path, out: Path, config: Mapping[str, Any],
-    languages: Sequence[str], figures: Sequence[str], tables: Sequence[str],
-) -> dict[str, Any]:  # fmt: skip
+    *,
+    files: Mapping[str, Sequence[str]],
+    records: Sequence[str],
+    root: Path,
+    out: Path,
+    config: Mapping[str, Any],
+    languages: Sequence[str],
+    figures: Sequence[str],
+    tables: Sequence[str],
+) -> dict[str, Any]:
     """Write the bundle of a study; its bytes depend on the arguments and on what the files hold.
 
     Tables are encoded anew without loss, which makes the floating-point numbers of scores a third smaller. Of a data
@@ -75,9 +82,11 @@ def pack(
         "config": {**config, "languages": {lang: config["languages"][lang] for lang in languages}},
         "figures": list(figures),
         "tables": list(tables),
-        "files": {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-                  for name, content in sorted(members.items())},
-    }  # fmt: skip
+        "files": {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in sorted(members.items())
+        },
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(out, "w:xz", format=tarfile.USTAR_FORMAT, preset=9) as archive:
         for name, content in [(MANIFEST, _json(manifest)), *sorted(members.items())]:
@@ -243,9 +252,7 @@ def _reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Any:
     return reader
 
 
-def _unpack(
-    archive: tarfile.TarFile, path: Path, files: Mapping[str, Mapping[str, Any]], root: Path
-) -> frozenset[str]:  # fmt: skip
+def _unpack(archive: tarfile.TarFile, path: Path, files: Mapping[str, Mapping[str, Any]], root: Path) -> frozenset[str]:
     """Write the members that differ from what lies below `root`; return the names of those that are as listed.
 
     A member that is damaged, and all behind a place where the archive cannot be read on, are left out.

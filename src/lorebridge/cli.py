@@ -22,9 +22,11 @@ from lorebridge.records import RECORD, logging_to, read_record, source_digest
 
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
-    "Tibetan": "NotoSerifTibetan-Regular.ttf", "Mongolian": "NotoSansMongolian-Regular.ttf",
-    "Han": "NotoSansCJKsc-subset.ttf", "Hangul": "NotoSansCJKsc-subset.ttf",
-}  # fmt: skip
+    "Tibetan": "NotoSerifTibetan-Regular.ttf",
+    "Mongolian": "NotoSansMongolian-Regular.ttf",
+    "Han": "NotoSansCJKsc-subset.ttf",
+    "Hangul": "NotoSansCJKsc-subset.ttf",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,8 +51,13 @@ def _parser() -> argparse.ArgumentParser:
 
     def configured(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="the study's configuration")
-        sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                         help="override a top-level key of the configuration, as snakemake --config does")  # fmt: skip
+        sub.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override a top-level key of the configuration, as snakemake --config does",
+        )
 
     plan = command("plan", _plan, "print the runs of a study, their cost, and where each value comes from")
     configured(plan)
@@ -101,12 +108,20 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("model", type=Path, help="a Hugging Face model folder")
     score.add_argument("questions", type=Path, help="questions in the released JSON shape")
     score.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an option")
-    score.add_argument("--mode", choices=["float32", "reference"], default="float32",
-                       help="reference: the published scorer's rule with its bfloat16 and its ties")  # fmt: skip
     score.add_argument(
-        "--known-missing-gold", type=int, nargs="*", default=[], metavar="ROW",
+        "--mode",
+        choices=["float32", "reference"],
+        default="float32",
+        help="reference: the published scorer's rule with its bfloat16 and its ties",
+    )
+    score.add_argument(
+        "--known-missing-gold",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="ROW",
         help="0-based rows whose answer is not among their options; any other such row is an error",
-    )  # fmt: skip
+    )
     score.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
     workers.add_commands(command)
@@ -150,8 +165,9 @@ def _made(arguments: argparse.Namespace, plan: Any, stage: str, **wildcards: str
         InputError: it is not made yet, or was made by another recipe than the configuration asks for.
     """
     outputs = plan.outputs(stage, **wildcards)
-    files = {name: [Path(path) for path in ([found] if isinstance(found, str) else found)]
-             for name, found in outputs.items()}  # fmt: skip
+    files = {
+        name: [Path(path) for path in ([found] if isinstance(found, str) else found)] for name, found in outputs.items()
+    }
     [record] = files.pop("record")
     first = next(iter(files.values()))[0]
     made = (read_record(record) or {}).get("recipe")
@@ -176,13 +192,27 @@ def _plan(arguments: argparse.Namespace) -> None:
     totals = plan.totals() | {"gpus": gpus, "wall_hours": plan.wall_hours(gpus)}
     runs = [
         {
-            "run": run.run, "lang": run.lang, "arm": run.arm, "seed": run.seed, "steps": run.steps,
-            "checkpoints": list(run.checkpoints), "tokens": run.tokens, "gpu_hours": round(plan.run_hours(run), 3),
+            "run": run.run,
+            "lang": run.lang,
+            "arm": run.arm,
+            "seed": run.seed,
+            "steps": run.steps,
+            "checkpoints": list(run.checkpoints),
+            "tokens": run.tokens,
+            "gpu_hours": round(plan.run_hours(run), 3),
         }
         for run in plan.runs
-    ]  # fmt: skip
-    base_runs = [{"run": r.run, "steps": r.steps, "checkpoints": list(r.checkpoints), "tokens": r.tokens,
-                  "gpu_hours": round(plan.run_hours(r), 3)} for r in plan.base_runs]  # fmt: skip
+    ]
+    base_runs = [
+        {
+            "run": r.run,
+            "steps": r.steps,
+            "checkpoints": list(r.checkpoints),
+            "tokens": r.tokens,
+            "gpu_hours": round(plan.run_hours(r), 3),
+        }
+        for r in plan.base_runs
+    ]
     origin = config.provenance(arguments.config)
     if arguments.json:
         values = [{"key": key, "value": value, "origin": text} for key, value, text in origin]
@@ -241,10 +271,12 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "corpus", lang=lang)["audit"][0] for lang in langs}
     shards = {
-        lang: [_made(arguments, plan, "corpus_shard", lang=lang, shard=shard)["documents"][0]
-               for shard in plan.shards(lang)]
+        lang: [
+            _made(arguments, plan, "corpus_shard", lang=lang, shard=shard)["documents"][0]
+            for shard in plan.shards(lang)
+        ]
         for lang in langs
-    }  # fmt: skip
+    }
     parallel = {lang: _made(arguments, plan, "parallel", lang=lang) for lang in langs if lang != plan.base}
     fonts = {lang: FONTS / SCRIPT_FONTS[script] if script in SCRIPT_FONTS else None for lang, script in scripts.items()}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
@@ -257,10 +289,15 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     for lang, files in parallel.items():
         found.append(
             sample_pairs(
-                base=plan.base, lang=lang, scripts=scripts, pairs=files["pairs"][0], audit=files["pairs_audit"][0],
-                font=fonts[lang], **shared,
+                base=plan.base,
+                lang=lang,
+                scripts=scripts,
+                pairs=files["pairs"][0],
+                audit=files["pairs_audit"][0],
+                font=fonts[lang],
+                **shared,
             )
-        )  # fmt: skip
+        )
     for table in found:
         for row in table.to_dict("records"):
             print(
@@ -282,14 +319,21 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     if lang in plan.config["tracing"]["translation"]:
         translations = _made(arguments, plan, "translations", **cell)["translations"][0]
     notes = write_sheet(
-        corpus=lang, base=plan.base, n=arguments.n, out=arguments.out, **files, translations=translations,
+        corpus=lang,
+        base=plan.base,
+        n=arguments.n,
+        out=arguments.out,
+        **files,
+        translations=translations,
         chunks=_made(arguments, plan, "chunks", corpus=lang)["chunks"][0],
         questions=_questions(arguments, plan, lang),
         scripts={name: language["script"] for name, language in plan.config["languages"].items()},
         recipe=plan.task("judgments", **cell).recipe,
-    )  # fmt: skip
-    print(f"{arguments.out}: {arguments.n} of {notes['told']:,} judged hits; {notes['indeterminate']:,} hits that the "
-          "judge cannot tell are left out")  # fmt: skip
+    )
+    print(
+        f"{arguments.out}: {arguments.n} of {notes['told']:,} judged hits; {notes['indeterminate']:,} hits that the "
+        "judge cannot tell are left out"
+    )
     print("label each row yes, no or unsure: does the chunk state what the statement says? then: lorebridge label-read")
 
 
@@ -306,8 +350,10 @@ def _label_read(arguments: argparse.Namespace) -> None:
     files = {stage: _made(arguments, plan, stage, **cell)[stage][0] for stage in ("hits", "judgments")}
     table = read_sheets(sheets=sheets, recipe=plan.task("judgments", **cell).recipe, **files)
     for row in table.to_dict("records"):
-        print(f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
-              f"{row['n']} labels, {row['unsure']} unsure")  # fmt: skip
+        print(
+            f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
+            f"{row['n']} labels, {row['unsure']} unsure"
+        )
 
 
 def _alarms(arguments: argparse.Namespace) -> int:
@@ -422,9 +468,12 @@ def _filter(arguments: argparse.Namespace) -> None:
     _language(plan, arguments.lang)
     corpus = plan.config["corpora"][arguments.lang]
     audit = filter_file(
-        lang=arguments.lang, letters=plan.letters(arguments.lang), source=arguments.source, out=arguments.out,
+        lang=arguments.lang,
+        letters=plan.letters(arguments.lang),
+        source=arguments.source,
+        out=arguments.out,
         **{key: corpus[key] for key in ("min_chars", "max_deleted", "simplify", "deduplicate")},
-    )  # fmt: skip
+    )
     print(f"{audit['rows']:>12,}  rows read\n{audit['kept']:>12,}  kept, {audit['edited']:,} of them edited")
     for kind, edits in audit["edits"].items():
         print(
@@ -439,9 +488,13 @@ def _score(arguments: argparse.Namespace) -> None:
 
     with logging_to(None):
         found = score_file(
-            model=arguments.model, questions=arguments.questions, out=arguments.out, mode=arguments.mode,
-            known_missing_gold=arguments.known_missing_gold, device=arguments.device,
-        )  # fmt: skip
+            model=arguments.model,
+            questions=arguments.questions,
+            out=arguments.out,
+            mode=arguments.mode,
+            known_missing_gold=arguments.known_missing_gold,
+            device=arguments.device,
+        )
     print(
         f"{found['mode']}: accuracy {found['accuracy']:.4f}, 95 % interval {found['lo']:.4f} to {found['hi']:.4f} "
         f"(Wilson), {found['n_questions']} questions, {found['ties']} of them with a tie for the best option"

@@ -20,9 +20,16 @@ from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, REPLAY
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
 SCRIPT_CODES = {
-    "Latn": "Latin", "Hang": "Hangul", "Hans": "Han", "Hant": "Han", "Tibt": "Tibetan", "Mong": "Mongolian",
-    "Cyrl": "Cyrillic", "Arab": "Arabic", "Deva": "Devanagari",
-}  # fmt: skip
+    "Latn": "Latin",
+    "Hang": "Hangul",
+    "Hans": "Han",
+    "Hant": "Han",
+    "Tibt": "Tibetan",
+    "Mong": "Mongolian",
+    "Cyrl": "Cyrillic",
+    "Arab": "Arabic",
+    "Deva": "Devanagari",
+}
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "config.schema.yaml"
 PEOPLE_FILE = SCHEMA_FILE.with_name("people.yaml")
@@ -335,8 +342,9 @@ def provenance(path: Path | str) -> list[tuple[str, Any, str]]:
     The origin is the comment at the end of the value's line, or else that of the nearest key above it that has one.
     """
     text = Path(path).read_text(encoding="utf-8")
-    comments = [match.group(1).strip() if (match := re.search(r"(?:^|\s)#\s?(.*)$", line)) else ""
-                for line in text.splitlines()]  # fmt: skip
+    comments = [
+        match.group(1).strip() if (match := re.search(r"(?:^|\s)#\s?(.*)$", line)) else "" for line in text.splitlines()
+    ]
     found: list[tuple[str, Any, str]] = []
 
     def walk(node: yaml.Node, key: str, inherited: str) -> None:

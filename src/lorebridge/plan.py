@@ -23,14 +23,47 @@ from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, 
 
 # Bump a stage's version when a change of its code alters its output: everything downstream is then remade.
 STAGE_VERSIONS = {
-    "world": 1, "signatures": 1, "duplicates": 1, "corpus_shard": 2, "corpus": 2, "parallel": 2, "tokenizer": 1,
-    "tokens": 2, "order": 2, "base_model": 2, "model": 2, "question_file": 1, "questions": 1, "sample": 1,
+    "world": 1,
+    "signatures": 1,
+    "duplicates": 1,
+    "corpus_shard": 2,
+    "corpus": 2,
+    "parallel": 2,
+    "tokenizer": 1,
+    "tokens": 2,
+    "order": 2,
+    "base_model": 2,
+    "model": 2,
+    "question_file": 1,
+    "questions": 1,
+    "sample": 1,
     "scores": 2,
-    "scorer": 1, "chunks": 1, "index": 2, "hits": 2, "translations": 1, "judgments": 2, "subjects": 1, "mentions": 1,
-    "exposure": 1, "occurrences": 1, "leaks": 1, "density": 2, "recovery": 2, "gaps": 2, "items": 2, "table": 1,
-    "figure": 1, "people_response": 1, "people": 1, "people_mentions": 1, "people_questions": 1, "people_scores": 1,
-    "people_gaps": 1, "page": 1, "bundle": 1,
-}  # fmt: skip
+    "scorer": 1,
+    "chunks": 1,
+    "index": 2,
+    "hits": 2,
+    "translations": 1,
+    "judgments": 2,
+    "subjects": 1,
+    "mentions": 1,
+    "exposure": 1,
+    "occurrences": 1,
+    "leaks": 1,
+    "density": 2,
+    "recovery": 2,
+    "gaps": 2,
+    "items": 2,
+    "table": 1,
+    "figure": 1,
+    "people_response": 1,
+    "people": 1,
+    "people_mentions": 1,
+    "people_questions": 1,
+    "people_scores": 1,
+    "people_gaps": 1,
+    "page": 1,
+    "bundle": 1,
+}
 
 # What of a dense retriever makes the index of a corpus; what of a judge says how it is reached, and not what it says.
 ENCODER = ("model", "revision", "truncate")
@@ -71,9 +104,7 @@ FIGURES = {
     "examples": Drawing("examples", ("questions",), ("base", "names", "subset")),
     "recovery": Drawing("truth", ("recovery",), ("names",)),
     "dose_response": Drawing(
-        "truth",
-        ("scores", "questions", "truth"),
-        ("base", "names", "contrasts", "subset", "rule", "last", "remark"),
+        "truth", ("scores", "questions", "truth"), ("base", "names", "contrasts", "subset", "rule", "last", "remark")
     ),
 }
 TABLES = {
@@ -103,13 +134,14 @@ TABLES = {
     "data": Drawing("summary", ("orders",), ("names",)),
     "filtering": Drawing("summary", ("audits",), ("base", "names")),
     "alarms": Drawing(
-        "checks", ("scores", "questions", "leaks", "occurrences", "exposure_effects", "perplexity"),
+        "checks",
+        ("scores", "questions", "leaks", "occurrences", "exposure_effects", "perplexity"),
         ("base", "names", "subset", "rule", "last"),
     ),
     "recovery": Drawing("summary", ("recovery",), ("names",)),
     "people": Drawing("people", ("people_gaps",), ("base", "names", "last", "planted")),
     "people_isolation": Drawing("people", ("people_mentions", "people_questions"), ("base", "names"), "isolation"),
-}  # fmt: skip
+}
 # Which files of an artifact a stage reads, where it is not those of its first output.
 READS = {
     ("corpus", "corpus_shard"): ("shard_audit",),
@@ -224,9 +256,14 @@ class Plan:
     @staticmethod
     def _run(name: str, lang: str, arm: str, seed: int, phase: Mapping[str, Any]) -> Run:
         return Run(
-            name, lang, arm, seed, phase["steps"], tuple(configuration.checkpoint_steps(phase)),
+            name,
+            lang,
+            arm,
+            seed,
+            phase["steps"],
+            tuple(configuration.checkpoint_steps(phase)),
             phase["steps"] * phase["batch_tokens"],
-        )  # fmt: skip
+        )
 
     @functools.cached_property
     def _by_name(self) -> dict[str, Run]:
@@ -273,9 +310,10 @@ class Plan:
             case "parallel":
                 stem = f"{r}/parallel/{w['lang']}"
                 files = {
-                    "pairs": f"{stem}.parquet", "heldout_pairs": f"{stem}.heldout.parquet",
+                    "pairs": f"{stem}.parquet",
+                    "heldout_pairs": f"{stem}.heldout.parquet",
                     "pairs_audit": f"{stem}.audit.json",
-                }  # fmt: skip
+                }
             case "tokenizer":
                 return {
                     "tokenizer": f"{r}/tokenizer/tokenizer.json",
@@ -285,9 +323,11 @@ class Plan:
             case "tokens":
                 stem = f"{r}/tokens/{w['stream']}"
                 return {
-                    "tokens": f"{stem}/tokens.bin", "offsets": f"{stem}/offsets.npy", "store": f"{stem}/store.json",
+                    "tokens": f"{stem}/tokens.bin",
+                    "offsets": f"{stem}/offsets.npy",
+                    "store": f"{stem}/store.json",
                     "record": f"{stem}/{RECORD}",
-                }  # fmt: skip
+                }
             case "order":
                 files = {"order": f"{r}/order/{w['run']}.parquet"}
             case "base_model":
@@ -564,21 +604,34 @@ class Plan:
             case "world":
                 own = c["world"].get("languages", {})
                 cultures = {lang: {"script": languages[lang]["script"], **own.get(lang, {})} for lang in languages}
-                people = {
-                    "number": c["people"]["number"], "properties": configuration.people_properties(),
-                    "templates": configuration.people_templates(c, self.base),
-                } if self.plants_people else None  # fmt: skip
+                people = (
+                    {
+                        "number": c["people"]["number"],
+                        "properties": configuration.people_properties(),
+                        "templates": configuration.people_templates(c, self.base),
+                    }
+                    if self.plants_people
+                    else None
+                )
                 return {
-                    **c["world"], "base": self.base, "languages": cultures, **({"people": people} if people else {}),
-                }  # fmt: skip
+                    **c["world"],
+                    "base": self.base,
+                    "languages": cultures,
+                    **({"people": people} if people else {}),
+                }
             case "signatures" | "corpus_shard":
                 lang, corpus = str(w["lang"]), c["corpora"][w["lang"]]
                 index, of = str(w["shard"]).split("-of-")
                 shared = {
-                    "lang": lang, "sources": self._sources("corpora", lang), "letters": self.letters(lang),
-                    "min_chars": corpus["min_chars"], "max_deleted": corpus["max_deleted"],
-                    "simplify": corpus["simplify"], "shard": int(index), "of": int(of),
-                }  # fmt: skip
+                    "lang": lang,
+                    "sources": self._sources("corpora", lang),
+                    "letters": self.letters(lang),
+                    "min_chars": corpus["min_chars"],
+                    "max_deleted": corpus["max_deleted"],
+                    "simplify": corpus["simplify"],
+                    "shard": int(index),
+                    "of": int(of),
+                }
                 if stage == "signatures":
                     return shared | {"deduplicate": corpus["deduplicate"]}
                 return shared | {"heldout": corpus["heldout"]}
@@ -589,10 +642,13 @@ class Plan:
             case "parallel":
                 lang = w["lang"]
                 return {
-                    "sources": self._sources("parallel", lang), "base": self.base, "lang": lang,
-                    "letters_base": self.letters(self.base), "letters_xx": self.letters(lang),
+                    "sources": self._sources("parallel", lang),
+                    "base": self.base,
+                    "lang": lang,
+                    "letters_base": self.letters(self.base),
+                    "letters_xx": self.letters(lang),
                     **{key: c["parallel"][lang][key] for key in ("max_lost", "simplify", "heldout")},
-                }  # fmt: skip
+                }
             case "tokenizer":
                 literals = dict(c["tokenizer"])
                 folder = Path(literals.get("source", "")) / "tokenizer.json"
@@ -617,23 +673,30 @@ class Plan:
                 return source
             case "questions":
                 return {
-                    "culture": w["culture"], "langs": [self.base, w["culture"]],
+                    "culture": w["culture"],
+                    "langs": [self.base, w["culture"]],
                     "scripts": {lang: languages[lang]["script"] for lang in (self.base, w["culture"])},
                     "known_missing_gold": c["questions"][w["culture"]]["known_missing_gold"],
-                }  # fmt: skip
+                }
             case "sample":
                 sample = c["questions"][w["culture"]]["sample"]
                 return {
-                    "culture": w["culture"], "base": self.base, "subset": c["probing"]["subset"],
+                    "culture": w["culture"],
+                    "base": self.base,
+                    "subset": c["probing"]["subset"],
                     "n_questions": sample["questions"],
-                }  # fmt: skip
+                }
             case "scores":
                 run = self.run(w["run"])
                 return {
-                    "run": run.run, "lang_pair": f"{self.base}-{run.lang}", "arm": run.arm, "seed": run.seed,
-                    "steps": list(run.checkpoints), "window": c["training"]["sequence_length"],
+                    "run": run.run,
+                    "lang_pair": f"{self.base}-{run.lang}",
+                    "arm": run.arm,
+                    "seed": run.seed,
+                    "steps": list(run.checkpoints),
+                    "window": c["training"]["sequence_length"],
                     **{key: c["probing"][key] for key in ("perplexity_tokens", "alignment_pairs")},
-                }  # fmt: skip
+                }
             case "scorer":
                 return {"model": c["model"], "seeds": list(range(c["probing"]["random_models"]))}
             case "chunks":
@@ -646,14 +709,17 @@ class Plan:
             case "hits":
                 retriever = {k: v for k, v in self.retriever(str(w["corpus"])).items() if k not in ENCODER}
                 return {
-                    "lang": w["corpus"], "script": languages[w["corpus"]]["script"], "top_k": tracing["top_k"],
+                    "lang": w["corpus"],
+                    "script": languages[w["corpus"]]["script"],
+                    "top_k": tracing["top_k"],
                     **retriever,
-                }  # fmt: skip
+                }
             case "translations":
                 return {
-                    "lang": w["corpus"], "script": languages[w["corpus"]]["script"],
+                    "lang": w["corpus"],
+                    "script": languages[w["corpus"]]["script"],
                     **tracing["translation"][w["corpus"]],
-                }  # fmt: skip
+                }
             case "judgments":
                 judge = {k: v for k, v in tracing["judge"].items() if k not in JUDGE_SETTINGS}
                 if judge["kind"] == "cooccurrence":
@@ -661,24 +727,32 @@ class Plan:
                 return {"lang": w["corpus"], "script": languages[w["corpus"]]["script"], **judge}
             case "subjects":
                 return {
-                    "lang": w["lang"], "script": languages[w["lang"]]["script"], "max_chars": tracing["chunk_chars"],
-                }  # fmt: skip
+                    "lang": w["lang"],
+                    "script": languages[w["lang"]]["script"],
+                    "max_chars": tracing["chunk_chars"],
+                }
             case "mentions":
                 stream = str(w["stream"])
                 kind, _, *half = stream.split("-")
                 return {
-                    "stream": stream, "script": languages[self.stream_lang(stream)]["script"],
-                    "window": tracing["window"], "max_chars": tracing["chunk_chars"],
-                    "cultures": self.stream_cultures(stream), "column": "text" if kind == "mono" else half[0],
-                }  # fmt: skip
+                    "stream": stream,
+                    "script": languages[self.stream_lang(stream)]["script"],
+                    "window": tracing["window"],
+                    "max_chars": tracing["chunk_chars"],
+                    "cultures": self.stream_cultures(stream),
+                    "column": "text" if kind == "mono" else half[0],
+                }
             case "exposure":
                 run = self.run(w["run"])
                 return {
-                    "run": run.run, "steps": list(run.checkpoints), "cultures": self.cultures(run.lang),
+                    "run": run.run,
+                    "steps": list(run.checkpoints),
+                    "cultures": self.cultures(run.lang),
                     "langs": {s: self.stream_lang(s) for s in self.streams(run)},
                     "scripts": {s: languages[self.stream_lang(s)]["script"] for s in self.streams(run)},
-                    "window": tracing["window"], "max_chars": tracing["chunk_chars"],
-                }  # fmt: skip
+                    "window": tracing["window"],
+                    "max_chars": tracing["chunk_chars"],
+                }
             case "occurrences":
                 return {"texts": [list(text) for text in self.texts]}
             case "leaks":
@@ -691,23 +765,33 @@ class Plan:
                 }
             case "density":
                 return {
-                    "cells": [list(cell) for cell in self.cells], "top_k": tracing["top_k"],
-                    "resamples": transfer["resamples"], "seed": transfer["seed"],
-                }  # fmt: skip
+                    "cells": [list(cell) for cell in self.cells],
+                    "top_k": tracing["top_k"],
+                    "resamples": transfer["resamples"],
+                    "seed": transfer["seed"],
+                }
             case "recovery":
                 heldout = {lang: c["corpora"][lang]["heldout"] for lang in languages}
                 return {"cells": [list(cell) for cell in self.cells], "heldout": heldout}
             case "gaps":
                 return {
-                    "base": self.base, "resource": {lang: languages[lang]["resource"] for lang in self.langs},
-                    "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"], "rule": c["probing"]["rule"],
-                    "last": transfer["last"], "resamples": transfer["resamples"], "seed": transfer["seed"],
-                }  # fmt: skip
+                    "base": self.base,
+                    "resource": {lang: languages[lang]["resource"] for lang in self.langs},
+                    "contrasts": transfer["contrasts"],
+                    "subset": c["probing"]["subset"],
+                    "rule": c["probing"]["rule"],
+                    "last": transfer["last"],
+                    "resamples": transfer["resamples"],
+                    "seed": transfer["seed"],
+                }
             case "items":
                 return {
-                    "base": self.base, "cells": [list(cell) for cell in self.cells], "subset": c["probing"]["subset"],
-                    "rule": c["probing"]["rule"], "last": transfer["last"],
-                }  # fmt: skip
+                    "base": self.base,
+                    "cells": [list(cell) for cell in self.cells],
+                    "subset": c["probing"]["subset"],
+                    "rule": c["probing"]["rule"],
+                    "last": transfer["last"],
+                }
             case "people_response":
                 source = {k: v for k, v in c["people"]["source"].items() if k not in ("path", *PEOPLE_SETTINGS)}
                 if source["kind"] == "local":
@@ -715,34 +799,45 @@ class Plan:
                 if source["kind"] == "planted":
                     return source
                 return source | {
-                    "base": self.base, "number": c["people"]["number"],
+                    "base": self.base,
+                    "number": c["people"]["number"],
                     "properties": configuration.people_properties(),
-                }  # fmt: skip
+                }
             case "people":
                 return {
-                    "number": c["people"]["number"], "seed": c["people"]["seed"],
-                    "script": languages[self.base]["script"], "properties": configuration.people_properties(),
-                }  # fmt: skip
+                    "number": c["people"]["number"],
+                    "seed": c["people"]["seed"],
+                    "script": languages[self.base]["script"],
+                    "properties": configuration.people_properties(),
+                }
             case "people_mentions":
                 kind, _, *half = str(w["stream"]).split("-")
                 return {"stream": w["stream"], "column": "text" if kind == "mono" else half[0]}
             case "people_questions":
                 langs = [self.base, str(w["lang"])]
                 return {
-                    "langs": langs, "questions": c["people"]["questions"], "seed": c["people"]["seed"],
+                    "langs": langs,
+                    "questions": c["people"]["questions"],
+                    "seed": c["people"]["seed"],
                     "templates": {lang: configuration.people_templates(c, lang) for lang in langs},
-                }  # fmt: skip
+                }
             case "people_scores":
                 run = self.run(w["run"])
                 return {
-                    "run": run.run, "lang_pair": f"{self.base}-{run.lang}", "arm": run.arm, "seed": run.seed,
+                    "run": run.run,
+                    "lang_pair": f"{self.base}-{run.lang}",
+                    "arm": run.arm,
+                    "seed": run.seed,
                     "steps": list(run.checkpoints),
-                }  # fmt: skip
+                }
             case "people_gaps":
                 return {
-                    "base": self.base, "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
-                    "rule": c["probing"]["rule"], "last": transfer["last"],
-                }  # fmt: skip
+                    "base": self.base,
+                    "contrasts": transfer["contrasts"],
+                    "subset": c["probing"]["subset"],
+                    "rule": c["probing"]["rule"],
+                    "last": transfer["last"],
+                }
             case "figure":
                 return {"figure": w["figure"], **self._drawing(FIGURES[str(w["figure"])])}
             case "table":
@@ -753,9 +848,11 @@ class Plan:
             case "bundle":
                 # A task's keys have no order, but panels and rows stand in that of the languages.
                 return {
-                    "config": self._stated(), "languages": list(languages), "figures": self.figures,
+                    "config": self._stated(),
+                    "languages": list(languages),
+                    "figures": self.figures,
                     "tables": self.tables,
-                }  # fmt: skip
+                }
             case _:
                 raise KeyError(stage)
 
@@ -763,13 +860,20 @@ class Plan:
         """Return the settings that a figure or table is drawn with."""
         c, transfer = self.config, self.config["transfer"]
         settings = {
-            "base": self.base, "names": {lang: c["languages"][lang]["name"] for lang in c["languages"]},
-            "arms": c["arms"], "contrasts": transfer["contrasts"], "subset": c["probing"]["subset"],
-            "rule": c["probing"]["rule"], "last": transfer["last"], "resamples": transfer["resamples"],
+            "base": self.base,
+            "names": {lang: c["languages"][lang]["name"] for lang in c["languages"]},
+            "arms": c["arms"],
+            "contrasts": transfer["contrasts"],
+            "subset": c["probing"]["subset"],
+            "rule": c["probing"]["rule"],
+            "last": transfer["last"],
+            "resamples": transfer["resamples"],
             "seed": transfer["seed"],
-            "discordance": transfer["discordance"], "ema": transfer["ema"], "remark": c["remark"],
+            "discordance": transfer["discordance"],
+            "ema": transfer["ema"],
+            "remark": c["remark"],
             "planted": self.planted,
-        }  # fmt: skip
+        }
         return {key: settings[key] for key in drawing.settings}
 
     def _stated(self) -> dict[str, Any]:
@@ -791,10 +895,15 @@ class Plan:
         training = self.config["training"]
         phase = training["base" if run.arm == "base" else "continual"]
         literals = {
-            "run": run.run, "lang": run.lang, "arm": run.arm, "seed": run.seed, "steps": run.steps,
-            "sequence_length": training["sequence_length"], "batch_tokens": phase["batch_tokens"],
+            "run": run.run,
+            "lang": run.lang,
+            "arm": run.arm,
+            "seed": run.seed,
+            "steps": run.steps,
+            "sequence_length": training["sequence_length"],
+            "batch_tokens": phase["batch_tokens"],
             "packing": training["packing"],
-        }  # fmt: skip
+        }
         if run.arm == "base":
             return literals
         # A setting is a literal of the arms that it makes and of no other, so that a change redraws those alone.
@@ -815,12 +924,18 @@ class Plan:
         training = self.config["training"]
         phase = training["base" if run.arm == "base" else "continual"]
         return {
-            "run": run.run, "model": self.config["model"], "optimizer": training["optimizer"],
+            "run": run.run,
+            "model": self.config["model"],
+            "optimizer": training["optimizer"],
             "schedule": {k: phase[k] for k in ("lr", "min_lr", "schedule", "warmup_ratio")},
-            "precision": training["precision"], "seed": run.seed, "steps": run.steps,
-            "checkpoint_steps": list(run.checkpoints), "packing": training["packing"],
-            "zero_stage": training["zero_stage"], "checkpoint_dtype": training["checkpoint_dtype"],
-        }  # fmt: skip
+            "precision": training["precision"],
+            "seed": run.seed,
+            "steps": run.steps,
+            "checkpoint_steps": list(run.checkpoints),
+            "packing": training["packing"],
+            "zero_stage": training["zero_stage"],
+            "checkpoint_dtype": training["checkpoint_dtype"],
+        }
 
     # ---------------------------------------------------------------- dependencies
 
@@ -870,10 +985,13 @@ class Plan:
                 return [
                     artifact(run.stage, **run.wildcards),
                     *map(self.asked, cultures),
-                    *(artifact("corpus_shard", lang=lang, shard=shard)
-                      for lang in dict.fromkeys((self.base, run.lang)) for shard in self.shards(lang)),
+                    *(
+                        artifact("corpus_shard", lang=lang, shard=shard)
+                        for lang in dict.fromkeys((self.base, run.lang))
+                        for shard in self.shards(lang)
+                    ),
                     *(artifact("parallel", lang=culture) for culture in cultures),
-                ]  # fmt: skip
+                ]
             case "scorer":
                 return [*self._questions(), artifact("tokenizer")]
             case "chunks":
@@ -904,9 +1022,12 @@ class Plan:
                 streams = self.streams(run)
                 before = [] if run.arm == "base" else [artifact("exposure", run=self.base_of(run).run)]
                 return [
-                    artifact("order", run=run.run), artifact("tokenizer"), *before,
-                    *(artifact("tokens", stream=stream) for stream in streams), *self._mentions(streams),
-                ]  # fmt: skip
+                    artifact("order", run=run.run),
+                    artifact("tokenizer"),
+                    *before,
+                    *(artifact("tokens", stream=stream) for stream in streams),
+                    *self._mentions(streams),
+                ]
             case "occurrences":
                 streams = list(dict.fromkeys(stream for _, _, _, stream in self.texts))
                 return [*(artifact("tokens", stream=stream) for stream in streams), *self._mentions(streams)]
@@ -925,17 +1046,20 @@ class Plan:
                 ]
             case "recovery":
                 streams = [f"mono-{lang}" for lang in self.config["languages"]]
-                documents = (artifact("corpus_shard", lang=lang, shard=s) for lang in c["languages"]
-                             for s in self.shards(lang))  # fmt: skip
+                documents = (
+                    artifact("corpus_shard", lang=lang, shard=s) for lang in c["languages"] for s in self.shards(lang)
+                )
                 return [artifact("world"), *self._traced(), *self._mentions(streams), *documents]
             case "gaps":
                 return [*self._scores(self.runs), *self._questions(), artifact("leaks")]
             case "items":
                 return [
-                    *self._scores(self.runs), *self._questions(), artifact("leaks"),
+                    *self._scores(self.runs),
+                    *self._questions(),
+                    artifact("leaks"),
                     *(artifact("judgments", corpus=k, culture=culture) for k, culture in self.cells),
                     *(artifact("exposure", run=run.run) for run in self.runs if run.arm == "bridge"),
-                ]  # fmt: skip
+                ]
             case "people_response":
                 return [artifact("world")] if self.plants_people else []
             case "people":
@@ -950,9 +1074,11 @@ class Plan:
                 return [artifact(run.stage, **run.wildcards), artifact("people_questions", lang=run.lang)]
             case "people_gaps":
                 return [
-                    *self._scores(self.runs), *self._questions(), *self._people_questions(),
+                    *self._scores(self.runs),
+                    *self._questions(),
+                    *self._people_questions(),
                     *(artifact("people_scores", run=run.run) for run in self.runs),
-                ]  # fmt: skip
+                ]
             case "figure":
                 return self._drawn_from(FIGURES[str(w["figure"])].reads)
             case "table":
@@ -1049,8 +1175,11 @@ class Plan:
         return [artifact("people_questions", lang=lang) for lang in self.langs]
 
     def _traced(self) -> list[Artifact]:
-        return [artifact(stage, corpus=corpus, culture=culture)
-                for corpus, culture in self.cells for stage in ("hits", "judgments")]  # fmt: skip
+        return [
+            artifact(stage, corpus=corpus, culture=culture)
+            for corpus, culture in self.cells
+            for stage in ("hits", "judgments")
+        ]
 
     def drawings(self) -> list[Artifact]:
         """Return the study's tables and figures."""

@@ -220,8 +220,18 @@ def write_record(
 def environment() -> dict[str, Any]:
     """Return what a record says of the code and the machine: versions, git commit, source hash, device."""
     packages = {}
-    for name in ("lorebridge", "numpy", "pandas", "pyarrow", "snakemake", "tokenizers", "torch", "transformers",
-                 "deepspeed", "pyserini"):  # fmt: skip
+    for name in (
+        "lorebridge",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "snakemake",
+        "tokenizers",
+        "torch",
+        "transformers",
+        "deepspeed",
+        "pyserini",
+    ):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             packages[name] = importlib.metadata.version(name)
     return {
@@ -244,8 +254,11 @@ def git_state() -> dict[str, Any] | None:
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *arguments],
-            check=True, capture_output=True, text=True, timeout=20,
-        ).stdout.strip()  # fmt: skip
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        ).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}

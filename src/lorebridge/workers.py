@@ -60,8 +60,12 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     probe.add_argument("--alignment", type=Path, help="where to write what is measured on held-out pairs")
     probe.add_argument("--batch-tokens", type=int, required=True)
     probe.add_argument("--threads", type=int)
-    probe.add_argument("--work", type=Path, required=True, help="root of the resume state; that of a run which is "
-                       "published whole is deleted")  # fmt: skip
+    probe.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        help="root of the resume state; that of a run which is published whole is deleted",
+    )
 
     random = worker("random-models", _random_models, "score random models by the published rule")
     random.add_argument("--questions", type=Path, nargs="+", required=True)
@@ -212,6 +216,13 @@ def _judge(arguments: argparse.Namespace) -> None:
     from lorebridge.trace.judges import judge
 
     _make(
-        arguments, judge, "hits", "chunks", "questions", "out", work=arguments.work / arguments.task.recipe,
-        translations=next(iter(arguments.translations), None), **arguments.settings,
-    )  # fmt: skip
+        arguments,
+        judge,
+        "hits",
+        "chunks",
+        "questions",
+        "out",
+        work=arguments.work / arguments.task.recipe,
+        translations=next(iter(arguments.translations), None),
+        **arguments.settings,
+    )

@@ -153,9 +153,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self._file(fault, data, {**commit, "ETag": f'"{_blob(data)}"'})
         self.server.files[f"/lfs/{_hash(data)}"] = data
         where = {
-            "Location": f"{self.server.elsewhere}/lfs/{_hash(data)}", "X-Linked-Etag": f'"{_hash(data)}"',
+            "Location": f"{self.server.elsewhere}/lfs/{_hash(data)}",
+            "X-Linked-Etag": f'"{_hash(data)}"',
             "X-Linked-Size": str(len(data)),
-        }  # fmt: skip
+        }
         return self._answer(302, {**commit, **where}, b"")
 
     def _file(self, fault: Fault, data: bytes, headers: Mapping[str, str]) -> None:

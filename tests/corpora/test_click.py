@@ -16,17 +16,25 @@ SPEC = {**CULTURE, "revision": COMMIT}
 
 def item(**changes: Any) -> dict[str, Any]:
     return {
-        "id": "KIIP_popular_3", "paragraph": "", "question": "다음은 한국의 대중문화에 대한 문제이다.\n장르는?",
-        "choices": ["가곡, 트로트", " 재즈", "포크"], "answer": "재즈 ", **changes,
-    }  # fmt: skip
+        "id": "KIIP_popular_3",
+        "paragraph": "",
+        "question": "다음은 한국의 대중문화에 대한 문제이다.\n장르는?",
+        "choices": ["가곡, 트로트", " 재즈", "포크"],
+        "answer": "재즈 ",
+        **changes,
+    }
 
 
 def serve(hub: Server, items: Any) -> None:
-    hub.datasets["EunsuKim/CLIcK"] = Dataset({
-        "README.md": b"-",
-        "Dataset/Culture/Korean Popular/Popular_KIIP.json": json.dumps(items, ensure_ascii=False, indent=4).encode(),
-        "Dataset/Language/Grammar/Grammar_CSAT.json": json.dumps([item(id="CSAT_1")]).encode(),
-    })  # fmt: skip
+    hub.datasets["EunsuKim/CLIcK"] = Dataset(
+        {
+            "README.md": b"-",
+            "Dataset/Culture/Korean Popular/Popular_KIIP.json": json.dumps(
+                items, ensure_ascii=False, indent=4
+            ).encode(),
+            "Dataset/Language/Grammar/Grammar_CSAT.json": json.dumps([item(id="CSAT_1")]).encode(),
+        }
+    )
 
 
 def test_questions_of_culture_that_are_short(hub: Server, caplog: pytest.LogCaptureFixture) -> None:

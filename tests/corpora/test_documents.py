@@ -27,14 +27,26 @@ def jsonl(path: Path, rows: list[dict]) -> Path:
 
 
 def run(
-    folder: Path, rows: list[dict], *, letters: dict = LATIN, of: int = 1, heldout: float = 0.0, simplify: bool = False,
-    deduplicate: dict | None = None, **spec: object,
-) -> tuple[list, dict]:  # fmt: skip
+    folder: Path,
+    rows: list[dict],
+    *,
+    letters: dict = LATIN,
+    of: int = 1,
+    heldout: float = 0.0,
+    simplify: bool = False,
+    deduplicate: dict | None = None,
+    **spec: object,
+) -> tuple[list, dict]:
     """Filter `rows` in `of` shards by all stages; return the documents and the merged audit."""
     literals = {
-        "sources": [{"kind": "local", "name": "mine", **spec}], "paths": [jsonl(folder / "rows.jsonl", rows)],
-        "letters": letters, "min_chars": 20, "max_deleted": 0.3, "simplify": simplify, "of": of,
-    }  # fmt: skip
+        "sources": [{"kind": "local", "name": "mine", **spec}],
+        "paths": [jsonl(folder / "rows.jsonl", rows)],
+        "letters": letters,
+        "min_chars": 20,
+        "max_deleted": 0.3,
+        "simplify": simplify,
+        "of": of,
+    }
     found = [folder / f"signatures-{shard}.parquet" for shard in range(of)]
     for shard, path in enumerate(found):
         signatures(**literals, deduplicate=deduplicate, shard=shard, signatures=path)
@@ -42,13 +54,19 @@ def run(
     documents = []
     for shard in range(of):
         filter_corpus(
-            **literals, lang="en", heldout=heldout, shard=shard, duplicates=folder / "duplicates.parquet",
-            documents=folder / f"documents-{shard}.parquet", heldout_documents=folder / f"heldout-{shard}.parquet",
+            **literals,
+            lang="en",
+            heldout=heldout,
+            shard=shard,
+            duplicates=folder / "duplicates.parquet",
+            documents=folder / f"documents-{shard}.parquet",
+            heldout_documents=folder / f"heldout-{shard}.parquet",
             audit=folder / f"audit-{shard}.json",
-        )  # fmt: skip
+        )
         documents += tables.read(folder / f"documents-{shard}.parquet").to_dict("records")
-    merge_audits(audits=[folder / f"audit-{i}.json" for i in range(of)], out=folder / "audit.json", lang="en",
-                 heldout=0.0)  # fmt: skip
+    merge_audits(
+        audits=[folder / f"audit-{i}.json" for i in range(of)], out=folder / "audit.json", lang="en", heldout=0.0
+    )
     return documents, json.loads((folder / "audit.json").read_text())
 
 
@@ -69,8 +87,11 @@ def test_reasons_and_counts(tmp_path: Path) -> None:
         {"doc_id": "mine/edited", "title": "", "text": LONG + "Tokyo", "source": "mine", "n_chars": len(LONG) + 5},
     ]
     assert {key: audit[key] for key in ("rows", "kept", "edited", "dropped")} == {
-        "rows": 6, "kept": 2, "edited": 1, "dropped": {"duplicate": 1, "empty": 1, "foreign": 1, "short": 1},
-    }  # fmt: skip
+        "rows": 6,
+        "kept": 2,
+        "edited": 1,
+        "dropped": {"duplicate": 1, "empty": 1, "foreign": 1, "short": 1},
+    }
     assert audit["sources"]["wiki"] == {"rows": 1, "kept": 1, "heldout": 0, "edited": 0, "dropped": {}}
     assert audit["sources"]["mine"]["rows"] == 5
     assert audit["letters_policy"] == LATIN
@@ -78,9 +99,7 @@ def test_reasons_and_counts(tmp_path: Path) -> None:
     assert audit["letters"]["text"]["before"]["Han"] == 6
     letters = len(regex.findall(r"\p{L}", 2 * LONG + "Tokyo"))
     assert audit["letters"]["text"]["after"] == {"Latin": letters}
-    assert audit["characters"]["text"] == {
-        "before": sum(len(row["text"]) for row in ROWS), "after": 2 * len(LONG) + 5,
-    }  # fmt: skip
+    assert audit["characters"]["text"] == {"before": sum(len(row["text"]) for row in ROWS), "after": 2 * len(LONG) + 5}
     assert audit["samples"]["edited"] == [
         {"id": "mine/edited", "text before": LONG + "(東京) Tokyo", "text after": LONG + "Tokyo"}
     ]
@@ -137,11 +156,20 @@ def test_a_missing_source_is_told_before_any_row_is_read(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"gone\.jsonl: no such file"):
         filter_corpus(
             sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}],
-            paths=[jsonl(tmp_path / "rows.jsonl", [{"no": "text"}]), tmp_path / "gone.jsonl"], lang="en",
-            letters=LATIN, min_chars=20, max_deleted=0.3, shard=0, of=1, simplify=False, heldout=0.0,
-            duplicates=tmp_path / "duplicates.parquet", documents=tmp_path / "documents.parquet",
-            heldout_documents=tmp_path / "heldout.parquet", audit=tmp_path / "audit.json",
-        )  # fmt: skip
+            paths=[jsonl(tmp_path / "rows.jsonl", [{"no": "text"}]), tmp_path / "gone.jsonl"],
+            lang="en",
+            letters=LATIN,
+            min_chars=20,
+            max_deleted=0.3,
+            shard=0,
+            of=1,
+            simplify=False,
+            heldout=0.0,
+            duplicates=tmp_path / "duplicates.parquet",
+            documents=tmp_path / "documents.parquet",
+            heldout_documents=tmp_path / "heldout.parquet",
+            audit=tmp_path / "audit.json",
+        )
 
 
 # --- held-out documents, near duplicates, simplified characters ------------------------------------------------------
@@ -174,9 +202,7 @@ def test_all_held_out_is_told(tmp_path: Path) -> None:
 def test_near_duplicates_have_their_own_reason(tmp_path: Path) -> None:
     text = " ".join(f"word{i}" for i in range(100))
     rows = [{"text": text}, {"text": text + " more"}, {"text": text}]
-    documents, audit = run(
-        tmp_path, rows, of=2, deduplicate={"threshold": 0.8, "permutations": 64, "ngram": 5},
-    )  # fmt: skip
+    documents, audit = run(tmp_path, rows, of=2, deduplicate={"threshold": 0.8, "permutations": 64, "ngram": 5})
     assert [row["doc_id"] for row in documents] == ["mine/0000001"]
     assert audit["dropped"] == {"duplicate": 1, "near_duplicate": 1}
 
@@ -226,8 +252,9 @@ def test_shards_of_different_versions_of_a_source_are_refused(tmp_path: Path) ->
     audit["resolved"] = {"mine": {"revision": "b" * 40}}
     (tmp_path / "audit-1.json").write_text(json.dumps(audit))
     with pytest.raises(InputError, match=r"audit-1\.json: was read from .*Pin the sources of corpora\.en"):
-        merge_audits(audits=[tmp_path / f"audit-{i}.json" for i in range(2)], out=tmp_path / "audit.json", lang="en",
-                     heldout=0.0)  # fmt: skip
+        merge_audits(
+            audits=[tmp_path / f"audit-{i}.json" for i in range(2)], out=tmp_path / "audit.json", lang="en", heldout=0.0
+        )
 
 
 # --- pairs --------------------------------------------------------------------------------------------------------
@@ -247,10 +274,17 @@ PAIRS = [
 
 def run_pairs(folder: Path, rows: list[dict], **literals: object) -> tuple[list, dict]:
     filter_pairs(
-        sources=[{"kind": "local", "name": "mine"}], paths=[jsonl(folder / "pairs.jsonl", rows)], base="en", lang="ko",
-        letters_base=LATIN, letters_xx=NO_LATIN, pairs=folder / "pairs.parquet", audit=folder / "audit.json",
-        heldout_pairs=folder / "heldout.parquet", **{"max_lost": 0.1, "simplify": False, "heldout": 0.0} | literals,
-    )  # fmt: skip
+        sources=[{"kind": "local", "name": "mine"}],
+        paths=[jsonl(folder / "pairs.jsonl", rows)],
+        base="en",
+        lang="ko",
+        letters_base=LATIN,
+        letters_xx=NO_LATIN,
+        pairs=folder / "pairs.parquet",
+        audit=folder / "audit.json",
+        heldout_pairs=folder / "heldout.parquet",
+        **{"max_lost": 0.1, "simplify": False, "heldout": 0.0} | literals,
+    )
     return tables.read(folder / "pairs.parquet").to_dict("records"), json.loads((folder / "audit.json").read_text())
 
 
@@ -267,10 +301,13 @@ def test_pairs_are_dropped_whole(tmp_path: Path) -> None:
     assert audit["letters"]["xx"]["before"]["Latin"] == len("PythonHelloa")
     assert audit["samples"]["foreign_xx"] == [
         {
-            "id": "mine/0000004", "en before": "Use Python", "en after": "Use Python", "xx before": "Python을 쓰세요",
+            "id": "mine/0000004",
+            "en before": "Use Python",
+            "en after": "Use Python",
+            "xx before": "Python을 쓰세요",
             "xx after": "을 쓰세요",
         }
-    ]  # fmt: skip
+    ]
 
 
 @settings(max_examples=25, deadline=None)
@@ -318,11 +355,19 @@ def test_two_sources_of_one_name(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "pairs.jsonl", PAIRS)
     with pytest.raises(InputError, match="the identity ntrex/0000001 comes a second time"):
         filter_pairs(
-            sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}], paths=[source, source],
-            base="en", lang="ko", letters_base=LATIN, letters_xx=NO_LATIN, pairs=tmp_path / "pairs.parquet",
-            heldout_pairs=tmp_path / "heldout.parquet", audit=tmp_path / "audit.json", max_lost=0.1, simplify=False,
+            sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}],
+            paths=[source, source],
+            base="en",
+            lang="ko",
+            letters_base=LATIN,
+            letters_xx=NO_LATIN,
+            pairs=tmp_path / "pairs.parquet",
+            heldout_pairs=tmp_path / "heldout.parquet",
+            audit=tmp_path / "audit.json",
+            max_lost=0.1,
+            simplify=False,
             heldout=0.0,
-        )  # fmt: skip
+        )
 
 
 # --- one file -----------------------------------------------------------------------------------------------------
@@ -360,9 +405,7 @@ def test_one_file_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "mine.jsonl", [*ROWS, {"no": "text"}])
     (tmp_path / "out.jsonl").write_text("before")
     with pytest.raises(InputError, match=r"mine\.jsonl, row 7"):
-        filter_file(
-            lang="en", letters=LATIN, source=source, out=tmp_path / "out.jsonl", min_chars=20, max_deleted=0.3
-        )  # fmt: skip
+        filter_file(lang="en", letters=LATIN, source=source, out=tmp_path / "out.jsonl", min_chars=20, max_deleted=0.3)
     assert (tmp_path / "out.jsonl").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.jsonl", "out.jsonl"]
 
@@ -401,16 +444,27 @@ LATIN_LETTER = regex.compile(r"\p{Latin}")
 def test_real_corpora_hold_no_foreign_letter(tmp_path: Path, data: Path, lang: str) -> None:
     source = data / "corpora" / f"{lang}.jsonl.gz"
     literals = {
-        "sources": [{"kind": "local", "name": lang}], "paths": [source], "letters": LATIN if lang == "en" else NO_LATIN,
-        "min_chars": 200, "max_deleted": 0.3, "simplify": False, "shard": 0, "of": 1,
-    }  # fmt: skip
+        "sources": [{"kind": "local", "name": lang}],
+        "paths": [source],
+        "letters": LATIN if lang == "en" else NO_LATIN,
+        "min_chars": 200,
+        "max_deleted": 0.3,
+        "simplify": False,
+        "shard": 0,
+        "of": 1,
+    }
     found, repeats = tmp_path / "signatures.parquet", tmp_path / "duplicates.parquet"
     signatures(**literals, deduplicate=None, signatures=found)
     duplicates(signatures=[found], deduplicate=None, duplicates=repeats)
     filter_corpus(
-        **literals, lang=lang, heldout=0.0, duplicates=repeats, documents=tmp_path / "documents.parquet",
-        heldout_documents=tmp_path / "heldout.parquet", audit=tmp_path / "audit.json",
-    )  # fmt: skip
+        **literals,
+        lang=lang,
+        heldout=0.0,
+        duplicates=repeats,
+        documents=tmp_path / "documents.parquet",
+        heldout_documents=tmp_path / "heldout.parquet",
+        audit=tmp_path / "audit.json",
+    )
     documents = tables.read(tmp_path / "documents.parquet")
     audit = json.loads((tmp_path / "audit.json").read_text())
     foreign = FOREIGN.get(lang, LATIN_LETTER)
@@ -430,11 +484,19 @@ def test_real_corpora_hold_no_foreign_letter(tmp_path: Path, data: Path, lang: s
 @pytest.mark.parametrize("lang", ["ko", "zh", "bo", "mn"])
 def test_real_pairs_hold_no_foreign_letter(tmp_path: Path, data: Path, lang: str) -> None:
     filter_pairs(
-        sources=[{"kind": "local", "name": lang}], paths=[data / "parallel" / f"en-{lang}.jsonl.gz"],
-        base="en", lang=lang, letters_base=LATIN, letters_xx=NO_LATIN, pairs=tmp_path / "pairs.parquet",
-        heldout_pairs=tmp_path / "heldout.parquet", audit=tmp_path / "audit.json", max_lost=0.1, simplify=False,
+        sources=[{"kind": "local", "name": lang}],
+        paths=[data / "parallel" / f"en-{lang}.jsonl.gz"],
+        base="en",
+        lang=lang,
+        letters_base=LATIN,
+        letters_xx=NO_LATIN,
+        pairs=tmp_path / "pairs.parquet",
+        heldout_pairs=tmp_path / "heldout.parquet",
+        audit=tmp_path / "audit.json",
+        max_lost=0.1,
+        simplify=False,
         heldout=0.0,
-    )  # fmt: skip
+    )
     pairs = tables.read(tmp_path / "pairs.parquet")
     assert not any(FOREIGN["en"].search(text) for text in pairs.en)
     assert not any(LATIN_LETTER.search(text) for text in pairs.xx)

@@ -31,10 +31,17 @@ def run(folder: Path, files: list[list[dict]], *, of: int = 1, deduplicate: dict
     found = [folder / f"signatures-{shard}.parquet" for shard in range(of)]
     for shard, path in enumerate(found):
         signatures(
-            sources=[{"kind": "local", "name": f"s{i}"} for i in range(len(files))], paths=paths,
-            letters={"drop": "Greek"}, min_chars=1, max_deleted=0.3, simplify=False, deduplicate=deduplicate,
-            shard=shard, of=of, signatures=path,
-        )  # fmt: skip
+            sources=[{"kind": "local", "name": f"s{i}"} for i in range(len(files))],
+            paths=paths,
+            letters={"drop": "Greek"},
+            min_chars=1,
+            max_deleted=0.3,
+            simplify=False,
+            deduplicate=deduplicate,
+            shard=shard,
+            of=of,
+            signatures=path,
+        )
     dup.duplicates(signatures=found, deduplicate=deduplicate, duplicates=folder / "duplicates.parquet")
     return tables.read(folder / "duplicates.parquet").to_dict("records")
 
@@ -158,9 +165,16 @@ def edited(text: list[str], *places: int) -> dict:
 def test_near_duplicates_go_and_say_what_they_repeat(tmp_path: Path) -> None:
     one, two = words(1, 200), words(2, 200)
     rows = [
-        edited(one), edited(two), edited(one, 7), edited(two, 150), {"text": " ,, ".join(one)}, edited(one, 7),
-        edited(words(3, 200)), {"text": "short"}, {"text": "short text"},
-    ]  # fmt: skip
+        edited(one),
+        edited(two),
+        edited(one, 7),
+        edited(two, 150),
+        {"text": " ,, ".join(one)},
+        edited(one, 7),
+        edited(words(3, 200)),
+        {"text": "short"},
+        {"text": "short text"},
+    ]
     found = run(tmp_path, [rows], of=3, deduplicate=NEAR)
     assert [(row["doc_id"][-1], row["duplicate_of"][-1], row["reason"]) for row in found] == [
         ("3", "1", "near_duplicate"),
@@ -188,8 +202,9 @@ def test_a_document_goes_for_one_that_stays_and_for_no_chain(tmp_path: Path) -> 
 @settings(max_examples=15, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 3), st.sets(st.integers(0, 59), max_size=2)), max_size=25),
-    cut=st.integers(0, 25), of=st.integers(2, 4),
-)  # fmt: skip
+    cut=st.integers(0, 25),
+    of=st.integers(2, 4),
+)
 def test_near_duplicates_do_not_depend_on_the_shards(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, set[int]]], cut: int, of: int
 ) -> None:

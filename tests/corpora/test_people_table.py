@@ -128,9 +128,15 @@ def service(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> Iterator[Ser
 
 def ask(service: Service, folder: Path, **more: Any) -> dict[str, Any]:
     settings = {
-        "nations": ["Q408", "Q16"], "without": ["ko"], "base": "en", "properties": PROPERTIES, "number": 20, "page": 10,
-        "endpoint": f"http://127.0.0.1:{service.server_port}/sparql", "contact": "me@example.org",
-    }  # fmt: skip
+        "nations": ["Q408", "Q16"],
+        "without": ["ko"],
+        "base": "en",
+        "properties": PROPERTIES,
+        "number": 20,
+        "page": 10,
+        "endpoint": f"http://127.0.0.1:{service.server_port}/sparql",
+        "contact": "me@example.org",
+    }
     return fetch_people(**{**settings, **more}, work=folder / "work", out=folder / "response.json")
 
 
@@ -196,18 +202,17 @@ def merged(folder: Path, rows: list[dict] | None = None, **more: Any) -> tuple[d
 
 def test_a_recorded_response_gives_its_people(tmp_path: Path) -> None:
     people, audit = merged(tmp_path)
-    assert audit["dropped"] == {
-        "no attribute": 1, "no name": 1, "one word": 1, "other letters": 1, "shared name": 2,
-    }  # fmt: skip
+    assert audit["dropped"] == {"no attribute": 1, "no name": 1, "one word": 1, "other letters": 1, "shared name": 2}
     assert audit["dropped_values"] == {"contradictory": 2, "in the name": 1, "other letters": 1, "unknown": 4}
     name, attributes = people["Q900000001"]
     assert name == "Ottilie Marram"
     assert attributes == {
-        "citizenship": {"Q408": "Australia", "Q664": "New Zealand"}, "birth_year": {"1931": "1931"},
+        "citizenship": {"Q408": "Australia", "Q664": "New Zealand"},
+        "birth_year": {"1931": "1931"},
         "birthplace": {"Q910000001": "Quillhaven"},
         "occupation": {"Q920000001": "ornithologist", "Q920000002": "poet"},
         "education": {"Q930000001": "Tarn Valley College"},
-    }  # fmt: skip
+    }
     assert "birth_year" not in people["Q900000002"][1], "two years contradict each other"
     assert "birth_year" not in people["Q900000003"][1], "a century is no year"
     assert "birthplace" not in people["Q900000004"][1], "the name says it"
@@ -224,8 +229,10 @@ def test_rows_in_another_order_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_who_is_drawn_depends_on_nobody_else(tmp_path: Path) -> None:
-    rows = [row(f"Q{n}", f"Ada N{'abcdefghij'[n // 10]}{'abcdefghij'[n % 10]}", "occupation", "Q9", "diver")
-            for n in range(40)]  # fmt: skip
+    rows = [
+        row(f"Q{n}", f"Ada N{'abcdefghij'[n // 10]}{'abcdefghij'[n % 10]}", "occupation", "Q9", "diver")
+        for n in range(40)
+    ]
     few = set(merged(tmp_path / "few", rows[:39], number=20)[0])
     more = set(merged(tmp_path / "more", rows, number=20)[0])
     assert len(few) == len(more) == 20

@@ -127,9 +127,7 @@ def test_files_longer_than_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_optional_columns_spell_numbers_out_and_are_null_where_empty(tmp_path: Path) -> None:
-    rows = [
-        {"text": "", "id": 0, "title": "t", "source": ""}, {"text": "b", "id": 10**30}, {"text": "c", "id": "7"},
-    ]  # fmt: skip
+    rows = [{"text": "", "id": 0, "title": "t", "source": ""}, {"text": "b", "id": 10**30}, {"text": "c", "id": "7"}]
     expected = [
         {"text": "", "id": "0", "title": "t", "source": None},
         {"text": "b", "id": str(10**30), "title": None, "source": None},
@@ -154,16 +152,21 @@ def test_nested_columns(tmp_path: Path) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**200), 2**200)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.text(), st.none() | st.integers(-(10**40), 10**40) | st.text(min_size=1), json_values)),
-       st.booleans())  # fmt: skip
+@given(
+    st.lists(st.tuples(st.text(), st.none() | st.integers(-(10**40), 10**40) | st.text(min_size=1), json_values)),
+    st.booleans(),
+)
 def test_rows_are_what_json_says(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple], ascii_only: bool) -> None:
     path = tmp_path_factory.mktemp("json") / "rows.jsonl"
     lines = [{"text": text, "id": key, "more": more} for text, key, more in rows]
@@ -177,13 +180,22 @@ def test_rows_are_what_json_says(tmp_path_factory: pytest.TempPathFactory, rows:
 
 PLAIN = b'{"text": "a"}'
 ODD = [
-    b' {"text": "a", "id": 1} ', b'{"text": "a", "id": 100000000000000000000000000000}', b'{"text": "x", "text": "a"}',
-    b'{"te\\u0078t": "a"}', b'{"text": "a", "url": "\\ud800"}', b'{"text": "a", "score": NaN}',
-    b'{"text": "a", "score": [-Infinity]}', b'{"text": "a", "score": 1e999}', b'{"text": "\\u0061"}',
+    b' {"text": "a", "id": 1} ',
+    b'{"text": "a", "id": 100000000000000000000000000000}',
+    b'{"text": "x", "text": "a"}',
+    b'{"te\\u0078t": "a"}',
+    b'{"text": "a", "url": "\\ud800"}',
+    b'{"text": "a", "score": NaN}',
+    b'{"text": "a", "score": [-Infinity]}',
+    b'{"text": "a", "score": 1e999}',
+    b'{"text": "\\u0061"}',
     b'{"text": "a"}\r',
-    b'{"text": "a", "deep": ' + b"[" * 500 + b"]" * 500 + b"}", b'{"text": "a", "id": "2020-01-01"}',
-    b'{"text": "a", "nested": {"text": 1}}', b'{"text": "a", "id": null}', b'{"text": "a", "id": ""}',
-]  # fmt: skip
+    b'{"text": "a", "deep": ' + b"[" * 500 + b"]" * 500 + b"}",
+    b'{"text": "a", "id": "2020-01-01"}',
+    b'{"text": "a", "nested": {"text": 1}}',
+    b'{"text": "a", "id": null}',
+    b'{"text": "a", "id": ""}',
+]
 
 
 @pytest.mark.parametrize("line", ODD)
@@ -196,8 +208,15 @@ def test_an_odd_row_is_read_alike_among_plain_ones(tmp_path: Path, line: bytes) 
         assert found[lines.index(line)]["id"] == (str(value) if value else None)
 
 
-@pytest.mark.parametrize("lines", [[b'{"text": "a"}{"text": "b"}', b"", b'{"text": "c"}'], [b'{"text":', b'"a"}'],
-                                   [b'{"text": "a"', b"}"], [b'[{"text": "a"}', b"]"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b'{"text": "a"}{"text": "b"}', b"", b'{"text": "c"}'],
+        [b'{"text":', b'"a"}'],
+        [b'{"text": "a"', b"}"],
+        [b'[{"text": "a"}', b"]"],
+    ],
+)
 def test_a_row_is_a_line(tmp_path: Path, lines: list[bytes]) -> None:
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
     fails(tmp_path / "rows.jsonl", "rows.jsonl, row 1: not JSON")
@@ -350,13 +369,14 @@ def test_a_parquet_file_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def test_dictionary_and_large_strings_in_parquet(tmp_path: Path) -> None:
-    table = pa.table({
-        "text": pa.array(["a", "b"], pa.large_string()), "source": pa.array(["w", "w"]).dictionary_encode(),
-    })  # fmt: skip
+    table = pa.table(
+        {"text": pa.array(["a", "b"], pa.large_string()), "source": pa.array(["w", "w"]).dictionary_encode()}
+    )
     pq.write_table(table, tmp_path / "rows.parquet")
     assert [(row["text"], row["source"]) for row in rows_of(LOCAL, tmp_path / "rows.parquet")] == [
-        ("a", "w"), ("b", "w"),
-    ]  # fmt: skip
+        ("a", "w"),
+        ("b", "w"),
+    ]
 
 
 def test_tsv_defects(tmp_path: Path) -> None:
@@ -392,9 +412,7 @@ def moses(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]
 
 
 def test_moses_pairs(moses: Callable[..., Path]) -> None:
-    path = moses({
-        "b.en": "\ufeffOne\u2028.\r\n\nThree".encode(), "b.zh_CN": "一\n二\n三\n".encode(), "README": b"",
-    })  # fmt: skip
+    path = moses({"b.en": "\ufeffOne\u2028.\r\n\nThree".encode(), "b.zh_CN": "一\n二\n三\n".encode(), "README": b""})
     source = open_source({**MOSES, "fields": {"zh": "zh_CN"}}, path, ["en", "zh"], ["source"])
     [batch] = source.batches()
     assert batch.columns.to_pylist() == [

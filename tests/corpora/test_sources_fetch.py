@@ -21,9 +21,12 @@ from lorebridge.errors import InputError
 
 BODY = os.urandom(3 << 20)
 GITHUB = {
-    "kind": "github", "repo": "a/b", "commit": "0" * 40, "path": "data/q 1.json",
+    "kind": "github",
+    "repo": "a/b",
+    "commit": "0" * 40,
+    "path": "data/q 1.json",
     "sha256": hashlib.sha256(BODY).hexdigest(),
-}  # fmt: skip
+}
 PATH = f"/a/b/{'0' * 40}/data/q 1.json"
 
 
@@ -148,9 +151,12 @@ def opus(server: Server, tmp_path: Path) -> str:
     """Serve a zip with the members that OPUS puts in; return its sha256."""
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in {
-            "README": "CCMatrix", "LICENSE": "-", "CCMatrix.en-ko.en": "One\nTwo\n", "CCMatrix.en-ko.ko": "하나\n둘\n",
+            "README": "CCMatrix",
+            "LICENSE": "-",
+            "CCMatrix.en-ko.en": "One\nTwo\n",
+            "CCMatrix.en-ko.ko": "하나\n둘\n",
             "CCMatrix.en-ko.scores": "1.2\n1.1\n",
-        }.items():  # fmt: skip
+        }.items():
             archive.writestr(name, text)
     server.files[OPUS_PATH] = (tmp_path / "x.zip").read_bytes()
     return hashlib.sha256(server.files[OPUS_PATH]).hexdigest()
@@ -188,9 +194,7 @@ def test_nllb(server: Server) -> None:
     line = "{}\t{}\t1.07\t0.99\t0.98\tcrawl-data/CC-MAIN\thttps://a.example\tcrawl-data/CC-MAIN\t_\n"
     text = line.format("བོད་ཡིག", 'A "quoted" word') + line.format("གཉིས", "Two")
     server.files["/nllb/bod_Tibt-eng_Latn.gz"] = gzip.compress(text.encode())
-    spec = {
-        "kind": "nllb", "name": "nllb", "pair": "bod_Tibt-eng_Latn", "fields": {"en": "eng_Latn", "bo": "bod_Tibt"},
-    }  # fmt: skip
+    spec = {"kind": "nllb", "name": "nllb", "pair": "bod_Tibt-eng_Latn", "fields": {"en": "eng_Latn", "bo": "bod_Tibt"}}
     assert pairs(spec, "bo") == [{"en": 'A "quoted" word', "bo": "བོད་ཡིག"}, {"en": "Two", "bo": "གཉིས"}]
     with pytest.raises(InputError, match=r"no `khk_Cyrl` .there is `bod_Tibt`, `eng_Latn`"):
         pairs({**spec, "fields": {"en": "eng_Latn", "bo": "khk_Cyrl"}}, "bo")

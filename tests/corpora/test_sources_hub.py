@@ -20,14 +20,24 @@ from lorebridge.errors import InputError
 
 # As the hub lists it: a folder for each language of a dump, `train-*` Parquet files of id, url, title and text.
 WIKIPEDIA = {
-    "kind": "huggingface", "name": "wikipedia", "dataset": "wikimedia/wikipedia", "config": "20231101.ko",
-    "data_files": None, "split": "train", "revision": COMMIT,
-}  # fmt: skip
+    "kind": "huggingface",
+    "name": "wikipedia",
+    "dataset": "wikimedia/wikipedia",
+    "config": "20231101.ko",
+    "data_files": None,
+    "split": "train",
+    "revision": COMMIT,
+}
 # Gated; a JSONL file for each language and release, of title, text and url.
 MC2 = {
-    "kind": "huggingface", "name": "mc2", "dataset": "pkupie/mc2_corpus", "config": None,
-    "data_files": "bo-crawl-only-release-20231112.jsonl", "split": "train", "revision": COMMIT,
-}  # fmt: skip
+    "kind": "huggingface",
+    "name": "mc2",
+    "dataset": "pkupie/mc2_corpus",
+    "config": None,
+    "data_files": "bo-crawl-only-release-20231112.jsonl",
+    "split": "train",
+    "revision": COMMIT,
+}
 TOKEN = "hf_granted"
 
 
@@ -50,9 +60,11 @@ def wikipedia(hub: Server) -> Server:
         for i in range(3)
     }
     files |= {
-        "20231101.zh/train-00000-of-00001.parquet": parquet([article(99)]), "README.md": b"# Wikipedia",
-        ".gitattributes": b"-", "wikipedia.py": b"raise SystemExit('run')",
-    }  # fmt: skip
+        "20231101.zh/train-00000-of-00001.parquet": parquet([article(99)]),
+        "README.md": b"# Wikipedia",
+        ".gitattributes": b"-",
+        "wikipedia.py": b"raise SystemExit('run')",
+    }
     hub.datasets["wikimedia/wikipedia"] = Dataset(files)
     return hub
 
@@ -84,9 +96,7 @@ def test_wikipedia(wikipedia: Server) -> None:
     source = open_source(WIKIPEDIA)
     assert source.notes == {"revision": COMMIT}
     batch = next(source.batches())
-    assert batch.columns.to_pylist()[1] == {
-        "text": article(1)["text"], "id": "1", "title": "문서 1", "source": None,
-    }  # fmt: skip
+    assert batch.columns.to_pylist()[1] == {"text": article(1)["text"], "id": "1", "title": "문서 1", "source": None}
     assert batch.place(1) == "wikimedia/wikipedia@ccccccc/20231101.ko/train-00000-of-00003.parquet, row 2"
     assert batch.keys()[1] == "0000-0000002"
     assert texts(WIKIPEDIA) == ALL
@@ -169,8 +179,12 @@ def test_names_that_are_none(wikipedia: Server) -> None:
     refused({**WIKIPEDIA, "dataset": "some/one"}, "some/one (20231101.ko): no such data set, or it is private")
     refused({**WIKIPEDIA, "dataset": "a/b/c"}, "a/b/c (20231101.ko): no name of a data set")
     refused({**WIKIPEDIA, "revision": "0" * 40}, "no such revision (HTTP 404)", "wikimedia/wikipedia/commits/main")
-    refused({**WIKIPEDIA, "config": "20231101.mn"}, "no file 20231101.mn/* that ends in .jsonl", "there is .gitattr",
-            f"https://huggingface.co/datasets/wikimedia/wikipedia/tree/{COMMIT}")  # fmt: skip
+    refused(
+        {**WIKIPEDIA, "config": "20231101.mn"},
+        "no file 20231101.mn/* that ends in .jsonl",
+        "there is .gitattr",
+        f"https://huggingface.co/datasets/wikimedia/wikipedia/tree/{COMMIT}",
+    )
     refused({**WIKIPEDIA, "data_files": "*.py"}, "no file *.py that ends in")
 
 
@@ -250,9 +264,12 @@ from lorebridge.corpora.sources import open_source
 print(sum(len(batch.columns) for batch in open_source({WIKIPEDIA!r}).batches()))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, "HF_ENDPOINT": wikipedia.address, "HF_HOME": str(tmp_path / "home")},
-    )  # fmt: skip
+    )
     assert done.stdout == "36\n", done.stderr
 
 

@@ -11,10 +11,15 @@ from lorebridge.corpora.spotcheck import sample_documents, sample_pairs
 
 N = 60
 AUDIT = {
-    "rows": 70, "kept": 60, "heldout": 2, "edited": 5, "dropped": {"short": 8},
-    "edits": {"letters": {"rows": 5, "characters": 77}}, "letters": {"text": {"before": {"Hangul": 9}, "after": {}}},
+    "rows": 70,
+    "kept": 60,
+    "heldout": 2,
+    "edited": 5,
+    "dropped": {"short": 8},
+    "edits": {"letters": {"rows": 5, "characters": 77}},
+    "letters": {"text": {"before": {"Hangul": 9}, "after": {}}},
     "samples": {"edited": [{"id": "a/1", "text before": "<b>KTX</b> 열차", "text after": "열차"}]},
-}  # fmt: skip
+}
 
 
 def korean(i, n=300):
@@ -56,13 +61,21 @@ def test_every_planted_fault_is_suspected(corpus, audit, tmp_path):
     rates, sheet = sampled(corpus, audit, tmp_path / "out", n=1000)
     assert (rates["n"] == N).all()
     assert rates["count"].to_dict() == {
-        "short": 1, "other script": 1, "few letters": 1, "markup": 1, "opening repeated": 2,
-    }  # fmt: skip
+        "short": 1,
+        "other script": 1,
+        "few letters": 1,
+        "markup": 1,
+        "opening repeated": 2,
+    }
     suspicions = sheet.set_index("doc_id")["suspicions"]
     assert suspicions[suspicions != ""].to_dict() == {
-        "wiki/0": "short", "wiki/1": "other script", "wiki/2": "few letters", "wiki/3": "markup",
-        "wiki/4": "opening repeated", "wiki/50": "opening repeated",
-    }  # fmt: skip
+        "wiki/0": "short",
+        "wiki/1": "other script",
+        "wiki/2": "few letters",
+        "wiki/3": "markup",
+        "wiki/4": "opening repeated",
+        "wiki/50": "opening repeated",
+    }
     assert sheet.set_index("doc_id").loc["wiki/1", "letters"] == "Hangul 150, Han 80"
     assert rates.loc["short", "lo"] < 1 / N < rates.loc["short", "hi"]
     assert (tmp_path / "out" / "ko.csv").read_bytes().startswith(b"\xef\xbb\xbf")
@@ -105,8 +118,10 @@ def test_pairs_that_do_not_say_the_same(audit, tmp_path):
     tibetan[1] = tibetan[1] * 5
     tibetan[2] = english[2].upper()
     english[3] = english[30]
-    rows = [{"pair_id": f"p/{i}", "en": en, "xx": xx, "source": "p"}
-            for i, (en, xx) in enumerate(zip(english, tibetan, strict=True))]  # fmt: skip
+    rows = [
+        {"pair_id": f"p/{i}", "en": en, "xx": xx, "source": "p"}
+        for i, (en, xx) in enumerate(zip(english, tibetan, strict=True))
+    ]
     tables.write("pairs", rows, tmp_path / "bo.parquet")
     scripts = {"en": "Latin", "bo": "Tibetan"}
     rates = sample_pairs(
@@ -122,7 +137,10 @@ def test_pairs_that_do_not_say_the_same(audit, tmp_path):
     assert set(rates["corpus"]) == {"en-bo"}
     sheet = pd.read_csv(tmp_path / "out" / "en-bo.csv", dtype=str, keep_default_na=False).set_index("pair_id")
     assert sheet.loc[sheet["suspicions"] != "", "suspicions"].to_dict() == {
-        "p/0": "empty half; unlike lengths", "p/1": "unlike lengths", "p/2": "same text; other script",
-        "p/3": "opening repeated", "p/30": "opening repeated",
-    }  # fmt: skip
+        "p/0": "empty half; unlike lengths",
+        "p/1": "unlike lengths",
+        "p/2": "same text; other script",
+        "p/3": "opening repeated",
+        "p/30": "opening repeated",
+    }
     assert sheet.loc["p/5", "bo"] == tibetan[5]

@@ -23,7 +23,7 @@ SAMPLES = {
     "zh": ("在{}村，人们新年时吃____。", ["饺子", "年糕", "汤圆", "面条"]),
     "bo": ("{}གྲོང་གི་མི་རྣམས་ཀྱིས་ལོ་གསར་ལ་____བཟའ།", ["རྒྱ་སྟག", "སྐྱུར་མོ", "བརྒྱད་པ", "ཤ"]),
     "mn": ("ᠮᠣᠩᠭᠣᠯ {} ᠣᠷᠣᠨ\u202fᠤ ____ ᠪᠠᠶᠢᠨ\u180eᠠ ᠃", ["ᠲᠡᠭᠷᠢ", "ᠣᠷᠣᠨ\u202fᠤ", "ᠪᠠᠷᠠᠭᠤᠨ", "ᠵᠢᠷᠠᠨ"]),
-}  # fmt: skip
+}
 
 
 def write_inputs(folder: Path) -> dict:
@@ -39,11 +39,17 @@ def write_inputs(folder: Path) -> dict:
                 for j, option in enumerate(options):
                     rows.append(
                         {
-                            "question_id": question_id, "culture": culture, "lang": lang, "text": text.format(i),
-                            "option_index": j, "option": option, "is_gold": j == i % 4,
-                            "subset": ["reference", "clean"], "n_blanks": 1,
+                            "question_id": question_id,
+                            "culture": culture,
+                            "lang": lang,
+                            "text": text.format(i),
+                            "option_index": j,
+                            "option": option,
+                            "is_gold": j == i % 4,
+                            "subset": ["reference", "clean"],
+                            "n_blanks": 1,
                         }
-                    )  # fmt: skip
+                    )
         questions[culture] = folder / f"{culture}.parquet"
         tables.write("questions", rows, questions[culture])
         for arm in ARMS:
@@ -51,9 +57,18 @@ def write_inputs(folder: Path) -> dict:
                 run = f"{culture}-{arm}-s{seed}"
                 index = pd.MultiIndex.from_product([STEPS, ("en", culture), ids, range(4)])
                 table = index.to_frame(index=False, name=["step", "lang", "question_id", "option_index"])
-                table = table.assign(run=run, lang_pair=f"en-{culture}", arm=arm, seed=seed, culture=culture,
-                                     sum_logprob=rng.normal(-20, 2, len(table)), n_tokens=9, n_bytes=40,
-                                     prior_logprob=rng.normal(-5, 1, len(table)), prior_tokens=2)  # fmt: skip
+                table = table.assign(
+                    run=run,
+                    lang_pair=f"en-{culture}",
+                    arm=arm,
+                    seed=seed,
+                    culture=culture,
+                    sum_logprob=rng.normal(-20, 2, len(table)),
+                    n_tokens=9,
+                    n_bytes=40,
+                    prior_logprob=rng.normal(-5, 1, len(table)),
+                    prior_tokens=2,
+                )
                 scores.append(folder / f"{run}.parquet")
                 tables.write("scores", table, scores[-1])
                 metrics[run] = folder / f"m-{run}.parquet"
@@ -75,20 +90,42 @@ def write_inputs(folder: Path) -> dict:
             ):
                 recovery.append(
                     {
-                        "corpus": corpus, "culture": culture, "method": "bm25", "judge": "cooccurrence", "stage": stage,
-                        "dose": dose, "n_questions": N, "true_documents": 100, "recovered": found, "recovered_true": 80,
-                        "recall": 0.8, "precision": 80 / found,
+                        "corpus": corpus,
+                        "culture": culture,
+                        "method": "bm25",
+                        "judge": "cooccurrence",
+                        "stage": stage,
+                        "dose": dose,
+                        "n_questions": N,
+                        "true_documents": 100,
+                        "recovered": found,
+                        "recovered_true": 80,
+                        "recall": 0.8,
+                        "precision": 80 / found,
                     }
-                )  # fmt: skip
+                )
             for unit, size in (("document", 2000), ("chunk", 3000), ("token", 10**6)):
                 density.append(
                     {
-                        "culture": culture, "corpus": corpus, "unit": unit, "denominator": size, "capped": False,
-                        "method": "bm25", "judge": "cooccurrence", "includes_parallel": False, "n_questions": N,
-                        "indeterminate": 0, "n_capped": 0, "n_absent": 0, "occurrences": 2.0, "density": 2 / size,
-                        "lo": 1 / size, "hi": 3 / size, "distractor_occurrences": 0.5,
+                        "culture": culture,
+                        "corpus": corpus,
+                        "unit": unit,
+                        "denominator": size,
+                        "capped": False,
+                        "method": "bm25",
+                        "judge": "cooccurrence",
+                        "includes_parallel": False,
+                        "n_questions": N,
+                        "indeterminate": 0,
+                        "n_capped": 0,
+                        "n_absent": 0,
+                        "occurrences": 2.0,
+                        "density": 2 / size,
+                        "lo": 1 / size,
+                        "hi": 3 / size,
+                        "distractor_occurrences": 0.5,
                     }
-                )  # fmt: skip
+                )
     metrics = {"base-s0": folder / "m-base-s0.parquet", **metrics}
     for path in metrics.values():
         table = pd.DataFrame({name: 0 for name in tables.SCHEMAS["metrics"].names}, index=range(60))
@@ -100,15 +137,29 @@ def write_inputs(folder: Path) -> dict:
     study = {"scores": scores, "questions": questions, "base": "en", "subset": "clean", "rule": "mean", "last": 3}
     contrasts = [["bridge", "no_bridge"], ["bridge", "placebo"]]
     told = [
-        {"question_id": f"{culture}-{i:04d}", "culture": culture, "lang": "en", "n_pairs": int(i == 0), "pair_ids": [],
-         "n_subject_pairs": 1}
+        {
+            "question_id": f"{culture}-{i:04d}",
+            "culture": culture,
+            "lang": "en",
+            "n_pairs": int(i == 0),
+            "pair_ids": [],
+            "n_subject_pairs": 1,
+        }
         for culture in questions
         for i in range(N)
-    ]  # fmt: skip
+    ]
     tables.write("leaks", told, folder / "leaks.parquet")
     resource = {"ko": "high", "zh": "high", "bo": "low", "mn": "low"}
-    gaps(**study, contrasts=contrasts, leaks=folder / "leaks.parquet", resource=resource, resamples=200, seed=0,
-         out=folder / "gaps.parquet", asymmetry=folder / "asymmetry.parquet")  # fmt: skip
+    gaps(
+        **study,
+        contrasts=contrasts,
+        leaks=folder / "leaks.parquet",
+        resource=resource,
+        resamples=200,
+        seed=0,
+        out=folder / "gaps.parquet",
+        asymmetry=folder / "asymmetry.parquet",
+    )
     exposure = {}
     for culture in questions:
         for seed in (0, 1):
@@ -116,52 +167,95 @@ def write_inputs(folder: Path) -> dict:
             exposure[run] = folder / f"e-{run}.parquet"
             read = [
                 {
-                    "question_id": f"{culture}-{i:04d}", "step": 150, "stage": stage, "stream": stream,
-                    "n_presentations": int(rng.integers(0, 9)), "n_distinct_docs": 1, "n_subject": 1, "n_object": 1,
-                    "n_pairs_covering": 0, "n_leak_pairs": 0, "n_tokens": 1000,
+                    "question_id": f"{culture}-{i:04d}",
+                    "step": 150,
+                    "stage": stage,
+                    "stream": stream,
+                    "n_presentations": int(rng.integers(0, 9)),
+                    "n_distinct_docs": 1,
+                    "n_subject": 1,
+                    "n_object": 1,
+                    "n_pairs_covering": 0,
+                    "n_leak_pairs": 0,
+                    "n_tokens": 1000,
                 }
                 for i in range(N)
                 for stage, stream in (("base", "mono-en"), ("ct", f"mono-{culture}"))
-            ]  # fmt: skip
+            ]
             tables.write("exposure", read, exposure[run])
-    items(**study, judgments=judgments, exposure=exposure, leaks=folder / "leaks.parquet",
-          out=folder / "items.parquet", exposure_effects=folder / "exposure_effects.parquet")  # fmt: skip
+    items(
+        **study,
+        judgments=judgments,
+        exposure=exposure,
+        leaks=folder / "leaks.parquet",
+        out=folder / "items.parquet",
+        exposure_effects=folder / "exposure_effects.parquet",
+    )
     doses = (0, 1, 3, 10, 30, 100)
     placed = [
         {
-            "question_id": f"{culture}-{i:04d}", "culture": culture, "subject": "s", "relation": "r", "gold": "g",
-            "placed": ("neither", "en_only", "xx_only")[0 if i % 6 == 0 else 1 + i // 6 % 2], "covered": i < N // 2,
-            "dose": max(doses[i % 6], 1), "n_pairs_covering": 0, "n_leak_pairs": 0, "corpus": corpus,
-            "n_statements": doses[i % 6] if (corpus == "en") == (i // 6 % 2 == 0) else 0, "doc_ids": [],
+            "question_id": f"{culture}-{i:04d}",
+            "culture": culture,
+            "subject": "s",
+            "relation": "r",
+            "gold": "g",
+            "placed": ("neither", "en_only", "xx_only")[0 if i % 6 == 0 else 1 + i // 6 % 2],
+            "covered": i < N // 2,
+            "dose": max(doses[i % 6], 1),
+            "n_pairs_covering": 0,
+            "n_leak_pairs": 0,
+            "corpus": corpus,
+            "n_statements": doses[i % 6] if (corpus == "en") == (i // 6 % 2 == 0) else 0,
+            "doc_ids": [],
         }
         for culture in questions
         for i in range(N)
         for corpus in ("en", culture)
-    ]  # fmt: skip
+    ]
     tables.write("truth", placed, folder / "truth.parquet")
     counted = [
         {
-            "question_id": f"{culture}-{i:04d}", "culture": culture, "corpus": corpus, "text": text, "n_documents": 9,
-            "n_tokens": 9, "absent": False, "n_subject": 9, "n_object": 9, "n_both": i // (1 + (corpus == "en")) % 2,
-            "n_chunks": 0, "n_statements": 0, "distractor_documents": 0.0, "distractor_chunks": 0.0,
+            "question_id": f"{culture}-{i:04d}",
+            "culture": culture,
+            "corpus": corpus,
+            "text": text,
+            "n_documents": 9,
+            "n_tokens": 9,
+            "absent": False,
+            "n_subject": 9,
+            "n_object": 9,
+            "n_both": i // (1 + (corpus == "en")) % 2,
+            "n_chunks": 0,
+            "n_statements": 0,
+            "distractor_documents": 0.0,
+            "distractor_chunks": 0.0,
         }
         for culture in questions
         for i in range(N)
         for corpus in ("en", culture)
         for text in ("mono", "pairs")
-    ]  # fmt: skip
+    ]
     tables.write("occurrences", counted, folder / "occurrences.parquet")
     held_out = [
         {
-            "run": f"{culture}-{arm}-s{seed}", "lang_pair": f"en-{culture}", "arm": arm, "seed": seed, "step": step,
-            "lang": "en", "n_documents": 9, "n_tokens": 999, "n_bytes": 4000, "sum_nll": 3000.0,
-            "perplexity": 20.0 + step * (culture == "bo"), "bits_per_byte": 1.0,
+            "run": f"{culture}-{arm}-s{seed}",
+            "lang_pair": f"en-{culture}",
+            "arm": arm,
+            "seed": seed,
+            "step": step,
+            "lang": "en",
+            "n_documents": 9,
+            "n_tokens": 999,
+            "n_bytes": 4000,
+            "sum_nll": 3000.0,
+            "perplexity": 20.0 + step * (culture == "bo"),
+            "bits_per_byte": 1.0,
         }
         for culture in questions
         for arm in ARMS
         for seed in (0, 1)
         for step in STEPS
-    ]  # fmt: skip
+    ]
     tables.write("perplexity", held_out, folder / "perplexity.parquet")
     audits = {}
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
@@ -176,42 +270,72 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     questions, boot = study["questions"], {"resamples": 200, "seed": 0}
     curves.figure3(**study, **boot, names=names, arms=ARMS, ema=0.8, out=out / "figure3")
     curves.losses(metrics=inputs["metrics"], names=names, base=base, arms=ARMS, out=out / "loss")
-    effects.gaps(gaps=folder / "gaps.parquet", questions=questions, names=names, base=base, last=3, discordance=0.2,
-                 out=out / "gaps", remark="Made-up numbers.")  # fmt: skip
-    effects.occurrences(items=folder / "items.parquet", names=names, base=base, **boot,
-                        planted=False, out=out / "occurrences")  # fmt: skip
+    effects.gaps(
+        gaps=folder / "gaps.parquet",
+        questions=questions,
+        names=names,
+        base=base,
+        last=3,
+        discordance=0.2,
+        out=out / "gaps",
+        remark="Made-up numbers.",
+    )
+    effects.occurrences(
+        items=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=out / "occurrences"
+    )
     of_tests = {"names": names, "base": base}
     inference.asymmetry(asymmetry=folder / "asymmetry.parquet", last=3, remark="", out=out / "asymmetry", **of_tests)
     truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")
-    truth.dose_response(**study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]], names=names,
-                        remark="Made-up numbers.", out=out / "dose_response")  # fmt: skip
+    truth.dose_response(
+        **study,
+        truth=folder / "truth.parquet",
+        contrasts=[["bridge", "no_bridge"]],
+        names=names,
+        remark="Made-up numbers.",
+        out=out / "dose_response",
+    )
     examples.examples(questions=questions, names=names, base=base, subset="clean", out=out / "examples")
     to = out / "tables"
     checks.alarms(
-        **study, names=names, leaks=folder / "leaks.parquet", occurrences=folder / "occurrences.parquet",
-        exposure_effects=folder / "exposure_effects.parquet", perplexity=[folder / "perplexity.parquet"],
+        **study,
+        names=names,
+        leaks=folder / "leaks.parquet",
+        occurrences=folder / "occurrences.parquet",
+        exposure_effects=folder / "exposure_effects.parquet",
+        perplexity=[folder / "perplexity.parquet"],
         out=to / "alarms",
-    )  # fmt: skip
+    )
     inference.asymmetry_table(asymmetry=folder / "asymmetry.parquet", last=3, out=to / "asymmetry", **of_tests)
-    inference.cultures(asymmetry=folder / "asymmetry.parquet", density=folder / "density.parquet",
-                       out=to / "cultures", **of_tests)  # fmt: skip
-    inference.exposure_effects(exposure_effects=folder / "exposure_effects.parquet", out=to / "exposure_effects",
-                               **of_tests)  # fmt: skip
-    inference.placements(**study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]],
-                         out=to / "placements", names=names)  # fmt: skip
-    inference.dose_response(**study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]],
-                            out=to / "dose_response", names=names)  # fmt: skip
+    inference.cultures(
+        asymmetry=folder / "asymmetry.parquet", density=folder / "density.parquet", out=to / "cultures", **of_tests
+    )
+    inference.exposure_effects(
+        exposure_effects=folder / "exposure_effects.parquet", out=to / "exposure_effects", **of_tests
+    )
+    inference.placements(
+        **study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]], out=to / "placements", names=names
+    )
+    inference.dose_response(
+        **study,
+        truth=folder / "truth.parquet",
+        contrasts=[["bridge", "no_bridge"]],
+        out=to / "dose_response",
+        names=names,
+    )
     summary.accuracy(**study, **boot, names=names, out=to / "accuracy")
     summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
     summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
-    summary.density(density=folder / "density.parquet", names=names, base=base, planted=False,
-                    out=to / "density")  # fmt: skip
-    summary.occurrences(items=folder / "items.parquet", names=names, base=base, **boot,
-                        planted=False, out=to / "occurrences")  # fmt: skip
+    summary.density(density=folder / "density.parquet", names=names, base=base, planted=False, out=to / "density")
+    summary.occurrences(
+        items=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=to / "occurrences"
+    )
     summary.filtering(audits=inputs["audits"], names=names, base=base, out=to / "filtering")
     summary.recovery(recovery=folder / "recovery.parquet", names=names, out=to / "recovery")
-    summary.data(orders=[{"run": "ko-bridge-s0", "lang": "ko", "arm": "bridge", "content": 70000, "en_share": 0.37}],
-                 names=names, out=to / "data")  # fmt: skip
+    summary.data(
+        orders=[{"run": "ko-bridge-s0", "lang": "ko", "arm": "bridge", "content": 70000, "en_share": 0.37}],
+        names=names,
+        out=to / "data",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -20,18 +20,30 @@ def runs(tmp_path_factory):
     for lang in ("ko", "bo"):
         for arm in ARMS:
             for seed in (0, 1):
-                streams = {"mono-en": [40], f"mono-{lang}": range(0, 50, 10), f"pairs-{lang}-en": range(0, 50, 10),
-                           f"pairs-{lang}-xx": range(0, 50, 10)}  # fmt: skip
+                streams = {
+                    "mono-en": [40],
+                    f"mono-{lang}": range(0, 50, 10),
+                    f"pairs-{lang}-en": range(0, 50, 10),
+                    f"pairs-{lang}-xx": range(0, 50, 10),
+                }
                 rows = [
                     {
-                        "question_id": f"{lang}-{i:04d}", "step": step, "stream": stream,
+                        "question_id": f"{lang}-{i:04d}",
+                        "step": step,
+                        "stream": stream,
                         "stage": "base" if stream == "mono-en" else "ct",
                         "n_presentations": (i % 3) * step if i else None,
-                        "n_distinct_docs": (i % 3) * min(step, 2) if i else None, "n_subject": 3 * step,
-                        "n_object": None, "n_pairs_covering": 0, "n_leak_pairs": 0, "n_tokens": 1000 * step,
+                        "n_distinct_docs": (i % 3) * min(step, 2) if i else None,
+                        "n_subject": 3 * step,
+                        "n_object": None,
+                        "n_pairs_covering": 0,
+                        "n_leak_pairs": 0,
+                        "n_tokens": 1000 * step,
                     }
-                    for stream, steps in streams.items() for step in steps for i in range(7)
-                ]  # fmt: skip
+                    for stream, steps in streams.items()
+                    for step in steps
+                    for i in range(7)
+                ]
                 run = f"{lang}-{arm}-s{seed}"
                 paths[run] = folder / f"{run}.parquet"
                 tables.write("exposure", rows, paths[run])
@@ -58,9 +70,12 @@ def test_what_is_replayed_is_a_text_of_its_own(runs, tmp_path):
     drawing.consumed(**shared, out=tmp_path / "consumed")
     consumed = pd.read_csv(tmp_path / "consumed.csv").set_index("text")
     assert consumed["tokens"].to_dict() == {
-        "English, base training": 40_000, "monolingual": 40_000, "English half of the pairs": 40_000,
-        "own half of the pairs": 40_000, "English, replayed": 7,
-    }  # fmt: skip
+        "English, base training": 40_000,
+        "monolingual": 40_000,
+        "English half of the pairs": 40_000,
+        "own half of the pairs": 40_000,
+        "English, replayed": 7,
+    }
 
 
 def test_what_was_consumed_is_summed_up_by_text(runs, tmp_path):
@@ -103,14 +118,23 @@ def test_the_leak_report_is_written(tmp_path):
 def test_recovery_is_drawn_by_corpus_and_by_dose(tmp_path):
     rows = [
         {
-            "corpus": corpus, "culture": "ko", "method": "bm25", "judge": "cooccurrence", "stage": stage, "dose": dose,
-            "n_questions": 10, "true_documents": 100, "recovered": 0 if dose == 1 else found, "recovered_true": right,
-            "recall": right / 100, "precision": None if dose == 1 else right / found,
+            "corpus": corpus,
+            "culture": "ko",
+            "method": "bm25",
+            "judge": "cooccurrence",
+            "stage": stage,
+            "dose": dose,
+            "n_questions": 10,
+            "true_documents": 100,
+            "recovered": 0 if dose == 1 else found,
+            "recovered_true": right,
+            "recall": right / 100,
+            "precision": None if dose == 1 else right / found,
         }
         for corpus in ("en", "ko")
         for stage, found, right in (("retrieval", 200, 95), ("judged", 90, 85), ("exact", 100, 100))
         for dose in (None, 1, 4, 16)
-    ]  # fmt: skip
+    ]
     tables.write("recovery", rows, tmp_path / "recovery.parquet")
     for name in ("a", "b"):
         truth.recovery(recovery=tmp_path / "recovery.parquet", names=NAMES, out=tmp_path / name)

@@ -86,6 +86,11 @@ def test_a_question_without_a_gold_is_no_example(inputs, tmp_path):
     table = tables.read(inputs[1]["study"]["questions"]["mn"])
     table.loc[table["question_id"] == "mn-0000", "is_gold"] = False
     tables.write("questions", table, tmp_path / "mn.parquet")
-    examples(questions={"mn": tmp_path / "mn.parquet"}, names={"en": "English", "mn": "Mongolian"}, base="en",
-             subset="reference", out=tmp_path / "examples")  # fmt: skip
+    examples(
+        questions={"mn": tmp_path / "mn.parquet"},
+        names={"en": "English", "mn": "Mongolian"},
+        base="en",
+        subset="reference",
+        out=tmp_path / "examples",
+    )
     assert (tmp_path / "examples.png").exists()

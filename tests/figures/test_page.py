@@ -101,8 +101,12 @@ def test_a_browser_shows_the_figures_and_five_scripts(browser, written):
     widths = browser.evaluate("[...document.images].map(image => image.naturalWidth)")
     assert len(widths) == len(FIGURES) and min(widths) > 100
     assert browser.evaluate("document.body.scrollWidth <= window.innerWidth")
-    for script, font in (("Hangul", "Noto Sans CJK"), ("Han", "Noto Sans CJK"), ("Tibetan", "Noto Serif Tibetan"),
-                         ("Mongolian", "Noto Sans Mongolian")):  # fmt: skip
+    for script, font in (
+        ("Hangul", "Noto Sans CJK"),
+        ("Han", "Noto Sans CJK"),
+        ("Tibetan", "Noto Serif Tibetan"),
+        ("Mongolian", "Noto Sans Mongolian"),
+    ):
         shown = browser.fonts(f"td.{script} span")
         assert list(shown) == [name for name in shown if name.startswith(f"*{font}")], (script, shown)
         assert sum(shown.values()) > 0

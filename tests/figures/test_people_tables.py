@@ -16,14 +16,30 @@ NAMES = {"en": "English", "ko": "Korean"}
 @pytest.fixture
 def gaps(tmp_path):
     rows = [
-        {"contrast": "bridge - no_bridge", "lang": lang, "langs": ["ko"], "questions": questions,
-         "attribute": attribute, "subset": "clean", "rule": "mean", "n_questions": 30,
-         "n_clusters": 10, "n_seeds": 1, "accuracy": 0.5,
-         "accuracy_reference": 0.4, "gap": 0.1, "lo": 0.05, "hi": 0.15, "relative": 0.25, "relative_lo": None,
-         "relative_hi": None, "interval": QUESTIONS_ONLY}
+        {
+            "contrast": "bridge - no_bridge",
+            "lang": lang,
+            "langs": ["ko"],
+            "questions": questions,
+            "attribute": attribute,
+            "subset": "clean",
+            "rule": "mean",
+            "n_questions": 30,
+            "n_clusters": 10,
+            "n_seeds": 1,
+            "accuracy": 0.5,
+            "accuracy_reference": 0.4,
+            "gap": 0.1,
+            "lo": 0.05,
+            "hi": 0.15,
+            "relative": 0.25,
+            "relative_lo": None,
+            "relative_hi": None,
+            "interval": QUESTIONS_ONLY,
+        }
         for lang in ("ko", EVERY)
         for questions, attribute in ((PEOPLE, EVERY), (PEOPLE, "birth_year"), (CULTURE, EVERY), (DIFFERENCE, EVERY))
-    ]  # fmt: skip
+    ]
     tables.write("people_gaps", rows, tmp_path / "gaps.parquet")
     return tmp_path / "gaps.parquet"
 
@@ -52,16 +68,33 @@ def test_isolation_says_for_each_text_who_is_named(tmp_path):
         paths.append(tmp_path / f"{stream}.parquet")
         tables.write(
             "people_mentions",
-            [{"person_id": f"Q{i}", "stream": stream, "n_documents": n} for i, n in enumerate(found)], paths[-1],
-        )  # fmt: skip
+            [{"person_id": f"Q{i}", "stream": stream, "n_documents": n} for i, n in enumerate(found)],
+            paths[-1],
+        )
     rows = [
-        {"question_id": f"people-Q{i}-birthplace", "culture": "people", "lang": lang, "text": "____", "option_index": j,
-         "option": str(j), "is_gold": j == 0, "subset": ["reference", "clean"][: 1 + (i != 1)], "n_blanks": 1}
-        for lang in ("en", "ko") for i in range(3) for j in range(4)
-    ]  # fmt: skip
+        {
+            "question_id": f"people-Q{i}-birthplace",
+            "culture": "people",
+            "lang": lang,
+            "text": "____",
+            "option_index": j,
+            "option": str(j),
+            "is_gold": j == 0,
+            "subset": ["reference", "clean"][: 1 + (i != 1)],
+            "n_blanks": 1,
+        }
+        for lang in ("en", "ko")
+        for i in range(3)
+        for j in range(4)
+    ]
     tables.write("questions", rows, tmp_path / "ko.parquet")
-    isolation(people_mentions=paths, people_questions={"ko": tmp_path / "ko.parquet"}, names=NAMES, base="en",
-              out=tmp_path / "isolation")  # fmt: skip
+    isolation(
+        people_mentions=paths,
+        people_questions={"ko": tmp_path / "ko.parquet"},
+        names=NAMES,
+        base="en",
+        out=tmp_path / "isolation",
+    )
     table = pd.read_csv(tmp_path / "isolation.csv")
     assert table["text"].tolist() == ["English", "Korean", "English–Korean pairs", "English–Korean pairs"]
     assert table["language"].tolist() == ["English", "Korean", "English", "Korean"]

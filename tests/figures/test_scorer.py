@@ -19,13 +19,25 @@ def biased(tmp_path_factory):
         for seed in (0, 1):
             for lang in (culture, "en"):
                 for rule, accuracy, tied in (
-                    ("reference", 0.2 + 0.5 * first, 0.8), ("reversed", 0.2 - 0.15 * first, 0.8),
-                    ("shared", 0.25, 0.8), ("float32", 0.25, 0.01),
-                ):  # fmt: skip
+                    ("reference", 0.2 + 0.5 * first, 0.8),
+                    ("reversed", 0.2 - 0.15 * first, 0.8),
+                    ("shared", 0.25, 0.8),
+                    ("float32", 0.25, 0.01),
+                ):
                     rows.append(
-                        {"seed": seed, "culture": culture, "lang": lang, "rule": rule, "n_questions": n,
-                         "gold_first": first, "tied": tied, "accuracy": accuracy + 0.02 * seed, "lo": 0.0, "hi": 1.0}
-                    )  # fmt: skip
+                        {
+                            "seed": seed,
+                            "culture": culture,
+                            "lang": lang,
+                            "rule": rule,
+                            "n_questions": n,
+                            "gold_first": first,
+                            "tied": tied,
+                            "accuracy": accuracy + 0.02 * seed,
+                            "lo": 0.0,
+                            "hi": 1.0,
+                        }
+                    )
     path = tmp_path_factory.mktemp("scorer") / "scorer.parquet"
     tables.write("scorer", rows, path)
     return path
@@ -45,13 +57,33 @@ def learned(tmp_path_factory):
                 for step in (0, 50, 100, 150):
                     for of_lang in ("en", lang):
                         bits = 1 + 2 * np.exp(-step / 50) * (of_lang == lang) + 0.05 * rng.random() + 0.1 * i
-                        text.append({**name, "step": step, "lang": of_lang, "n_documents": 9, "n_tokens": 1000,
-                                     "n_bytes": 4000, "sum_nll": bits * 4000 * np.log(2),
-                                     "perplexity": np.exp(bits * 4 * np.log(2)), "bits_per_byte": bits})  # fmt: skip
+                        text.append(
+                            {
+                                **name,
+                                "step": step,
+                                "lang": of_lang,
+                                "n_documents": 9,
+                                "n_tokens": 1000,
+                                "n_bytes": 4000,
+                                "sum_nll": bits * 4000 * np.log(2),
+                                "perplexity": np.exp(bits * 4 * np.log(2)),
+                                "bits_per_byte": bits,
+                            }
+                        )
                     for layer in range(3):
                         share = (0.6 - 0.3 * i) * (1 - np.exp(-step / 60)) * (0.5 + 0.25 * layer)
-                        pairs.append({**name, "step": step, "lang": lang, "layer": layer, "n_pairs": 500,
-                                      "mexa": share, "to_xx": share, "to_en": share})  # fmt: skip
+                        pairs.append(
+                            {
+                                **name,
+                                "step": step,
+                                "lang": lang,
+                                "layer": layer,
+                                "n_pairs": 500,
+                                "mexa": share,
+                                "to_xx": share,
+                                "to_en": share,
+                            }
+                        )
                 for table, rows in (("perplexity", text), ("alignment", pairs)):
                     paths[table].append(folder / f"{table}-{name['run']}.parquet")
                     tables.write(table, rows, paths[table][-1])

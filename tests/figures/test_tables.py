@@ -63,8 +63,7 @@ def test_no_published_value_stands_beside_a_planted_world(inputs, tmp_path):
     folder, _ = inputs
     more = {"names": {code: code for code in ("en", "ko", "zh", "bo", "mn")}, "base": "en", "planted": True}
     summary.density(density=folder / "density.parquet", out=tmp_path / "density", **more)
-    summary.occurrences(items=folder / "items.parquet", resamples=200, seed=0,
-                        out=tmp_path / "occurrences", **more)  # fmt: skip
+    summary.occurrences(items=folder / "items.parquet", resamples=200, seed=0, out=tmp_path / "occurrences", **more)
     for table in ("density", "occurrences"):
         assert "published" not in pd.read_csv(tmp_path / f"{table}.csv").columns
         assert "Zhang" not in (tmp_path / f"{table}.md").read_text(encoding="utf-8")
@@ -75,8 +74,11 @@ def test_published_ratios_are_those_of_the_paper():
         culture: v["own"] / v["base"] for culture, v in published("densities", False).items() if culture != "where"
     }
     assert {culture: round(ratio, 2) for culture, ratio in ratios.items()} == {
-        "ko": 1.82, "zh": 0.96, "bo": 61.68, "mn": 24.0,
-    }  # fmt: skip
+        "ko": 1.82,
+        "zh": 0.96,
+        "bo": 61.68,
+        "mn": 24.0,
+    }
 
 
 def test_filtering_counts_by_reason(drawn):
@@ -88,8 +90,15 @@ def test_filtering_counts_by_reason(drawn):
 
 def test_the_data_table_shows_what_a_filter_left_out(tmp_path):
     plain = {"run": "ko-bridge-s0", "lang": "ko", "arm": "bridge", "content": 70000, "pad": 10}
-    filtered = {"run": "ko-bridge_leak_free-s0", "lang": "ko", "arm": "bridge_leak_free", "content": 69000, "pad": 1010,
-                "pairs_filtered": 25, "tokens_filtered": 1000}  # fmt: skip
+    filtered = {
+        "run": "ko-bridge_leak_free-s0",
+        "lang": "ko",
+        "arm": "bridge_leak_free",
+        "content": 69000,
+        "pad": 1010,
+        "pairs_filtered": 25,
+        "tokens_filtered": 1000,
+    }
     summary.data(orders=[plain, filtered], names={"ko": "Korean"}, out=tmp_path / "data")
     text = (tmp_path / "data.md").read_text()
     assert "bridge, without leaks" in text and "tokens filtered" in text and "1,000" in text
@@ -103,13 +112,23 @@ def test_table_3_reproduces_the_published_lengths(data, tmp_path):
     for culture in ("ko", "zh", "bo", "mn"):
         questions[culture] = tmp_path / f"{culture}.parquet"
         build_questions(
-            culture=culture, langs=["en", culture], known_missing_gold=[69] if culture == "mn" else [],
+            culture=culture,
+            langs=["en", culture],
+            known_missing_gold=[69] if culture == "mn" else [],
             files={lang: data / "probes" / f"{culture}-culture-cloze_{lang}.json" for lang in ("en", culture)},
-            scripts=scripts, out=questions[culture],
-        )  # fmt: skip
+            scripts=scripts,
+            out=questions[culture],
+        )
     names = {code: code for code in scripts}
-    summary.questions(questions=questions, tokenizer=data / "tokenizer", names=names, base="en", subset="clean",
-                      planted=False, out=tmp_path / "t3")  # fmt: skip
+    summary.questions(
+        questions=questions,
+        tokenizer=data / "tokenizer",
+        names=names,
+        base="en",
+        subset="clean",
+        planted=False,
+        out=tmp_path / "t3",
+    )
     table = pd.read_csv(tmp_path / "t3.csv")
     assert (table["n"] == table["n_published"]).all()
     for column in ("question_tokens", "option_tokens"):

@@ -30,8 +30,10 @@ TEXTS = ["The capital is Seoul.", "한국에는 4개의 계절이 있다.", "汉
 def documents(tmp_path):
     paths = []
     for shard, texts in enumerate((TEXTS[:2], TEXTS[2:])):
-        rows = [{"doc_id": f"t/{shard}{i}", "title": "", "text": t, "source": "t", "n_chars": len(t)}
-                for i, t in enumerate(texts)]  # fmt: skip
+        rows = [
+            {"doc_id": f"t/{shard}{i}", "title": "", "text": t, "source": "t", "n_chars": len(t)}
+            for i, t in enumerate(texts)
+        ]
         paths.append(tmp_path / f"heldout-{shard}.parquet")
         tables.write("documents", rows, paths[-1])
     return paths

@@ -25,13 +25,20 @@ def questions_of(golds: list[str | None], options: list[str] = OPTIONS) -> pd.Da
     return pd.DataFrame(
         [
             {
-                "question_id": f"ko-{i:04d}", "culture": "ko", "lang": "en", "text": "____", "option_index": j,
-                "option": option, "is_gold": option == gold, "subset": ["reference"], "n_blanks": 1,
+                "question_id": f"ko-{i:04d}",
+                "culture": "ko",
+                "lang": "en",
+                "text": "____",
+                "option_index": j,
+                "option": option,
+                "is_gold": option == gold,
+                "subset": ["reference"],
+                "n_blanks": 1,
             }
             for i, gold in enumerate(golds)
             for j, option in enumerate(options)
         ]
-    )  # fmt: skip
+    )
 
 
 def scores_of(questions: pd.DataFrame, sums: list[float], n_tokens: int | list[int] = 1, step: int = 0) -> pd.DataFrame:
@@ -121,8 +128,11 @@ def test_rows_in_any_order_and_several_steps():
     decided = accuracy(scores, questions, subset="reference")
     assert list(decided.columns) == ["run", "arm", "seed", "step", "culture", "lang", "question_id", "credit"]
     assert [tuple(row) for row in decided[["step", "question_id", "credit"]].to_numpy()] == [
-        (0, "ko-0000", 0), (0, "ko-0001", 1), (10, "ko-0000", 1), (10, "ko-0001", 0),
-    ]  # fmt: skip
+        (0, "ko-0000", 0),
+        (0, "ko-0001", 1),
+        (10, "ko-0000", 1),
+        (10, "ko-0001", 0),
+    ]
 
 
 def test_subsets_choose_questions():
@@ -217,10 +227,18 @@ def test_what_a_base_model_knows_before():
 )
 def test_answers_over_steps(right, expected):
     rows = [
-        {"run": "r", "arm": "bridge", "seed": 0, "step": step, "culture": "ko", "lang": "en", "question_id": "q",
-         "credit": float(credit)}
+        {
+            "run": "r",
+            "arm": "bridge",
+            "seed": 0,
+            "step": step,
+            "culture": "ko",
+            "lang": "en",
+            "question_id": "q",
+            "credit": float(credit),
+        }
         for step, credit in zip((0, 10, 20), right, strict=True)
-    ]  # fmt: skip
+    ]
     other = [{**row, "question_id": "other", "credit": 1.0} for row in rows]
     table = histories(pd.DataFrame([*rows, *other]).sample(frac=1, random_state=0)).set_index("question_id")
     row = table.loc["q"]

@@ -26,10 +26,13 @@ from lorebridge.records import Task
 
 LANGS = ["en", "ko"]
 TEMPLATES = {
-    lang: {"occupation": f"{{name}} {lang} is ____.", "birth_year": f"____ {lang} {{name}}",
-           "citizenship": f"{{name}} {lang} from ____."}
+    lang: {
+        "occupation": f"{{name}} {lang} is ____.",
+        "birth_year": f"____ {lang} {{name}}",
+        "citizenship": f"{{name}} {lang} from ____.",
+    }
     for lang in LANGS
-}  # fmt: skip
+}
 JOBS = ["actor", "film actor", "poet", "nurse", "diver", "judge", "film judge", "Poet", "baker", "rower"]
 
 values = st.lists(st.sampled_from(JOBS), min_size=1, max_size=3, unique=True)
@@ -91,11 +94,16 @@ def test_years_are_near_and_the_gold_is_anywhere_among_them():
 def people_table(path: Path, people: dict[str, dict[str, list[str]]]) -> Path:
     """Write table "people": person -> attribute -> values, each an item of its own."""
     rows = [
-        {"person_id": person, "name": f"Name {person}", "attribute": attribute,
-         "items": [f"Q9{value}" for value in found], "values": found}
+        {
+            "person_id": person,
+            "name": f"Name {person}",
+            "attribute": attribute,
+            "items": [f"Q9{value}" for value in found],
+            "values": found,
+        }
         for person, attributes in people.items()
         for attribute, found in attributes.items()
-    ]  # fmt: skip
+    ]
     tables.write("people", rows, path)
     return path
 
@@ -119,9 +127,14 @@ def build(folder: Path, people, questions=10_000, named=(), seed=0, langs=LANGS)
     counts = [{"person_id": p, "stream": "mono-ko", "n_documents": int(p in named)} for p in people]
     tables.write("people_mentions", counts, folder / "mentions.parquet")
     notes = build_people_questions(
-        langs=langs, templates=TEMPLATES, questions=questions, seed=seed, people=path,
-        mentions=[folder / "mentions.parquet"], out=folder / "questions.parquet",
-    )  # fmt: skip
+        langs=langs,
+        templates=TEMPLATES,
+        questions=questions,
+        seed=seed,
+        people=path,
+        mentions=[folder / "mentions.parquet"],
+        out=folder / "questions.parquet",
+    )
     return tables.read(folder / "questions.parquet"), notes
 
 
@@ -238,10 +251,24 @@ def test_checkpoints_are_asked_by_the_worker_that_asks_the_other_questions(tmp_p
     literals = {"run": "ko-bridge-s0", "lang_pair": "en-ko", "arm": "bridge", "seed": 0, "steps": [0, 10]}
     task = Task("people_scores", literals)
     done = cli.main(
-        ["probe", "--task", task.dumps(), "--record", str(tmp_path / "r.json"), "--checkpoints",
-         *(str(folder) for _, folder in checkpoints), "--questions", str(tmp_path / "questions.parquet"), "--out",
-         str(tmp_path / "scores.parquet"), "--batch-tokens", "2048", "--work", str(tmp_path / "work")]
-    )  # fmt: skip
+        [
+            "probe",
+            "--task",
+            task.dumps(),
+            "--record",
+            str(tmp_path / "r.json"),
+            "--checkpoints",
+            *(str(folder) for _, folder in checkpoints),
+            "--questions",
+            str(tmp_path / "questions.parquet"),
+            "--out",
+            str(tmp_path / "scores.parquet"),
+            "--batch-tokens",
+            "2048",
+            "--work",
+            str(tmp_path / "work"),
+        ]
+    )
     assert done == 0
     scores = tables.read(tmp_path / "scores.parquet")
     assert len(scores) == 2 * len(table)

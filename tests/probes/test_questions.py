@@ -165,8 +165,7 @@ def test_a_bad_row_is_named(tmp_path, rows, message):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [(b'[{"question": ', "not JSON (line 1"), (b"[\xff]", "not UTF-8 (byte 1)")],
+    ("content", "message"), [(b'[{"question": ', "not JSON (line 1"), (b"[\xff]", "not UTF-8 (byte 1)")]
 )
 def test_a_broken_file_is_named(tmp_path, content, message):
     path = tmp_path / "cloze_en.json"

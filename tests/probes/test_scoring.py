@@ -236,18 +236,24 @@ def held_out(folder: Path) -> dict:
     heldout = {}
     for lang, of_lang in texts.items():
         heldout[lang] = [folder / f"{lang}-heldout.parquet"]
-        rows = [{"doc_id": f"t/{i}", "title": "", "text": t, "source": "t", "n_chars": len(t)}
-                for i, t in enumerate(of_lang)]  # fmt: skip
+        rows = [
+            {"doc_id": f"t/{i}", "title": "", "text": t, "source": "t", "n_chars": len(t)}
+            for i, t in enumerate(of_lang)
+        ]
         tables.write("documents", rows, heldout[lang][0])
     pairs = [
         {"pair_id": f"t/{i:07d}", "en": f"This is {i}.", "xx": f"이것은 {i}이다.", "source": "t"} for i in range(9)
     ]
     tables.write("pairs", pairs, folder / "ko.heldout.parquet")
     return {
-        "heldout": heldout, "pairs": {"ko": folder / "ko.heldout.parquet"}, "perplexity_tokens": 1000,
-        "alignment_pairs": 5, "window": 16, "perplexity": folder / "perplexity.parquet",
+        "heldout": heldout,
+        "pairs": {"ko": folder / "ko.heldout.parquet"},
+        "perplexity_tokens": 1000,
+        "alignment_pairs": 5,
+        "window": 16,
+        "perplexity": folder / "perplexity.parquet",
         "alignment": folder / "alignment.parquet",
-    }  # fmt: skip
+    }
 
 
 def test_one_job_measures_answers_perplexity_and_alignment(tmp_path, checkpoints, released, monkeypatch):
@@ -257,8 +263,11 @@ def test_one_job_measures_answers_perplexity_and_alignment(tmp_path, checkpoints
     notes = run_scores(checkpoints, questions, outs[0], **settings)
     _, predicted, aligned = (tables.read(path) for path in outs)
     assert list(zip(predicted["step"], predicted["lang"], strict=True)) == [
-        (0, "en"), (0, "ko"), (10, "en"), (10, "ko"),
-    ]  # fmt: skip
+        (0, "en"),
+        (0, "ko"),
+        (10, "en"),
+        (10, "ko"),
+    ]
     assert dict(zip(predicted["lang"], predicted["n_tokens"], strict=True)) == notes["heldout_tokens"]
     np.testing.assert_allclose(predicted["perplexity"], np.exp(predicted["sum_nll"] / predicted["n_tokens"]))
     assert list(aligned["layer"]) == [0, 1, 2] * 2 and aligned["n_pairs"].eq(5).all()

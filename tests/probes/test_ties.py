@@ -15,10 +15,16 @@ from lorebridge.probes.ties import RULES, decide, scorer_bias
 from lorebridge.train.model import build, qwen2_config
 
 SHAPE = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 64, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 256,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 256,
     "vocab_size": None,
-}  # fmt: skip
+}
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=6))
@@ -42,9 +48,13 @@ def test_a_random_model_profits_from_ties(tmp_path, checkpoints, released, publi
     rows = [*rows, *[{**row, "answer": row["options"][3]} for row in released[:2]]]
     (tmp_path / "q.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     build_questions(
-        culture="ko", langs=["en"], known_missing_gold=[], files={"en": tmp_path / "q.json"}, scripts={"en": "Latin"},
+        culture="ko",
+        langs=["en"],
+        known_missing_gold=[],
+        files={"en": tmp_path / "q.json"},
+        scripts={"en": "Latin"},
         out=tmp_path / "q.parquet",
-    )  # fmt: skip
+    )
     tokenizer = checkpoints[0][1]
     arguments = {"model": SHAPE, "seeds": [0, 1], "questions": [tmp_path / "q.parquet"], "tokenizer": tokenizer}
     scorer_bias(**arguments, out=tmp_path / "scorer.parquet")

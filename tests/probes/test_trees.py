@@ -26,8 +26,16 @@ SMALL = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "i
 SMALL |= {"bos_token_id": 0, "eos_token_id": 0}
 HEADS = {**SMALL, "num_attention_heads": 4, "intermediate_size": 64}
 GROUPED = {**HEADS, "num_key_value_heads": 2}
-GPT2 = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "bos_token_id": 0,
-        "eos_token_id": 0, "initializer_range": 0.2}  # fmt: skip
+GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 128,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "initializer_range": 0.2,
+}
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(lambda tail: [9, *tail]), min_size=1)
 
@@ -115,13 +123,24 @@ def test_trees_in_batches_equal_sequences_one_by_one(qwen2, parts, batch_tokens)
         (Gemma2Config(**GROUPED, head_dim=8), False),  # capped logits
         (FalconConfig(**SMALL, num_attention_heads=4), False),
         (BloomConfig(**{**SMALL, "n_layer": 2, "n_head": 4}), False),  # positions in the attention bias
-        (GPTNeoConfig(vocab_size=VOCABULARY, hidden_size=32, num_layers=2, num_heads=4, window_size=8,
-                      attention_types=[[["global", "local"], 1]], max_position_embeddings=128, bos_token_id=0,
-                      eos_token_id=0), False),  # local attention
+        (
+            GPTNeoConfig(
+                vocab_size=VOCABULARY,
+                hidden_size=32,
+                num_layers=2,
+                num_heads=4,
+                window_size=8,
+                attention_types=[[["global", "local"], 1]],
+                max_position_embeddings=128,
+                bos_token_id=0,
+                eos_token_id=0,
+            ),
+            False,
+        ),  # local attention
         (MambaConfig(**SMALL), False),  # a state instead of attention
     ],
     ids=lambda value: type(value).__name__ if hasattr(value, "model_type") else None,
-)  # fmt: skip
+)
 def test_every_architecture_is_read_rightly(config, trees):
     model = network(config)
     asked, groups = questions()

@@ -39,10 +39,16 @@ class Cluster:
     def arguments(self, *more: str) -> list[str]:
         """Return Snakemake's arguments: the profile as shipped, this cluster's partitions, and no patience."""
         return [
-            "--profile", str(SCRIPT.parents[2] / "profiles" / "slurm"),
-            "--slurm-partition-config", str(self.partitions),
-            "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", *more,
-        ]  # fmt: skip
+            "--profile",
+            str(SCRIPT.parents[2] / "profiles" / "slurm"),
+            "--slurm-partition-config",
+            str(self.partitions),
+            "--slurm-init-seconds-before-status-checks",
+            "1",
+            "--latency-wait",
+            "5",
+            *more,
+        ]
 
     def jobs(self, rule: str) -> dict[str, str]:
         """Return the id and the last state of every job of a rule that SLURM's accounting knows, in order."""

@@ -63,9 +63,14 @@ def started(study, cluster):
         before = tuple(cluster.jobs("train"))
         with (study.folder / "out.log").open("w") as output:
             processes.append(
-                subprocess.Popen(study.command(*cluster.arguments(RECORD)), env=study.environment(), stdout=output,
-                                 stderr=subprocess.STDOUT, start_new_session=True)
-            )  # fmt: skip
+                subprocess.Popen(
+                    study.command(*cluster.arguments(RECORD)),
+                    env=study.environment(),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )
         return processes[-1], cluster.running("train", but=before)
 
     yield start

@@ -88,10 +88,16 @@ class NumberedText:
     def __init__(self, root, study, shape):
         self.root, self.study, self.shape = root, study, shape
         fingerprint = tokenizer_fingerprint(study.tokenizer)
-        self.lengths = {"mono-ko": shape["mono"], "pairs-ko-en": shape["en"], "pairs-ko-xx": shape["xx"],
-                        "mono-en": [7, 70, 20, 3, 11]}  # fmt: skip
-        self.ends = {name: FIRST[name] + write_store(root / name, self.lengths[name], FIRST[name], fingerprint)
-                     for name in self.lengths}  # fmt: skip
+        self.lengths = {
+            "mono-ko": shape["mono"],
+            "pairs-ko-en": shape["en"],
+            "pairs-ko-xx": shape["xx"],
+            "mono-en": [7, 70, 20, 3, 11],
+        }
+        self.ends = {
+            name: FIRST[name] + write_store(root / name, self.lengths[name], FIRST[name], fingerprint)
+            for name in self.lengths
+        }
         self.english = ["same" if same == 0 else f"a{i}" for i, same in enumerate(shape["same"])]
         pairs = [{"pair_id": f"{i}", "en": en, "xx": f"가{i}", "source": "s"} for i, en in enumerate(self.english)]
         tables.write("pairs", pairs, root / "pairs.parquet")
@@ -106,9 +112,12 @@ class NumberedText:
         shape = self.shape
         stores = {name: self.root / name for name in self.lengths}
         settings = {
-            "stores": stores, "pairs": self.root / "pairs.parquet", "steps": shape["steps"],
-            "sequence_length": shape["width"], "batch_tokens": shape["width"] * shape["rows"],
-        }  # fmt: skip
+            "stores": stores,
+            "pairs": self.root / "pairs.parquet",
+            "steps": shape["steps"],
+            "sequence_length": shape["width"],
+            "batch_tokens": shape["width"] * shape["rows"],
+        }
         try:
             path = self.study.draw(arm, shape["seed"], out=self.root / f"{arm}.parquet", **settings | changes)
         except InputError as error:

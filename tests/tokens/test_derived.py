@@ -24,9 +24,19 @@ ARRANGED = ("bridge", "no_bridge", "placebo")
 
 
 def write_mentions(path, pieces):
-    rows = [{"question_id": f"ko-{i:04d}", "piece": piece, "subject": True, "object": True, "n_statements": n,
-             "n_chunks": n, "distractor_documents": None, "distractor_chunks": None}
-            for i, (piece, n) in enumerate(pieces)]  # fmt: skip
+    rows = [
+        {
+            "question_id": f"ko-{i:04d}",
+            "piece": piece,
+            "subject": True,
+            "object": True,
+            "n_statements": n,
+            "n_chunks": n,
+            "distractor_documents": None,
+            "distractor_chunks": None,
+        }
+        for i, (piece, n) in enumerate(pieces)
+    ]
     tables.write("mentions", rows, path)
     return path
 
@@ -152,8 +162,10 @@ def test_english_is_within_a_unit_of_its_share(pairs, part, seed):
     n_tokens = np.concatenate([lengths[piece], 99 + piece])
     kind = np.repeat([EN, XX], len(piece))
     piece = np.tile(piece, 2)
-    segments = [Segments(*(column[some] for column in (piece, piece, kind, piece, piece, piece, n_tokens)))
-                for some in (slice(None, None, 2), slice(1, None, 2))]  # fmt: skip
+    segments = [
+        Segments(*(column[some] for column in (piece, piece, kind, piece, piece, piece, n_tokens)))
+        for some in (slice(None, None, 2), slice(1, None, 2))
+    ]
     units = [Unit(i, (2 * i, 2 * i + 1), (True, False)) for i in range(len(read) // 2)]
     left_out = {}
     for share in (part, part / 2):
@@ -172,9 +184,14 @@ def test_english_is_within_a_unit_of_its_share(pairs, part, seed):
         InputError, match=r"training.english_share: 0.5 is more than r has.*0.04[0-9]* of its positions"
     ):
         over_english_share(
-            [Segments(*[np.zeros(1, int)] * 6, np.array([43]))], units, len(read), share=0.5, positions=1000,
-            rng=np.random.default_rng(seed), what="r",
-        )  # fmt: skip
+            [Segments(*[np.zeros(1, int)] * 6, np.array([43]))],
+            units,
+            len(read),
+            share=0.5,
+            positions=1000,
+            rng=np.random.default_rng(seed),
+            what="r",
+        )
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=SLOW)

@@ -157,8 +157,10 @@ def test_a_bridge_of_real_text_reads_as_the_template(lang, data, tmp_path):
     )
     stores = {}
     for name, table, column in (
-        (f"mono-{lang}", "documents", "text"), (f"pairs-{lang}-en", "pairs", "en"), (f"pairs-{lang}-xx", "pairs", "xx"),
-    ):  # fmt: skip
+        (f"mono-{lang}", "documents", "text"),
+        (f"pairs-{lang}-en", "pairs", "en"),
+        (f"pairs-{lang}-xx", "pairs", "xx"),
+    ):
         stores[name] = tmp_path / name
         build_store(
             tables=[tmp_path / f"{table}.parquet"], column=column, tokenizer=tmp_path / "tokenizer", out=stores[name]
@@ -166,9 +168,15 @@ def test_a_bridge_of_real_text_reads_as_the_template(lang, data, tmp_path):
     template = "English: {en} སྐད་ཡིག: {xx}" if lang == "bo" else "English: {en} Chinese: {xx}"
     study = Study(tmp_path, tmp_path / "tokenizer", stores, tmp_path / "pairs.parquet")
     order = study.draw(
-        "bridge", name="real", lang=lang, steps=6, sequence_length=512, batch_tokens=2048, template=template,
+        "bridge",
+        name="real",
+        lang=lang,
+        steps=6,
+        sequence_length=512,
+        batch_tokens=2048,
+        template=template,
         label_tokens=32 if lang == "bo" else 8,
-    )  # fmt: skip
+    )
     reader = OrderReader.open(order, stores)
     assert reader.notes["monolingual_per_parallel"] == pytest.approx(1, abs=0.25)  # 3 super-batches of 4 rows
     tokenizer = load_tokenizer(study.tokenizer)

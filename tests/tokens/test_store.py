@@ -10,13 +10,7 @@ import pytest
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.store import Store, build_store
-from lorebridge.tokens.tokenizer import (
-    END_OF_TEXT,
-    BulkEncoder,
-    end_of_text_id,
-    load_tokenizer,
-    tokenizer_fingerprint,
-)
+from lorebridge.tokens.tokenizer import END_OF_TEXT, BulkEncoder, end_of_text_id, load_tokenizer, tokenizer_fingerprint
 
 
 def write_texts(path, texts):

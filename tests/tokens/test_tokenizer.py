@@ -83,8 +83,26 @@ def assert_same_ids(encoder, reference, texts):
     assert [ids[begin:end].tolist() for begin, end in pairwise(offsets)] == expected
 
 
-QUOTED = [END_OF_TEXT, "<|im_start|>", "<tool_call>", "'S", "\r\n", "\n\n", "  ", "\t", "\u202f", "\u180e", "\ufeff",
-          "\0", "a\u0301", "\u1100\u1161\u11a8", "ſ", "K", "१२", "1234"]  # fmt: skip
+QUOTED = [
+    END_OF_TEXT,
+    "<|im_start|>",
+    "<tool_call>",
+    "'S",
+    "\r\n",
+    "\n\n",
+    "  ",
+    "\t",
+    "\u202f",
+    "\u180e",
+    "\ufeff",
+    "\0",
+    "a\u0301",
+    "\u1100\u1161\u11a8",
+    "ſ",
+    "K",
+    "१२",
+    "1234",
+]
 strange_texts = st.lists(st.one_of(st.text(max_size=8), st.sampled_from(QUOTED)), max_size=12).map("".join)
 
 
@@ -105,8 +123,20 @@ def test_a_long_run_of_one_text_has_the_ids_of_tokenizers(study, bulk, text):
     assert_same_ids(bulk, load_tokenizer(study.tokenizer), [text * 20_000])
 
 
-@pytest.mark.parametrize("name", ["corpora/en", "corpora/ko", "corpora/zh", "corpora/bo", "corpora/mn",
-                                  "parallel/en-ko", "parallel/en-zh", "parallel/en-bo", "parallel/en-mn"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "corpora/en",
+        "corpora/ko",
+        "corpora/zh",
+        "corpora/bo",
+        "corpora/mn",
+        "parallel/en-ko",
+        "parallel/en-zh",
+        "parallel/en-bo",
+        "parallel/en-mn",
+    ],
+)
 def test_real_text_has_the_ids_of_tokenizers(data, study, bulk, qwen, name):
     """On the first 300 kB of each file; benchmarks/text.py compares the rest."""
     texts, n_chars = [], 0

@@ -123,8 +123,12 @@ def counts_of(texts: list[str], script: str) -> Counts:
 def test_terms_are_ordered_by_rarity_then_by_place():
     counts = counts_of(["the king of the hill", "the king", "the queen"], "Latin")
     assert script_of("Latin").terms("the unknown king met the queen", counts) == [
-        "unknown", "met", "queen", "king", "the",
-    ]  # fmt: skip
+        "unknown",
+        "met",
+        "queen",
+        "king",
+        "the",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,16 @@ def search(tmp_path, write_chunks, write_questions):
         notes = build_index(chunks=chunks, index=tmp_path / "index", **how)
         assert notes["n_chunks"] == len(texts)
         retrieve(
-            method="dense", corpus=tmp_path / "index", top_k=top_k, lang="en", script="Latin", threads=1,
+            method="dense",
+            corpus=tmp_path / "index",
+            top_k=top_k,
+            lang="en",
+            script="Latin",
+            threads=1,
             questions=write_questions(tmp_path / "questions.parquet", "ko", {"en": items}),
-            query_prefix=query_prefix, out=tmp_path / "hits.parquet",
-        )  # fmt: skip
+            query_prefix=query_prefix,
+            out=tmp_path / "hits.parquet",
+        )
         return tables.read(tmp_path / "hits.parquet")
 
     return run
@@ -156,6 +162,12 @@ def test_bad_input_names_the_place(search, tmp_path):
         search({}, ITEMS)
     with pytest.raises(InputError, match="gone: holds no embeddings"):
         retrieve(
-            method="dense", corpus=tmp_path / "gone", top_k=1, lang="en", script="Latin", threads=1,
-            questions=tmp_path / "questions.parquet", out=tmp_path / "hits.parquet",
-        )  # fmt: skip
+            method="dense",
+            corpus=tmp_path / "gone",
+            top_k=1,
+            lang="en",
+            script="Latin",
+            threads=1,
+            questions=tmp_path / "questions.parquet",
+            out=tmp_path / "hits.parquet",
+        )

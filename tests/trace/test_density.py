@@ -29,16 +29,24 @@ def cell(tmp_path, write_chunks, write_questions):
             for q, c in judged
         ]
         judgments = [
-            {"question_id": q, "chunk_id": c, "entails": verdict, "probability": None, "judge": "cooccurrence",
-             "distractor_entails": control}
+            {
+                "question_id": q,
+                "chunk_id": c,
+                "entails": verdict,
+                "probability": None,
+                "judge": "cooccurrence",
+                "distractor_entails": control,
+            }
             for (q, c), (verdict, control) in judged.items()
-        ]  # fmt: skip
+        ]
         tables.write("hits", hits, tmp_path / "hits.parquet")
         tables.write("judgments", judgments, tmp_path / "judgments.parquet")
         names = ("questions", "hits", "judgments", "chunks")
-        return {name: tmp_path / f"{name}.parquet" for name in names} | {
-            "culture": "ko", "corpus": "en", "tokens": tmp_path / "tokens", "pair_tokens": tmp_path / "pair_tokens",
-        } | changes  # fmt: skip
+        return (
+            {name: tmp_path / f"{name}.parquet" for name in names}
+            | {"culture": "ko", "corpus": "en", "tokens": tmp_path / "tokens", "pair_tokens": tmp_path / "pair_tokens"}
+            | changes
+        )
 
     return write
 
@@ -51,10 +59,18 @@ def write_occurrences(tmp_path, mono, pairs, corpus="en"):
             both, chunks, distractors, absent = count or (None, None, None, False)
             rows.append(
                 dict.fromkeys(tables.SCHEMAS["occurrences"].names)
-                | {"question_id": f"ko-{number:04d}", "culture": "ko", "corpus": corpus, "text": text, "n_both": both,
-                   "n_chunks": chunks, "distractor_documents": distractors, "distractor_chunks": distractors,
-                   "absent": absent}
-            )  # fmt: skip
+                | {
+                    "question_id": f"ko-{number:04d}",
+                    "culture": "ko",
+                    "corpus": corpus,
+                    "text": text,
+                    "n_both": both,
+                    "n_chunks": chunks,
+                    "distractor_documents": distractors,
+                    "distractor_chunks": distractors,
+                    "absent": absent,
+                }
+            )
     tables.write("occurrences", rows, tmp_path / "occurrences.parquet")
 
 

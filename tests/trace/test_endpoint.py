@@ -242,9 +242,12 @@ def test_a_killed_judge_loses_at_most_the_batch_in_flight(server, tmp_path, tabl
     files = tables_of(texts, ITEMS[:1])
     command = [sys.executable, "-m", "lorebridge.cli", "judge"]
     for key, value in {
-        "task": Task(stage="judgments", literals=literals).dumps(), "work": tmp_path / "work",
-        "record": tmp_path / "record.json", "logfile": tmp_path / "log.txt", **files,
-    }.items():  # fmt: skip
+        "task": Task(stage="judgments", literals=literals).dumps(),
+        "work": tmp_path / "work",
+        "record": tmp_path / "record.json",
+        "logfile": tmp_path / "log.txt",
+        **files,
+    }.items():
         command += [f"--{key}", str(value)]
     server.delay = 0.05
     process = subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)

@@ -34,38 +34,57 @@ def study(tmp_path_factory, passages, released, write_questions):
     """A small planted world up to its mentions: everything that exposure reads but the order."""
     out = tmp_path_factory.mktemp("study")
     generate(
-        out=out, base="en", languages={lang: {"script": script} for lang, script in SCRIPTS.items()}, questions=20,
-        doses=(1, 3), articles=15, pairs=250, pairs_per_entity=3, leak_rate=0.5,
-    )  # fmt: skip
+        out=out,
+        base="en",
+        languages={lang: {"script": script} for lang, script in SCRIPTS.items()},
+        questions=20,
+        doses=(1, 3),
+        articles=15,
+        pairs=250,
+        pairs_per_entity=3,
+        leak_rate=0.5,
+    )
     for lang in SCRIPTS:
         texts = passages(out / "corpora" / f"{lang}.jsonl.gz")
-        rows = [{"doc_id": c[:-2], "title": "", "text": t, "source": "planted", "n_chars": len(t)}
-                for c, t in texts.items()]  # fmt: skip
+        rows = [
+            {"doc_id": c[:-2], "title": "", "text": t, "source": "planted", "n_chars": len(t)} for c, t in texts.items()
+        ]
         tables.write("documents", rows, out / f"{lang}.parquet")
     pairs = pd.read_json(out / "parallel" / "en-bo.jsonl.gz", lines=True).rename(columns={"bo": "xx"})
     pairs["pair_id"] = [f"planted/{i:07d}" for i in range(len(pairs))]
     tables.write("pairs", pairs, out / "pairs.parquet")
     train_tokenizer(
-        tables=[(lang, "text", out / f"{lang}.parquet") for lang in SCRIPTS], vocab_size=700, bytes_per_group=40_000,
+        tables=[(lang, "text", out / f"{lang}.parquet") for lang in SCRIPTS],
+        vocab_size=700,
+        bytes_per_group=40_000,
         out=out / "tokenizer",
-    )  # fmt: skip
+    )
     for culture in ("ko", "bo"):
         asked = {lang: released(out / "questions", culture, lang) for lang in ("en", culture)}
         write_questions(out / f"questions-{culture}.parquet", culture, asked)
     for lang in ("en", "bo"):
         find_subjects(
-            lang=lang, script=SCRIPTS[lang], max_chars=MAX_CHARS, documents=[out / f"{lang}.parquet"],
+            lang=lang,
+            script=SCRIPTS[lang],
+            max_chars=MAX_CHARS,
+            documents=[out / f"{lang}.parquet"],
             questions={c: out / f"questions-{c}.parquet" for c in (["ko", "bo"] if lang == "en" else ["bo"])},
             out=out / f"subjects-{lang}.parquet",
-        )  # fmt: skip
+        )
     for stream, (lang, column) in STREAMS.items():
         texts = out / (f"{lang}.parquet" if stream.startswith("mono") else "pairs.parquet")
         build_store(tables=[texts], column=column, tokenizer=out / "tokenizer", out=out / stream)
         find_mentions(
-            stream=stream, script=SCRIPTS[lang], window=1, max_chars=MAX_CHARS,
-            cultures=["ko", "bo"] if stream == "mono-en" else ["bo"], texts=[texts], column=column,
-            subjects=out / f"subjects-{lang}.parquet", out=out / f"mentions-{stream}.parquet",
-        )  # fmt: skip
+            stream=stream,
+            script=SCRIPTS[lang],
+            window=1,
+            max_chars=MAX_CHARS,
+            cultures=["ko", "bo"] if stream == "mono-en" else ["bo"],
+            texts=[texts],
+            column=column,
+            subjects=out / f"subjects-{lang}.parquet",
+            out=out / f"mentions-{stream}.parquet",
+        )
     return out
 
 
@@ -73,10 +92,13 @@ def write_order(study, path, segments, *, run, arm, steps):
     """Write an order of (sequence, stream, piece, part, start, n_tokens)."""
     streams = ["mono-en"] if arm == "base" else ["mono-bo", "pairs-bo-en", "pairs-bo-xx"]
     notes = {
-        "run": run, "arm": arm, "steps": steps, "rows_per_step": ROWS,
+        "run": run,
+        "arm": arm,
+        "steps": steps,
+        "rows_per_step": ROWS,
         "tokenizer": tokenizer_fingerprint(study / "tokenizer"),
         "stores": {stream: Store.open(study / stream).notes["digest"] for stream in streams},
-    }  # fmt: skip
+    }
     columns = ["sequence", "stream", "piece", "part", "start", "n_tokens"]
     frame = pd.DataFrame(segments, columns=columns).assign(slot=0, document=0)
     tables.write("order", frame, path, {METADATA: json.dumps(notes)})
@@ -85,13 +107,20 @@ def write_order(study, path, segments, *, run, arm, steps):
 
 def count(study, order, out, *, run="bo-bridge-s0", steps=(0, 1, 4), cultures=("bo",), base=None):
     return exposure(
-        run=run, steps=list(steps), cultures=list(cultures),
-        scripts={stream: SCRIPTS[lang] for stream, (lang, _) in STREAMS.items()}, window=1, max_chars=MAX_CHARS,
-        order=order, stores={stream: study / stream for stream in STREAMS},
+        run=run,
+        steps=list(steps),
+        cultures=list(cultures),
+        scripts={stream: SCRIPTS[lang] for stream, (lang, _) in STREAMS.items()},
+        window=1,
+        max_chars=MAX_CHARS,
+        order=order,
+        stores={stream: study / stream for stream in STREAMS},
         subjects={s: study / f"subjects-{lang}.parquet" for s, (lang, _) in STREAMS.items()},
         mentions={stream: study / f"mentions-{stream}.parquet" for stream in STREAMS},
-        tokenizer=study / "tokenizer", base=base, out=out,
-    )  # fmt: skip
+        tokenizer=study / "tokenizer",
+        base=base,
+        out=out,
+    )
 
 
 class Oracle:
@@ -127,8 +156,9 @@ class Oracle:
         whole = self.decoder.decode(store[piece].tolist(), skip_special_tokens=False)
         text = self.decoder.decode(store[piece][start : start + n].tolist(), skip_special_tokens=False)
         of_whole = self.says(stream, whole)
-        return {q: tuple(a and b for a, b in zip(f, of_whole[q], strict=True))
-                for q, f in self.says(stream, text).items()}  # fmt: skip
+        return {
+            q: tuple(a and b for a, b in zip(f, of_whole[q], strict=True)) for q, f in self.says(stream, text).items()
+        }
 
     def count(self, segments, stream, step):
         """Return the counts by question, and the tokens of the stream."""
@@ -186,9 +216,11 @@ def test_exposure_is_what_reading_every_stretch_gives(study, oracle, tmp_path, d
         assert (rows["n_tokens"] == n_tokens).all()
         got = rows.set_index("question_id")[COUNTS]
         pd.testing.assert_frame_equal(
-            got, pd.DataFrame.from_dict(expected, orient="index").loc[got.index].astype(float),
-            check_dtype=False, check_names=False,
-        )  # fmt: skip
+            got,
+            pd.DataFrame.from_dict(expected, orient="index").loc[got.index].astype(float),
+            check_dtype=False,
+            check_names=False,
+        )
 
 
 def test_reading_everything_twice_gives_the_truth(study, oracle, tmp_path):
@@ -246,12 +278,22 @@ def test_a_leak_free_run_reads_no_leak_and_a_leak_only_run_all_of_them(study, tm
     for arm in ("bridge", "bridge_leak_free", "no_bridge_leak_free", "placebo_leak_free", "bridge_leak_only"):
         order = tmp_path / f"{arm}.parquet"
         draw_order(
-            run=f"bo-{arm}-s0", lang="bo", arm=arm, seed=0, steps=12, sequence_length=96, batch_tokens=4 * 96,
-            packing="isolated", template="English: {en} Tibetan: {xx}", label_tokens=40,
-            stores={stream: study / stream for stream in STREAMS}, pairs=study / "pairs.parquet",
+            run=f"bo-{arm}-s0",
+            lang="bo",
+            arm=arm,
+            seed=0,
+            steps=12,
+            sequence_length=96,
+            batch_tokens=4 * 96,
+            packing="isolated",
+            template="English: {en} Tibetan: {xx}",
+            label_tokens=40,
+            stores={stream: study / stream for stream in STREAMS},
+            pairs=study / "pairs.parquet",
             mentions=[study / f"mentions-pairs-bo-{half}.parquet" for half in ("en", "xx")],
-            tokenizer=study / "tokenizer", out=order,
-        )  # fmt: skip
+            tokenizer=study / "tokenizer",
+            out=order,
+        )
         count(study, order, tmp_path / "exposure.parquet", run=f"bo-{arm}-s0", steps=range(0, 13, 2))
         table = tables.read(tmp_path / "exposure.parquet").set_index(["question_id", "stream", "step"])
         counted[arm] = table[COUNTS[:4] + COUNTS[5:]].sort_index()

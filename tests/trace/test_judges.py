@@ -50,33 +50,49 @@ def test_a_chunk_states_a_fact_where_subject_and_gold_share_a_sentence(verdicts)
     assert {row["judge"] for row in found.values()} == {"cooccurrence"}
     wider = verdicts(texts, items, script="Latin", window=2)
     assert [chunk for (_, chunk), row in wider.items() if row["entails"] == "yes"] == [
-        "together#0", "apart#0", "distractor#0",
-    ]  # fmt: skip
+        "together#0",
+        "apart#0",
+        "distractor#0",
+    ]
 
 
 @pytest.mark.parametrize(
     ("script", "filler", "stated", "unstated", "question", "options"),
     [
         (
-            "Hangul", "나라의 강은 길다. 사람은 밥을 먹는다.",
-            "빈수군은 너곤루를 손수 먹는다.", "빈수군은 강을 손수 먹는다. 너곤루다.",
-            "빈수군은 ____을 손수 먹는다.", ["너곤루", "러도건", "하본", "마전"],
+            "Hangul",
+            "나라의 강은 길다. 사람은 밥을 먹는다.",
+            "빈수군은 너곤루를 손수 먹는다.",
+            "빈수군은 강을 손수 먹는다. 너곤루다.",
+            "빈수군은 ____을 손수 먹는다.",
+            ["너곤루", "러도건", "하본", "마전"],
         ),
         (
-            "Han", "他在那里看山。人在水上。", "漢族的起源是中原地區。", "汉族的起源。中原地区在那里。",
-            "汉族的起源是____。", ["中原地区", "呼和浩特", "赤峰", "草原"],
+            "Han",
+            "他在那里看山。人在水上。",
+            "漢族的起源是中原地區。",
+            "汉族的起源。中原地区在那里。",
+            "汉族的起源是____。",
+            ["中原地区", "呼和浩特", "赤峰", "草原"],
         ),
         (
-            "Tibetan", "ཆུ་ནི་རིང་པོ་ཡིན། མི་ནི་མང་པོ་ཡོད།", "བླ་སྤྲུལ་གྱི་མདུན་དུ་ཁང་མིང་ཡོད།", "བླ་སྤྲུལ་གྱི་མདུན། ཁང་མིང་ཡོད།",
-            "བླ་སྤྲུལ་གྱི་མདུན་དུ་______ཡོད།", ["ཁང་མིང", "གླ་བ", "དབུས་པ", "ཇ་མ"],
+            "Tibetan",
+            "ཆུ་ནི་རིང་པོ་ཡིན། མི་ནི་མང་པོ་ཡོད།",
+            "བླ་སྤྲུལ་གྱི་མདུན་དུ་ཁང་མིང་ཡོད།",
+            "བླ་སྤྲུལ་གྱི་མདུན། ཁང་མིང་ཡོད།",
+            "བླ་སྤྲུལ་གྱི་མདུན་དུ་______ཡོད།",
+            ["ཁང་མིང", "གླ་བ", "དབུས་པ", "ཇ་མ"],
         ),
         (
-            "Mongolian", "ᠭᠣᠣᠯ ᠤᠷᠲᠤ ᠪᠠᠶᠢᠨᠠ ᠃ ᠬᠦᠮᠦᠨ ᠪᠠᠶᠢᠨᠠ ᠃",
-            "ᠪᠠᠳᠠᠢ ᠵᠢᠷᠠᠨ ᠤ ᠲᠡᠭᠷᠢ ᠶᠢᠨ ᠴᠥᠯ ᠪᠠᠶᠢᠨᠠ ᠃", "ᠪᠠᠳᠠᠢ ᠵᠢᠷᠠᠨ ᠃ ᠲᠡᠭᠷᠢ ᠃",
-            "ᠪᠠᠳᠠᠢ ᠵᠢᠷᠠᠨ ______ ᠪᠠᠶᠢᠨ\u180eᠠ ᠃", ["ᠲᠡᠭᠷᠢ", "ᠬᠥᠪᠴᠢ", "ᠲᠠᠺᠠᠯ", "ᠣᠷᠳᠣ"],
+            "Mongolian",
+            "ᠭᠣᠣᠯ ᠤᠷᠲᠤ ᠪᠠᠶᠢᠨᠠ ᠃ ᠬᠦᠮᠦᠨ ᠪᠠᠶᠢᠨᠠ ᠃",
+            "ᠪᠠᠳᠠᠢ ᠵᠢᠷᠠᠨ ᠤ ᠲᠡᠭᠷᠢ ᠶᠢᠨ ᠴᠥᠯ ᠪᠠᠶᠢᠨᠠ ᠃",
+            "ᠪᠠᠳᠠᠢ ᠵᠢᠷᠠᠨ ᠃ ᠲᠡᠭᠷᠢ ᠃",
+            "ᠪᠠᠳᠠᠢ ᠵᠢᠷᠠᠨ ______ ᠪᠠᠶᠢᠨ\u180eᠠ ᠃",
+            ["ᠲᠡᠭᠷᠢ", "ᠬᠥᠪᠴᠢ", "ᠲᠠᠺᠠᠯ", "ᠣᠷᠳᠣ"],
         ),
     ],
-)  # fmt: skip
+)
 def test_each_script_finds_its_subject_and_gold(verdicts, script, filler, stated, unstated, question, options):
     texts = {f"filler#{i}": filler for i in range(5)} | {"stated#0": stated, "unstated#0": unstated}
     found = verdicts(texts, [(question, options, options[0])], script=script)
@@ -84,8 +100,7 @@ def test_each_script_finds_its_subject_and_gold(verdicts, script, filler, stated
 
 
 @pytest.mark.parametrize(
-    ("lang", "script"),
-    [("en", "Latin"), ("ko", "Hangul"), ("zh", "Han"), ("bo", "Tibetan"), ("mn", "Mongolian")],
+    ("lang", "script"), [("en", "Latin"), ("ko", "Hangul"), ("zh", "Han"), ("bo", "Tibetan"), ("mn", "Mongolian")]
 )
 def test_a_real_question_filled_with_its_gold_states_the_fact(
     data, released, passages, verdicts, tmp_path, lang, script

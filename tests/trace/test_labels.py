@@ -27,16 +27,41 @@ def study(tmp_path):
         for lang, text in (("en", f"In year {i} they met at ____."), ("mn", f"{i} ᠣᠨ ____ ᠪᠠᠶᠢᠨ\u180eᠠ ᠃")):
             for j, option in enumerate(("Karakorum", "Ulan Hot", "Kyakhta", "Hailar")):
                 questions.append(
-                    {"question_id": question, "culture": "mn", "lang": lang, "text": text, "option_index": j,
-                     "option": option, "is_gold": j == 0, "subset": ["reference", "clean"], "n_blanks": 1}
-                )  # fmt: skip
+                    {
+                        "question_id": question,
+                        "culture": "mn",
+                        "lang": lang,
+                        "text": text,
+                        "option_index": j,
+                        "option": option,
+                        "is_gold": j == 0,
+                        "subset": ["reference", "clean"],
+                        "n_blanks": 1,
+                    }
+                )
         for rank in range(1, 21):
             chunk = f"mc2/{i}-{rank}#0"
-            hits.append({"question_id": question, "chunk_id": chunk, "doc_id": f"mc2/{i}-{rank}", "rank": rank,
-                         "score": -rank, "method": "bm25"})  # fmt: skip
+            hits.append(
+                {
+                    "question_id": question,
+                    "chunk_id": chunk,
+                    "doc_id": f"mc2/{i}-{rank}",
+                    "rank": rank,
+                    "score": -rank,
+                    "method": "bm25",
+                }
+            )
             verdict = "indeterminate" if i == 29 else "yes" if rank < 3 and i % 2 == 0 else "no"
-            judgments.append({"question_id": question, "chunk_id": chunk, "entails": verdict, "probability": 0.5,
-                              "judge": "vllm:m", "distractor_entails": None})  # fmt: skip
+            judgments.append(
+                {
+                    "question_id": question,
+                    "chunk_id": chunk,
+                    "entails": verdict,
+                    "probability": 0.5,
+                    "judge": "vllm:m",
+                    "distractor_entails": None,
+                }
+            )
             chunks.append(
                 {"chunk_id": chunk, "doc_id": f"mc2/{i}-{rank}", "text": f"{CHUNK} {i}, {rank}", "n_chars": 9}
             )
@@ -122,15 +147,17 @@ def test_a_person_who_agrees_with_the_judge(study, tmp_path):
 def test_counts_are_weighted_back_to_all_hits(study, tmp_path):
     """The judge misses every hit of rank 3, and half of its yes is wrong: counted among all hits, not in the sheet."""
     write(study, tmp_path / "sheet.csv", n=580)
-    everything = label(study, tmp_path / "sheet.csv", tmp_path / "all.csv",
-                       lambda row: "yes" if row["rank"] in (1, 3) else "no")  # fmt: skip
+    everything = label(
+        study, tmp_path / "sheet.csv", tmp_path / "all.csv", lambda row: "yes" if row["rank"] in (1, 3) else "no"
+    )
     # yes: ranks 1 and 2 of 15 questions; true: ranks 1 and 3 of 29 questions.
     full = read(study, everything)["estimate"].droplevel(1)
     assert (full["precision"], full["recall"]) == pytest.approx((15 / 30, 15 / 58))
     assert full["kappa, sheet"] == pytest.approx(full["kappa, all hits"])
     write(study, tmp_path / "some.csv", n=300)
-    some = label(study, tmp_path / "some.csv", tmp_path / "some-done.csv",
-                 lambda row: "yes" if row["rank"] in (1, 3) else "no")  # fmt: skip
+    some = label(
+        study, tmp_path / "some.csv", tmp_path / "some-done.csv", lambda row: "yes" if row["rank"] in (1, 3) else "no"
+    )
     sampled = read(study, some).droplevel(1)
     assert sampled.loc["recall", "estimate"] == pytest.approx(15 / 58, abs=0.05)
     assert sampled.loc["recall", "lo"] < 15 / 58 < sampled.loc["recall", "hi"]
@@ -140,8 +167,12 @@ def test_counts_are_weighted_back_to_all_hits(study, tmp_path):
 def test_two_people_are_compared_where_both_are_sure(study, tmp_path):
     write(study, tmp_path / "sheet.csv")
     one = label(study, tmp_path / "sheet.csv", tmp_path / "one.csv", lambda row: row["entails"])
-    two = label(study, tmp_path / "sheet.csv", tmp_path / "two.csv",
-                lambda row: "unsure" if row["rank"] == 1 else "no" if row["rank"] == 2 else row["entails"])  # fmt: skip
+    two = label(
+        study,
+        tmp_path / "sheet.csv",
+        tmp_path / "two.csv",
+        lambda row: "unsure" if row["rank"] == 1 else "no" if row["rank"] == 2 else row["entails"],
+    )
     found = read(study, one, two)
     between = found.loc[("kappa, sheet", "one.csv and two.csv")]
     assert between["unsure"] > 0 and between["n"] + between["unsure"] == 40

@@ -139,9 +139,11 @@ def test_order_and_repetition_of_the_hits_do_not_matter(run, engine, tmp_path):
 
 
 def test_equal_wording_is_asked_once(run, engine):
-    notes, rows = run(texts={"a/1#0": "Dunte.", "b/1#0": "Dunte."}, items=ITEMS[:1] * 2, hits=[
-        (f"xx-{i:04d}", chunk_id) for i in range(2) for chunk_id in ("a/1#0", "b/1#0")
-    ])  # fmt: skip
+    notes, rows = run(
+        texts={"a/1#0": "Dunte.", "b/1#0": "Dunte."},
+        items=ITEMS[:1] * 2,
+        hits=[(f"xx-{i:04d}", chunk_id) for i in range(2) for chunk_id in ("a/1#0", "b/1#0")],
+    )
     assert len(asked(engine)) == 1
     assert notes["yes"] == len(rows) == 4
 

@@ -36,10 +36,14 @@ def searches(draw):
     phrase = st.lists(st.sampled_from(WORDS[script]), min_size=1, max_size=2).map(SPACE.get(script, " ").join)
     phrase = phrase.filter(script_of(script).phrase)  # a Mongolian suffix alone is no word
     asked = [
-        Asked(f"q-{i}", tuple(draw(st.lists(phrase, min_size=1, max_size=2))), draw(st.none() | phrase),
-              tuple(draw(st.lists(phrase, max_size=2))))
+        Asked(
+            f"q-{i}",
+            tuple(draw(st.lists(phrase, min_size=1, max_size=2))),
+            draw(st.none() | phrase),
+            tuple(draw(st.lists(phrase, max_size=2))),
+        )
         for i in range(draw(st.integers(1, 3)))
-    ]  # fmt: skip
+    ]
     mark = st.sampled_from([SPACE.get(script, " "), " ", ", ", STOPS[script], "\n"])
     pieces = st.lists(st.tuples(st.sampled_from(WORDS[script]), mark), max_size=25)
     return script, asked, "".join(itertools.chain.from_iterable(draw(pieces))), draw(st.integers(1, 3))
@@ -70,13 +74,22 @@ def planted(tmp_path_factory, passages, released, write_questions):
     out = tmp_path_factory.mktemp("world")
     scripts = {lang: SCRIPTS[lang] for lang in ("en", "ko", "bo")}
     generate(
-        out=out, base="en", languages={lang: {"script": script} for lang, script in scripts.items()}, questions=30,
-        doses=(1, 4), articles=30, pairs=400, pairs_per_entity=4, co_mentions=0.4, leak_rate=0.3,
-    )  # fmt: skip
+        out=out,
+        base="en",
+        languages={lang: {"script": script} for lang, script in scripts.items()},
+        questions=30,
+        doses=(1, 4),
+        articles=30,
+        pairs=400,
+        pairs_per_entity=4,
+        co_mentions=0.4,
+        leak_rate=0.3,
+    )
     for lang in scripts:
         texts = passages(out / "corpora" / f"{lang}.jsonl.gz")
-        rows = [{"doc_id": c[:-2], "title": "", "text": t, "source": "planted", "n_chars": len(t)}
-                for c, t in texts.items()]  # fmt: skip
+        rows = [
+            {"doc_id": c[:-2], "title": "", "text": t, "source": "planted", "n_chars": len(t)} for c, t in texts.items()
+        ]
         with tables.writer("documents", out / f"documents-{lang}.parquet") as write:
             for first in range(0, len(rows), 40):
                 write(rows[first : first + 40])
@@ -92,16 +105,29 @@ def planted(tmp_path_factory, passages, released, write_questions):
 def subjects_of(planted, lang, out, workers=1):
     cultures = ["ko", "bo"] if lang == "en" else [lang]
     return find_subjects(
-        lang=lang, script=SCRIPTS[lang], max_chars=MAX_CHARS, documents=[planted / f"documents-{lang}.parquet"],
-        questions={c: planted / f"questions-{c}.parquet" for c in cultures}, out=out, workers=workers,
-    )  # fmt: skip
+        lang=lang,
+        script=SCRIPTS[lang],
+        max_chars=MAX_CHARS,
+        documents=[planted / f"documents-{lang}.parquet"],
+        questions={c: planted / f"questions-{c}.parquet" for c in cultures},
+        out=out,
+        workers=workers,
+    )
 
 
 def mentions_of(planted, lang, culture, subjects, out, window=1, workers=1):
     return find_mentions(
-        stream=f"mono-{lang}", script=SCRIPTS[lang], window=window, max_chars=MAX_CHARS, cultures=[culture],
-        texts=[planted / f"documents-{lang}.parquet"], column="text", subjects=subjects, out=out, workers=workers,
-    )  # fmt: skip
+        stream=f"mono-{lang}",
+        script=SCRIPTS[lang],
+        window=window,
+        max_chars=MAX_CHARS,
+        cultures=[culture],
+        texts=[planted / f"documents-{lang}.parquet"],
+        column="text",
+        subjects=subjects,
+        out=out,
+        workers=workers,
+    )
 
 
 @pytest.mark.parametrize(("lang", "culture", "window"), [("en", "ko", 1), ("ko", "ko", 1), ("bo", "bo", 2)])
@@ -131,8 +157,14 @@ def test_mentions_are_the_judgments_of_every_question_in_every_chunk(planted, tm
 def test_the_number_of_workers_does_not_show(planted, tmp_path):
     for workers in (1, 2):
         subjects_of(planted, "en", tmp_path / f"subjects-{workers}.parquet", workers=workers)
-        mentions_of(planted, "en", "bo", tmp_path / "subjects-1.parquet", tmp_path / f"mentions-{workers}.parquet",
-                    workers=workers)  # fmt: skip
+        mentions_of(
+            planted,
+            "en",
+            "bo",
+            tmp_path / "subjects-1.parquet",
+            tmp_path / f"mentions-{workers}.parquet",
+            workers=workers,
+        )
     for table in ("subjects", "mentions"):
         assert (tmp_path / f"{table}-1.parquet").read_bytes() == (tmp_path / f"{table}-2.parquet").read_bytes()
 
@@ -149,9 +181,13 @@ def test_a_term_that_the_corpus_lacks_shows(tmp_path, write_questions):
     ]
     questions = write_questions(tmp_path / "questions.parquet", "ko", {"en": asked})
     notes = find_subjects(
-        lang="en", script="Latin", max_chars=100, documents=[tmp_path / "documents.parquet"],
-        questions={"ko": questions}, out=tmp_path / "subjects.parquet",
-    )  # fmt: skip
+        lang="en",
+        script="Latin",
+        max_chars=100,
+        documents=[tmp_path / "documents.parquet"],
+        questions={"ko": questions},
+        out=tmp_path / "subjects.parquet",
+    )
     assert notes == {"n_questions": 3, "n_without_subject": 1, "n_without_gold": 2, "n_absent": 2}
     first, second, third = tables.read(tmp_path / "subjects.parquet").to_dict("records")
     assert (list(first["terms"]), list(first["n_chunks"])) == (["zorro", "eats"], [0, 0])

@@ -15,10 +15,15 @@ from lorebridge.world import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "mn": "Mongolian"}
 STREAMS = {
-    ("mono", "en", "mn"): "mono-en", ("mono", "mn", "mn"): "mono-mn", ("mono", "en", "ko"): "mono-en",
-    ("mono", "ko", "ko"): "mono-ko", ("pairs", "en", "mn"): "pairs-mn-en", ("pairs", "mn", "mn"): "pairs-mn-xx",
-    ("pairs", "en", "ko"): "pairs-ko-en", ("pairs", "ko", "ko"): "pairs-ko-xx",
-}  # fmt: skip
+    ("mono", "en", "mn"): "mono-en",
+    ("mono", "mn", "mn"): "mono-mn",
+    ("mono", "en", "ko"): "mono-en",
+    ("mono", "ko", "ko"): "mono-ko",
+    ("pairs", "en", "mn"): "pairs-mn-en",
+    ("pairs", "mn", "mn"): "pairs-mn-xx",
+    ("pairs", "en", "ko"): "pairs-ko-en",
+    ("pairs", "ko", "ko"): "pairs-ko-xx",
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +31,21 @@ def world(tmp_path_factory, passages, released, write_questions):
     """A planted world with leaks, up to its mentions; the truth; and what "occurrences" and "leaks" read."""
     out = tmp_path_factory.mktemp("world")
     generate(
-        out=out, base="en", languages={lang: {"script": script} for lang, script in SCRIPTS.items()}, questions=30,
-        doses=(1, 4), articles=30, pairs=600, pairs_per_entity=6, leak_rate=0.4,
-    )  # fmt: skip
+        out=out,
+        base="en",
+        languages={lang: {"script": script} for lang, script in SCRIPTS.items()},
+        questions=30,
+        doses=(1, 4),
+        articles=30,
+        pairs=600,
+        pairs_per_entity=6,
+        leak_rate=0.4,
+    )
     for lang in SCRIPTS:
         texts = passages(out / "corpora" / f"{lang}.jsonl.gz")
-        rows = [{"doc_id": c[:-2], "title": "", "text": t, "source": "planted", "n_chars": len(t)}
-                for c, t in texts.items()]  # fmt: skip
+        rows = [
+            {"doc_id": c[:-2], "title": "", "text": t, "source": "planted", "n_chars": len(t)} for c, t in texts.items()
+        ]
         half = len(rows) // 2
         for shard, part in enumerate((rows[:half], rows[half:])):
             tables.write("documents", part, out / f"{lang}-{shard}.parquet")
@@ -41,31 +54,47 @@ def world(tmp_path_factory, passages, released, write_questions):
         write_questions(out / f"questions-{culture}.parquet", culture, asked)
         with gzip.open(out / "parallel" / f"en-{culture}.jsonl.gz", "rt", encoding="utf-8") as file:
             pairs = [json.loads(line) for line in file]
-        rows = [{"pair_id": f"planted/{i:07d}", "en": p["en"], "xx": p[culture], "source": "planted"}
-                for i, p in enumerate(pairs)]  # fmt: skip
+        rows = [
+            {"pair_id": f"planted/{i:07d}", "en": p["en"], "xx": p[culture], "source": "planted"}
+            for i, p in enumerate(pairs)
+        ]
         tables.write("pairs", rows, out / f"pairs-{culture}.parquet")
     for lang, script in SCRIPTS.items():
         find_subjects(
-            lang=lang, script=script, max_chars=5000, documents=[out / f"{lang}-{shard}.parquet" for shard in (0, 1)],
+            lang=lang,
+            script=script,
+            max_chars=5000,
+            documents=[out / f"{lang}-{shard}.parquet" for shard in (0, 1)],
             questions={c: out / f"questions-{c}.parquet" for c in (["ko", "mn"] if lang == "en" else [lang])},
             out=out / f"subjects-{lang}.parquet",
-        )  # fmt: skip
+        )
     texts = []
     for (text, lang, culture), stream in STREAMS.items():
         mono = text == "mono"
         sources = [out / f"{lang}-{s}.parquet" for s in (0, 1)] if mono else [out / f"pairs-{culture}.parquet"]
         find_mentions(
-            stream=stream, script=SCRIPTS[lang], window=1, max_chars=5000, texts=sources,
+            stream=stream,
+            script=SCRIPTS[lang],
+            window=1,
+            max_chars=5000,
+            texts=sources,
             cultures=["ko", "mn"] if stream == "mono-en" else [culture],
-            column="text" if mono else "en" if lang == "en" else "xx", subjects=out / f"subjects-{lang}.parquet",
+            column="text" if mono else "en" if lang == "en" else "xx",
+            subjects=out / f"subjects-{lang}.parquet",
             out=out / f"mentions-{stream}.parquet",
-        )  # fmt: skip
+        )
         (out / stream).mkdir(exist_ok=True)
         (out / stream / "store.json").write_text(json.dumps({"n_documents": 7, "n_tokens": 70}))
         texts.append(
-            {"corpus": lang, "culture": culture, "text": text, "tokens": out / stream,
-             "subjects": out / f"subjects-{lang}.parquet", "mentions": out / f"mentions-{stream}.parquet"}
-        )  # fmt: skip
+            {
+                "corpus": lang,
+                "culture": culture,
+                "text": text,
+                "tokens": out / stream,
+                "subjects": out / f"subjects-{lang}.parquet",
+                "mentions": out / f"mentions-{stream}.parquet",
+            }
+        )
     return out, tables.read(out / "truth.parquet").set_index(["question_id", "corpus"]), texts
 
 
@@ -98,10 +127,16 @@ def test_every_planted_statement_is_counted_and_no_other(world, tmp_path):
 def test_a_leak_names_its_pairs(world, tmp_path):
     out, truth, _ = world
     halves = [
-        {"culture": culture, "lang": lang, "subjects": out / f"subjects-{lang}.parquet",
-         "mentions": out / f"mentions-pairs-{culture}-{side}.parquet", "pairs": out / f"pairs-{culture}.parquet"}
-        for culture in ("ko", "mn") for lang, side in (("en", "en"), (culture, "xx"))
-    ]  # fmt: skip
+        {
+            "culture": culture,
+            "lang": lang,
+            "subjects": out / f"subjects-{lang}.parquet",
+            "mentions": out / f"mentions-pairs-{culture}-{side}.parquet",
+            "pairs": out / f"pairs-{culture}.parquet",
+        }
+        for culture in ("ko", "mn")
+        for lang, side in (("en", "en"), (culture, "xx"))
+    ]
     notes = leaks(halves=halves, out=tmp_path / "leaks.parquet")
     table = tables.read(tmp_path / "leaks.parquet")
     told = table.dropna(subset="n_pairs").set_index(["question_id", "lang"])
@@ -116,8 +151,14 @@ def test_a_leak_names_its_pairs(world, tmp_path):
             half = texts[row["culture"]].loc[pair_id, "en" if lang == "en" else "xx"]
             assert fact["subject"] in half and fact["gold"] in half
     report = leak_report(table).set_index(["culture", "lang"])
-    assert list(report.index) == [("ko", "en"), ("ko", "ko"), ("ko", "either"),
-                                  ("mn", "en"), ("mn", "mn"), ("mn", "either")]  # fmt: skip
+    assert list(report.index) == [
+        ("ko", "en"),
+        ("ko", "ko"),
+        ("ko", "either"),
+        ("mn", "en"),
+        ("mn", "mn"),
+        ("mn", "either"),
+    ]
     by_half = expected[expected > 0].groupby(level="question_id").size()
     for culture in ("ko", "mn"):
         either = report.loc[culture, "either"]
@@ -129,21 +170,41 @@ def test_a_leak_names_its_pairs(world, tmp_path):
 
 
 def test_a_long_list_of_pairs_is_cut_and_its_count_is_not(tmp_path):
-    row = {"question_id": "ko-0000", "culture": "ko", "lang": "en", "terms": ["a", "b"], "n_chunks": [1, 1],
-           "gold": "x", "distractors": []}  # fmt: skip
+    row = {
+        "question_id": "ko-0000",
+        "culture": "ko",
+        "lang": "en",
+        "terms": ["a", "b"],
+        "n_chunks": [1, 1],
+        "gold": "x",
+        "distractors": [],
+    }
     tables.write(
         "subjects", [row, row | {"question_id": "ko-0001", "terms": [], "n_chunks": []}], tmp_path / "s.parquet"
     )
     mentions = [
-        {"question_id": "ko-0000", "piece": i, "subject": True, "object": True, "n_statements": 1, "n_chunks": 1,
-         "distractor_documents": None, "distractor_chunks": None}
+        {
+            "question_id": "ko-0000",
+            "piece": i,
+            "subject": True,
+            "object": True,
+            "n_statements": 1,
+            "n_chunks": 1,
+            "distractor_documents": None,
+            "distractor_chunks": None,
+        }
         for i in range(25)
-    ]  # fmt: skip
+    ]
     tables.write("mentions", mentions, tmp_path / "m.parquet")
     pairs = [{"pair_id": f"s/{i}", "en": "", "xx": "", "source": "s"} for i in range(25)]
     tables.write("pairs", pairs, tmp_path / "p.parquet")
-    half = {"culture": "ko", "lang": "en", "subjects": tmp_path / "s.parquet", "mentions": tmp_path / "m.parquet",
-            "pairs": tmp_path / "p.parquet"}  # fmt: skip
+    half = {
+        "culture": "ko",
+        "lang": "en",
+        "subjects": tmp_path / "s.parquet",
+        "mentions": tmp_path / "m.parquet",
+        "pairs": tmp_path / "p.parquet",
+    }
     leaks(halves=[half], out=tmp_path / "leaks.parquet")
     first, second = tables.read(tmp_path / "leaks.parquet").to_dict("records")
     assert (first["n_pairs"], list(first["pair_ids"])) == (25, [f"s/{i}" for i in range(20)])

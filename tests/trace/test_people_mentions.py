@@ -19,8 +19,10 @@ from lorebridge.world import generate
 
 def count(folder: Path, texts: list[str], names: dict[str, str], workers: int = 1) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [{"person_id": p, "name": n, "attribute": "occupation", "items": ["Q1"], "values": ["poet"]}
-            for p, n in names.items()]  # fmt: skip
+    rows = [
+        {"person_id": p, "name": n, "attribute": "occupation", "items": ["Q1"], "values": ["poet"]}
+        for p, n in names.items()
+    ]
     tables.write("people", rows, folder / "people.parquet")
     half = len(texts) // 2
     paths = [folder / "a.parquet", folder / "b.parquet"]
@@ -31,9 +33,13 @@ def count(folder: Path, texts: list[str], names: dict[str, str], workers: int = 
             path,
         )
     notes = count_names(
-        stream="mono-en", column="text", people=folder / "people.parquet", texts=paths, out=folder / "m.parquet",
+        stream="mono-en",
+        column="text",
+        people=folder / "people.parquet",
+        texts=paths,
+        out=folder / "m.parquet",
         workers=workers,
-    )  # fmt: skip
+    )
     assert notes["n_texts"] == len(texts)
     found = tables.read(folder / "m.parquet")
     assert notes["n_named"] == (found["n_documents"] > 0).sum()
@@ -42,9 +48,16 @@ def count(folder: Path, texts: list[str], names: dict[str, str], workers: int = 
 
 NAMES = {"Q1": "Ada Moor", "Q2": "Ada Moore", "Q3": "Élise Fen", "Q4": "Bo Li-Wren", "Q5": "Nobody Here"}
 TEXTS = [
-    "Ada Moor met Ada Moor.", "Ada Moore, too.", "Of Ada Moors nothing is known.", "Élise Fen! (Bo Li-Wren)",
-    "ada moor in small letters", "GrAda Moor", "Ada Moor", "Bo Li-Wren's boat", "",
-]  # fmt: skip
+    "Ada Moor met Ada Moor.",
+    "Ada Moore, too.",
+    "Of Ada Moors nothing is known.",
+    "Élise Fen! (Bo Li-Wren)",
+    "ada moor in small letters",
+    "GrAda Moor",
+    "Ada Moor",
+    "Bo Li-Wren's boat",
+    "",
+]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -58,14 +71,27 @@ def planted(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("planted")
     templates = config.people_templates({"people": {"templates": {}}}, "en")
     generate(
-        out=folder, base="en", languages={"en": {"script": "Latin"}, "ko": {"script": "Hangul"}}, seed=3, questions=16,
-        doses=[1, 2], articles=10, pairs=200, pairs_per_entity=2, relations=2,
+        out=folder,
+        base="en",
+        languages={"en": {"script": "Latin"}, "ko": {"script": "Hangul"}},
+        seed=3,
+        questions=16,
+        doses=[1, 2],
+        articles=10,
+        pairs=200,
+        pairs_per_entity=2,
+        relations=2,
         people={"number": 12, "properties": config.people_properties(), "templates": templates},
-    )  # fmt: skip
+    )
     merge_people(
-        number=12, seed=0, script="Latin", properties=config.people_properties(), response=folder / "people.json",
-        out=folder / "people.parquet", audit=folder / "people.audit.json",
-    )  # fmt: skip
+        number=12,
+        seed=0,
+        script="Latin",
+        properties=config.people_properties(),
+        response=folder / "people.json",
+        out=folder / "people.parquet",
+        audit=folder / "people.audit.json",
+    )
     articles = folder / "corpora" / "ko.jsonl.gz"
     with gzip.open(articles, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
@@ -88,10 +114,12 @@ def test_the_filter_keeps_people_out_of_the_other_language(planted: Path) -> Non
     everybody = set(tables.read(planted / "people.parquet")["person_id"])
     first = tables.read(planted / "people.parquet")["person_id"].iloc[0]
     for lang, letters, source in (
-        ("en", {"keep": "Latin"}, planted / "corpora" / "en.jsonl.gz"), ("ko", {"drop": "Latin"}, planted / "ko.jsonl"),
-    ):  # fmt: skip
-        filter_file(lang=lang, letters=letters, source=source, out=planted / f"{lang}.parquet", min_chars=1,
-                    max_deleted=1.0)  # fmt: skip
+        ("en", {"keep": "Latin"}, planted / "corpora" / "en.jsonl.gz"),
+        ("ko", {"drop": "Latin"}, planted / "ko.jsonl"),
+    ):
+        filter_file(
+            lang=lang, letters=letters, source=source, out=planted / f"{lang}.parquet", min_chars=1, max_deleted=1.0
+        )
     with (planted / "ko.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     unfiltered = [{"doc_id": r["id"], "title": "", "text": r["text"], "source": "s", "n_chars": 1} for r in rows]
@@ -112,6 +140,11 @@ def ask(folder: Path, mentions: Path) -> dict:
     langs = ["en", "ko"]
     templates = {lang: config.people_templates({"people": {"templates": {}}}, lang) for lang in langs}
     return build_people_questions(
-        langs=langs, templates=templates, questions=36, seed=0, people=folder / "people.parquet", mentions=[mentions],
+        langs=langs,
+        templates=templates,
+        questions=36,
+        seed=0,
+        people=folder / "people.parquet",
+        mentions=[mentions],
         out=folder / "questions.parquet",
-    )  # fmt: skip
+    )

@@ -22,10 +22,16 @@ def cell(tmp_path):
             for q, c in found
         ]
         judgments = [
-            {"question_id": q, "chunk_id": c, "entails": verdict, "judge": "cooccurrence", "probability": None,
-             "distractor_entails": None}
+            {
+                "question_id": q,
+                "chunk_id": c,
+                "entails": verdict,
+                "judge": "cooccurrence",
+                "probability": None,
+                "distractor_entails": None,
+            }
             for (q, c), verdict in found.items()
-        ]  # fmt: skip
+        ]
         tables.write("hits", hits, tmp_path / "hits.parquet")
         tables.write("judgments", judgments, tmp_path / "judgments.parquet")
         documents = [dict.fromkeys(tables.SCHEMAS["documents"].names, "") | {"doc_id": d, "n_chars": 0} for d in "abcx"]
@@ -35,23 +41,41 @@ def cell(tmp_path):
             tables.write("documents", rows, tmp_path / f"documents-{shard}.parquet")
         # The exact search meets s/a and s/x for the first question, and s/c for the third.
         mentions = [
-            {"question_id": f"ko-000{q}", "piece": piece, "subject": True, "object": True, "n_statements": n,
-             "n_chunks": n, "distractor_documents": None, "distractor_chunks": None}
+            {
+                "question_id": f"ko-000{q}",
+                "piece": piece,
+                "subject": True,
+                "object": True,
+                "n_statements": n,
+                "n_chunks": n,
+                "distractor_documents": None,
+                "distractor_chunks": None,
+            }
             for q, piece, n in [(0, 0, 1), (0, 1, 0), (0, 3, 2), (2, 2, 1)]
-        ]  # fmt: skip
+        ]
         tables.write("mentions", mentions, tmp_path / "mentions.parquet")
         subjects = [
-            {"question_id": f"ko-000{q}", "culture": "ko", "lang": "en", "terms": ["a", "b"], "n_chunks": [1, 1],
-             "gold": gold, "distractors": []}
+            {
+                "question_id": f"ko-000{q}",
+                "culture": "ko",
+                "lang": "en",
+                "terms": ["a", "b"],
+                "n_chunks": [1, 1],
+                "gold": gold,
+                "distractors": [],
+            }
             for q, gold in enumerate(["x", None, "y"])
-        ]  # fmt: skip
+        ]
         tables.write("subjects", subjects, tmp_path / "subjects.parquet")
         return {
-            "corpus": "en", "culture": "ko", "mentions": tmp_path / "mentions.parquet",
+            "corpus": "en",
+            "culture": "ko",
+            "mentions": tmp_path / "mentions.parquet",
             "subjects": tmp_path / "subjects.parquet",
             "documents": [tmp_path / f"documents-{shard}.parquet" for shard in (0, 1)],
-            "hits": tmp_path / "hits.parquet", "judgments": tmp_path / "judgments.parquet",
-        }  # fmt: skip
+            "hits": tmp_path / "hits.parquet",
+            "judgments": tmp_path / "judgments.parquet",
+        }
 
     return write
 
@@ -98,8 +122,13 @@ def test_documents_are_compared_with_the_truth_at_both_stages(cell, truth, tmp_p
     assert rows["method"].to_dict() == {"retrieval": "bm25", "judged": "bm25", "exact": "exact"}
     doses = table.dropna(subset="dose").set_index(["stage", "dose"])
     assert doses["n_questions"].to_dict() == {
-        ("retrieval", 1): 1, ("retrieval", 2): 1, ("judged", 1): 1, ("judged", 2): 1, ("exact", 1): 1, ("exact", 2): 1,
-    }  # fmt: skip
+        ("retrieval", 1): 1,
+        ("retrieval", 2): 1,
+        ("judged", 1): 1,
+        ("judged", 2): 1,
+        ("exact", 1): 1,
+        ("exact", 2): 1,
+    }
     assert doses.loc[("exact", 1), "recall"] == 1.0
     assert doses.loc[("exact", 2), ["true_documents", "recovered_true"]].tolist() == [2, 1]
     # Nothing of dose 1 could be found among the judged questions: no document states it.
@@ -124,9 +153,14 @@ def test_a_corpus_that_was_not_planted_is_refused(cell, truth, tmp_path):
 def test_a_planted_world_is_recovered_in_every_script(tmp_path, write_chunks, write_questions, passages, released):
     """Every planted document is retrieved, judged stated and counted, and little else is."""
     generate(
-        out=tmp_path, base="en", languages={lang: {"script": script} for lang, script in SCRIPTS.items()},
-        questions=40, doses=(1, 4, 12), articles=60, pairs=600,
-    )  # fmt: skip
+        out=tmp_path,
+        base="en",
+        languages={lang: {"script": script} for lang, script in SCRIPTS.items()},
+        questions=40,
+        doses=(1, 4, 12),
+        articles=60,
+        pairs=600,
+    )
     corpora = []
     for corpus, script in SCRIPTS.items():
         texts = passages(tmp_path / "corpora" / f"{corpus}.jsonl.gz")
@@ -142,26 +176,46 @@ def test_a_planted_world_is_recovered_in_every_script(tmp_path, write_chunks, wr
         cultures = [lang for lang in SCRIPTS if lang != "en"] if corpus == "en" else [corpus]
         subjects, mentions = (tmp_path / f"{table}-{corpus}.parquet" for table in ("subjects", "mentions"))
         find_subjects(
-            lang=corpus, script=script, max_chars=5000, documents=[documents], out=subjects,
+            lang=corpus,
+            script=script,
+            max_chars=5000,
+            documents=[documents],
+            out=subjects,
             questions={culture: tmp_path / f"questions-{culture}.parquet" for culture in cultures},
-        )  # fmt: skip
+        )
         find_mentions(
-            stream=f"mono-{corpus}", script=script, window=1, max_chars=5000, cultures=cultures, texts=[documents],
-            column="text", subjects=subjects, out=mentions,
-        )  # fmt: skip
+            stream=f"mono-{corpus}",
+            script=script,
+            window=1,
+            max_chars=5000,
+            cultures=cultures,
+            texts=[documents],
+            column="text",
+            subjects=subjects,
+            out=mentions,
+        )
         for culture in cultures:
             hits, judgments = (tmp_path / f"{table}-{corpus}-{culture}.parquet" for table in ("hits", "judgments"))
             asking = {"questions": tmp_path / f"questions-{culture}.parquet", "lang": corpus, "script": script}
             retrieve(method="bm25", corpus=index, top_k=50, k1=1.2, b=0.75, threads=1, out=hits, **asking)
             judge(kind="cooccurrence", hits=hits, chunks=chunks, out=judgments, **asking)
             corpora.append(
-                {"corpus": corpus, "culture": culture, "hits": hits, "judgments": judgments, "mentions": mentions,
-                 "subjects": subjects, "documents": [documents]}
-            )  # fmt: skip
+                {
+                    "corpus": corpus,
+                    "culture": culture,
+                    "hits": hits,
+                    "judgments": judgments,
+                    "mentions": mentions,
+                    "subjects": subjects,
+                    "documents": [documents],
+                }
+            )
     recover(
-        truth=tmp_path / "truth.parquet", heldout=dict.fromkeys(SCRIPTS, 0.0), corpora=corpora,
+        truth=tmp_path / "truth.parquet",
+        heldout=dict.fromkeys(SCRIPTS, 0.0),
+        corpora=corpora,
         out=tmp_path / "recovery.parquet",
-    )  # fmt: skip
+    )
     table = tables.read(tmp_path / "recovery.parquet")
     assert (table["recall"].dropna() == 1.0).all(), json.dumps(table.to_dict("records"), indent=1)
     stated = table[(table["stage"] != "retrieval") & table["dose"].isna()]

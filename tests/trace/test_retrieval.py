@@ -23,9 +23,14 @@ def search(request, tmp_path, write_chunks, write_questions):
             build_index(chunks=chunks, script=script, index=corpus, threads=1)
         questions = write_questions(tmp_path / "questions.parquet", "xx", {lang: items})
         retrieve(
-            corpus=corpus, questions=questions, lang=lang, script=script, out=tmp_path / "hits.parquet",
-            engine=request.param, **SETTINGS | changes,
-        )  # fmt: skip
+            corpus=corpus,
+            questions=questions,
+            lang=lang,
+            script=script,
+            out=tmp_path / "hits.parquet",
+            engine=request.param,
+            **SETTINGS | changes,
+        )
         return tables.read(tmp_path / "hits.parquet")
 
     return run

@@ -24,9 +24,21 @@ PIECES = st.sampled_from(
         *"가나는은에서로\u1100\u1161\u11a8 漢汉字着著乾隆〇々⼀豈。，",
         *"བོདའི་། ༔སརྒཱུ\u0f73\u0f39ཨོཾ",
         *"ᠮᠣᠩ\u202f\u180e\u180b\u200d᠃ ",
-        "ᠤᠨ", "ᠪᠠᠷ", " ᠤᠨ", "\u202fᠤᠨ", "\u202fᠠᠪ", "에서는", "까지", "乾隆", "皇后", "THE", "the", "Ǆ", "\u0000",
+        "ᠤᠨ",
+        "ᠪᠠᠷ",
+        " ᠤᠨ",
+        "\u202fᠤᠨ",
+        "\u202fᠠᠪ",
+        "에서는",
+        "까지",
+        "乾隆",
+        "皇后",
+        "THE",
+        "the",
+        "Ǆ",
+        "\u0000",
     ]
-)  # fmt: skip
+)
 TEXTS = st.lists(st.one_of(PIECES, st.characters(exclude_categories=["Cs"])), max_size=40).map("".join)
 
 

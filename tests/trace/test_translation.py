@@ -16,16 +16,8 @@ from lorebridge.trace.translation import Translator, check_source, translate
 from lorebridge.train.work import WorkDirectory
 
 SENTENCES = "".join(f"བོད་སྐད་{digit * 3}་ནི་སྐད་རིགས་ཤིག་རེད། " for digit in "༠༡༢༣༤༥༦༧༨༩")
-TEXTS = {
-    "a/1#0": "རྒྱལ་ས་ནི་ལྷ་ས་རེད།",
-    "a/2#0": SENTENCES + "རྒྱལ་ས་ནི་ལྷ་ས་རེད།",
-    "a/3#0": "ཆུ་རིང་པོ་རེད།",
-    "a/4#0": "no hit",
-}
-ITEMS = [
-    ("རྒྱལ་ས་ནི་____རེད།", ["ལྷ་ས", "གཞིས་ཀ་རྩེ"], "ལྷ་ས"),
-    ("ཆུ་ནི་____རེད།", ["རིང་པོ", "ཆུང་ཆུང"], "གཞན"),
-]
+TEXTS = {"a/1#0": "རྒྱལ་ས་ནི་ལྷ་ས་རེད།", "a/2#0": SENTENCES + "རྒྱལ་ས་ནི་ལྷ་ས་རེད།", "a/3#0": "ཆུ་རིང་པོ་རེད།", "a/4#0": "no hit"}
+ITEMS = [("རྒྱལ་ས་ནི་____རེད།", ["ལྷ་ས", "གཞིས་ཀ་རྩེ"], "ལྷ་ས"), ("ཆུ་ནི་____རེད།", ["རིང་པོ", "ཆུང་ཆུང"], "གཞན")]
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +31,18 @@ def model(tmp_path_factory) -> str:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = M2M100Config(
-        vocab_size=len(tokenizer), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=256,
-        decoder_start_token_id=2, init_std=0.5,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=256,
+        decoder_start_token_id=2,
+        init_std=0.5,
+    )
     random = M2M100ForConditionalGeneration(config)
     # A random model writes letters rather than the names of two hundred languages.
     random.model.shared.weight.data[len(vocabulary) :] *= 0.2
@@ -94,8 +94,11 @@ def batches(monkeypatch):
 def test_hits_and_statements_are_translated_each_once(run, batches):
     notes, rows = run()
     assert list(zip(rows["kind"], rows["id"], strict=True)) == [
-        ("chunk", "a/1#0"), ("chunk", "a/2#0"), ("chunk", "a/3#0"), ("statement", "bo-0000"),
-    ]  # fmt: skip
+        ("chunk", "a/1#0"),
+        ("chunk", "a/2#0"),
+        ("chunk", "a/3#0"),
+        ("statement", "bo-0000"),
+    ]
     translated = [text for batch in batches.seen for text in batch]
     assert len(translated) == len(set(translated)) == notes["n_windows"]
     assert notes["n_chunks"] == 3 and notes["n_statements"] == 1

@@ -34,16 +34,32 @@ def study(tmp_path_factory):
     stores = {"mono-en": root / "mono-en"}
     for packing in ("isolated", "concatenated"):
         draw_order(
-            run="base-s0", lang="en", arm="base", seed=0, steps=STEPS, sequence_length=LENGTH,
-            batch_tokens=ROWS * LENGTH, template="", packing=packing, stores=stores, pairs=None, tokenizer=tokenizer,
+            run="base-s0",
+            lang="en",
+            arm="base",
+            seed=0,
+            steps=STEPS,
+            sequence_length=LENGTH,
+            batch_tokens=ROWS * LENGTH,
+            template="",
+            packing=packing,
+            stores=stores,
+            pairs=None,
+            tokenizer=tokenizer,
             out=root / f"{packing}.parquet",
-        )  # fmt: skip
+        )
     return {
         "run": "base-s0",
         "model": {
-            "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "intermediate_size": 64, "rope_theta": 1e6, "tie_word_embeddings": True,
-            "max_position_embeddings": LENGTH, "vocab_size": None,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 64,
+            "rope_theta": 1e6,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": LENGTH,
+            "vocab_size": None,
         },
         "optimizer": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0},
         "schedule": {"lr": 5e-3, "min_lr": 5e-4, "schedule": "cosine", "warmup_ratio": 0.2},
@@ -63,7 +79,7 @@ def study(tmp_path_factory):
         "budget_seconds": None,
         "resume_interval": 2,
         "threads": 1,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="session")

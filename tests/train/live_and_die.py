@@ -46,9 +46,14 @@ def live(folder):
                 state = directory.begin_state()
                 (state / "weights").write_text(weights)
                 directory.finish_state(
-                    state, step=step, identity=IDENTITY, world=1, seconds=1.0, metrics=[row] * step,
+                    state,
+                    step=step,
+                    identity=IDENTITY,
+                    world=1,
+                    seconds=1.0,
+                    metrics=[row] * step,
                     files={"weights": file_digest(state / "weights")},
-                )  # fmt: skip
+                )
         tables.write("metrics", [row] * LAST, directory.path / "metrics.parquet")
         directory.publish(folder / "out", KEPT)
 

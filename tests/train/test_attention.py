@@ -14,9 +14,15 @@ from lorebridge.train.attention import attend_by_document, document_bounds, pack
 from lorebridge.train.model import PackedLanguageModel, build, qwen2_config
 
 TINY = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 64, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 128,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 128,
+}
 
 
 @st.composite
@@ -75,8 +81,9 @@ def test_packed_attention_is_attention_under_a_block_mask(flash, documents, head
     assert ours.shape == wanted.shape
     torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-5)
     upstream = torch.randn(wanted.shape, generator=generator)
-    for a, b in zip(torch.autograd.grad(ours, states, upstream), torch.autograd.grad(wanted, states, upstream),
-                    strict=True):  # fmt: skip
+    for a, b in zip(
+        torch.autograd.grad(ours, states, upstream), torch.autograd.grad(wanted, states, upstream), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 

@@ -10,9 +10,15 @@ from lorebridge.train.engine import initialize, process_group
 from lorebridge.train.model import PackedLanguageModel, build, qwen2_config
 
 TINY = {
-    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 64, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 64,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 64,
+}
 ALONE = {"clip": 1.0, "micro_batch": 2, "accumulation": 1}
 
 

@@ -98,8 +98,10 @@ def test_one_update_is_adamw_on_that_loss(study, reference, tmp_path):
     others = [p for name, p in model.named_parameters() if not name.endswith("proj.weight")]
     torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
-        lr=metrics["learning_rate"].iloc[0], betas=(0.9, 0.95), eps=1e-8,
-    ).step()  # fmt: skip
+        lr=metrics["learning_rate"].iloc[0],
+        betas=(0.9, 0.95),
+        eps=1e-8,
+    ).step()
     for name, tensor in weights(tmp_path, 1).items():
         torch.testing.assert_close(tensor, model.get_parameter(name).detach(), atol=1e-4, rtol=0, msg=name)
 

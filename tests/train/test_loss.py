@@ -69,8 +69,9 @@ def test_pieces_that_fit_a_cache_change_nothing(monkeypatch, in_cache):
     ours = chunked_cross_entropy(hidden, weight, targets, 10)
     theirs = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-6)
-    for a, b in zip(torch.autograd.grad(ours, (hidden, weight)), torch.autograd.grad(theirs, (hidden, weight)),
-                    strict=True):  # fmt: skip
+    for a, b in zip(
+        torch.autograd.grad(ours, (hidden, weight)), torch.autograd.grad(theirs, (hidden, weight)), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
@@ -83,8 +84,9 @@ def test_equals_the_loss_of_full_logits_at_a_real_vocabulary():
     ours = chunked_cross_entropy(hidden, weight, targets, 20)
     theirs = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
-    for a, b in zip(torch.autograd.grad(ours, (hidden, weight)), torch.autograd.grad(theirs, (hidden, weight)),
-                    strict=True):  # fmt: skip
+    for a, b in zip(
+        torch.autograd.grad(ours, (hidden, weight)), torch.autograd.grad(theirs, (hidden, weight)), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 

@@ -9,19 +9,22 @@ from hypothesis import strategies as st
 
 from lorebridge.errors import InputError
 from lorebridge.tokens.reader import IGNORED
-from lorebridge.train.model import (
-    PackedLanguageModel,
-    build,
-    load_weights,
-    qwen2_config,
-)
+from lorebridge.train.model import PackedLanguageModel, build, load_weights, qwen2_config
 from lorebridge.train.tensors import parameters, save_tensors
 
 TINY = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 64, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 128,
-    "rms_norm_eps": 1e-6, "initializer_range": 0.1, "vocab_size": None,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-6,
+    "initializer_range": 0.1,
+    "vocab_size": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +129,16 @@ def test_impossible_models_are_refused(change, message):
 
 def test_published_size_of_qwen25_0_5b():
     released = {
-        "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
-        "intermediate_size": 4864, "rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 32768,
+        "hidden_size": 896,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "intermediate_size": 4864,
+        "rope_theta": 1e6,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 32768,
         "vocab_size": 151936,
-    }  # fmt: skip
+    }
     with torch.device("meta"):
         model = build(qwen2_config(released, 151665, 151643), seed=0)
     assert sum(p.numel() for p in model.parameters()) == 494_032_768

@@ -37,9 +37,14 @@ def test_unknown_schedule():
 @pytest.mark.parametrize("tied", [True, False])
 def test_norms_biases_and_embeddings_do_not_decay(tied):
     sizes = {
-        "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "intermediate_size": 32, "max_position_embeddings": 64, "tie_word_embeddings": tied,
-    }  # fmt: skip
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 32,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": tied,
+    }
     model = build(qwen2_config(sizes, 30, 0), seed=0)
     decayed, kept = parameter_groups(model, 0.1)
     names = {id(parameter): name for name, parameter in model.named_parameters()}

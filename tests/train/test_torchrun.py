@@ -22,13 +22,19 @@ def launch(study, folder, *extra):
     values = {**study, "out": folder / "out", "work": folder / "work"}
     arguments.write_text(json.dumps(values, default=str))
     torchrun = [
-        "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--shutdown-timeout=600",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "--shutdown-timeout=600",
         "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
-    ]  # fmt: skip
+    ]
     done = subprocess.run(
         [sys.executable, "-m", *torchrun, str(SCRIPT), str(arguments), *extra],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True, timeout=300,
-    )  # fmt: skip
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=300,
+    )
     return done.returncode, done.stderr
 
 

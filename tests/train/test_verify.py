@@ -38,9 +38,13 @@ def published(study, reference, tmp_path):
     write_record(beside, order, notes=notes, rule="order", wall_seconds=1)
     write_record(paths["model"] / "record.json", model, notes=reference[1], rule="train_base", wall_seconds=1)
     return {
-        "model": paths["model"], "order": paths["order"], "stores": {"mono-en": paths["store"]},
-        "tokenizer": paths["tokenizer"], "pairs": None, "mentions": [],
-    }  # fmt: skip
+        "model": paths["model"],
+        "order": paths["order"],
+        "stores": {"mono-en": paths["store"]},
+        "tokenizer": paths["tokenizer"],
+        "pairs": None,
+        "mentions": [],
+    }
 
 
 def failed(published):

@@ -24,11 +24,17 @@ def write_questions(tmp_path):
                 for j, option in enumerate([gold, "x1", "x2", "x3"]):
                     rows.append(
                         {
-                            "question_id": f"{culture}-{i:04d}", "culture": culture, "lang": lang, "text": text,
-                            "option_index": j, "option": option, "is_gold": j == 0,
-                            "subset": ["reference", "clean", "strict"], "n_blanks": 1,
+                            "question_id": f"{culture}-{i:04d}",
+                            "culture": culture,
+                            "lang": lang,
+                            "text": text,
+                            "option_index": j,
+                            "option": option,
+                            "is_gold": j == 0,
+                            "subset": ["reference", "clean", "strict"],
+                            "n_blanks": 1,
                         }
-                    )  # fmt: skip
+                    )
         path = tmp_path / f"questions-{culture}.parquet"
         tables.write("questions", rows, path)
         return path
@@ -50,14 +56,23 @@ def write_scores(tmp_path):
                 frames.append(
                     pd.DataFrame(
                         {
-                            "run": f"{culture}-{arm}-s{seed}", "lang_pair": f"en-{culture}", "arm": arm, "seed": seed,
-                            "step": step, "culture": culture,
-                            "question_id": [f"{culture}-{i:04d}" for i in index[0].ravel()], "lang": lang,
-                            "option_index": index[1].ravel(), "sum_logprob": logprob.ravel(), "n_tokens": 10,
-                            "n_bytes": 40, "prior_logprob": -5.0, "prior_tokens": 2,
+                            "run": f"{culture}-{arm}-s{seed}",
+                            "lang_pair": f"en-{culture}",
+                            "arm": arm,
+                            "seed": seed,
+                            "step": step,
+                            "culture": culture,
+                            "question_id": [f"{culture}-{i:04d}" for i in index[0].ravel()],
+                            "lang": lang,
+                            "option_index": index[1].ravel(),
+                            "sum_logprob": logprob.ravel(),
+                            "n_tokens": 10,
+                            "n_bytes": 40,
+                            "prior_logprob": -5.0,
+                            "prior_tokens": 2,
                         }
                     )
-                )  # fmt: skip
+                )
         path = tmp_path / f"scores-{culture}-{arm}-s{seed}.parquet"
         tables.write("scores", pd.concat(frames, ignore_index=True), path)
         return path
@@ -73,8 +88,16 @@ def write_leaks(tmp_path):
         for culture, n in cultures.items():
             for name in (f"{culture}-{i:04d}" for i in range(n)):
                 pairs = ["p/0"] if name in leaked else []
-                rows.append({"question_id": name, "culture": culture, "lang": "en", "n_pairs": len(pairs),
-                             "pair_ids": pairs, "n_subject_pairs": 1})  # fmt: skip
+                rows.append(
+                    {
+                        "question_id": name,
+                        "culture": culture,
+                        "lang": "en",
+                        "n_pairs": len(pairs),
+                        "pair_ids": pairs,
+                        "n_subject_pairs": 1,
+                    }
+                )
         path = tmp_path / "leaks.parquet"
         tables.write("leaks", rows, path)
         return path

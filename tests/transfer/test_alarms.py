@@ -19,10 +19,12 @@ def study(rates, rng, n=N, seeds=(0, 1), culture="ko"):
     by_lang = {}
     for lang in ("en", culture):
         arms = {
-            arm: {seed: np.stack([rng.random(n) < rates(arm, lang, step) for step in STEPS]).astype(float)
-                  for seed in seeds}
+            arm: {
+                seed: np.stack([rng.random(n) < rates(arm, lang, step) for step in STEPS]).astype(float)
+                for seed in seeds
+            }
             for arm in ARMS
-        }  # fmt: skip
+        }
         for seed in seeds:  # all arms start from one model
             for arm in ARMS:
                 arms[arm][seed][0] = arms["bridge"][seed][0]
@@ -94,9 +96,15 @@ def collapsed(start, end, seed=0):
 
 @pytest.mark.parametrize(
     ("start", "end", "verdict"),
-    [(0.75, 0.25, RINGS), (0.75, 0.3, RINGS), (0.75, 0.75, SILENT), (0.75, 0.66, SILENT), (0.75, 0.5, CANNOT_TELL),
-     (0.25, 0.25, CANNOT_TELL)],
-)  # fmt: skip
+    [
+        (0.75, 0.25, RINGS),
+        (0.75, 0.3, RINGS),
+        (0.75, 0.75, SILENT),
+        (0.75, 0.66, SILENT),
+        (0.75, 0.5, CANNOT_TELL),
+        (0.25, 0.25, CANNOT_TELL),
+    ],
+)
 def test_a_collapse_is_the_loss_of_more_than_half(start, end, verdict):
     alarm = collapsed(start, end)
     assert alarm.verdict == verdict
@@ -106,12 +114,19 @@ def test_a_collapse_is_the_loss_of_more_than_half(start, end, verdict):
 def perplexities(factors):
     """Return table "perplexity": factors of (arm, seed) from step 0 to step 20."""
     rows = [
-        {"run": f"ko-{arm}-s{seed}", "lang_pair": "en-ko", "arm": arm, "seed": seed, "step": step, "lang": lang,
-         "perplexity": 20 * (factor if step and lang == "en" else 1)}
+        {
+            "run": f"ko-{arm}-s{seed}",
+            "lang_pair": "en-ko",
+            "arm": arm,
+            "seed": seed,
+            "step": step,
+            "lang": lang,
+            "perplexity": 20 * (factor if step and lang == "en" else 1),
+        }
         for (arm, seed), factor in factors.items()
         for step in (20, 0)
         for lang in ("en", "ko")
-    ]  # fmt: skip
+    ]
     return pd.DataFrame([*rows, {**rows[0], "run": "base-s0", "arm": "base", "lang": "en"}])
 
 
@@ -138,8 +153,15 @@ def counts(n=N, unknown=()):
     for i in range(n):
         for corpus, stated in (("en", i % 4 in (0, 3)), ("ko", i % 4 in (2, 3))):
             for text, n_both in (("mono", 5.0 * stated), ("pairs", 0.0)):
-                rows.append({"question_id": f"ko-{i:04d}", "culture": "ko", "corpus": corpus, "text": text,
-                             "n_both": np.nan if i in unknown else n_both})  # fmt: skip
+                rows.append(
+                    {
+                        "question_id": f"ko-{i:04d}",
+                        "culture": "ko",
+                        "corpus": corpus,
+                        "text": text,
+                        "n_both": np.nan if i in unknown else n_both,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -195,15 +217,32 @@ def test_false_alarms_are_as_rare_as_promised(seeds):
 
 @pytest.mark.parametrize(
     ("odds_ratio", "lo", "hi", "verdict"),
-    [(1.5, 1.2, 1.9, SILENT), (1.02, 0.9, 1.15, RINGS), (1.1, 0.9, 1.4, CANNOT_TELL), (0.7, 0.5, 0.9, RINGS),
-     (np.nan, np.nan, np.nan, CANNOT_TELL), (1.15, 1.1, 1.2, SILENT)],
-)  # fmt: skip
+    [
+        (1.5, 1.2, 1.9, SILENT),
+        (1.02, 0.9, 1.15, RINGS),
+        (1.1, 0.9, 1.4, CANNOT_TELL),
+        (0.7, 0.5, 0.9, RINGS),
+        (np.nan, np.nan, np.nan, CANNOT_TELL),
+        (1.15, 1.1, 1.2, SILENT),
+    ],
+)
 def test_a_flat_slope_rings_only_where_a_steep_one_is_excluded(odds_ratio, lo, hi, verdict):
-    row = {"direction": "en->xx", "sample": "risk set", "unleaked": False, "count": "presentations", "side": "source",
-           "langs": ["ko"], "n_items": 200, "n_transferred": 60,
-           "odds_ratio": odds_ratio, "lo": lo, "hi": hi}  # fmt: skip
-    other = [row | change for change in ({"sample": "all"}, {"unleaked": True}, {"side": "target"},
-                                         {"count": "occurrences"})]  # fmt: skip
+    row = {
+        "direction": "en->xx",
+        "sample": "risk set",
+        "unleaked": False,
+        "count": "presentations",
+        "side": "source",
+        "langs": ["ko"],
+        "n_items": 200,
+        "n_transferred": 60,
+        "odds_ratio": odds_ratio,
+        "lo": lo,
+        "hi": hi,
+    }
+    other = [
+        row | change for change in ({"sample": "all"}, {"unleaked": True}, {"side": "target"}, {"count": "occurrences"})
+    ]
     [alarm] = alarms.unrelated(pd.DataFrame([row, *other]))
     assert alarm.verdict == verdict
 
@@ -218,24 +257,36 @@ def test_alarms_of_a_study_are_read_from_its_tables(write_questions, write_score
     def right(arm, seed, step, lang):
         return np.arange(n) < (30 if lang == "en" and step == 0 else 2)
 
-    exposure = {name: pd.Series(dtype=field.to_pandas_dtype() if str(field) != "list<item: string>" else object)
-                for name, field in zip(tables.SCHEMAS["exposure_effects"].names,
-                                       tables.SCHEMAS["exposure_effects"].types, strict=True)}  # fmt: skip
+    exposure = {
+        name: pd.Series(dtype=field.to_pandas_dtype() if str(field) != "list<item: string>" else object)
+        for name, field in zip(
+            tables.SCHEMAS["exposure_effects"].names, tables.SCHEMAS["exposure_effects"].types, strict=True
+        )
+    }
     tables.write("exposure_effects", pd.DataFrame(exposure), tmp_path / "effects.parquet")
-    full = counts(n).assign(**dict.fromkeys(
-        ("n_documents", "n_tokens", "n_subject", "n_object", "n_chunks", "n_statements"), 1), absent=False,
-        distractor_documents=0.0, distractor_chunks=0.0)  # fmt: skip
+    full = counts(n).assign(
+        **dict.fromkeys(("n_documents", "n_tokens", "n_subject", "n_object", "n_chunks", "n_statements"), 1),
+        absent=False,
+        distractor_documents=0.0,
+        distractor_chunks=0.0,
+    )
     tables.write("occurrences", full, tmp_path / "occurrences.parquet")
-    held = perplexities({("no_bridge", 0): 1.0}).assign(n_documents=1, n_tokens=1, n_bytes=1, sum_nll=1.0,
-                                                       bits_per_byte=1.0)  # fmt: skip
+    held = perplexities({("no_bridge", 0): 1.0}).assign(
+        n_documents=1, n_tokens=1, n_bytes=1, sum_nll=1.0, bits_per_byte=1.0
+    )
     tables.write("perplexity", held, tmp_path / "perplexity.parquet")
     table = alarms.alarms(
         scores=[write_scores("ko", "no_bridge", 0, STEPS, ["en", "ko"], n, right)],
         questions={"ko": write_questions("ko", {"en": unlike(n, 0), "ko": unlike(n, 1)})},
-        leaks=write_leaks({"ko": n}, set()), occurrences=tmp_path / "occurrences.parquet",
-        exposure_effects=tmp_path / "effects.parquet", perplexity=[tmp_path / "perplexity.parquet"], base="en",
-        subset="clean", rule="mean", last=2,
-    )  # fmt: skip
+        leaks=write_leaks({"ko": n}, set()),
+        occurrences=tmp_path / "occurrences.parquet",
+        exposure_effects=tmp_path / "effects.parquet",
+        perplexity=[tmp_path / "perplexity.parquet"],
+        base="en",
+        subset="clean",
+        rule="mean",
+        last=2,
+    )
     assert set(table["alarm"]) == {BLIND, COLLAPSED, UNBRIDGED, UNRELATED} == set(TO_DO)
     verdicts = table.set_index(["alarm", "direction"])["verdict"]
     assert verdicts[COLLAPSED, "xx->en"] == RINGS

@@ -19,8 +19,19 @@ def contrast(culture, direction, gap, seeds=2, rng=None, n=N):
     if rng is not None:
         first = (rng.random((seeds, 1, n)) < gap).astype(float)
     names = [f"{culture}-{i:04d}" for i in range(n)]
-    return Contrast(culture, direction, "bridge - no_bridge", np.arange(n), names, list(range(seeds)), [0], first,
-                    np.zeros_like(first), np.ones((seeds, n)), 1)  # fmt: skip
+    return Contrast(
+        culture,
+        direction,
+        "bridge - no_bridge",
+        np.arange(n),
+        names,
+        list(range(seeds)),
+        [0],
+        first,
+        np.zeros_like(first),
+        np.ones((seeds, n)),
+        1,
+    )
 
 
 def study(gaps, **more):

@@ -69,11 +69,14 @@ def test_known_siblings_of_the_released_questions():
             frames.append(
                 pd.DataFrame(
                     {
-                        "question_id": [f"{culture}-{i:04d}" for i in raw.index], "lang": lang, "text": raw["question"],
-                        "option": raw["answer"].astype(str), "is_gold": True,
+                        "question_id": [f"{culture}-{i:04d}" for i in raw.index],
+                        "lang": lang,
+                        "text": raw["question"],
+                        "option": raw["answer"].astype(str),
+                        "is_gold": True,
                     }
                 )
-            )  # fmt: skip
+            )
         labels = question_clusters(pd.concat(frames))
         for a, b in pairs:
             assert labels.iloc[a] == labels.iloc[b], (culture, a, b)

@@ -12,25 +12,57 @@ from lorebridge.transfer.inference import QUESTIONS_ONLY
 
 def density(culture, corpus, method, unit, value):
     return {
-        "culture": culture, "corpus": corpus, "unit": unit, "denominator": 1, "capped": False, "method": method,
-        "judge": "j", "includes_parallel": False, "n_questions": 9, "indeterminate": 0, "n_capped": 0, "n_absent": 0,
-        "occurrences": 1.0, "density": value, "lo": 0.0, "hi": 1.0, "distractor_occurrences": None,
-    }  # fmt: skip
+        "culture": culture,
+        "corpus": corpus,
+        "unit": unit,
+        "denominator": 1,
+        "capped": False,
+        "method": method,
+        "judge": "j",
+        "includes_parallel": False,
+        "n_questions": 9,
+        "indeterminate": 0,
+        "n_capped": 0,
+        "n_absent": 0,
+        "occurrences": 1.0,
+        "density": value,
+        "lo": 0.0,
+        "hi": 1.0,
+        "distractor_occurrences": None,
+    }
 
 
 def difference(culture, estimate, group=None, unleaked=False):
     return {
-        "contrast": "bridge - no_bridge", "scale": "all questions", "subset": "clean", "unleaked": unleaked,
-        "rule": "mean", "direction": DIFFERENCE, "group": group or culture, "langs": [culture], "n_questions": 9,
-        "n_clusters": 9, "n_seeds": 1, "estimate": estimate, "se": 0.1, "df": 8.0, "lo": estimate - 0.2,
-        "hi": estimate + 0.2, "interval": QUESTIONS_ONLY, "p": 0.5, "p_holm": None,
-    }  # fmt: skip
+        "contrast": "bridge - no_bridge",
+        "scale": "all questions",
+        "subset": "clean",
+        "unleaked": unleaked,
+        "rule": "mean",
+        "direction": DIFFERENCE,
+        "group": group or culture,
+        "langs": [culture],
+        "n_questions": 9,
+        "n_clusters": 9,
+        "n_seeds": 1,
+        "estimate": estimate,
+        "se": 0.1,
+        "df": 8.0,
+        "lo": estimate - 0.2,
+        "hi": estimate + 0.2,
+        "interval": QUESTIONS_ONLY,
+        "p": 0.5,
+        "p_holm": None,
+    }
 
 
 def test_ratios_stand_beside_differences_with_their_number(tmp_path):
     own = {"ko": 2e-6, "zh": 1e-6, "bo": 60e-6, "mn": 0.0}
-    rows = [density(c, corpus, "exact", "token", value if corpus == c else 1e-6)
-            for c, value in own.items() for corpus in ("en", c)]  # fmt: skip
+    rows = [
+        density(c, corpus, "exact", "token", value if corpus == c else 1e-6)
+        for c, value in own.items()
+        for corpus in ("en", c)
+    ]
     rows += [density(c, corpus, "bm25", "document", 1e-6) for c in own for corpus in ("en", c)]
     tables.write("density", rows, tmp_path / "density")
     found = [difference(c, d) for c, d in {"ko": 0.1, "zh": 0.0, "bo": 0.3, "mn": 0.2}.items()]

@@ -44,10 +44,18 @@ def study(write_questions, write_scores, unlike, write_leaks):
         for seed in (0, 1)
     ]
     return {
-        "scores": scores, "questions": questions, "leaks": write_leaks({"ko": N}, {"ko-0000", "ko-0001"}), "base": "en",
-        "resource": {"ko": "high", "bo": "low"}, "contrasts": [["bridge", "no_bridge"]], "subset": "clean",
-        "rule": "mean", "last": 3, "resamples": 500, "seed": 0,
-    }  # fmt: skip
+        "scores": scores,
+        "questions": questions,
+        "leaks": write_leaks({"ko": N}, {"ko-0000", "ko-0001"}),
+        "base": "en",
+        "resource": {"ko": "high", "bo": "low"},
+        "contrasts": [["bridge", "no_bridge"]],
+        "subset": "clean",
+        "rule": "mean",
+        "last": 3,
+        "resamples": 500,
+        "seed": 0,
+    }
 
 
 def test_gap_is_the_paired_difference_of_accuracies(study, tmp_path):

@@ -22,9 +22,11 @@ def right(arm, seed, step, lang):
     if step == 10:  # one of the last three: alone it decides nothing
         return np.zeros(N, dtype=bool)
     return {
-        ("bridge", "ko"): bridge_ko, ("no_bridge", "ko"): without_ko,
-        ("bridge", "en"): bridge_en, ("no_bridge", "en"): without_en,
-    }[arm, lang]  # fmt: skip
+        ("bridge", "ko"): bridge_ko,
+        ("no_bridge", "ko"): without_ko,
+        ("bridge", "en"): bridge_en,
+        ("no_bridge", "en"): without_en,
+    }[arm, lang]
 
 
 def judgments(path, counts):
@@ -48,14 +50,22 @@ def made(study, folder):
 def read_by_run(path):
     """Write an exposure: question i is stated i times in base training; in the course of the run once in each text."""
     rows = [
-        {"question_id": f"ko-{i:04d}", "step": step, "stage": stage, "stream": stream,
-         "n_presentations": None if i == 5 and stream != "mono-ko" else n * i if stage == "base" else n}
+        {
+            "question_id": f"ko-{i:04d}",
+            "step": step,
+            "stage": stage,
+            "stream": stream,
+            "n_presentations": None if i == 5 and stream != "mono-ko" else n * i if stage == "base" else n,
+        }
         for i in range(N)
         for stage, stream, step, n in [
-            ("base", "mono-en", 300, 1), ("ct", "mono-ko", 10, 1), ("ct", "mono-ko", 30, 2),
-            ("ct", "pairs-ko-en", 30, 1), ("ct", "pairs-ko-xx", 30, 4),
+            ("base", "mono-en", 300, 1),
+            ("ct", "mono-ko", 10, 1),
+            ("ct", "mono-ko", 30, 2),
+            ("ct", "pairs-ko-en", 30, 1),
+            ("ct", "pairs-ko-xx", 30, 4),
         ]
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows).astype({"n_presentations": "Int64"})
     for field in tables.SCHEMAS["exposure"]:
         if field.name not in table:
@@ -74,8 +84,11 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
         "judgments": {"en": {"ko": en}, "ko": {"ko": ko}},
         "exposure": {"ko-bridge-s0": read_by_run(tmp_path / "exposure.parquet")},
         "leaks": write_leaks({"ko": N}, set()),
-        "base": "en", "subset": "clean", "rule": "mean", "last": 3,
-    }  # fmt: skip
+        "base": "en",
+        "subset": "clean",
+        "rule": "mean",
+        "last": 3,
+    }
 
 
 def test_truth_table(study, tmp_path):

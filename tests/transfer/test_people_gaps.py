@@ -34,8 +34,19 @@ def contrast(first, second, *, lang="ko", people=False, clusters=None) -> Contra
     )
     if clusters is None:
         clusters = np.arange(n) // 3 if people else np.arange(n)
-    return Contrast(lang, "en->xx", "bridge - no_bridge", clusters, names, list(range(len(first))), [0],
-                    first[:, None], second[:, None], first, 1)  # fmt: skip
+    return Contrast(
+        lang,
+        "en->xx",
+        "bridge - no_bridge",
+        clusters,
+        names,
+        list(range(len(first))),
+        [0],
+        first[:, None],
+        second[:, None],
+        first,
+        1,
+    )
 
 
 def draw(rng, accuracy, gap, *, n, seeds=2, size=3, seed_sd=0.0):
@@ -48,8 +59,12 @@ def draw(rng, accuracy, gap, *, n, seeds=2, size=3, seed_sd=0.0):
 
 
 def key(table, questions, lang="ko", attribute=EVERY, interval=QUESTIONS_AND_SEEDS):
-    found = table[(table["questions"] == questions) & (table["lang"] == lang) & (table["attribute"] == attribute)
-                  & (table["interval"] == interval)]  # fmt: skip
+    found = table[
+        (table["questions"] == questions)
+        & (table["lang"] == lang)
+        & (table["attribute"] == attribute)
+        & (table["interval"] == interval)
+    ]
     assert len(found) == 1
     return found.iloc[0]
 
@@ -90,12 +105,18 @@ def test_a_person_is_the_unit():
     second = np.full(gap.shape, 0.5)
     culture = contrast(second[:, :50], second[:, :50] * 0.9)
     widths = [
-        np.subtract(*key(gap_table(
-            {("bridge - no_bridge", "ko"): contrast(second + gap, second, people=True, clusters=clusters)},
-            {("bridge - no_bridge", "ko"): culture},
-        ), PEOPLE, interval=QUESTIONS_ONLY)[["hi", "lo"]])
+        np.subtract(
+            *key(
+                gap_table(
+                    {("bridge - no_bridge", "ko"): contrast(second + gap, second, people=True, clusters=clusters)},
+                    {("bridge - no_bridge", "ko"): culture},
+                ),
+                PEOPLE,
+                interval=QUESTIONS_ONLY,
+            )[["hi", "lo"]]
+        )
         for clusters in (np.arange(1200) // 3, np.arange(1200))
-    ]  # fmt: skip
+    ]
     assert widths[0] / widths[1] == pytest.approx(3**0.5, rel=0.01)
 
 
@@ -152,8 +173,10 @@ def test_the_ratio_has_no_interval_where_its_denominator_may_be_nothing():
 
 def test_models_that_differ_nowhere_have_a_ratio_without_width():
     same = np.full((1, 6), 0.5)
-    table = gap_table({("bridge - no_bridge", "ko"): contrast(same * 1.2, same, people=True)},
-                      {("bridge - no_bridge", "ko"): contrast(same * 1.1, same)})  # fmt: skip
+    table = gap_table(
+        {("bridge - no_bridge", "ko"): contrast(same * 1.2, same, people=True)},
+        {("bridge - no_bridge", "ko"): contrast(same * 1.1, same)},
+    )
     row = key(table, PEOPLE, interval=QUESTIONS_ONLY)
     assert row[["relative_lo", "relative", "relative_hi"]].to_list() == pytest.approx([0.2] * 3)
 
@@ -187,9 +210,17 @@ def study(tmp_path, write_questions, write_scores, unlike):
                 tables.write("scores", theirs, of_people[-1])
                 tables.write("scores", scored[scored["question_id"] < f"{lang}-0020"], path)
                 of_culture.append(path)
-    return {"scores": of_culture, "questions": culture, "people_scores": of_people, "people_questions": people,
-            "base": "en", "contrasts": [["bridge", "no_bridge"]], "rule": "mean", "last": 1,
-            "out": tmp_path / "gaps.parquet"}  # fmt: skip
+    return {
+        "scores": of_culture,
+        "questions": culture,
+        "people_scores": of_people,
+        "people_questions": people,
+        "base": "en",
+        "contrasts": [["bridge", "no_bridge"]],
+        "rule": "mean",
+        "last": 1,
+        "out": tmp_path / "gaps.parquet",
+    }
 
 
 @pytest.mark.parametrize(("subset", "n"), [("clean", 22), ("strict", 22), ("reference", 24)])

@@ -33,21 +33,38 @@ def stated(placed, corpus, i):
 def study(write_questions, write_scores, unlike, tmp_path):
     truth = [
         {
-            "question_id": f"ko-{i:04d}", "culture": "ko", "subject": "s", "relation": "r", "gold": "g",
-            "placed": PLACED[i % 4], "covered": i % 8 < 4, "dose": 1, "n_pairs_covering": 0, "n_leak_pairs": 0,
-            "corpus": corpus, "n_statements": stated(PLACED[i % 4], corpus, i), "doc_ids": [],
+            "question_id": f"ko-{i:04d}",
+            "culture": "ko",
+            "subject": "s",
+            "relation": "r",
+            "gold": "g",
+            "placed": PLACED[i % 4],
+            "covered": i % 8 < 4,
+            "dose": 1,
+            "n_pairs_covering": 0,
+            "n_leak_pairs": 0,
+            "corpus": corpus,
+            "n_statements": stated(PLACED[i % 4], corpus, i),
+            "doc_ids": [],
         }
         for i in range(N)
         for corpus in ("en", "ko")
-    ]  # fmt: skip
+    ]
     tables.write("truth", truth, tmp_path / "truth.parquet")
     return {
-        "scores": [write_scores("ko", arm, seed, STEPS, ["en", "ko"], N, right) for arm in ("bridge", "no_bridge")
-                   for seed in (0, 1)],
+        "scores": [
+            write_scores("ko", arm, seed, STEPS, ["en", "ko"], N, right)
+            for arm in ("bridge", "no_bridge")
+            for seed in (0, 1)
+        ],
         "questions": {"ko": write_questions("ko", {"en": unlike(N), "ko": unlike(N, 1)})},
-        "truth": tmp_path / "truth.parquet", "base": "en", "contrasts": [["bridge", "no_bridge"]], "subset": "clean",
-        "rule": "mean", "last": 2,
-    }  # fmt: skip
+        "truth": tmp_path / "truth.parquet",
+        "base": "en",
+        "contrasts": [["bridge", "no_bridge"]],
+        "subset": "clean",
+        "rule": "mean",
+        "last": 2,
+    }
 
 
 def test_what_is_stated_nowhere_is_subtracted(study):
@@ -59,8 +76,12 @@ def test_what_is_stated_nowhere_is_subtracted(study):
         {"source only": 1, "neither": 0.5, ESTIMAND: 0.5, "target only": 0, "both": 0}
     )
     assert to_ko["n_questions"].to_dict() == {
-        "source only": 10, "neither": 10, ESTIMAND: 20, "target only": 10, "both": 10
-    }  # fmt: skip
+        "source only": 10,
+        "neither": 10,
+        ESTIMAND: 20,
+        "target only": 10,
+        "both": 10,
+    }
     # Half of ten are right: standard error .5 / sqrt(10) over questions, up to the correction for clusters.
     assert to_ko.loc[ESTIMAND, "hi"] - to_ko.loc[ESTIMAND, "lo"] == pytest.approx(4 * 0.5 / 10**0.5, rel=0.05)
     assert rows.loc[("en->xx", "covered", ESTIMAND), "gap"] == pytest.approx(0)
@@ -82,8 +103,13 @@ def test_a_dose_is_how_often_the_source_alone_states_the_fact(study):
     to_ko = rows.loc[("bridge - no_bridge", "en->xx")]
     # Of 40 facts ten are in English alone, ten in no corpus; every second of these is covered, and half stated once.
     assert to_ko["n_questions"].to_dict() == {
-        (True, 0): 5, (True, 1): 3, (True, 3): 2, (False, 0): 5, (False, 1): 2, (False, 3): 3,
-    }  # fmt: skip
+        (True, 0): 5,
+        (True, 1): 3,
+        (True, 3): 2,
+        (False, 0): 5,
+        (False, 1): 2,
+        (False, 3): 3,
+    }
     assert to_ko["value"].to_dict() == pytest.approx(
         {(True, 0): 1, (True, 1): 1, (True, 3): 1, (False, 0): 0, (False, 1): 1, (False, 3): 1}
     )
@@ -98,9 +124,10 @@ def test_doses_of_two_languages_weigh_the_same(study, write_questions, write_sco
     """Bo has 20 questions and a bridge that never helps: the mean is over languages, not over questions."""
     truth = tables.read(study["truth"])
     other = truth[truth["question_id"] < "ko-0020"].assign(
-        question_id=lambda t: t["question_id"].str.replace("ko", "bo"), culture="bo",
+        question_id=lambda t: t["question_id"].str.replace("ko", "bo"),
+        culture="bo",
         corpus=lambda t: t["corpus"].replace("ko", "bo"),
-    )  # fmt: skip
+    )
     tables.write("truth", pd.concat([truth, other]), study["truth"])
     study["questions"]["bo"] = write_questions("bo", {"en": unlike(20), "bo": unlike(20, 1)})
     study["scores"] += [

@@ -18,14 +18,20 @@ def simulated(rng, slope, knowing=0.8, n=400, clusters=250):
         frames.append(
             pd.DataFrame(
                 {
-                    "lang": lang, "question_id": [f"{lang}-{i:04d}" for i in range(n)],
-                    "cluster": rng.integers(0, clusters, n), "direction": "en->xx", "seed": 0, "in_risk_set": known,
-                    "transferred": known & crossed, "occurrences_source": counts.astype(float),
-                    "occurrences_target": rng.poisson(2, n).astype(float), "presentations_source": np.nan,
+                    "lang": lang,
+                    "question_id": [f"{lang}-{i:04d}" for i in range(n)],
+                    "cluster": rng.integers(0, clusters, n),
+                    "direction": "en->xx",
+                    "seed": 0,
+                    "in_risk_set": known,
+                    "transferred": known & crossed,
+                    "occurrences_source": counts.astype(float),
+                    "occurrences_target": rng.poisson(2, n).astype(float),
+                    "presentations_source": np.nan,
                     "presentations_target": np.nan,
                 }
             )
-        )  # fmt: skip
+        )
     return pd.concat(frames, ignore_index=True)
 
 

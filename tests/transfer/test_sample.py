@@ -23,18 +23,31 @@ def study(write_questions, unlike, tmp_path):
             for text in ("mono", "pairs"):
                 rows.append(
                     {
-                        "question_id": f"ko-{i:04d}", "culture": "ko", "corpus": corpus, "text": text, "n_documents": 9,
-                        "n_tokens": 9, "absent": False, "n_subject": 0, "n_object": 0,
-                        "n_both": None if i == 9 else n if text == "mono" else i // 3 % 2, "n_chunks": 0,
-                        "n_statements": 0, "distractor_documents": 0.0, "distractor_chunks": 0.0,
+                        "question_id": f"ko-{i:04d}",
+                        "culture": "ko",
+                        "corpus": corpus,
+                        "text": text,
+                        "n_documents": 9,
+                        "n_tokens": 9,
+                        "absent": False,
+                        "n_subject": 0,
+                        "n_object": 0,
+                        "n_both": None if i == 9 else n if text == "mono" else i // 3 % 2,
+                        "n_chunks": 0,
+                        "n_statements": 0,
+                        "distractor_documents": 0.0,
+                        "distractor_chunks": 0.0,
                     }
-                )  # fmt: skip
+                )
     tables.write("occurrences", rows, tmp_path / "occurrences.parquet")
     questions = write_questions("ko", {"en": texts, "ko": unlike(N, 1)})
     return {
-        "questions": questions, "occurrences": tmp_path / "occurrences.parquet", "culture": "ko", "base": "en",
+        "questions": questions,
+        "occurrences": tmp_path / "occurrences.parquet",
+        "culture": "ko",
+        "base": "en",
         "subset": "clean",
-    }  # fmt: skip
+    }
 
 
 def chosen(study, n, folder):

@@ -96,14 +96,17 @@ def test_the_bundle_that_comes_with_the_project_is_whole(root, tmp_path):
     rows=st.lists(
         st.fixed_dictionaries(
             {
-                "question_id": st.text(max_size=4), "rank": st.integers(-(2**15), 2**15 - 1),
-                "score": st.floats(width=32, allow_nan=False) | st.none(), "method": st.sampled_from(["bm25", "dense"]),
-                "chunk_id": st.text(max_size=3), "doc_id": st.just("d"),
+                "question_id": st.text(max_size=4),
+                "rank": st.integers(-(2**15), 2**15 - 1),
+                "score": st.floats(width=32, allow_nan=False) | st.none(),
+                "method": st.sampled_from(["bm25", "dense"]),
+                "chunk_id": st.text(max_size=3),
+                "doc_id": st.just("d"),
             }
         ),
         max_size=40,
     )
-)  # fmt: skip
+)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_packed_table_has_the_same_rows(tmp_path, rows):
     tables.write("hits", rows, tmp_path / "a.parquet")
@@ -182,9 +185,17 @@ def test_a_manifest_that_lists_other_places_is_refused(tmp_path, contents, name)
         (lambda m: m["config"].update(colour="red"), "colour"),
         (lambda m: m.update(figures="figure3"), "no figures"),
     ],
-    ids=["huge", "negative", "no entry", "another format", "no configuration", "a study elsewhere", "an unknown key",
-         "no list"],
-)  # fmt: skip
+    ids=[
+        "huge",
+        "negative",
+        "no entry",
+        "another format",
+        "no configuration",
+        "a study elsewhere",
+        "an unknown key",
+        "no list",
+    ],
+)
 def test_a_manifest_that_is_wrong_is_refused_before_anything_is_written(tmp_path, contents, change, said):
     path = archived(tmp_path / "wrong.tar.xz", with_manifest(contents, change))
     with pytest.raises(InputError, match=said) as error:
@@ -238,11 +249,22 @@ class Laptop:
 
     def snakemake(self, *arguments: str) -> tuple[int, str]:
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "workflow" / "figures.smk"),
-             "--directory", str(self.folder), *arguments, "--config", f"bundle={self.path}"],
+            [
+                str(Path(sys.executable).with_name("snakemake")),
+                "--snakefile",
+                str(ROOT / "workflow" / "figures.smk"),
+                "--directory",
+                str(self.folder),
+                *arguments,
+                "--config",
+                f"bundle={self.path}",
+            ],
             env=dict(os.environ, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"),
-            cwd=ROOT, capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
         return done.returncode, done.stdout + done.stderr
 
     def planned(self, *arguments: str) -> dict[str, int]:

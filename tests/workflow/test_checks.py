@@ -53,8 +53,10 @@ def test_labels_go_round(ask, finished, tmp_path):
     positive = {(row.question_id, row.chunk_id) for row in judged.itertuples() if row.entails == "yes"}
     questions = tables.read(finished.results / "probes" / "questions" / "ko.parquet")
     gold = questions[questions["is_gold"] & (questions["lang"] == "ko")]
-    asked = {text.replace("____", option): name
-             for name, text, option in zip(gold["question_id"], gold["text"], gold["option"], strict=True)}  # fmt: skip
+    asked = {
+        text.replace("____", option): name
+        for name, text, option in zip(gold["question_id"], gold["text"], gold["option"], strict=True)
+    }
     with sheet.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     with done.open("w", encoding="utf-8", newline="") as file:
@@ -83,8 +85,11 @@ def test_the_command_says_what_the_table_of_alarms_says(ask, finished):
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(ask, tmp_path):
-    for arguments in (["alarms"], ["label-sheet", "--lang", "ko", "--out", str(tmp_path / "s.csv")],
-                      ["sample-audit", "--out", str(tmp_path)]):  # fmt: skip
+    for arguments in (
+        ["alarms"],
+        ["label-sheet", "--lang", "ko", "--out", str(tmp_path / "s.csv")],
+        ["sample-audit", "--out", str(tmp_path)],
+    ):
         status, _, complaint = ask(*arguments, "--set", "study=other")
         assert status == 1
         assert "is not made yet. Make it: snakemake results/other/" in complaint

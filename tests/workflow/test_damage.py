@@ -21,8 +21,11 @@ def verified(study):
     """Return the exit status and the lines of `lorebridge verify` that tell of a failure."""
     done = subprocess.run(
         ["lorebridge", "verify", "ko-bridge-s0", "--config", "study.yaml"],
-        env=study.environment(), cwd=study.folder, capture_output=True, text=True,
-    )  # fmt: skip
+        env=study.environment(),
+        cwd=study.folder,
+        capture_output=True,
+        text=True,
+    )
     return done.returncode, [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
 
 

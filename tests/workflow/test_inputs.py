@@ -86,8 +86,13 @@ def test_a_misspelt_language_fails_at_dry_run(study):
 @pytest.mark.slow
 def test_an_absent_gold_names_the_row(study):
     for lang, answer in (("en", "z"), ("ko", "하")):
-        questions = [{"question": "a ____ b", "options": ["가", "나", "다", "라"] if lang == "ko" else list("abcd"),
-                      "answer": answer}]  # fmt: skip
+        questions = [
+            {
+                "question": "a ____ b",
+                "options": ["가", "나", "다", "라"] if lang == "ko" else list("abcd"),
+                "answer": answer,
+            }
+        ]
         path = study.folder.parent / f"{lang}.json"
         path.write_text(json.dumps(questions), encoding="utf-8")
         study.config["questions"]["ko"]["files"][lang] = {"kind": "local", "path": str(path)}

@@ -64,13 +64,22 @@ def test_people_are_added_to_a_finished_study(finished, tmp_path):
     """Nothing else is remade; every model that learned a language answers; the gap on culture is the study's own."""
     study = finished.copy(tmp_path / "study")
     study.config["people"] = {
-        "source": {"kind": "local", "path": str(RECORDED)}, "number": 6, "questions": 12, "seed": 0,
-    }  # fmt: skip
+        "source": {"kind": "local", "path": str(RECORDED)},
+        "number": 6,
+        "questions": 12,
+        "seed": 0,
+    }
     study.write()
     assert study.planned() == {
-        "people_response": 1, "people": 1, "people_mentions": 7, "people_questions": 2, "people_score": 4,
-        "people_gaps": 1, "table": 2, "page": 1,
-    }  # fmt: skip
+        "people_response": 1,
+        "people": 1,
+        "people_mentions": 7,
+        "people_questions": 2,
+        "people_score": 4,
+        "people_gaps": 1,
+        "table": 2,
+        "page": 1,
+    }
     study.run("results/tiny/transfer/people_gaps.parquet")
     gaps = tables.read(study.results / "transfer" / "people_gaps.parquet")
     assert set(gaps["questions"]) == {"people", "culture", "people - culture"}

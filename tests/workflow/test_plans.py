@@ -44,9 +44,16 @@ def test_the_paper_plans_without_data_or_gpu(tmp_path):
 
 def test_the_pilot_plans_without_data_or_gpu(tmp_path):
     planned = counts(
-        run("snakemake", "--dry-run", "--configfile", "config/pilot.yaml",
-            "--config", f"work={tmp_path}", f"results={tmp_path}/r")
-    )  # fmt: skip
+        run(
+            "snakemake",
+            "--dry-run",
+            "--configfile",
+            "config/pilot.yaml",
+            "--config",
+            f"work={tmp_path}",
+            f"results={tmp_path}/r",
+        )
+    )
     assert (planned["train_base"], planned["train"], planned["score"]) == (1, 4, 5)
     assert planned["sample_questions"] == 1
     assert planned["filter_corpus"] == 5 + 3
@@ -59,8 +66,11 @@ def test_a_dry_run_needs_no_torch(tmp_path):
     environment = ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         ["snakemake", "--dry-run", "--configfile", "config/config.yaml", "--config", f"work={tmp_path}"],
-        env=environment, cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -92,8 +102,11 @@ def test_a_source_to_obtain_by_hand_stops_a_run_before_any_work(tmp_path):
     """A dry run shows the plan; a run says what is missing and does nothing."""
     done = subprocess.run(
         ["snakemake", "--cores", "1", "--config", f"work={tmp_path}/w", f"results={tmp_path}/r"],
-        env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode
     assert "CSTR 16666.11.nbsdc.vtfshbj" in done.stdout + done.stderr
     assert not list((tmp_path / "r").glob("paper/corpora/*"))
@@ -155,8 +168,18 @@ def test_how_training_is_started(compute, launcher, tmp_path):
     paper = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     configured = tmp_path / "paper.yaml"
     configured.write_text(yaml.safe_dump(paper | {"compute": paper["compute"] | compute}, allow_unicode=True))
-    printed = run("snakemake", "--dry-run", "--cores", "8", "--printshellcmds", "--configfile", str(configured),
-                  "--config", f"work={tmp_path}", f"results={tmp_path}/r")  # fmt: skip
+    printed = run(
+        "snakemake",
+        "--dry-run",
+        "--cores",
+        "8",
+        "--printshellcmds",
+        "--configfile",
+        str(configured),
+        "--config",
+        f"work={tmp_path}",
+        f"results={tmp_path}/r",
+    )
     commands = [line.strip() for line in printed.splitlines() if "lorebridge.cli train" in line]
     assert len(commands) == 18
     assert all(command.removeprefix("Shell command: ").startswith(launcher) for command in commands)

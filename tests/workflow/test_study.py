@@ -38,19 +38,32 @@ def test_explain_finds_the_record_of_every_file(finished):
 
 def test_tables_hold_the_contract(finished):
     for path, name in {
-        "corpora/ko/documents-00000-of-00001": "documents", "parallel/bo": "pairs", "order/ko-bridge-s0": "order",
-        "models/ko/bridge/s0/metrics": "metrics", "probes/questions/bo": "questions",
-        "probes/scores/bo-no_bridge-s0": "scores", "probes/perplexity/ko-bridge-s0": "perplexity",
-        "probes/alignment/ko-bridge-s0": "alignment", "probes/scorer": "scorer",
-        "corpora/en/heldout-00000-of-00001": "documents", "parallel/ko.heldout": "pairs",
-        "trace/subjects/en": "subjects", "trace/mentions/mono-ko": "mentions",
+        "corpora/ko/documents-00000-of-00001": "documents",
+        "parallel/bo": "pairs",
+        "order/ko-bridge-s0": "order",
+        "models/ko/bridge/s0/metrics": "metrics",
+        "probes/questions/bo": "questions",
+        "probes/scores/bo-no_bridge-s0": "scores",
+        "probes/perplexity/ko-bridge-s0": "perplexity",
+        "probes/alignment/ko-bridge-s0": "alignment",
+        "probes/scorer": "scorer",
+        "corpora/en/heldout-00000-of-00001": "documents",
+        "parallel/ko.heldout": "pairs",
+        "trace/subjects/en": "subjects",
+        "trace/mentions/mono-ko": "mentions",
         "trace/exposure/bo-bridge-s0": "exposure",
-        "trace/occurrences": "occurrences", "trace/leaks": "leaks", "trace/chunks/en": "chunks",
+        "trace/occurrences": "occurrences",
+        "trace/leaks": "leaks",
+        "trace/chunks/en": "chunks",
         "trace/hits/en/ko": "hits",
-        "trace/judgments/ko/ko": "judgments", "trace/density": "density", "trace/recovery": "recovery",
-        "transfer/gaps": "gaps", "transfer/asymmetry": "asymmetry", "transfer/items": "items",
+        "trace/judgments/ko/ko": "judgments",
+        "trace/density": "density",
+        "trace/recovery": "recovery",
+        "transfer/gaps": "gaps",
+        "transfer/asymmetry": "asymmetry",
+        "transfer/items": "items",
         "transfer/exposure_effects": "exposure_effects",
-    }.items():  # fmt: skip
+    }.items():
         table = tables.read(finished.results / f"{path}.parquet")
         assert list(table.columns) == tables.SCHEMAS[name].names, path
         assert len(table), path
@@ -91,9 +104,16 @@ def test_touching_every_file_plans_nothing(finished, tmp_path):
 def of_runs(**counts):
     """What any change of one language's runs redraws."""
     return {
-        "gaps": 1, "items": 1, "draw_figure3": 1, "draw_gaps": 1, "draw_occurrences": 1, "draw_losses": 1,
-        "draw_learning": 1, "draw_asymmetry": 1, "draw_dose_response": 1,
-    } | counts  # fmt: skip
+        "gaps": 1,
+        "items": 1,
+        "draw_figure3": 1,
+        "draw_gaps": 1,
+        "draw_occurrences": 1,
+        "draw_losses": 1,
+        "draw_learning": 1,
+        "draw_asymmetry": 1,
+        "draw_dose_response": 1,
+    } | counts
 
 
 PAGE = {"page": 1}  # the page of the report tells of everything
@@ -103,22 +123,36 @@ CHANGES = {
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
         of_runs(order=1, train=1, score=1, exposure=1, draw_exposure=1, table=14),
     ),
-    "a learning rate": (
-        lambda c: c["training"]["continual"].update(lr=1e-3),
-        of_runs(train=4, score=4, table=12),
-    ),
+    "a learning rate": (lambda c: c["training"]["continual"].update(lr=1e-3), of_runs(train=4, score=4, table=12)),
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
-        {"chunks": 3, "retrieve": 4, "judge": 4, "subjects": 3, "mentions": 7, "exposure": 5, "occurrences": 1,
-         "leaks": 1, "density": 1, "recovery": 1, "gaps": 1, "items": 1, "draw_recovery": 1, "draw_gaps": 1,
-         "draw_asymmetry": 1, "draw_occurrences": 1, "draw_exposure": 1, "table": 10},
+        {
+            "chunks": 3,
+            "retrieve": 4,
+            "judge": 4,
+            "subjects": 3,
+            "mentions": 7,
+            "exposure": 5,
+            "occurrences": 1,
+            "leaks": 1,
+            "density": 1,
+            "recovery": 1,
+            "gaps": 1,
+            "items": 1,
+            "draw_recovery": 1,
+            "draw_gaps": 1,
+            "draw_asymmetry": 1,
+            "draw_occurrences": 1,
+            "draw_exposure": 1,
+            "table": 10,
+        },
     ),
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
         of_runs(order=5, train_base=1, train=4, score=5, exposure=5, draw_exposure=1, table=14),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("memory", ["with Snakemake's memory", "without it"])
@@ -147,16 +181,21 @@ def test_variants_are_added_to_a_finished_study(finished, tmp_path):
     assert study.planned(*wanted) == {"order": 4, "exposure": 4}
     study.run(*wanted)
     assert study.planned(*wanted) == {}
-    read = {arm: tables.read(path).groupby(["stage", "stream"])["n_tokens"].max()["ct"]
-            for arm, path in zip(added, map(study.folder.joinpath, wanted), strict=True)}  # fmt: skip
+    read = {
+        arm: tables.read(path).groupby(["stage", "stream"])["n_tokens"].max()["ct"]
+        for arm, path in zip(added, map(study.folder.joinpath, wanted), strict=True)
+    }
     assert set(read["bridge_replay"].index) - set(read["untagged"].index) == {"mono-en"}
     assert 0 < read["bridge_replay"]["mono-en"] < read["bridge_replay"]["mono-ko"] < read["untagged"]["mono-ko"]
     assert read["bridge_leak_free"].equals(read["untagged"])  # this world's pairs state nothing
     assert read["bridge_english_matched"]["pairs-ko-en"] <= 0.01 * 6 * 1024
     done = subprocess.run(
         ["lorebridge", "show-batch", "ko-bridge_replay-s0", "--step", "0", "--config", "study.yaml"],
-        env=study.environment(), cwd=study.folder, capture_output=True, text=True,
-    )  # fmt: skip
+        env=study.environment(),
+        cwd=study.folder,
+        capture_output=True,
+        text=True,
+    )
     assert "mono-en" in done.stdout, done.stderr
 
 
@@ -197,9 +236,12 @@ def test_a_killed_snakemake_goes_on_in_one_invocation(finished, tmp_path):
     """SIGKILL of Snakemake and its jobs in the middle; the next invocation finishes everything, to the same bytes."""
     study = type(finished)(tmp_path / "study", finished.config)
     with subprocess.Popen(
-        study.command("--cores", "2"), env=study.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        study.command("--cores", "2"),
+        env=study.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    ) as process:  # fmt: skip
+    ) as process:
         first = study.results / "models" / "base" / "s0" / "record.json"
         deadline = time.monotonic() + 600
         while not first.exists() and time.monotonic() < deadline and process.poll() is None:
@@ -209,8 +251,13 @@ def test_a_killed_snakemake_goes_on_in_one_invocation(finished, tmp_path):
     study.snakemake("--unlock")
     study.run()
     assert study.planned() == {}
-    for name in ("probes/scores/ko-bridge-s0.parquet", "transfer/gaps.parquet", "tables/accuracy.csv",
-                 "figures/figure3.svg", "models/bo/no_bridge/s0/step6/model.safetensors"):  # fmt: skip
+    for name in (
+        "probes/scores/ko-bridge-s0.parquet",
+        "transfer/gaps.parquet",
+        "tables/accuracy.csv",
+        "figures/figure3.svg",
+        "models/bo/no_bridge/s0/step6/model.safetensors",
+    ):
         assert (study.results / name).read_bytes() == (finished.results / name).read_bytes(), name
 
 

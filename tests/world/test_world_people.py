@@ -20,8 +20,19 @@ PEOPLE = {"number": 20, "properties": config.people_properties(), "templates": W
 
 
 def plant(out: Path, people: dict | None = None) -> Path:
-    generate(out=out, base="en", languages=LANGUAGES, seed=2, questions=16, doses=[1, 2], articles=10, pairs=200,
-             pairs_per_entity=2, relations=2, people=people)  # fmt: skip
+    generate(
+        out=out,
+        base="en",
+        languages=LANGUAGES,
+        seed=2,
+        questions=16,
+        doses=[1, 2],
+        articles=10,
+        pairs=200,
+        pairs_per_entity=2,
+        relations=2,
+        people=people,
+    )
     return out
 
 
@@ -66,8 +77,15 @@ def test_every_value_is_stated_in_each_article_of_the_base_language(worlds: tupl
 
 
 def test_everybody_can_be_asked_about(worlds: tuple[Path, Path], tmp_path: Path) -> None:
-    merge_people(number=20, seed=0, script="Latin", properties=PEOPLE["properties"],
-                 response=worlds[1] / "people.json", out=tmp_path / "p.parquet", audit=tmp_path / "a.json")  # fmt: skip
+    merge_people(
+        number=20,
+        seed=0,
+        script="Latin",
+        properties=PEOPLE["properties"],
+        response=worlds[1] / "people.json",
+        out=tmp_path / "p.parquet",
+        audit=tmp_path / "a.json",
+    )
     people = read_people(tmp_path / "p.parquet")
     assert len(people) == 20
     assert all(set(attributes) == set(PEOPLE["properties"]) for _, attributes in people.values())

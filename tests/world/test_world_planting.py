@@ -19,9 +19,7 @@ from lorebridge.world.planting import _cultures
 
 SCRIPT = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 FULL_STOP = {"en": r"\. ?", "ko": r"\. ?", "zh": "。", "bo": "། ?", "mn": " ᠃ ?"}
-SMALL = {
-    "questions": 48, "doses": [1, 3, 7], "articles": 20, "pairs": 600, "pairs_per_entity": 3, "relations": 3,
-}  # fmt: skip
+SMALL = {"questions": 48, "doses": [1, 3, 7], "articles": 20, "pairs": 600, "pairs_per_entity": 3, "relations": 3}
 
 
 def plant(out: Path, langs=("en", "ko"), **knobs) -> Path:
@@ -52,9 +50,14 @@ def stated(question: dict, answer: str, lang: str) -> str:
 def world(tmp_path_factory) -> Path:
     """All five scripts, with every knob on."""
     return plant(
-        tmp_path_factory.mktemp("world"), tuple(SCRIPT),
-        co_mentions=0.3, leak_rate=0.2, numeric_share=0.1, anchor_share=0.2, seed=5,
-    )  # fmt: skip
+        tmp_path_factory.mktemp("world"),
+        tuple(SCRIPT),
+        co_mentions=0.3,
+        leak_rate=0.2,
+        numeric_share=0.1,
+        anchor_share=0.2,
+        seed=5,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -316,10 +319,23 @@ def test_where_a_fact_is_not_stated_its_gold_is_no_likelier_than_the_other_optio
     """The option most often stated in a corpus is the gold of an unstated fact in a quarter of the cases."""
     hits = defaultdict(list)
     knobs = {
-        "questions": 180, "doses": [1, 4, 16, 48], "subjects_per_article": 6, "articles": 1, "pairs": 0,
-        "pairs_per_entity": 0, "relations": 6, "objects": 6, "entity_coverage": 0.5, "relation_coverage": 0,
-        "paraphrases": 1, "co_mentions": 0, "numeric_share": 0, "anchor_share": 0, "leak_rate": 0, "min_chars": 0,
-    }  # fmt: skip
+        "questions": 180,
+        "doses": [1, 4, 16, 48],
+        "subjects_per_article": 6,
+        "articles": 1,
+        "pairs": 0,
+        "pairs_per_entity": 0,
+        "relations": 6,
+        "objects": 6,
+        "entity_coverage": 0.5,
+        "relation_coverage": 0,
+        "paraphrases": 1,
+        "co_mentions": 0,
+        "numeric_share": 0,
+        "anchor_share": 0,
+        "leak_rate": 0,
+        "min_chars": 0,
+    }
     for seed in range(25):
         (culture,) = _cultures("en", {c: {"script": SCRIPT[c]} for c in ("en", "ko")}, Knobs(seed=seed, **knobs))
         for lang in ("en", "ko"):
@@ -359,8 +375,6 @@ def test_spread_and_shares():
     ],
 )
 def test_a_world_that_cannot_be_is_refused(tmp_path, change, named):
-    arguments = {
-        "base": "en", "languages": {"en": {"script": "Latin"}, "ko": {"script": "Hangul"}}, **SMALL, **change
-    }  # fmt: skip
+    arguments = {"base": "en", "languages": {"en": {"script": "Latin"}, "ko": {"script": "Hangul"}}, **SMALL, **change}
     with pytest.raises(InputError, match=re.escape(named)):
         generate(out=tmp_path, **arguments)

@@ -36,10 +36,13 @@ def test_no_name_arises_within_other_words(script):
     text = writer.between.join(
         writer.clause(subject, f"{verb}{writer.space}{noun}", obj)
         for subject, verb, noun, obj in zip(
-            rng.permutation(names), rng.choice(words, 200), rng.choice(words, 200), rng.permutation(words[:40] * 5),
+            rng.permutation(names),
+            rng.choice(words, 200),
+            rng.choice(words, 200),
+            rng.permutation(words[:40] * 5),
             strict=True,
         )
-    )  # fmt: skip
+    )
     assert {text.count(name) for name in names} == {1}
 
 

@@ -21,9 +21,12 @@ from lorebridge.errors import InputError
 log = logging.getLogger("lorebridge.corpora")
 
 CULTURE = {
-    "kind": "huggingface", "name": "click", "dataset": "EunsuKim/CLIcK", "data_files": "Dataset/Culture/*.json",
+    "kind": "huggingface",
+    "name": "click",
+    "dataset": "EunsuKim/CLIcK",
+    "data_files": "Dataset/Culture/*.json",
     "revision": None,
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +104,16 @@ def _read(where: str, path: str, file: Path) -> list[Question]:
         answer = item["answer"].strip()
         questions.append(
             Question(
-                id=item["id"], group=group, category=category, exam=Path(name).stem.rpartition("_")[2],
-                paragraph=(item.get("paragraph") or "").strip(), question=item["question"].strip(), choices=choices,
+                id=item["id"],
+                group=group,
+                category=category,
+                exam=Path(name).stem.rpartition("_")[2],
+                paragraph=(item.get("paragraph") or "").strip(),
+                question=item["question"].strip(),
+                choices=choices,
                 answer=choices.index(answer) if answer in choices else None,
             )
-        )  # fmt: skip
+        )
     return questions
 
 

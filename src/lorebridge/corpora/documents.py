@@ -247,9 +247,11 @@ def _require_held_out(audit: Mapping[str, Any], key: str, heldout: float) -> Non
 
 
 def _open(
-    sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], required: Sequence[str],
+    sources: Sequence[Mapping[str, Any]],
+    paths: Sequence[str | Path | None],
+    required: Sequence[str],
     optional: Sequence[str],
-) -> list[Source]:  # fmt: skip
+) -> list[Source]:
     """Open every source before a row is read, so that a missing one is told at once."""
     return [open_source(spec, path, required, optional) for spec, path in zip(sources, paths, strict=True)]
 
@@ -296,9 +298,16 @@ class _Documents:
 
 
 def _documents(
-    opened: Sequence[Source], *, sources: Sequence[Mapping[str, Any]], letters: Mapping[str, str], min_chars: int,
-    max_deleted: float, simplify: bool, shard: int, of: int,
-) -> Iterator[_Documents]:  # fmt: skip
+    opened: Sequence[Source],
+    *,
+    sources: Sequence[Mapping[str, Any]],
+    letters: Mapping[str, str],
+    min_chars: int,
+    max_deleted: float,
+    simplify: bool,
+    shard: int,
+    of: int,
+) -> Iterator[_Documents]:
     """Yield the documents of a shard; see :func:`filter_corpus`."""
     clean = _Cleaner(letters, simplify)
     for index, source in enumerate(opened):
@@ -316,10 +325,18 @@ def _documents(
 
 
 def signatures(
-    *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], letters: Mapping[str, str],
-    min_chars: int, max_deleted: float, simplify: bool, deduplicate: Mapping[str, Any] | None, shard: int, of: int,
+    *,
+    sources: Sequence[Mapping[str, Any]],
+    paths: Sequence[str | Path | None],
+    letters: Mapping[str, str],
+    min_chars: int,
+    max_deleted: float,
+    simplify: bool,
+    deduplicate: Mapping[str, Any] | None,
+    shard: int,
+    of: int,
     signatures: Path,
-) -> None:  # fmt: skip
+) -> None:
     """Write what tells the documents of one shard from others: the table ``signatures``.
 
     It has a row for every document that passes the filter by itself: its identity, its place among the sources (which
@@ -344,17 +361,23 @@ def signatures(
     with tables.writer("signatures", signatures) as write:
         opened = _open(sources, paths, ["text"], _OPTIONAL)
         for documents in _documents(
-            opened, sources=sources, letters=letters, min_chars=min_chars, max_deleted=max_deleted, simplify=simplify,
-            shard=shard, of=of,
-        ):  # fmt: skip
+            opened,
+            sources=sources,
+            letters=letters,
+            min_chars=min_chars,
+            max_deleted=max_deleted,
+            simplify=simplify,
+            shard=shard,
+            of=of,
+        ):
             rows = np.flatnonzero(documents.fates == _KEPT)
             if not len(rows):
                 continue
             batch, texts = documents.batch, documents.texts.after(rows)
             if deduplicate:
-                hashed = minhashes(
-                    texts, permutations=deduplicate["permutations"], ngram=deduplicate["ngram"]
-                ).astype("<u4")  # fmt: skip
+                hashed = minhashes(texts, permutations=deduplicate["permutations"], ngram=deduplicate["ngram"]).astype(
+                    "<u4"
+                )
                 minhash = pa.array([row.tobytes() for row in hashed], pa.binary())
             else:
                 minhash = pa.nulls(len(rows), pa.binary())
@@ -403,10 +426,22 @@ def _document_rows(documents: _Documents, fate: str, clean: _Cleaner) -> pa.Tabl
 
 
 def filter_corpus(
-    *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], lang: str, letters: Mapping[str, str],
-    min_chars: int, max_deleted: float, simplify: bool, heldout: float, shard: int, of: int, duplicates: Path,
-    documents: Path, heldout_documents: Path, audit: Path,
-) -> None:  # fmt: skip
+    *,
+    sources: Sequence[Mapping[str, Any]],
+    paths: Sequence[str | Path | None],
+    lang: str,
+    letters: Mapping[str, str],
+    min_chars: int,
+    max_deleted: float,
+    simplify: bool,
+    heldout: float,
+    shard: int,
+    of: int,
+    duplicates: Path,
+    documents: Path,
+    heldout_documents: Path,
+    audit: Path,
+) -> None:
     """Filter one shard of the sources of a language into tables ``documents`` and an audit.
 
     Rows have a string `text`, and may have `id`, `title` and `source` (a label in place of the source's name). Letters
@@ -442,9 +477,15 @@ def filter_corpus(
     counts, clean = Audit(["text"]), _Cleaner(letters, simplify)
     opened = _open(sources, paths, ["text"], _OPTIONAL)
     batches = _documents(
-        opened, sources=sources, letters=letters, min_chars=min_chars, max_deleted=max_deleted, simplify=simplify,
-        shard=shard, of=of,
-    )  # fmt: skip
+        opened,
+        sources=sources,
+        letters=letters,
+        min_chars=min_chars,
+        max_deleted=max_deleted,
+        simplify=simplify,
+        shard=shard,
+        of=of,
+    )
     with contextlib.ExitStack() as stack:
         writers = {
             fate: stack.enter_context(tables.writer("documents", path))
@@ -463,8 +504,13 @@ def filter_corpus(
 def _log_counts(lang: str, what: str, audit: Mapping[str, Any]) -> None:
     log.info(
         "%s: kept %d of %d %s, held out %d, dropped %s",
-        lang, audit[_KEPT], audit["rows"], what, audit[_HELD_OUT], audit["dropped"],
-    )  # fmt: skip
+        lang,
+        audit[_KEPT],
+        audit["rows"],
+        what,
+        audit[_HELD_OUT],
+        audit["dropped"],
+    )
 
 
 def merge_audits(*, audits: Sequence[Path], out: Path, lang: str, heldout: float) -> None:
@@ -507,9 +553,7 @@ def merge_audits(*, audits: Sequence[Path], out: Path, lang: str, heldout: float
         for kind in kinds
     }
     _require_kept(
-        merged,
-        f"corpus {lang}",
-        "Check its sources, and its letters policy, min_chars, max_deleted and heldout.",
+        merged, f"corpus {lang}", "Check its sources, and its letters policy, min_chars, max_deleted and heldout."
     )
     _require_held_out(merged, f"corpora.{lang}.heldout", heldout)
     _write_json(merged, out)
@@ -586,10 +630,20 @@ def _decide_pairs(pairs: Iterator[_Pairs], heldout: float) -> tuple[Fates, set[i
 
 
 def filter_pairs(
-    *, sources: Sequence[Mapping[str, Any]], paths: Sequence[str | Path | None], base: str, lang: str,
-    letters_base: Mapping[str, str], letters_xx: Mapping[str, str], max_lost: float, simplify: bool,
-    heldout: float, pairs: Path, heldout_pairs: Path, audit: Path,
-) -> None:  # fmt: skip
+    *,
+    sources: Sequence[Mapping[str, Any]],
+    paths: Sequence[str | Path | None],
+    base: str,
+    lang: str,
+    letters_base: Mapping[str, str],
+    letters_xx: Mapping[str, str],
+    max_lost: float,
+    simplify: bool,
+    heldout: float,
+    pairs: Path,
+    heldout_pairs: Path,
+    audit: Path,
+) -> None:
     """Filter parallel text into tables ``pairs`` and an audit.
 
     Rows have a string in each language, under the language codes, and may have `source`. Both halves go through the
@@ -645,9 +699,7 @@ def filter_pairs(
                     columns |= {name: pa.array([values[i] for i in rows.tolist()]) for name, values in names.items()}
                     write(pa.table(columns).select(["pair_id", "en", "xx", "source"]))
     policies = {"en": dict(letters_base), "xx": dict(letters_xx)}
-    result = {
-        "lang": f"{base}-{lang}", "letters_policy": policies, "resolved": _resolved(opened), **counts.as_json()
-    }  # fmt: skip
+    result = {"lang": f"{base}-{lang}", "letters_policy": policies, "resolved": _resolved(opened), **counts.as_json()}
     _log_counts(result["lang"], "pairs", result)
     _write_json(result, audit)
     _require_held_out(result, f"parallel.{lang}.heldout", heldout)
@@ -657,9 +709,16 @@ def filter_pairs(
 
 
 def filter_file(
-    *, lang: str, letters: Mapping[str, str], source: Path, out: Path, min_chars: int, max_deleted: float,
-    simplify: bool = False, deduplicate: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    *,
+    lang: str,
+    letters: Mapping[str, str],
+    source: Path,
+    out: Path,
+    min_chars: int,
+    max_deleted: float,
+    simplify: bool = False,
+    deduplicate: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Filter one file as a corpus is filtered, by the same stages, and return the audit; nothing is held out.
 
     Args:
@@ -681,9 +740,14 @@ def filter_file(
     if not out.name.endswith((".jsonl", ".jsonl.gz", ".parquet")):
         raise InputError(out, "not a format that is written", "Use .jsonl, .jsonl.gz or .parquet.")
     literals: dict[str, Any] = {
-        "sources": [{"kind": "local", "name": Path(source).name.split(".")[0]}], "letters": letters,
-        "min_chars": min_chars, "max_deleted": max_deleted, "simplify": simplify, "shard": 0, "of": 1,
-    }  # fmt: skip
+        "sources": [{"kind": "local", "name": Path(source).name.split(".")[0]}],
+        "letters": letters,
+        "min_chars": min_chars,
+        "max_deleted": max_deleted,
+        "simplify": simplify,
+        "shard": 0,
+        "of": 1,
+    }
     counts, clean = Audit(["text"]), _Cleaner(letters, simplify)
     partial = out.with_name(out.name + ".partial")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -693,8 +757,9 @@ def filter_file(
         duplicates(signatures=[found], deduplicate=deduplicate, duplicates=repeats)
         opened = tables.writer("documents", partial) if out.suffix == ".parquet" else _jsonl_writer(partial, out.suffix)
         with opened as write:
-            for batch in _decided(_documents(_open(literals["sources"], [source], ["text"], _OPTIONAL), **literals),
-                                  repeats, 0.0):  # fmt: skip
+            for batch in _decided(
+                _documents(_open(literals["sources"], [source], ["text"], _OPTIONAL), **literals), repeats, 0.0
+            ):
                 counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
                 if (rows := _document_rows(batch, _KEPT, clean)) is not None:
                     write(rows)

@@ -44,10 +44,7 @@ def digests(texts: pa.Array) -> npt.NDArray[np.uint64]:
     """Return the BLAKE2b digests of texts, of 128 bits: [texts, 2]."""
     data, offsets = scripts.bytes_of(texts)
     view, ends = data.data, offsets.tolist()
-    found = (
-        hashlib.blake2b(view[start:end], digest_size=16).digest()
-        for start, end in itertools.pairwise(ends)
-    )  # fmt: skip
+    found = (hashlib.blake2b(view[start:end], digest_size=16).digest() for start, end in itertools.pairwise(ends))
     return np.frombuffer(b"".join(found), dtype="<u8").reshape(-1, 2)
 
 
@@ -269,9 +266,7 @@ def duplicates(*, signatures: Sequence[Path], deduplicate: Mapping[str, Any] | N
     tables.write("duplicates", found, duplicates)
 
 
-def _ordered(
-    paths: Sequence[Path],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+def _ordered(paths: Sequence[Path]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Return the places of documents in the order of sources, files and rows, and digests of identities and texts.
 
     The place of a document is its number in `paths`; digests are in the order.

@@ -111,12 +111,17 @@ def merge_people(
     if len(chosen) < number:
         log.warning("%s: %d people can be asked about, %d are wanted", response, len(chosen), number)
     written = [
-        {"person_id": person, "name": names[person], "attribute": attribute, "items": sorted(found),
-         "values": [found[item] for item in sorted(found)]}
+        {
+            "person_id": person,
+            "name": names[person],
+            "attribute": attribute,
+            "items": sorted(found),
+            "values": [found[item] for item in sorted(found)],
+        }
         for person in chosen
         for attribute in properties
         if (found := values[person][attribute])
-    ]  # fmt: skip
+    ]
     tables.write("people", written, out)
     counts = {
         "response": file_digest(response),

@@ -84,9 +84,12 @@ def _properties() -> npt.NDArray[np.uint32]:
     """Return what the kernels need to know of every code point, but for what is foreign."""
     table = np.zeros(0x110000, dtype=np.uint32)
     for flag, pattern in {
-        _LETTER: r"\p{L}", _DIGIT: r"\p{N}", _MARK: r"[\p{M}\u200c\u200d]", _OPENING: r"[\p{Ps}\p{Pi}]",
+        _LETTER: r"\p{L}",
+        _DIGIT: r"\p{N}",
+        _MARK: r"[\p{M}\u200c\u200d]",
+        _OPENING: r"[\p{Ps}\p{Pi}]",
         _CLOSING: r"[\p{Pe}\p{Pf}]",
-    }.items():  # fmt: skip
+    }.items():
         table[_holding(pattern)] |= np.uint32(flag)
     rest = "".join(regex.findall(r"\p{L}+", _characters()))
     # Han and Hangul first: they are most of the letters, and what is found need not be looked at again.
@@ -417,9 +420,18 @@ class _Column:
         self.letters = np.zeros((len(texts), len(SCRIPTS)), dtype=np.int32)
         words = data[: len(data) // 8 * 8].view(np.uint64)
         _scan(
-            data, words, offsets, table, SCRIPTS.index("Latin"), self.characters, self.foreign, self.content,
-            self.normal, self.n_letters, self.letters,
-        )  # fmt: skip
+            data,
+            words,
+            offsets,
+            table,
+            SCRIPTS.index("Latin"),
+            self.characters,
+            self.foreign,
+            self.content,
+            self.normal,
+            self.n_letters,
+            self.letters,
+        )
 
     def put(self, indices: npt.NDArray[np.int64], texts: pa.Array) -> None:
         """Put other texts in the place of some."""
@@ -511,9 +523,16 @@ class LetterFilter:
             column.normalise(foreign)
         deleted = n_letters - column.n_letters
         return Cleaned(
-            column.texts, characters, column.characters, deleted, deleted / np.maximum(n_letters, 1), edited,
-            column.content, letters, column.letters,
-        )  # fmt: skip
+            column.texts,
+            characters,
+            column.characters,
+            deleted,
+            deleted / np.maximum(n_letters, 1),
+            edited,
+            column.content,
+            letters,
+            column.letters,
+        )
 
 
 def by_script(letters: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, int]:

@@ -40,9 +40,14 @@ log = logging.getLogger("lorebridge.corpora")
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz", ".parquet")
 _NLLB_REST = (
-    "laser_score", "source_sentence_lid", "target_sentence_lid", "source_sentence_source", "source_sentence_url",
-    "target_sentence_source", "target_sentence_url",
-)  # fmt: skip
+    "laser_score",
+    "source_sentence_lid",
+    "target_sentence_lid",
+    "source_sentence_source",
+    "source_sentence_url",
+    "target_sentence_source",
+    "target_sentence_url",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ _MARKUP = regex.compile(r"\{\{|\}\}|\[\[|\]\]|</?[a-z]+[^<>]*>|&#?[a-z0-9]+;|htt
 
 def sample_documents(
     *, lang: str, script: str, shards: Sequence[Path], audit: Path, font: Path | None, n: int, out: Path
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Write a sample of a filtered corpus as LANG.csv and LANG.html, and return what was counted.
 
     Suspicions: "short" (:data:`SHORT`), "other script" (:data:`OTHER_SCRIPT` of the letters), "few letters"
@@ -89,9 +89,8 @@ def sample_documents(
 
 
 def sample_pairs(
-    *, base: str, lang: str, scripts: Mapping[str, str], pairs: Path, audit: Path, font: Path | None, n: int,
-    out: Path,
-) -> pd.DataFrame:  # fmt: skip
+    *, base: str, lang: str, scripts: Mapping[str, str], pairs: Path, audit: Path, font: Path | None, n: int, out: Path
+) -> pd.DataFrame:
     """Write a sample of the parallel text of a language as BASE-LANG.csv and .html, and return what was counted.
 
     Suspicions: "empty half" (without a letter or digit), "same text" (both halves are the same words: nothing was
@@ -195,21 +194,38 @@ def _few_letters(text: str) -> bool:
 
 def _joined(suspicions: Mapping[str, Sequence[bool]]) -> list[str]:
     """Return the suspicions of each row, as text."""
-    return ["; ".join(name for name, hit in zip(suspicions, row, strict=True) if hit)
-            for row in zip(*suspicions.values(), strict=True)]  # fmt: skip
+    return [
+        "; ".join(name for name, hit in zip(suspicions, row, strict=True) if hit)
+        for row in zip(*suspicions.values(), strict=True)
+    ]
 
 
 def _write(
-    name: str, what: str, shown: pd.DataFrame, total: int, suspicions: Mapping[str, Sequence[bool]], audit: Path,
-    font: Path | None, out: Path,
-) -> pd.DataFrame:  # fmt: skip
+    name: str,
+    what: str,
+    shown: pd.DataFrame,
+    total: int,
+    suspicions: Mapping[str, Sequence[bool]],
+    audit: Path,
+    font: Path | None,
+    out: Path,
+) -> pd.DataFrame:
     """Write the sample as a table for spreadsheets and as a page, and return the counts of its suspicions."""
     n = len(shown)
     rates = []
     for suspicion, hits in suspicions.items():
         lo, hi = proportion_confint(sum(hits), n, method="wilson") if n else (np.nan, np.nan)
-        rates.append({"corpus": name, "suspicion": suspicion, "n": n, "count": sum(hits),
-                      "share": sum(hits) / n if n else np.nan, "lo": lo, "hi": hi})  # fmt: skip
+        rates.append(
+            {
+                "corpus": name,
+                "suspicion": suspicion,
+                "n": n,
+                "count": sum(hits),
+                "share": sum(hits) / n if n else np.nan,
+                "lo": lo,
+                "hi": hi,
+            }
+        )
     table = pd.DataFrame(rates)
     out.mkdir(parents=True, exist_ok=True)
     # The byte order mark tells spreadsheets that this is UTF-8.

@@ -94,10 +94,14 @@ def query(
         limit: citizens to look at; fewer are found, because not all have and lack the articles.
     """
     return _QUERY.format(
-        nation=nation, base=base, offset=offset, limit=limit, time=properties["birth_year"],
+        nation=nation,
+        base=base,
+        offset=offset,
+        limit=limit,
+        time=properties["birth_year"],
         without=" ".join(f"<https://{code}.wikipedia.org/>" for code in without),
         properties=" ".join(f"wdt:{p}" for attribute, p in properties.items() if attribute != "birth_year"),
-    )  # fmt: skip
+    )
 
 
 def fetch_people(

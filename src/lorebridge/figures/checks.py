@@ -11,9 +11,20 @@ from lorebridge.transfer import alarms as alarms_
 
 
 def alarms(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], leaks: Path, occurrences: Path, exposure_effects: Path,
-    perplexity: Sequence[Path], base: str, names: Mapping[str, str], subset: str, rule: str, last: int, out: Path,
-) -> None:  # fmt: skip
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    leaks: Path,
+    occurrences: Path,
+    exposure_effects: Path,
+    perplexity: Sequence[Path],
+    base: str,
+    names: Mapping[str, str],
+    subset: str,
+    rule: str,
+    last: int,
+    out: Path,
+) -> None:
     """Write the alarms of a study with their verdicts and numbers.
 
     Args:
@@ -31,9 +42,17 @@ def alarms(
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = alarms_.alarms(
-        scores=scores, questions=questions, leaks=leaks, occurrences=occurrences, exposure_effects=exposure_effects,
-        perplexity=perplexity, base=base, subset=subset, rule=rule, last=last,
-    )  # fmt: skip
+        scores=scores,
+        questions=questions,
+        leaks=leaks,
+        occurrences=occurrences,
+        exposure_effects=exposure_effects,
+        perplexity=perplexity,
+        base=base,
+        subset=subset,
+        rule=rule,
+        last=last,
+    )
     table["lang"] = [", ".join(names.get(lang, lang) for lang in langs.split(", ")) for langs in table["lang"]]
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     write_table(

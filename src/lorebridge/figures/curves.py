@@ -55,9 +55,15 @@ def figure3(
         remark: what a reader must know of these data; ends the note under the figure.
     """
     table = accuracies(
-        scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, resamples=resamples,
+        scores=scores,
+        questions=questions,
+        base=base,
+        subset=subset,
+        rule=rule,
+        last=last,
+        resamples=resamples,
         seed=seed,
-    )  # fmt: skip
+    )
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
     drawn = [arm for arm in arms if arm in set(table["arm"])]
@@ -115,8 +121,14 @@ def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, ema: float, at:
     for _, curve in single.groupby("seed", sort=True):
         ax.scatter(curve["step"], curve["accuracy"], s=5, alpha=0.35, linewidths=0, zorder=2, **look)
         if several:
-            ax.plot(curve["step"], style.smoothed(curve["accuracy"].to_numpy(), ema), linewidth=0.6, alpha=0.5,
-                    color=look["color"], zorder=3)  # fmt: skip
+            ax.plot(
+                curve["step"],
+                style.smoothed(curve["accuracy"].to_numpy(), ema),
+                linewidth=0.6,
+                alpha=0.5,
+                color=look["color"],
+                zorder=3,
+            )
     mean = curves[curves["seed"] == "all"]
     ax.plot(
         mean["step"], style.smoothed(mean["accuracy"].to_numpy(), ema), linewidth=1.8, color=look["color"], zorder=4

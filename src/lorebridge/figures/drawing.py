@@ -48,9 +48,7 @@ def _argument(what: str, files: Mapping[str, Sequence[str]], base: str) -> Any:
         case "questions" | "exposure" | "people_questions":
             return {path.stem: path for path in paths(what)}
         case "metrics":  # models/ko/bridge/s0/metrics.parquet -> ko-bridge-s0
-            return {
-                str(path.parent).rpartition("/models/")[2].replace("/", "-"): path for path in paths("metrics")
-            }  # fmt: skip
+            return {str(path.parent).rpartition("/models/")[2].replace("/", "-"): path for path in paths("metrics")}
         case "tokenizer":
             return paths("tokenizer")[0].parent
         case "orders":

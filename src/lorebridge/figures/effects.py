@@ -95,8 +95,7 @@ def gaps(
         seeds = table[table["seed"] != "all"].groupby("lang")["seed"].nunique()
         n = table.groupby("lang")["n_questions"].first()
         axes[0].set_yticks(
-            range(len(questions)),
-            [f"{names[c]}\nn = {n[c]}\n{style.seeds_phrase(seeds[c])}" for c in questions],
+            range(len(questions)), [f"{names[c]}\nn = {n[c]}\n{style.seeds_phrase(seeds[c])}" for c in questions]
         )
         axes[0].set_ylim(len(questions) - 0.45, -0.55)
         handles = [
@@ -143,7 +142,7 @@ def _gap(ax: plt.Axes, rows: Any, y: float, colour: Any) -> None:
 
 def occurrences(
     *, items: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
-) -> None:  # fmt: skip
+) -> None:
     """Draw mean occurrences, in the corpus of the source language, of transferred items and of what to compare with.
 
     Args:
@@ -171,8 +170,15 @@ def occurrences(
                 ax.vlines(x, row["lo"], row["hi"], color=colour, linewidth=1.6)
                 ax.scatter(x, row["mean"], s=32, color=colour, zorder=3, linewidths=0)
                 if group in printed.get(direction, {}):
-                    ax.scatter(x + 0.22, printed[direction][group], marker="D", s=22, facecolors="none",
-                               edgecolors=style.arm_style("no_bridge")["color"], linewidths=1.1)  # fmt: skip
+                    ax.scatter(
+                        x + 0.22,
+                        printed[direction][group],
+                        marker="D",
+                        s=22,
+                        facecolors="none",
+                        edgecolors=style.arm_style("no_bridge")["color"],
+                        linewidths=1.1,
+                    )
             labels = [f"{group.replace('rest ', 'rest' + chr(10))}\nn = {sizes[group]:,}" for group in groups]
             ax.set_xticks(range(len(groups)), labels)
             ax.set_xlim(-0.5, len(groups) - 0.4)
@@ -185,9 +191,17 @@ def occurrences(
         ]
         if printed:
             handles.append(
-                Line2D([], [], color=style.arm_style("no_bridge")["color"], marker="D", markerfacecolor="none",
-                       markersize=5, linewidth=0, label="Zhang et al. 2025, other corpora")
-            )  # fmt: skip
+                Line2D(
+                    [],
+                    [],
+                    color=style.arm_style("no_bridge")["color"],
+                    marker="D",
+                    markerfacecolor="none",
+                    markersize=5,
+                    linewidth=0,
+                    label="Zhang et al. 2025, other corpora",
+                )
+            )
         style.legend(
             fig,
             handles,

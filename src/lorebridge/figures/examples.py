@@ -105,8 +105,9 @@ def _width(ax: Axes, text: str) -> float:
 
 def _write(ax: Axes, x: float, y: float, text: str, *, color: str | tuple[float, ...], gold: bool = False) -> Text:
     """Draw a text with the font of its script."""
-    drawn = ax.text(x, y, text, fontsize=8.5, fontfamily=style.fonts_for(text), color=color, va="baseline",
-                    parse_math=False)  # fmt: skip
+    drawn = ax.text(
+        x, y, text, fontsize=8.5, fontfamily=style.fonts_for(text), color=color, va="baseline", parse_math=False
+    )
     if gold:
         extent = drawn.get_window_extent().transformed(ax.transData.inverted())
         ax.plot([extent.x0, extent.x1], [y + 0.055, y + 0.055], color=color, linewidth=0.8)

@@ -54,13 +54,22 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
                     at = y + 0.6 * ((i + 0.5) / len(contrasts) - 0.5)
                     for interval, width in ((QUESTIONS_AND_SEEDS, 0.8), (QUESTIONS_ONLY, 2.4)):
                         found = rows[
-                            (rows["contrast"] == contrast) & (rows["direction"] == direction)
-                            & (rows["group"] == group) & (rows["interval"] == interval)
-                        ]  # fmt: skip
+                            (rows["contrast"] == contrast)
+                            & (rows["direction"] == direction)
+                            & (rows["group"] == group)
+                            & (rows["interval"] == interval)
+                        ]
                         for row in found.to_dict("records"):
                             ax.hlines(at, 100 * row["lo"], 100 * row["hi"], color=colour[contrast], linewidth=width)
-                            ax.scatter(100 * row["estimate"], at, s=20, color=colour[contrast], edgecolors="white",
-                                       linewidths=0.6, zorder=5)  # fmt: skip
+                            ax.scatter(
+                                100 * row["estimate"],
+                                at,
+                                s=20,
+                                color=colour[contrast],
+                                edgecolors="white",
+                                linewidths=0.6,
+                                zorder=5,
+                            )
             ax.axhline(3.5, color="0.85", linewidth=0.8)
             ax.set_title(scale)
             ax.set_xlabel("gap, or difference of gaps (points)" if scale == SCALES[0] else "% of what is at risk")
@@ -74,13 +83,15 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
         members = "; ".join(f"{level}: {', '.join(names[lang] for lang in levels[level])}" for level in levels.index)
         style.legend(
             fig,
-            [Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=contrast_label(c))
-             for c in contrasts],
+            [
+                Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=contrast_label(c))
+                for c in contrasts
+            ],
             columns=3,
             note=f"Resource level: {members}; the test is conditional on these. Difference: {names[base]} as target − "
             f"{names[base]} as source, on the same questions. Mean of the last {last} checkpoints. Thick: 95 % "
             f"interval over questions, given these seeds; thin: with the seed variance pooled over languages. {remark}",
-        )  # fmt: skip
+        )
         style.save(fig, out)
 
 
@@ -168,9 +179,18 @@ def exposure_effects(*, exposure_effects: Path, names: Mapping[str, str], base: 
 
 
 def placements(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], truth: Path, names: Mapping[str, str], base: str,
-    contrasts: Sequence[Sequence[str]], subset: str, rule: str, last: int, out: Path,
-) -> None:  # fmt: skip
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    truth: Path,
+    names: Mapping[str, str],
+    base: str,
+    contrasts: Sequence[Sequence[str]],
+    subset: str,
+    rule: str,
+    last: int,
+    out: Path,
+) -> None:
     """Write the gaps of a planted world by where the fact was planted, and the estimand: source only - neither.
 
     Args:
@@ -186,9 +206,15 @@ def placements(
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = planted_.placement_gaps(
-        scores=scores, questions=questions, truth=truth, base=base, contrasts=contrasts, subset=subset, rule=rule,
+        scores=scores,
+        questions=questions,
+        truth=truth,
+        base=base,
+        contrasts=contrasts,
+        subset=subset,
+        rule=rule,
         last=last,
-    )  # fmt: skip
+    )
     table["contrast"] = table["contrast"].map(contrast_label)
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     percent = ["gap", "lo", "hi"]
@@ -205,9 +231,18 @@ def placements(
 
 
 def dose_response(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], truth: Path, names: Mapping[str, str], base: str,
-    contrasts: Sequence[Sequence[str]], subset: str, rule: str, last: int, out: Path,
-) -> None:  # fmt: skip
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    truth: Path,
+    names: Mapping[str, str],
+    base: str,
+    contrasts: Sequence[Sequence[str]],
+    subset: str,
+    rule: str,
+    last: int,
+    out: Path,
+) -> None:
     """Write accuracies and gaps of a planted world by how often the source language alone states the fact.
 
     Args:
@@ -223,9 +258,15 @@ def dose_response(
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = planted_.dose_response(
-        scores=scores, questions=questions, truth=truth, base=base, contrasts=contrasts, subset=subset, rule=rule,
+        scores=scores,
+        questions=questions,
+        truth=truth,
+        base=base,
+        contrasts=contrasts,
+        subset=subset,
+        rule=rule,
         last=last,
-    )  # fmt: skip
+    )
     table["quantity"] = [contrast_label(q) if " - " in q else style.arm_label(q) for q in table["quantity"]]
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["covered"] = table["covered"].map({True: "yes", False: "no"})

@@ -40,9 +40,14 @@ def learning(
     drawn = [arm for arm in arms if arm in set(text["arm"])]
     with style.styled():
         fig, axes = plt.subplots(
-            2, len(langs), layout="constrained", figsize=(1.2 + 2.1 * len(langs), 4.6), sharex="col", sharey="row",
+            2,
+            len(langs),
+            layout="constrained",
+            figsize=(1.2 + 2.1 * len(langs), 4.6),
+            sharex="col",
+            sharey="row",
             squeeze=False,
-        )  # fmt: skip
+        )
         for column, lang in enumerate(langs):
             upper, lower = axes[:, column]
             of_text, of_pairs = text[text["learned"] == lang], pairs[pairs["learned"] == lang]

@@ -78,14 +78,20 @@ def page(
     for name, caption in captions.items():
         image = svg[name].read_bytes()
         figure = {
-            "name": name, "image": _data_uri(image, "image/svg+xml"), "width": round(ZOOM * _width(image)),
-            "findings": READINGS[name](rows, config) if name in READINGS else [], **caption._asdict(),
-        }  # fmt: skip
+            "name": name,
+            "image": _data_uri(image, "image/svg+xml"),
+            "width": round(ZOOM * _width(image)),
+            "findings": READINGS[name](rows, config) if name in READINGS else [],
+            **caption._asdict(),
+        }
         parts.setdefault(caption.category, []).append(figure)
     environment = Environment(
-        loader=PackageLoader("lorebridge.figures", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("lorebridge.figures", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     environment.filters["unbroken"] = lambda text: text.replace(" %", "\u00a0%")
     text = environment.get_template("page.html.jinja").render(
         study=config["study"],
@@ -228,13 +234,13 @@ def _leaks(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
 def _recovery(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
     judged = rows["recovery"][rows["recovery"]["stage"] == "judged"]
     right, there, found = (int(judged[column].sum()) for column in ("recovered_true", "true_documents", "recovered"))
-    return [f"Of {there:,} documents that state a planted fact, retrieval and judge find {right:,}; they name "
-            f"{found - right:,} that do not."]  # fmt: skip
+    return [
+        f"Of {there:,} documents that state a planted fact, retrieval and judge find {right:,}; they name "
+        f"{found - right:,} that do not."
+    ]
 
 
-READINGS: dict[str, Findings] = {
-    "figure3": _accuracy, "gaps": _power, "exposure": _leaks, "recovery": _recovery
-}  # fmt: skip
+READINGS: dict[str, Findings] = {"figure3": _accuracy, "gaps": _power, "exposure": _leaks, "recovery": _recovery}
 """Figure -> what stands below it."""
 
 
@@ -267,20 +273,20 @@ def _design(config: Mapping[str, Any]) -> dict[str, str]:
     step = "steps of {} tokens each"
     return {
         "Model": f"from scratch, {model['num_hidden_layers']} layers, width {model['hidden_size']}, "
-                 f"{model['num_attention_heads']} attention heads",
+        f"{model['num_attention_heads']} attention heads",
         "First": f"{base['steps']:,} {step.format(format(base['batch_tokens'], ','))} in {language} alone",
         "Then": f"{continual['steps']:,} {step.format(format(continual['batch_tokens'], ','))}: text of one other "
-                "language, and as much parallel text, arranged by the arm",
+        "language, and as much parallel text, arranged by the arm",
         "Asked": f"the same cloze questions in both languages at {len(checkpoint_steps(continual))} checkpoints; "
-                 f"questions: {probing['subset']}; options compared by the rule ‘{probing['rule']}’; ties share the "
-                 "credit",
+        f"questions: {probing['subset']}; options compared by the rule ‘{probing['rule']}’; ties share the "
+        "credit",
         "Seeds": f"{seeds_phrase(len(config['seeds']))} of data order"
-                 + (" and of the base model" if training["base_per_seed"] else ", one base model"),
+        + (" and of the base model" if training["base_per_seed"] else ", one base model"),
         "Headline": f"mean of the last {config['transfer']['last']} checkpoints; gaps between arms, "
-                    + ", ".join(contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]),
+        + ", ".join(contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]),
         "Directions": f"a fact crosses from {language} when it is asked for in the other language, and into {language} "
-                      f"when it is asked for in {language}",
-    }  # fmt: skip
+        f"when it is asked for in {language}",
+    }
 
 
 def _languages(config: Mapping[str, Any], questions: Mapping[str, Path]) -> list[dict[str, Any]]:
@@ -307,9 +313,11 @@ def _examples(config: Mapping[str, Any], questions: Mapping[str, Path]) -> list[
         asked = in_subset(tables.read(path), config["probing"]["subset"]).sort_values(["question_id", "option_index"])
         answered = asked.groupby(["question_id", "lang"])["is_gold"].transform("any")
         asked = asked[answered.groupby(asked["question_id"]).transform("all")]
-        length = asked.drop_duplicates(["question_id", "lang"]).groupby("question_id")["text"].agg(
-            lambda texts: texts.str.len().sum()
-        )  # fmt: skip
+        length = (
+            asked.drop_duplicates(["question_id", "lang"])
+            .groupby("question_id")["text"]
+            .agg(lambda texts: texts.str.len().sum())
+        )
         one = asked[asked["question_id"] == length.idxmin()]
         for lang in (culture, config["base_language"]):
             rows = one[one["lang"] == lang]

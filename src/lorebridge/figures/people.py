@@ -53,9 +53,13 @@ def people(*, people_gaps: Path, names: Mapping[str, str], base: str, last: int,
 
 
 def isolation(
-    *, people_mentions: Sequence[Path], people_questions: Mapping[str, Path], names: Mapping[str, str], base: str,
+    *,
+    people_mentions: Sequence[Path],
+    people_questions: Mapping[str, Path],
+    names: Mapping[str, str],
+    base: str,
     out: Path,
-) -> None:  # fmt: skip
+) -> None:
     """Write for every text how many of the people it names, and what is asked in each language.
 
     Args:

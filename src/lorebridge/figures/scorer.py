@@ -50,10 +50,26 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
             for rule, of_rule in rows.groupby("rule", sort=False):
                 values = of_rule["accuracy"].to_numpy()
                 shift = 0.24 * (list(_LABELS).index(str(rule)) - 1.5) / 1.5
-                left.scatter(values, np.full(len(values), y + shift), s=9, color=_COLOURS[rule], alpha=0.35,
-                             linewidths=0, marker=_MARKERS[rule], zorder=2)  # fmt: skip
-                left.scatter(values.mean(), y + shift, s=26, color=_COLOURS[rule], edgecolors="white", linewidths=0.5,
-                             marker=_MARKERS[rule], zorder=3)  # fmt: skip
+                left.scatter(
+                    values,
+                    np.full(len(values), y + shift),
+                    s=9,
+                    color=_COLOURS[rule],
+                    alpha=0.35,
+                    linewidths=0,
+                    marker=_MARKERS[rule],
+                    zorder=2,
+                )
+                left.scatter(
+                    values.mean(),
+                    y + shift,
+                    s=26,
+                    color=_COLOURS[rule],
+                    edgecolors="white",
+                    linewidths=0.5,
+                    marker=_MARKERS[rule],
+                    zorder=3,
+                )
             for rule in ("reference", "float32"):
                 tied = rows[rows["rule"] == rule]["tied"].mean()
                 height = 0.17 if rule == "reference" else -0.17
@@ -223,10 +239,7 @@ def baselines(
     before = scored[scored["step"] == 0]
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     found = pd.concat(
-        [
-            decisions.baselines(asked, subset=subset),
-            decisions.model_baselines(before, asked, subset=subset, rule=rule),
-        ]
+        [decisions.baselines(asked, subset=subset), decisions.model_baselines(before, asked, subset=subset, rule=rule)]
     )
     accuracies = found.set_index(["culture", "lang", "baseline"])["accuracy"]
     order = list(dict.fromkeys(found["baseline"]))

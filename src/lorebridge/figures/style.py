@@ -30,9 +30,16 @@ _COLOURS = {
     "base": "0.35",
 }
 _MARKERS = {
-    "bridge": "o", "no_bridge": "s", "placebo": "^", "labels_only": "D", "glued": "v", "base": "o", "xx_first": ">",
-    "untagged": "<", "no_bridge_again": "h",
-}  # fmt: skip
+    "bridge": "o",
+    "no_bridge": "s",
+    "placebo": "^",
+    "labels_only": "D",
+    "glued": "v",
+    "base": "o",
+    "xx_first": ">",
+    "untagged": "<",
+    "no_bridge_again": "h",
+}
 # A variant has the colour of its arrangement, lighter or darker, and a marker of its own.
 _VARIANTS = {
     LEAK_FREE: ("without leaks", "X", 0.45),
@@ -166,9 +173,14 @@ def legend(fig: Figure, handles: Sequence[Any], *, note: str, columns: int = 4) 
     """Put the legend below the panels, and under it a note that says how to read what is drawn."""
     width = int(fig.get_figwidth() * 17)
     fig.legend(
-        handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), columnspacing=1.4,
-        title="\n".join(textwrap.wrap(note, width)), title_fontsize=7.5, alignment="center",
-    )  # fmt: skip
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(columns, len(handles)),
+        columnspacing=1.4,
+        title="\n".join(textwrap.wrap(note, width)),
+        title_fontsize=7.5,
+        alignment="center",
+    )
 
 
 def arm_handles(arms: Sequence[str]) -> list[Line2D]:

@@ -60,9 +60,15 @@ def accuracy(
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = accuracies_.accuracies(
-        scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, resamples=resamples,
+        scores=scores,
+        questions=questions,
+        base=base,
+        subset=subset,
+        rule=rule,
+        last=last,
+        resamples=resamples,
         seed=seed,
-    )  # fmt: skip
+    )
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
     rows = []
@@ -136,9 +142,16 @@ def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
 
 
 def consistency(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], base: str, names: Mapping[str, str], subset: str,
-    rule: str, last: int, out: Path,
-) -> None:  # fmt: skip
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    base: str,
+    names: Mapping[str, str],
+    subset: str,
+    rule: str,
+    last: int,
+    out: Path,
+) -> None:
     """Write how alike each arm's models rank the options in the two languages: RankC (Qi et al., EMNLP 2023).
 
     Args:
@@ -235,9 +248,11 @@ def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool
             }
         )
     table, note = _beside(
-        pd.DataFrame(rows), ["published"], planted,
+        pd.DataFrame(rows),
+        ["published"],
+        planted,
         f" published: {_PAPER}, Table 1, on other corpora; the paper does not say which unit it divides by.",
-    )  # fmt: skip
+    )
     write_table(
         table,
         out,
@@ -300,9 +315,11 @@ def questions(
             )
     lengths = ["question_tokens", "option_tokens"]
     table, note = _beside(
-        pd.DataFrame(rows), [f"{column}_published" for column in ("n", *lengths)], planted,
+        pd.DataFrame(rows),
+        [f"{column}_published" for column in ("n", *lengths)],
+        planted,
         f" published: {_PAPER}, Table 3, by the tokenizer of Qwen2.5.",
-    )  # fmt: skip
+    )
     write_table(
         table,
         out,
@@ -319,7 +336,7 @@ def _mean_tokens(encoder: Any, texts: list[str]) -> float:
 
 def occurrences(
     *, items: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
-) -> None:  # fmt: skip
+) -> None:
     """Write the mean occurrences of transferred items and of the groups to compare them with.
 
     Args:
@@ -369,10 +386,13 @@ def data(*, orders: Sequence[Mapping[str, Any]], names: Mapping[str, str], out: 
         out,
         "What each run reads: content, label, end-of-text and padding tokens; content tokens by stream; epochs over "
         "the monolingual text and the pairs; the base language's share of the tokens of the pairs."
-        + (" pairs and tokens filtered: what the run would have read but for its arm's filter."
-           if "pairs_filtered" in table else "")
+        + (
+            " pairs and tokens filtered: what the run would have read but for its arm's filter."
+            if "pairs_filtered" in table
+            else ""
+        )
         + (" replayed: tokens of monolingual text in the base language." if "replayed" in table else ""),
-    )  # fmt: skip
+    )
 
 
 def filtering(*, audits: Mapping[str, Path], names: Mapping[str, str], base: str, out: Path) -> None:

@@ -46,14 +46,15 @@ def recovery(*, recovery: Path, names: Mapping[str, str], out: Path) -> None:
         style.legend(
             fig,
             [
-                Line2D([], [], marker=marker, markersize=5, linewidth=0, color=style.arm_style(arm)["color"],
-                       label=label)
+                Line2D(
+                    [], [], marker=marker, markersize=5, linewidth=0, color=style.arm_style(arm)["color"], label=label
+                )
                 for marker, arm, label in (_STAGES[stage] for stage in stages)
             ],
             note="Unit: a document that states the fact of a question, by the world's own record. Right of each upper "
             "panel, for judged documents: rightly found / all that state it (recall), / all found (precision). Below: "
             "all corpora together, by the number of documents that mention the subject.",
-        )  # fmt: skip
+        )
         style.save(fig, out)
 
 
@@ -70,13 +71,20 @@ def _by_place(
             for stage in stages:
                 marker, arm, _ = _STAGES[stage]
                 ax.scatter(
-                    here.loc[stage, measure], y + shift[stage], marker=marker, s=30, linewidths=0, zorder=3,
-                    color=style.arm_style(arm)["color"], clip_on=False,
-                )  # fmt: skip
+                    here.loc[stage, measure],
+                    y + shift[stage],
+                    marker=marker,
+                    s=30,
+                    linewidths=0,
+                    zorder=3,
+                    color=style.arm_style(arm)["color"],
+                    clip_on=False,
+                )
             right, among = (int(here[column]["judged"]) for column in ("recovered_true", whole))
             share = f"{right:,} / {among:,}"
-            ax.annotate(share, (1.04, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5,
-                        annotation_clip=False)  # fmt: skip
+            ax.annotate(
+                share, (1.04, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, annotation_clip=False
+            )
         ax.set_xlim(-0.02, 1.02)
         ax.set_xticks(np.linspace(0, 1, 5), ["0", "25", "50", "75", "100"])
         ax.set_xlabel(f"{measure} (%)")
@@ -97,8 +105,16 @@ def _by_dose(panel: plt.SubFigure, rows: pd.DataFrame, stages: list[str]) -> Non
             marker, arm, _ = _STAGES[stage]
             of_stage = counts.xs(stage, level="stage")
             share = 100 * of_stage["recovered_true"] / of_stage[whole].where(of_stage[whole] > 0)
-            ax.plot(share.index, share.to_numpy(), marker=marker, markersize=5, markeredgewidth=0, linewidth=1.2,
-                    color=style.arm_style(arm)["color"], clip_on=False)  # fmt: skip
+            ax.plot(
+                share.index,
+                share.to_numpy(),
+                marker=marker,
+                markersize=5,
+                markeredgewidth=0,
+                linewidth=1.2,
+                color=style.arm_style(arm)["color"],
+                clip_on=False,
+            )
         ax.set_xscale("log", base=2)
         ax.set_xticks(doses, [f"{dose:g}" for dose in doses])
         ax.minorticks_off()
@@ -108,9 +124,19 @@ def _by_dose(panel: plt.SubFigure, rows: pd.DataFrame, stages: list[str]) -> Non
 
 
 def dose_response(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], truth: Path, names: Mapping[str, str], base: str,
-    contrasts: Sequence[Sequence[str]], subset: str, rule: str, last: int, remark: str, out: Path,
-) -> None:  # fmt: skip
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    truth: Path,
+    names: Mapping[str, str],
+    base: str,
+    contrasts: Sequence[Sequence[str]],
+    subset: str,
+    rule: str,
+    last: int,
+    remark: str,
+    out: Path,
+) -> None:
     """Draw accuracies and gaps by how often the source language alone states the fact, covered by pairs or not.
 
     Args:
@@ -127,9 +153,15 @@ def dose_response(
         out: path without suffix; .pdf, .svg and .png are written.
     """
     table = measured(
-        scores=scores, questions=questions, truth=truth, base=base, contrasts=contrasts, subset=subset, rule=rule,
+        scores=scores,
+        questions=questions,
+        truth=truth,
+        base=base,
+        contrasts=contrasts,
+        subset=subset,
+        rule=rule,
         last=last,
-    )  # fmt: skip
+    )
     interval = QUESTIONS_AND_SEEDS if (table["interval"] == QUESTIONS_AND_SEEDS).any() else table["interval"].iloc[0]
     table = table[table["interval"] == interval]
     over = "questions and seeds, whose variance is pooled over a curve"
@@ -153,8 +185,9 @@ def dose_response(
             ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
             for covered, face in ((True, "black"), (False, "white")):
                 here = rows[(rows["quantity"] == gap) & (rows["covered"] == covered)]
-                _with_intervals(ax, here, doses, _offset([True, False], covered), color="black", marker="D",
-                                markerfacecolor=face)  # fmt: skip
+                _with_intervals(
+                    ax, here, doses, _offset([True, False], covered), color="black", marker="D", markerfacecolor=face
+                )
             ax.set_title(f"{title}, {contrast_label(gap)}")
             ax.set_xticks(range(len(doses)), [f"{dose:,}" for dose in doses])
             ax.set_xlabel("dose: documents that state the fact")
@@ -188,5 +221,13 @@ def _with_intervals(ax: plt.Axes, rows: pd.DataFrame, doses: list[int], shift: f
     rows = rows.sort_values("dose")
     x = np.array([doses.index(dose) for dose in rows["dose"]]) + shift
     value, low, high = (100 * rows[column].to_numpy(dtype=float) for column in ("value", "lo", "hi"))
-    ax.errorbar(x, value, yerr=np.clip([value - low, high - value], 0, None), linewidth=1.2, elinewidth=0.8,
-                markersize=4, capsize=0, **look)  # fmt: skip
+    ax.errorbar(
+        x,
+        value,
+        yerr=np.clip([value - low, high - value], 0, None),
+        linewidth=1.2,
+        elinewidth=0.8,
+        markersize=4,
+        capsize=0,
+        **look,
+    )

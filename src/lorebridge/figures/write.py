@@ -44,9 +44,13 @@ def write_table(table: pd.DataFrame, stem: Path, caption: str, formats: Mapping[
     _with_suffix(stem, "md").write_text(f"{caption}\n\n{markdown}\n", encoding="utf-8")
     latex = shown.map(_latex).rename(columns=_latex).style.hide(axis="index")
     text = latex.to_latex(
-        hrules=True, caption=_latex(caption), label=f"tab:{stem.name}", position="tb", position_float="centering",
+        hrules=True,
+        caption=_latex(caption),
+        label=f"tab:{stem.name}",
+        position="tb",
+        position_float="centering",
         column_format="".join(side[0] for side in sides),
-    )  # fmt: skip
+    )
     _with_suffix(stem, "tex").write_text(text, encoding="utf-8")
 
 

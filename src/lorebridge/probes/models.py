@@ -97,9 +97,13 @@ def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrain
     try:
         # With the loading information it returns a pair, which its annotation does not say.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False,
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
-        )  # fmt: skip
+        )
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(folder, f"no model can be loaded ({error})", "Give a Hugging Face model folder.") from error
     model, loading = loaded

@@ -150,15 +150,20 @@ def build_people_questions(
         log.warning("%s: gives %d questions, %d are wanted", people, len(chosen), questions)
     rows = [
         {
-            "question_id": question_id(person, attribute), "culture": CULTURE, "lang": lang,
-            "text": templates[lang][attribute].replace("{name}", known[person][0]), "option_index": index,
-            "option": option, "is_gold": index == place,
-            "subset": ["reference"] if person in named else ["reference", "clean"], "n_blanks": 1,
+            "question_id": question_id(person, attribute),
+            "culture": CULTURE,
+            "lang": lang,
+            "text": templates[lang][attribute].replace("{name}", known[person][0]),
+            "option_index": index,
+            "option": option,
+            "is_gold": index == place,
+            "subset": ["reference"] if person in named else ["reference", "clean"],
+            "n_blanks": 1,
         }
         for lang in langs
         for _, _, person, attribute, options, place in chosen
         for index, option in enumerate(options)
-    ]  # fmt: skip
+    ]
     tables.write("questions", rows, out)
     clean = sum(person not in named for _, _, person, *_ in chosen)
     return {

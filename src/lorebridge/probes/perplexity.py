@@ -104,6 +104,10 @@ def measure_perplexity(
     )
     nll = -float(np.sum(logprobs))
     return {
-        "n_documents": sample.n_documents, "n_tokens": sample.n_tokens, "n_bytes": sample.n_bytes, "sum_nll": nll,
-        "perplexity": math.exp(min(nll / sample.n_tokens, 700.0)), "bits_per_byte": nll / math.log(2) / sample.n_bytes,
-    }  # fmt: skip
+        "n_documents": sample.n_documents,
+        "n_tokens": sample.n_tokens,
+        "n_bytes": sample.n_bytes,
+        "sum_nll": nll,
+        "perplexity": math.exp(min(nll / sample.n_tokens, 700.0)),
+        "bits_per_byte": nll / math.log(2) / sample.n_bytes,
+    }

@@ -198,15 +198,21 @@ class _Measures:
     ) -> dict[str, pd.DataFrame]:
         """Return the tables of the checkpoint called `name` (the columns that it has in all of them)."""
         totals = sum_logprobs(
-            model, self.requests.sequences, self.requests.groups, trees=trees, batch_tokens=batch_tokens,
+            model,
+            self.requests.sequences,
+            self.requests.groups,
+            trees=trees,
+            batch_tokens=batch_tokens,
             progress=progress,
-        )  # fmt: skip
+        )
         filled, alone = np.split(totals[self.requests.request], 2)
         predicted = [
-            {"lang": lang, **measure_perplexity(model, sample, trees=trees, batch_tokens=batch_tokens,
-                                                progress=progress)}
+            {
+                "lang": lang,
+                **measure_perplexity(model, sample, trees=trees, batch_tokens=batch_tokens, progress=progress),
+            }
             for lang, sample in self.samples.items()
-        ]  # fmt: skip
+        ]
         aligned = [
             {"lang": lang, **row}
             for lang, pairs in self.translations.items()
@@ -306,8 +312,12 @@ def score_run(
     total = measures.total_tokens
     log.info(
         "%s: %d options, %d distinct texts, %d tokens, %d checkpoints",
-        run, len(asked), len(requests.sequences), total, len(checkpoints),
-    )  # fmt: skip
+        run,
+        len(asked),
+        len(requests.sequences),
+        total,
+        len(checkpoints),
+    )
 
     identity = measures.identity
     trees: bool | None = None
@@ -402,9 +412,13 @@ def score_file(
             totals = -losses * requests.n_tokens
         else:
             totals = sum_logprobs(
-                network, requests.sequences, requests.groups, trees=reads_trees(network, requests.longest_group()),
-                batch_tokens=batch_tokens, progress=progress,
-            )[requests.request]  # fmt: skip
+                network,
+                requests.sequences,
+                requests.groups,
+                trees=reads_trees(network, requests.longest_group()),
+                batch_tokens=batch_tokens,
+                progress=progress,
+            )[requests.request]
             losses = -totals / requests.n_tokens
     _check_finite(totals, model)
 

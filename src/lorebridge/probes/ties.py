@@ -106,9 +106,13 @@ def scorer_bias(
             network = build(config, seed).eval().to(place)
             check_length(requests, texts, network, "model.max_position_embeddings")
             totals = sum_logprobs(
-                network, requests.sequences, requests.groups, trees=reads_trees(network, requests.longest_group()),
-                batch_tokens=batch_tokens, progress=progress,
-            )  # fmt: skip
+                network,
+                requests.sequences,
+                requests.groups,
+                trees=reads_trees(network, requests.longest_group()),
+                batch_tokens=batch_tokens,
+                progress=progress,
+            )
             network = network.to(torch.bfloat16)
             losses = {
                 "bfloat16": reference_losses(network, requests.sequences, progress=progress)[requests.request],
@@ -124,10 +128,17 @@ def scorer_bias(
                     lo, hi = proportion_confint(right, n_questions, alpha=0.05, method="wilson")
                     rows.append(
                         {
-                            "seed": seed, "culture": culture, "lang": lang, "rule": rule, "n_questions": n_questions,
+                            "seed": seed,
+                            "culture": culture,
+                            "lang": lang,
+                            "rule": rule,
+                            "n_questions": n_questions,
                             "gold_first": float((gold & (part["option_index"] == 0)).sum()) / n_questions,
-                            "tied": tied, "accuracy": right / n_questions, "lo": float(lo), "hi": float(hi),
+                            "tied": tied,
+                            "accuracy": right / n_questions,
+                            "lo": float(lo),
+                            "hi": float(hi),
                         }
-                    )  # fmt: skip
+                    )
     tables.write("scorer", rows, out)
     return {"options": len(asked), "texts": len(requests.sequences)}

@@ -95,9 +95,13 @@ def build_tree(sequences: Sequence[Sequence[int]]) -> Tree:
         paths[index] = np.array(edges)
         before = sequence
     return Tree(
-        tokens=np.array(tokens), depths=np.array(depths), ends=ends[: len(tokens)], parents=np.array(parents),
-        targets=np.array(targets), paths=[paths[index] for index in range(len(sequences))],
-    )  # fmt: skip
+        tokens=np.array(tokens),
+        depths=np.array(depths),
+        ends=ends[: len(tokens)],
+        parents=np.array(parents),
+        targets=np.array(targets),
+        paths=[paths[index] for index in range(len(sequences))],
+    )
 
 
 def make_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

@@ -175,9 +175,14 @@ def draw_order(
         elif what.variant == ENGLISH_MATCHED:
             assert english_share is not None
             left_out = derived.over_english_share(
-                parallel, units, len(lengths[EN]), share=english_share, positions=steps * n_rows * sequence_length,
-                rng=generator("order", lang, seed, "english"), what=run,
-            )  # fmt: skip
+                parallel,
+                units,
+                len(lengths[EN]),
+                share=english_share,
+                positions=steps * n_rows * sequence_length,
+                rng=generator("order", lang, seed, "english"),
+                what=run,
+            )
             parallel, extra = _filtered(parallel, left_out, run)
         elif what.variant:
             left_out = _leaking(mentions, what.variant, len(lengths[EN]), run, lang)
@@ -313,8 +318,14 @@ def _parallel_schedule(
     if left_out:
         log.warning(
             "%s: %d of %d pairs are left out in every arm (%d empty, %d without an unrelated partner, %d too long for "
-            "a batch)", pairs, left_out, len(table), notes["empty"], notes["no_partner"], notes["too_long"],
-        )  # fmt: skip
+            "a batch)",
+            pairs,
+            left_out,
+            len(table),
+            notes["empty"],
+            notes["no_partner"],
+            notes["too_long"],
+        )
     notes |= {"n_pairs": len(table), "n_units": schedule.n_units}
     if not schedule.n_units:
         raise InputError(

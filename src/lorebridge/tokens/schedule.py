@@ -256,9 +256,18 @@ class ParallelSchedule:
             self._next = self._rng.permutation(self.n_units)
         wanted = list(ARRANGEMENTS).index(arrangement)
         parts, rows, taken, waiting, popped = _fill(
-            self._waiting, self._current, self._next, self._scheduled, self._ends, self._sizes, self._batches,
-            np.full((2 * len(ARRANGEMENTS), n_rows), self._width, np.int32), self._row_of, wanted, PATIENCE,
-        )  # fmt: skip
+            self._waiting,
+            self._current,
+            self._next,
+            self._scheduled,
+            self._ends,
+            self._sizes,
+            self._batches,
+            np.full((2 * len(ARRANGEMENTS), n_rows), self._width, np.int32),
+            self._row_of,
+            wanted,
+            PATIENCE,
+        )
         if len(taken) == self.n_units:
             raise InputError(
                 "parallel text",

@@ -145,10 +145,7 @@ def _absorb(
 
 
 def make_units(
-    pairs: pd.DataFrame,
-    n_en: npt.NDArray[np.int64],
-    n_xx: npt.NDArray[np.int64],
-    generator: np.random.Generator,
+    pairs: pd.DataFrame, n_en: npt.NDArray[np.int64], n_xx: npt.NDArray[np.int64], generator: np.random.Generator
 ) -> tuple[list[Unit], dict[str, Any]]:
     """Partition pairs into units.
 

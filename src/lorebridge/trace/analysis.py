@@ -275,10 +275,50 @@ class Tibetan(Script):
 
 # Suffixes that traditional Mongolian writes apart from the stem: after U+202F, or, in much text, after a space.
 _MONGOLIAN_SUFFIXES = (
-    "ᠤᠨ", "ᠦᠨ", "ᠶᠢᠨ", "ᠤ", "ᠦ", "ᠳᠤ", "ᠳᠦ", "ᠲᠤ", "ᠲᠦ", "ᠳᠤᠷ", "ᠳᠦᠷ", "ᠲᠤᠷ", "ᠲᠦᠷ", "ᠢ", "ᠶᠢ", "ᠠᠴᠠ", "ᠡᠴᠡ",
-    "ᠪᠠᠷ", "ᠪᠡᠷ", "ᠢᠶᠠᠷ", "ᠢᠶᠡᠷ", "ᠲᠠᠢ", "ᠲᠡᠢ", "ᠲᠠᠶ", "ᠲᠡᠶ", "ᠲᠠᠶᠢ", "ᠲᠡᠶᠢ", "ᠯᠤᠭᠠ", "ᠯᠦᠭᠡ", "ᠪᠠᠨ", "ᠪᠡᠨ",
-    "ᠢᠶᠠᠨ", "ᠢᠶᠡᠨ", "ᠳᠠᠭᠠᠨ", "ᠳᠡᠭᠡᠨ", "ᠲᠠᠭᠠᠨ", "ᠲᠡᠭᠡᠨ", "ᠠᠴᠠᠭᠠᠨ", "ᠡᠴᠡᠭᠡᠨ", "ᠨᠤᠭᠤᠳ", "ᠨᠦᠭᠦᠳ", "ᠤᠳ", "ᠦᠳ",
-)  # fmt: skip
+    "ᠤᠨ",
+    "ᠦᠨ",
+    "ᠶᠢᠨ",
+    "ᠤ",
+    "ᠦ",
+    "ᠳᠤ",
+    "ᠳᠦ",
+    "ᠲᠤ",
+    "ᠲᠦ",
+    "ᠳᠤᠷ",
+    "ᠳᠦᠷ",
+    "ᠲᠤᠷ",
+    "ᠲᠦᠷ",
+    "ᠢ",
+    "ᠶᠢ",
+    "ᠠᠴᠠ",
+    "ᠡᠴᠡ",
+    "ᠪᠠᠷ",
+    "ᠪᠡᠷ",
+    "ᠢᠶᠠᠷ",
+    "ᠢᠶᠡᠷ",
+    "ᠲᠠᠢ",
+    "ᠲᠡᠢ",
+    "ᠲᠠᠶ",
+    "ᠲᠡᠶ",
+    "ᠲᠠᠶᠢ",
+    "ᠲᠡᠶᠢ",
+    "ᠯᠤᠭᠠ",
+    "ᠯᠦᠭᠡ",
+    "ᠪᠠᠨ",
+    "ᠪᠡᠨ",
+    "ᠢᠶᠠᠨ",
+    "ᠢᠶᠡᠨ",
+    "ᠳᠠᠭᠠᠨ",
+    "ᠳᠡᠭᠡᠨ",
+    "ᠲᠠᠭᠠᠨ",
+    "ᠲᠡᠭᠡᠨ",
+    "ᠠᠴᠠᠭᠠᠨ",
+    "ᠡᠴᠡᠭᠡᠨ",
+    "ᠨᠤᠭᠤᠳ",
+    "ᠨᠦᠭᠦᠳ",
+    "ᠤᠳ",
+    "ᠦᠳ",
+)
 
 
 class Mongolian(Script):
@@ -323,12 +363,7 @@ class Mongolian(Script):
         return [word if len(word) == 1 else [word[0], "".join(word)] for word in self._stems(text)]
 
 
-_SCRIPTS: dict[str, Script] = {
-    "Han": Han(),
-    "Hangul": Hangul(),
-    "Mongolian": Mongolian(),
-    "Tibetan": Tibetan(),
-}
+_SCRIPTS: dict[str, Script] = {"Han": Han(), "Hangul": Hangul(), "Mongolian": Mongolian(), "Tibetan": Tibetan()}
 _WORDS = Script()
 
 

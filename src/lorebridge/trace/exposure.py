@@ -111,8 +111,14 @@ def exposure(
         asked = read_asked(subjects[stream], cultures)
         units, counts = _presentations(read[read["stream"] == stream], len(checkpoints))
         matcher = Matcher(asked, scripts[stream], window=window, max_chars=max_chars)
-        said, again = _what_is_said(units, read_mentions(mentions[stream], ["subject", "object", "n_chunks"]), store,
-                                    matcher, tokenizer, what=f"exposure {run} {stream}")  # fmt: skip
+        said, again = _what_is_said(
+            units,
+            read_mentions(mentions[stream], ["subject", "object", "n_chunks"]),
+            store,
+            matcher,
+            tokenizer,
+            what=f"exposure {run} {stream}",
+        )
         n_again += again
         frame = _accumulate(asked, units, counts, said, is_pairs=stream.startswith("pairs-"))
         n_tokens = np.cumsum(
@@ -185,11 +191,16 @@ def _what_is_said(
             for unit, text in zip(some, decoder.decode_batch(tokens, skip_special_tokens=False), strict=True):
                 found = matcher.find(text)
                 kept += [
-                    (row.question, unit, row.subject and mention.subject, row.object and mention.object,
-                     row.stated and mention.n_chunks > 0)
+                    (
+                        row.question,
+                        unit,
+                        row.subject and mention.subject,
+                        row.object and mention.object,
+                        row.stated and mention.n_chunks > 0,
+                    )
                     for row in by_unit.loc[[unit]].itertuples()
                     if (mention := found.get(row.question)) is not None
-                ]  # fmt: skip
+                ]
             bar.update(len(some))
     columns = ["question", "unit", *FLAGS]
     again = pd.DataFrame(kept, columns=columns).astype({"question": np.int64, "unit": np.int64})

@@ -81,9 +81,7 @@ def write_sheet(
     told, indeterminate = _told(hits, judgments, recipe)
     sample = _draw(told, n, judgments)
     passages = read_chunks(chunks, set(sample["chunk_id"]))
-    statements = {
-        lang: state(read_questions(questions, lang), script_of(scripts[lang])) for lang in (corpus, base)
-    }  # fmt: skip
+    statements = {lang: state(read_questions(questions, lang), script_of(scripts[lang])) for lang in (corpus, base)}
     translated: dict[tuple[str, str], str] = {}
     if translations is not None:
         table = tables.read(translations)
@@ -104,8 +102,11 @@ def write_sheet(
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(out, index=False, encoding="utf-8-sig", lineterminator="\n")
-    return {"strata": sample["stratum"].value_counts().sort_index().to_dict(), "told": len(told),
-            "indeterminate": indeterminate}  # fmt: skip
+    return {
+        "strata": sample["stratum"].value_counts().sort_index().to_dict(),
+        "told": len(told),
+        "indeterminate": indeterminate,
+    }
 
 
 def sheet_corpus(sheet: Path) -> str:

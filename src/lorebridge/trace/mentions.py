@@ -449,9 +449,11 @@ def read_mentions(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     """
     try:
         table = pq.read_table(
-            path, columns=["question_id", "piece", *columns], read_dictionary=["question_id"],
+            path,
+            columns=["question_id", "piece", *columns],
+            read_dictionary=["question_id"],
             page_checksum_verification=True,
-        )  # fmt: skip
+        )
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
     return table.to_pandas()

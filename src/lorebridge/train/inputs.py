@@ -36,9 +36,10 @@ def check_order(
         raise InputError(order, "was drawn with another tokenizer", "Draw the order again, or take its tokenizer.")
     if reader.rows_per_step % world:
         raise InputError(
-            order, f"{reader.rows_per_step} rows of a batch cannot be shared alike by {world} processes",
+            order,
+            f"{reader.rows_per_step} rows of a batch cannot be shared alike by {world} processes",
             "Take a number of processes that divides the rows.",
-        )  # fmt: skip
+        )
     if outside := [step for step in checkpoint_steps if not 0 <= step <= steps]:
         raise InputError("checkpoint_steps", f"{outside[0]} is not a step of {steps}", "Take it out.")
 

@@ -149,9 +149,15 @@ def train(
         )
         log.info(
             "%s: %s parameters, %d steps of %d rows of %d positions, %d processes on %s%s",
-            run, f"{trainer.n_parameters:,}", steps, reader.rows_per_step, reader.sequence_length, processes.world,
-            processes.device_name, f", going on after step {slot.step} of {slot.world} processes" if slot else "",
-        )  # fmt: skip
+            run,
+            f"{trainer.n_parameters:,}",
+            steps,
+            reader.rows_per_step,
+            reader.sequence_length,
+            processes.world,
+            processes.device_name,
+            f", going on after step {slot.step} of {slot.world} processes" if slot else "",
+        )
 
         def save_checkpoint() -> None:
             with directory.writing(f"the checkpoint of step {trainer.done}"):
@@ -168,18 +174,17 @@ def train(
         elif 0 in checkpoint_steps:
             processes.on_first(save_checkpoint)
         progress = held.enter_context(
-            Progress(run, done=trainer.done, steps=steps, positions=trainer.positions, events=events,
-                     shown=processes.first)
-        )  # fmt: skip
+            Progress(
+                run, done=trainer.done, steps=steps, positions=trainer.positions, events=events, shown=processes.first
+            )
+        )
         while trainer.done < steps:
             with budget.step():
                 row, seconds = trainer.update()
             progress.show(row, seconds)
             if not math.isfinite(row["loss"]):
                 raise InputError(
-                    run,
-                    f"the loss is {row['loss']} at step {trainer.done}",
-                    "Lower schedule.lr or raise its warm-up.",
+                    run, f"the loss is {row['loss']} at step {trainer.done}", "Lower schedule.lr or raise its warm-up."
                 )
             # One process's reason to stop is every process's: they must leave at the same step.
             late, signalled = processes.totals([budget.over(), bool(received)])
@@ -255,12 +260,19 @@ class Trainer:
         self.micro_batch = min(micro_batch, rows)
         self.adamw = torch.optim.AdamW(
             parameter_groups(self.model, optimizer["weight_decay"]),
-            betas=tuple(optimizer["betas"]), eps=optimizer["eps"], fused=True,
-        )  # fmt: skip
+            betas=tuple(optimizer["betas"]),
+            eps=optimizer["eps"],
+            fused=True,
+        )
         self.engine = initialize(
-            network, self.adamw, precision=precision, zero_stage=zero_stage, clip=self.clip,
-            micro_batch=self.micro_batch, accumulation=math.ceil(rows / self.micro_batch),
-        )  # fmt: skip
+            network,
+            self.adamw,
+            precision=precision,
+            zero_stage=zero_stage,
+            clip=self.clip,
+            micro_batch=self.micro_batch,
+            accumulation=math.ceil(rows / self.micro_batch),
+        )
         if slot:
             load_moments(self.model, self.adamw, slot.folder, slot.step)
 
@@ -290,9 +302,13 @@ class Trainer:
         (summed_loss,) = self.processes.totals([loss])
         self.done += 1
         row = {
-            "step": self.done, "loss": summed_loss / n_targets, "learning_rate": rate, "grad_norm": float(norm),
-            "tokens": self.positions, "target_tokens": int(n_targets),
-        }  # fmt: skip
+            "step": self.done,
+            "loss": summed_loss / n_targets,
+            "learning_rate": rate,
+            "grad_norm": float(norm),
+            "tokens": self.positions,
+            "target_tokens": int(n_targets),
+        }
         self.metrics.append(row)
         seconds = time.monotonic() - started
         self.seconds += seconds
@@ -314,8 +330,13 @@ class Trainer:
                     STATE_MOMENTS: save_tensors(folder / STATE_MOMENTS, adam),
                 }
                 directory.finish_state(
-                    folder, step=self.done, identity=identity, world=self.processes.world, seconds=self.seconds,
-                    metrics=self.metrics, files=files,
-                )  # fmt: skip
+                    folder,
+                    step=self.done,
+                    identity=identity,
+                    world=self.processes.world,
+                    seconds=self.seconds,
+                    metrics=self.metrics,
+                    files=files,
+                )
 
         self.processes.on_first(write)

@@ -36,9 +36,15 @@ class Progress:
         """
         self._steps, self._positions = steps, positions
         self._bar = tqdm(
-            total=steps * positions, initial=done * positions, desc=run, unit="tok", unit_scale=True, mininterval=1,
-            dynamic_ncols=True, disable=not shown,
-        )  # fmt: skip
+            total=steps * positions,
+            initial=done * positions,
+            desc=run,
+            unit="tok",
+            unit_scale=True,
+            mininterval=1,
+            dynamic_ncols=True,
+            disable=not shown,
+        )
         self._writer = SummaryWriter(str(events), purge_step=done + 1) if events and shown else None
 
     def __enter__(self) -> Progress:

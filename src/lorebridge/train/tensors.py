@@ -81,9 +81,7 @@ def _share(parameter: torch.Tensor, adamw: torch.optim.AdamW) -> list[tuple[slic
         return []
     here, there = mapping.lp_fragment_address, mapping.hp_fragment_address
     (share,) = adamw.param_groups[mapping.param_group_index]["params"]
-    return [
-        (slice(here.start, here.start + here.numel), slice(there.start, there.start + there.numel), share),
-    ]
+    return [(slice(here.start, here.start + here.numel), slice(there.start, there.start + there.numel), share)]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None) -> str:

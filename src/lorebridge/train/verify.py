@@ -48,9 +48,14 @@ class Check:
 
 
 def verify(
-    *, model: Path, order: Path, stores: Mapping[str, Path], tokenizer: Path, pairs: Path | None,
+    *,
+    model: Path,
+    order: Path,
+    stores: Mapping[str, Path],
+    tokenizer: Path,
+    pairs: Path | None,
     mentions: Sequence[Path],
-) -> Iterator[Check]:  # fmt: skip
+) -> Iterator[Check]:
     """Check a run from its tokenizer to its checkpoints; yield each thing as soon as it is checked.
 
     Token stores and checkpoints are hashed whole and compared with what their makers noted. The order is drawn again

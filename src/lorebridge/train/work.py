@@ -164,10 +164,11 @@ class WorkDirectory:
                     shutil.rmtree(folder, ignore_errors=True)
             step = max((state["step"] for folder in self._slots() if (state := read_json(folder / STATE))), default=0)
             raise InputError(
-                self.path, f"{what} cannot be written ({error})",
+                self.path,
+                f"{what} cannot be written ({error})",
                 "Make room and run again: it goes on "
                 + (f"from the state of step {step}." if step else "from the beginning."),
-            ) from error  # fmt: skip
+            ) from error
 
     # Resume state ----------------------------------------------------------------------------------------------------
 
@@ -183,9 +184,16 @@ class WorkDirectory:
         return folder
 
     def finish_state(
-        self, folder: Path, *, step: int, identity: Mapping[str, Any], world: int, seconds: float,
-        metrics: list[dict[str, Any]], files: Mapping[str, str],
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        *,
+        step: int,
+        identity: Mapping[str, Any],
+        world: int,
+        seconds: float,
+        metrics: list[dict[str, Any]],
+        files: Mapping[str, str],
+    ) -> None:
         """Declare a slot complete; `files` are the names and sha256 of the tensors that lie in it."""
         tables.write("metrics", metrics, folder / METRICS)
         files = {**files, METRICS: file_digest(folder / METRICS)}
@@ -217,9 +225,10 @@ class WorkDirectory:
             for name, value in identity.items():
                 if (theirs := state["identity"].get(name)) != value:
                     raise InputError(
-                        folder / STATE, f"saved at step {state['step']} with another {name} ({theirs}, now {value})",
+                        folder / STATE,
+                        f"saved at step {state['step']} with another {name} ({theirs}, now {value})",
                         f"Bring the old {name} back, or delete {self.path} to train from the start.",
-                    )  # fmt: skip
+                    )
             damaged = [name for name, digest in state["files"].items() if not _has_digest(folder / name, digest)]
             if damaged:
                 torn.append(f"{folder.name} (step {state['step']}: {', '.join(damaged)})")

@@ -58,10 +58,17 @@ def accuracies(
                 frames.append(
                     pd.DataFrame(
                         {
-                            "lang": credits.culture, "direction": direction, "arm": arm,
-                            "step": [*credits.steps, LAST], "seed": label, "n_questions": len(credits.questions),
-                            "n_clusters": bootstrap.n_clusters, "accuracy": values.mean(axis=1), "lo": lo, "hi": hi,
+                            "lang": credits.culture,
+                            "direction": direction,
+                            "arm": arm,
+                            "step": [*credits.steps, LAST],
+                            "seed": label,
+                            "n_questions": len(credits.questions),
+                            "n_clusters": bootstrap.n_clusters,
+                            "accuracy": values.mean(axis=1),
+                            "lo": lo,
+                            "hi": hi,
                         }
                     )
-                )  # fmt: skip
+                )
     return pd.concat(frames, ignore_index=True)

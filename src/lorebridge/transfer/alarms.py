@@ -86,9 +86,18 @@ class Alarm:
 
 
 def alarms(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], leaks: Path, occurrences: Path, exposure_effects: Path,
-    perplexity: Sequence[Path], base: str, subset: str, rule: str, last: int,
-) -> pd.DataFrame:  # fmt: skip
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    leaks: Path,
+    occurrences: Path,
+    exposure_effects: Path,
+    perplexity: Sequence[Path],
+    base: str,
+    subset: str,
+    rule: str,
+    last: int,
+) -> pd.DataFrame:
     """Return every alarm of a study: columns as the attributes of :class:`Alarm`, and ``to_do`` where one rings.
 
     Args:
@@ -109,8 +118,9 @@ def alarms(
     cultures = by_culture(
         credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
     )
-    chance = pd.concat([1 / tables.read(path).groupby("question_id")["option_index"].nunique() for path in
-                        questions.values()])  # fmt: skip
+    chance = pd.concat(
+        [1 / tables.read(path).groupby("question_id")["option_index"].nunique() for path in questions.values()]
+    )
     found: list[Alarm] = [
         *blind(cultures, leaked(tables.read(leaks)), base=base, last=last),
         *collapsed(cultures, chance, base=base, last=last),
@@ -127,9 +137,7 @@ def alarms(
     return table.assign(to_do=table["alarm"].map(TO_DO).where(table["verdict"] == RINGS, ""))
 
 
-def blind(
-    cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base: str, last: int
-) -> Iterator[Alarm]:  # fmt: skip
+def blind(cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base: str, last: int) -> Iterator[Alarm]:
     """Yield whether a language's questions show no gap although the positive control shows one.
 
     The control is :data:`CONTROL` on the questions that the parallel text answers outright: pairs that state them,
@@ -173,7 +181,7 @@ def blind(
 
 def collapsed(
     cultures: Mapping[str, Mapping[str, Credits]], chance: pd.Series, *, base: str, last: int
-) -> Iterator[Alarm]:  # fmt: skip
+) -> Iterator[Alarm]:
     """Yield whether an arm has lost more than half of what the base language answered above chance (:data:`KEPT`).
 
     Per question: (credit over the last checkpoints - chance) - 1/2 (credit at step 0 - chance), whose mean is below 0
@@ -234,7 +242,7 @@ def forgotten(perplexity: pd.DataFrame, *, base: str) -> Iterator[Alarm]:
 
 def unbridged(
     cultures: Mapping[str, Mapping[str, Credits]], occurrences: pd.DataFrame, *, base: str, last: int
-) -> Iterator[Alarm]:  # fmt: skip
+) -> Iterator[Alarm]:
     """Yield whether facts that only the source language's text states are learned in the target without a bridge.
 
     What no_bridge gains on a question since step 0 may be learned from the target's own text, or be proficiency. So
@@ -289,9 +297,11 @@ def unrelated(effects: pd.DataFrame) -> Iterator[Alarm]:
     a doubling of exposure is above 1, rings where a ratio of :data:`SLOPE` is excluded although it is not.
     """
     rows = effects[
-        (effects["sample"] == RISK_SET) & ~effects["unleaked"] & (effects["side"] == "source")
+        (effects["sample"] == RISK_SET)
+        & ~effects["unleaked"]
+        & (effects["side"] == "source")
         & (effects["count"] == "presentations")
-    ]  # fmt: skip
+    ]
     for row in rows.to_dict("records"):
         langs = ", ".join(row["langs"])
         n, moved = int(row["n_items"]), int(row["n_transferred"])
@@ -316,9 +326,17 @@ def _inferred(samples: Mapping[tuple[str, str], Sample]) -> dict[tuple[str, str]
 
 def _alarm(name: str, contrast: Contrast, quantity: str, verdict: str, found: Inference, why: str) -> Alarm:
     return Alarm(
-        name, contrast.culture, contrast.direction, quantity, verdict, found.estimate, found.lo, found.hi,
-        _n(contrast), why,
-    )  # fmt: skip
+        name,
+        contrast.culture,
+        contrast.direction,
+        quantity,
+        verdict,
+        found.estimate,
+        found.lo,
+        found.hi,
+        _n(contrast),
+        why,
+    )
 
 
 def _n(contrast: Contrast) -> int:

@@ -74,8 +74,11 @@ def asymmetry_table(
         for contrast in formed:
             if contrast.name == name:
                 pairs.setdefault(contrast.culture, {})[contrast.direction] = contrast.sample(scale)
-        pairs = {culture: pair for culture, pair in pairs.items()
-                 if not any(np.isnan(sample.estimate) for sample in pair.values())}  # fmt: skip
+        pairs = {
+            culture: pair
+            for culture, pair in pairs.items()
+            if not any(np.isnan(sample.estimate) for sample in pair.values())
+        }
         measured = {
             direction: {culture: pair[direction] for culture, pair in pairs.items()} for direction in DIRECTIONS
         }
@@ -105,9 +108,14 @@ def asymmetry_table(
 
 
 def _inferred(
-    samples: Mapping[str, Sample], weights: Mapping[str, float], seeds: SeedVariance | None, group: str, *,
-    resamples: int, seed: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    samples: Mapping[str, Sample],
+    weights: Mapping[str, float],
+    seeds: SeedVariance | None,
+    group: str,
+    *,
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
     """Return the rows of one quantity in one group: over questions, and with seeds where their variance is known."""
     chosen, weight = list(samples.values()), list(weights.values())
     rng = np.random.default_rng([seed, *"".join(samples).encode()])

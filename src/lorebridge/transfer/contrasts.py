@@ -124,9 +124,13 @@ def form(
         for direction, target in directions(base, culture).items():
             credits, source = by_lang[target], by_lang[base if target == culture else culture]
             shared: dict[str, Any] = {
-                "culture": culture, "direction": direction, "clusters": credits.clusters,
-                "questions": credits.questions, "steps": credits.steps, "last": last,
-            }  # fmt: skip
+                "culture": culture,
+                "direction": direction,
+                "clusters": credits.clusters,
+                "questions": credits.questions,
+                "steps": credits.steps,
+                "last": last,
+            }
             for first, second in contrasts:
                 seeds = credits.seeds(first, second)
                 if not seeds:
@@ -144,6 +148,10 @@ def form(
             for arm, by_seed in credits.arms.items():
                 since = np.stack(list(by_seed.values()))
                 yield Contrast(
-                    **shared, name=f"{arm} - {STEP0}", seeds=list(by_seed), first=since,
-                    second=np.broadcast_to(since[:, :1], since.shape), known=None,
-                )  # fmt: skip
+                    **shared,
+                    name=f"{arm} - {STEP0}",
+                    seeds=list(by_seed),
+                    first=since,
+                    second=np.broadcast_to(since[:, :1], since.shape),
+                    known=None,
+                )

@@ -66,9 +66,15 @@ class Credits:
 
 
 def load(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], base: str, subset: str, rule: str, last: int,
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    base: str,
+    subset: str,
+    rule: str,
+    last: int,
     cluster: Callable[[pd.DataFrame], pd.Series] = question_clusters,
-) -> Iterator[Credits]:  # fmt: skip
+) -> Iterator[Credits]:
     """Yield the credits of every culture in the culture's own language, then in the base language.
 
     Only the runs that learned the culture's language count (named ``{culture}-{arm}-s{seed}``); ties share the credit.

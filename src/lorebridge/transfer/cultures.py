@@ -58,14 +58,30 @@ def cultures(*, asymmetry: Path, density: Path, base: str) -> pd.DataFrame:
         ratio = (pivot[True] / pivot[False]).where((pivot[True] > 0) & (pivot[False] > 0)).map(np.log2)
         for _, of_contrast in differences.groupby(["contrast", "scale"], sort=False):
             table = of_contrast.assign(
-                counted=counted, unit=unit, culture=of_contrast["group"], difference=of_contrast["estimate"],
+                counted=counted,
+                unit=unit,
+                culture=of_contrast["group"],
+                difference=of_contrast["estimate"],
                 log2_ratio=of_contrast["group"].map(ratio),
-            )  # fmt: skip
+            )
             both = table.dropna(subset=["log2_ratio", "difference"])
             correlation, p = rank_correlation(both["log2_ratio"].to_numpy(), both["difference"].to_numpy())
             frames.append(table.assign(n_cultures=len(both), rank_correlation=correlation, p=p))
-    columns = ["contrast", "scale", "counted", "unit", "culture", "log2_ratio", "difference", "lo", "hi", "interval",
-               "n_cultures", "rank_correlation", "p"]  # fmt: skip
+    columns = [
+        "contrast",
+        "scale",
+        "counted",
+        "unit",
+        "culture",
+        "log2_ratio",
+        "difference",
+        "lo",
+        "hi",
+        "interval",
+        "n_cultures",
+        "rank_correlation",
+        "p",
+    ]
     return pd.concat(frames, ignore_index=True)[columns]
 
 
@@ -81,7 +97,10 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         return np.nan, np.nan
     resamples = np.inf if len(x) <= EXACT_ENUMERATION else 9999
     found = stats.permutation_test(
-        (x,), lambda order: stats.spearmanr(order, y).statistic, permutation_type="pairings", n_resamples=resamples,
+        (x,),
+        lambda order: stats.spearmanr(order, y).statistic,
+        permutation_type="pairings",
+        n_resamples=resamples,
         rng=np.random.default_rng(0),
-    )  # fmt: skip
+    )
     return float(found.statistic), float(found.pvalue)

@@ -110,9 +110,10 @@ def gaps(
     for culture, by_lang in cultures.items():
         asked = by_lang[base]
         notes[culture] = {
-            "questions": len(asked.questions), "clusters": len(np.unique(asked.clusters)),
+            "questions": len(asked.questions),
+            "clusters": len(np.unique(asked.clusters)),
             "leaked": len(told.intersection(asked.questions)),
-        }  # fmt: skip
+        }
     return notes
 
 
@@ -184,8 +185,11 @@ def _rows(contrast: Contrast, scale: str, bootstrap: ClusterBootstrap, *, every_
 
 def _pooled_seed_rows(formed: Sequence[Contrast], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of all seeds at the last checkpoints again, with intervals that know the seed variance."""
-    final = {(r["lang"], r["direction"], r["contrast"], r["scale"]): r for r in rows
-             if r["step"] == LAST and r["seed"] == "all"}  # fmt: skip
+    final = {
+        (r["lang"], r["direction"], r["contrast"], r["scale"]): r
+        for r in rows
+        if r["step"] == LAST and r["seed"] == "all"
+    }
     pooled = []
     for direction, name, scale in dict.fromkeys((c.direction, c.name, s) for c in formed for s in c.scales):
         samples = {c.culture: c.sample(scale) for c in formed if (c.direction, c.name) == (direction, name)}

@@ -183,9 +183,7 @@ def sign_flip(
         resamples: random draws of signs.
         rng: for the draws.
     """
-    totals = np.concatenate(
-        [w * s.totals()[0] / s.values.shape[1] for s, w in zip(samples, weights, strict=True)]
-    )  # fmt: skip
+    totals = np.concatenate([w * s.totals()[0] / s.values.shape[1] for s, w in zip(samples, weights, strict=True)])
     totals = totals[totals != 0]
     if np.isnan(totals).any():
         return np.nan

@@ -86,9 +86,12 @@ def people_gaps(
     settings: dict[str, Any] = {"base": base, "rule": rule, "last": last}
     of_culture = credits_.load(scores=scores, questions=questions, subset=subset, **settings)
     of_people = credits_.load(
-        scores=people_scores, questions=people_questions, subset="reference" if subset == "reference" else "clean",
-        cluster=person_clusters, **settings,
-    )  # fmt: skip
+        scores=people_scores,
+        questions=people_questions,
+        subset="reference" if subset == "reference" else "clean",
+        cluster=person_clusters,
+        **settings,
+    )
     formed = {
         kind: {
             (c.name, c.culture): c

@@ -43,9 +43,16 @@ COVERED = {"all": (True, False), "covered": (True,), "not covered": (False,)}
 
 
 def placement_gaps(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], truth: Path, base: str,
-    contrasts: Sequence[Sequence[str]], subset: str, rule: str, last: int,
-) -> pd.DataFrame:  # fmt: skip
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    truth: Path,
+    base: str,
+    contrasts: Sequence[Sequence[str]],
+    subset: str,
+    rule: str,
+    last: int,
+) -> pd.DataFrame:
     """Return gaps over the last checkpoints by where the fact was planted and whether its entity is covered by pairs.
 
     Args:
@@ -78,18 +85,35 @@ def placement_gaps(
         seeds = seed_variance([sample for sample, _ in by_lang.values()])
         for lang, (sample, n) in by_lang.items():
             rows += [
-                {"contrast": name, "lang": lang, "direction": direction, "covered": covered, "placed": placed,
-                 "n_questions": n, "gap": found.estimate, "lo": found.lo, "hi": found.hi, "p": found.p,
-                 "interval": interval}
+                {
+                    "contrast": name,
+                    "lang": lang,
+                    "direction": direction,
+                    "covered": covered,
+                    "placed": placed,
+                    "n_questions": n,
+                    "gap": found.estimate,
+                    "lo": found.lo,
+                    "hi": found.hi,
+                    "p": found.p,
+                    "interval": interval,
+                }
                 for interval, found in _inferred([sample], seeds)
-            ]  # fmt: skip
+            ]
     return pd.DataFrame(rows)
 
 
 def dose_response(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], truth: Path, base: str,
-    contrasts: Sequence[Sequence[str]], subset: str, rule: str, last: int,
-) -> pd.DataFrame:  # fmt: skip
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    truth: Path,
+    base: str,
+    contrasts: Sequence[Sequence[str]],
+    subset: str,
+    rule: str,
+    last: int,
+) -> pd.DataFrame:
     """Return accuracies and gaps over the last checkpoints by how often the source language states the fact.
 
     Only questions whose fact the target language's corpus never states: what is right there has crossed, or is luck or
@@ -137,27 +161,41 @@ def dose_response(
             for quantity, value in values.items():
                 sample = Sample(linearised(member * value, member), contrast.clusters)
                 cells.setdefault((quantity, contrast.direction, flag, int(count)), {})[contrast.culture] = (
-                    sample, int(among.sum()),
-                )  # fmt: skip
+                    sample,
+                    int(among.sum()),
+                )
     curves: dict[tuple[str, str], list[Sample]] = {}
     for (quantity, direction, _, _), by_lang in cells.items():
         curves.setdefault((quantity, direction), []).extend(sample for sample, _ in by_lang.values())
     seeds = {curve: seed_variance(samples) for curve, samples in curves.items()}
     return pd.DataFrame(
         [
-            {"quantity": quantity, "direction": direction, "covered": flag, "dose": count,
-             "n_questions": sum(n for _, n in by_lang.values()), "value": found.estimate, "lo": found.lo,
-             "hi": found.hi, "p": found.p if " - " in quantity else np.nan, "interval": interval}
+            {
+                "quantity": quantity,
+                "direction": direction,
+                "covered": flag,
+                "dose": count,
+                "n_questions": sum(n for _, n in by_lang.values()),
+                "value": found.estimate,
+                "lo": found.lo,
+                "hi": found.hi,
+                "p": found.p if " - " in quantity else np.nan,
+                "interval": interval,
+            }
             for (quantity, direction, flag, count), by_lang in cells.items()
             for interval, found in _inferred([sample for sample, _ in by_lang.values()], seeds[quantity, direction])
         ]
-    )  # fmt: skip
+    )
 
 
 def _between_arms(
-    loaded: Iterator[credits_.Credits], base: str, contrasts: Sequence[Sequence[str]], last: int, known: set[str],
+    loaded: Iterator[credits_.Credits],
+    base: str,
+    contrasts: Sequence[Sequence[str]],
+    last: int,
+    known: set[str],
     truth: Path,
-) -> Iterator[Contrast]:  # fmt: skip
+) -> Iterator[Contrast]:
     """Yield the contrasts of two arms, having seen that the truth knows their questions."""
     for contrast in form(by_culture(loaded), base=base, contrasts=contrasts, last=last):
         if contrast.known is None:

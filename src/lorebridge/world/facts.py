@@ -49,13 +49,28 @@ class Knobs:
         Raises:
             InputError: names the knob below `where`.
         """
-        least = {"questions": 1, "subjects_per_article": 1, "articles": 1, "pairs": 0, "pairs_per_entity": 0,
-                 "relations": 1, "objects": N_OPTIONS, "paraphrases": 1, "min_chars": 0}  # fmt: skip
+        least = {
+            "questions": 1,
+            "subjects_per_article": 1,
+            "articles": 1,
+            "pairs": 0,
+            "pairs_per_entity": 0,
+            "relations": 1,
+            "objects": N_OPTIONS,
+            "paraphrases": 1,
+            "min_chars": 0,
+        }
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise InputError(f"{where}.{name}", f"{getattr(self, name)} is too small", f"Give at least {value}.")
-        for name in ("entity_coverage", "relation_coverage", "co_mentions", "numeric_share", "anchor_share",
-                     "leak_rate"):  # fmt: skip
+        for name in (
+            "entity_coverage",
+            "relation_coverage",
+            "co_mentions",
+            "numeric_share",
+            "anchor_share",
+            "leak_rate",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{where}.{name}", f"{getattr(self, name)} is no share", "Give a number in [0, 1].")
         if not self.doses or min(self.doses) < 1 or len(set(self.doses)) < len(self.doses):

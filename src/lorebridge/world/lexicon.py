@@ -99,9 +99,14 @@ class Lexicon:
     def concepts(self) -> list[Concept]:
         """Return all of them."""
         return [
-            *self.nouns, *self.adjectives, *self.verbs, *(verb for wordings in self.relations for verb in wordings),
-            *self.subjects, *(answer for answers in self.objects for answer in answers), *self.background,
-        ]  # fmt: skip
+            *self.nouns,
+            *self.adjectives,
+            *self.verbs,
+            *(verb for wordings in self.relations for verb in wordings),
+            *self.subjects,
+            *(answer for answers in self.objects for answer in answers),
+            *self.background,
+        ]
 
     @classmethod
     def draw(

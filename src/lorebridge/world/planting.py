@@ -95,12 +95,24 @@ def generate(
         InputError: a knob, language or script that cannot be; names the key.
     """
     knobs = Knobs(
-        seed=seed, questions=questions, doses=doses, subjects_per_article=subjects_per_article, articles=articles,
-        pairs=pairs, pairs_per_entity=pairs_per_entity, relations=relations, objects=objects,
-        entity_coverage=entity_coverage, relation_coverage=relation_coverage, paraphrases=paraphrases,
-        co_mentions=co_mentions, numeric_share=numeric_share, anchor_share=anchor_share, leak_rate=leak_rate,
+        seed=seed,
+        questions=questions,
+        doses=doses,
+        subjects_per_article=subjects_per_article,
+        articles=articles,
+        pairs=pairs,
+        pairs_per_entity=pairs_per_entity,
+        relations=relations,
+        objects=objects,
+        entity_coverage=entity_coverage,
+        relation_coverage=relation_coverage,
+        paraphrases=paraphrases,
+        co_mentions=co_mentions,
+        numeric_share=numeric_share,
+        anchor_share=anchor_share,
+        leak_rate=leak_rate,
         min_chars=min_chars,
-    )  # fmt: skip
+    )
     out = Path(out)
     truth: list[dict[str, Any]] = []
     base_articles: list[dict[str, str]] = []

@@ -143,10 +143,13 @@ class Culture:
         clauses = []
         for relation, answers in enumerate(self.lexicon.objects):
             times = [
-                sum(fact.dose for fact in self.facts
-                    if fact.relation == relation and fact.gold is answer and lang in fact.languages)
+                sum(
+                    fact.dose
+                    for fact in self.facts
+                    if fact.relation == relation and fact.gold is answer and lang in fact.languages
+                )
                 for answer in answers
-            ]  # fmt: skip
+            ]
             for answer, count in zip(answers, times, strict=True):
                 for k in range(max(times) - count):
                     clauses.append(self.background(rng, relation, answer, k % self.knobs.paraphrases))
@@ -209,8 +212,14 @@ class Culture:
                 leaks = bool(rng.random() < knobs.leak_rate)
                 covering[i] += 1
                 leaking[i] += leaks
-                add([self.statement(fact, fact.gold, k % knobs.paraphrases) if leaks
-                     else self.remark(rng, fact.subject)], more=True)  # fmt: skip
+                add(
+                    [
+                        self.statement(fact, fact.gold, k % knobs.paraphrases)
+                        if leaks
+                        else self.remark(rng, fact.subject)
+                    ],
+                    more=True,
+                )
         for relation in rng.permutation(n_relations)[: round(knobs.relation_coverage * n_relations)]:
             for answer in self.lexicon.objects[relation]:
                 for k in range(knobs.pairs_per_entity):
