@@ -20,10 +20,15 @@ include: "workflow/rules/tokens.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/probes.smk"
 include: "workflow/rules/trace.smk"
-include: "workflow/rules/people.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/bundle.smk"
+
+
+# The rules that are this kind of study's alone.
+if KIND_RULES := studies.rules(plan.config["kind"]):
+
+    include: str(KIND_RULES)
 
 
 rule all:
@@ -35,11 +40,11 @@ rule all:
 
 rule models:
     input:
-        paths(*(artifact(run.stage, **run.wildcards) for run in plan.base_runs + plan.runs)),
+        paths(*(model.artifact for model in plan.study.models.values())),
     localrule: True
 
 
 rule scores:
     input:
-        paths(*(artifact("scores", run=run.run) for run in plan.base_runs + plan.runs)),
+        paths(*(artifact("scores", run=name) for name in plan.study.models)),
     localrule: True

@@ -26,8 +26,9 @@ from typing import Any
 
 import yaml
 
-from lorebridge import config
+from lorebridge import config, studies
 from lorebridge.plan import Plan
+from lorebridge.plan.stage import WILDCARDS
 
 ROOT = Path(__file__).parents[1]
 ARMS = ["bridge", "no_bridge", "placebo", "labels_only", "glued"]
@@ -123,8 +124,7 @@ def study(languages: int, seeds: int, every: int) -> dict[str, Any]:
 def plain(plan: Plan, folder: Path) -> Path:
     """Write the plan's graph as a Snakefile that knows nothing of lorebridge."""
     graph: dict[str, Any] = {"inputs": collections.defaultdict(dict), "outputs": {}, "targets": []}
-    common = (ROOT / "workflow" / "rules" / "common.smk").read_text()
-    graph["constraints"] = dict(re.findall(r'^    (\w+)="(.*)",$', common, re.M))
+    graph["constraints"] = WILDCARDS
     rules = []
     for stage, wildcards in plan.walk():
         w = dict(wildcards)
@@ -173,7 +173,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "study.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True))
-        plan = Plan(config.check(settings, name="study.yaml"))
+        plan = studies.plan(config.check(settings, name="study.yaml"))
         jobs, outputs, inputs = 0, 0, 0
         for stage, wildcards in plan.walk():
             files = plan.outputs(stage, **dict(wildcards)).values()

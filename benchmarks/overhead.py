@@ -32,8 +32,9 @@ from typing import Any
 import yaml
 from dag import study as many_languages
 
-from lorebridge import config
+from lorebridge import config, studies
 from lorebridge.plan import Artifact, Plan
+from lorebridge.plan.cost import Cost
 
 ROOT = Path(__file__).parents[1]
 ON_GPU = {"scores", "scorer", "base_model", "model"}
@@ -56,6 +57,8 @@ def graph(plan: Plan) -> tuple[dict[Artifact, float], dict[Artifact, set[Artifac
     """Return the seconds of each job, what it waits for, and its GPUs."""
     seconds, before, gpus = {}, {}, {}
     size = max(1, plan.config["compute"]["gpus"] * plan.config["compute"]["nodes"])
+    cost = Cost(plan.study)
+    trained = {model.artifact: model for model in plan.study.models.values()}
     for name in plan.walk():
         stage, wildcards = name[0], dict(name[1])
         before[name] = set(plan.inputs(stage, **wildcards))
@@ -63,14 +66,9 @@ def graph(plan: Plan) -> tuple[dict[Artifact, float], dict[Artifact, set[Artifac
         seconds[name] = 0.0
         if stage in ON_GPU:
             gpus[name] = 1
-        if stage in ("base_model", "model"):
-            run = plan.run(
-                "base-s{seed}".format(**wildcards)
-                if stage == "base_model"
-                else "{lang}-{arm}-s{seed}".format(**wildcards)
-            )
+        if name in trained:
             gpus[name] = size
-            seconds[name] = 3600 * plan.run_hours(run) / size
+            seconds[name] = 3600 * cost.hours(trained[name]) / size
     return seconds, before, gpus
 
 
@@ -143,7 +141,10 @@ def main() -> None:
     paper = config.load(arguments.config)
     large: dict[str, Any] = many_languages(20, 5, 20) | {key: paper[key] for key in ("model", "training", "compute")}
     large["tokenizer"] = paper["tokenizer"]
-    plans = {paper["study"]: Plan(paper), "20 languages × 5 arms × 5 seeds": Plan(config.check(large, name="large"))}
+    plans = {
+        paper["study"]: studies.plan(paper),
+        "20 languages × 5 arms × 5 seeds": studies.plan(config.check(large, name="large")),
+    }
     start = started(arguments.config)
     print(
         "| study | GPUs | jobs | training alone | "

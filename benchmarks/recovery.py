@@ -35,7 +35,7 @@ from lorebridge.trace.judges import judge
 from lorebridge.trace.mentions import find_mentions, find_subjects
 from lorebridge.trace.recovery import recover
 from lorebridge.trace.retrieval import build_index, retrieve
-from lorebridge.world import generate
+from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 NAMES = {"en": "English", "ko": "Korean", "zh": "Chinese", "bo": "Tibetan", "mn": "Mongolian"}

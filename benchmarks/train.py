@@ -12,7 +12,7 @@ Rows are random tokens, the learning rate is constant and nothing decays, so tha
 must agree step by step: they are compared, in float32 closely where both run in it.
 
 ``cpu`` is a trunk of 39 million parameters at 512 positions, ``0.5b`` is Qwen2.5-0.5B at 2,048; both have 151,936
-tokens. MFU counts 6 FLOP a parameter in matrix products and causal attention (``Plan.flops_per_token``) and takes as
+tokens. MFU counts 6 FLOP a parameter in matrix products and causal attention (``lorebridge.plan.cost``) and takes as
 the peak the rate of a large bfloat16 matrix product, measured in the same run: the limit of any step.
 """
 
@@ -213,14 +213,6 @@ def apart(side: tuple[str, str, str, int], shape: str, steps: int, processes: in
     return json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith('{"measured"')))
 
 
-def flops_per_token(shape: dict[str, Any]) -> float:
-    from lorebridge.plan import Plan
-
-    rest = {"results": "", "study": "", "work": "", "base_language": "en", "languages": []}
-    plan = Plan(rest | {"model": shape["model"], "training": {"sequence_length": shape["length"]}})
-    return plan.flops_per_token(VOCABULARY)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES)
@@ -264,7 +256,9 @@ def main() -> None:
             assert apart_by < (2e-3 if exact else 2e-2), "these are not the same step"
 
     limit = peak() * (arguments.processes if on_gpu else 1)
-    flops = flops_per_token(shape)
+    from lorebridge.plan.cost import flops_per_token
+
+    flops = flops_per_token(shape["model"], shape["length"], VOCABULARY)
     positions = shape["rows"] * shape["length"]
 
     def rate(side: Any) -> float:

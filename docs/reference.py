@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from lorebridge import config
-from lorebridge.world import generate
+from lorebridge import config, studies
+from lorebridge.world.planting import generate
 
 DOCS = Path(__file__).parent
 # The knobs of a planted world have their defaults where it is made.
@@ -34,7 +34,7 @@ def configuration() -> str:
     lines = [
         MADE + "# Configuration",
         "",
-        "Every key of a study, from `config/config.schema.yaml`. An unknown key, a missing one or a wrong value stops "
+        "Every key of a study, from `config/config.schema.yaml` and the schema of the kind of study, `src/lorebridge/studies/bridge/schema.yaml`. An unknown key, a missing one or a wrong value stops "
         "a dry run with one line that names the key and the mend. A key without a default must be given. What each "
         "value of the paper's study is and where it comes from: `lorebridge plan --config config/config.yaml`.",
         "",
@@ -132,7 +132,26 @@ def _help(*command: str) -> str:
     return subprocess.run(call, env=environment, check=True, capture_output=True, text=True).stdout
 
 
-PAGES = {"configuration.md": configuration, "cli.md": command_line}
+LAID, LAID_END = "<!-- Made by docs/reference.py, from what the stages declare. -->", "<!-- End of what is made. -->"
+
+
+def artifacts() -> str:
+    """Return the page on artifacts, whose table of files follows from the stages; the rest of it is written by hand."""
+    lines = ["| path under `results/<study>/` | table or content | made by |", "|---|---|---|"]
+    for stage in studies.stages().values():
+        alike: dict[str, list[str]] = {}
+        for file in stage.files.values():
+            path = file.path + ("/" if file.folder else "")
+            said = ": ".join([*([f"*{file.table}*"] if file.table else []), *([file.says] if file.says else [])])
+            alike.setdefault(said, []).append(f"`{path}`")
+        for said, paths in alike.items():
+            lines.append(f"| {', '.join(paths)} | {said} | `{stage.name}` |")
+    page = (DOCS / "artifacts.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(LAID)
+    return "\n".join([before + LAID, "", *lines, "", LAID_END]) + rest.partition(LAID_END)[2]
+
+
+PAGES = {"configuration.md": configuration, "cli.md": command_line, "artifacts.md": artifacts}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

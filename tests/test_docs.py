@@ -7,8 +7,7 @@ import runpy
 
 import yaml
 
-from lorebridge import cli, config, tables
-from lorebridge.plan import Plan
+from lorebridge import cli, config, studies, tables
 
 
 def test_artifacts_page_has_every_table_and_column(root):
@@ -89,7 +88,7 @@ def test_the_language_that_the_docs_add_is_a_valid_study(root):
     study["people"]["templates"] = people["templates"]
     for section, entries in added.items():
         study[section] |= entries
-    runs = [run.run for run in Plan(config.check(study)).runs]
+    runs = list(studies.plan(config.check(study)).study.models)
     assert [run for run in runs if run.startswith("hi-")] == [
         "hi-bridge-s0",
         "hi-bridge-s1",

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 
 import pytest
 
-from lorebridge import config
+from lorebridge import config, studies, tables
 from lorebridge.errors import ConfigError
-from lorebridge.plan import FIGURES, STAGE_VERSIONS, TABLES, Plan, artifact
+from lorebridge.plan import artifact, cost
+from lorebridge.plan.stage import WILDCARDS
+from lorebridge.studies.bridge import study as bridge
 from lorebridge.tokens.arms import ARMS
 
 
 @pytest.fixture(scope="module")
 def paper(root):
-    return Plan(config.load(root / "config" / "config.yaml"))
+    return studies.plan(config.load(root / "config" / "config.yaml"))
 
 
 def recipes(configuration):
-    plan = Plan(config.check(configuration))
+    plan = studies.plan(config.check(configuration))
     return {a: plan.task(a[0], **dict(a[1])).recipe for a in plan.walk()}
 
 
@@ -37,35 +41,39 @@ def stages(artifacts):
 
 
 def test_the_paper_has_sixteen_runs_of_1500_steps(paper):
-    assert len(paper.runs) == 16
-    assert {run.lang for run in paper.runs} == {"ko", "zh", "bo", "mn"}
-    assert {run.arm for run in paper.runs} == {"bridge", "no_bridge"}
-    assert {(run.steps, run.tokens) for run in paper.runs} == {(1500, 1500 * 524288)}
-    assert all(run.checkpoints == (0, 2, 4, 8, 16, 32, *range(50, 1501, 50)) for run in paper.runs)
+    models = paper.study.of_phase("continual")
+    assert len(models) == 16
+    assert {model.lang for model in models} == {"ko", "zh", "bo", "mn"}
+    assert {model.arm for model in models} == {"bridge", "no_bridge"}
+    assert {(model.steps, model.tokens) for model in models} == {(1500, 1500 * 524288)}
+    assert all(model.checkpoints == (0, 2, 4, 8, 16, 32, *range(50, 1501, 50)) for model in models)
 
 
 def test_parameters_are_those_of_qwen(paper):
     """Qwen2.5-0.5B has 494,032,768 parameters, 357,898,112 of them outside the embedding."""
-    everything, in_matrices = paper.parameter_count(151936)
+    model, length = paper.config["model"], paper.config["training"]["sequence_length"]
+    everything, in_matrices = cost.parameter_count(model, 151936)
     assert everything == 494_032_768
     assert everything - 151936 * 896 == 357_898_112
     # 2.964 GFLOP of matrix products a token, 0.264 of causal attention at 2,048 positions
-    assert paper.flops_per_token(151936) == pytest.approx(6 * in_matrices + 0.2642e9, rel=1e-4)
+    assert cost.flops_per_token(model, length, 151936) == pytest.approx(6 * in_matrices + 0.2642e9, rel=1e-4)
     assert 6 * in_matrices == pytest.approx(2.964e9, rel=1e-3)
 
 
 def test_wall_time_falls_with_gpus_and_ends_at_one_base_and_one_run(paper):
     """On eight GPUs runs follow each other; on a thousand a base and then a continual run are all that takes time."""
-    hours = {run.run: paper.run_hours(run) / 8 for run in paper.base_runs + paper.runs}
-    assert paper.wall_hours(8) == pytest.approx(sum(hours.values()))
-    assert paper.wall_hours(1000) == pytest.approx(hours["base-s0"] + hours["ko-bridge-s0"])
-    assert paper.wall_hours(1000) < paper.wall_hours(32) < paper.wall_hours(8)
-    assert paper.wall_hours(1) == pytest.approx(8 * paper.wall_hours(8))
+    reckoned = cost.Cost(paper.study)
+    hours = {model.name: reckoned.hours(model) / 8 for model in paper.study.models.values()}
+    assert reckoned.wall_hours(8) == pytest.approx(sum(hours.values()))
+    assert reckoned.wall_hours(1000) == pytest.approx(hours["base-s0"] + hours["ko-bridge-s0"])
+    assert reckoned.wall_hours(1000) < reckoned.wall_hours(32) < reckoned.wall_hours(8)
+    assert reckoned.wall_hours(1) == pytest.approx(8 * reckoned.wall_hours(8))
 
 
 def test_the_plan_imports_no_heavy_library():
     script = (
-        "import sys, lorebridge.plan, lorebridge.config, lorebridge.cli\n"
+        "import sys, lorebridge.config, lorebridge.cli, lorebridge.studies\n"
+        "lorebridge.studies.stages()\n"
         "print([m for m in ('torch', 'transformers', 'pandas', 'numpy', 'pyarrow') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
@@ -77,12 +85,12 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
     for name in paper.walk():
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
-    assert stages(seen) == set(STAGE_VERSIONS) - {"world", "recovery", "sample", "bundle"}
+    assert stages(seen) == set(studies.stages()) - {"world", "recovery", "sample", "bundle"}
 
 
 def test_every_input_is_an_edge_of_the_graph(paper, demo):
     """What a stage reads has at least one file of each artifact in `inputs`, and none of another."""
-    for plan in (paper, Plan(demo), Plan(config.check(with_variants(demo)))):
+    for plan in (paper, studies.plan(demo), studies.plan(config.check(with_variants(demo)))):
         for stage, wildcards in plan.walk():
             read = {path for paths in plan.reads(stage, **dict(wildcards)).values() for path in paths}
             for name, w in dict.fromkeys(plan.inputs(stage, **dict(wildcards))):
@@ -94,17 +102,24 @@ def test_every_input_is_an_edge_of_the_graph(paper, demo):
 
 
 def test_a_stage_reads_what_it_takes(demo):
-    plan = Plan(demo)
+    plan = studies.plan(demo)
     assert {path.split("/")[-1] for path in plan.reads("figure", figure="losses")["metrics"]} == {"metrics.parquet"}
     assert set(plan.reads("figure", figure="learning")) == {"perplexity", "alignment"}
-    assert set(plan.reads("table", table="filtering")) == {"audit", "pairs_audit"}
+    filtering = plan.reads("table", table="filtering")["audits"]
+    assert sorted(path.removeprefix("results/demo/") for path in filtering) == [
+        "corpora/bo/audit.json",
+        "corpora/en/audit.json",
+        "corpora/ko/audit.json",
+        "parallel/bo.audit.json",
+        "parallel/ko.audit.json",
+    ]
     scored = plan.reads("scores", run="ko-bridge-s0")
-    assert set(scored) == {"checkpoints", "questions", "heldout_documents", "heldout_pairs"}
-    assert len(scored["checkpoints"]) == len(plan.run("ko-bridge-s0").checkpoints)
+    assert set(scored) == {"checkpoints", "questions", "heldout", "pairs"}
+    assert len(scored["checkpoints"]) == len(plan.study.model("ko-bridge-s0").checkpoints)
 
 
 def test_no_two_artifacts_share_a_file(paper, demo):
-    for plan in (paper, Plan(demo), Plan(config.check(with_variants(demo)))):
+    for plan in (paper, studies.plan(demo), studies.plan(config.check(with_variants(demo)))):
         files = [
             path
             for stage, wildcards in plan.walk()
@@ -116,7 +131,7 @@ def test_no_two_artifacts_share_a_file(paper, demo):
 
 def test_no_two_artifacts_share_a_recipe(paper, demo):
     """Else one could stand for the other: swapped question files would look fresh."""
-    for plan in (paper, Plan(demo), Plan(config.check(with_variants(demo)))):
+    for plan in (paper, studies.plan(demo), studies.plan(config.check(with_variants(demo)))):
         found = [plan.task(stage, **dict(wildcards)).recipe for stage, wildcards in plan.walk()]
         assert len(found) == len(set(found))
 
@@ -134,33 +149,43 @@ def test_hardware_and_paths_never_enter_a_recipe(demo):
     assert stale(demo, other) == set()
 
 
+def everything_after(plan, *roots):
+    """All that is made from some artifacts, themselves included."""
+    found = set(roots)
+    for name in plan.walk():
+        if found & set(plan.inputs(name[0], **dict(name[1]))):
+            found.add(name)
+    return found
+
+
 @pytest.mark.parametrize(
-    ("change", "touched", "langs"),
+    ("change", "roots"),
     [
-        (lambda c: c["corpora"]["bo"].update(min_chars=300), {"corpus_shard", "tokenizer", "model"}, None),
+        # What is signed has passed the filter, and so depends on its settings.
         (
-            lambda c: c["parallel"]["bo"].update(max_lost=0.2),
-            {"parallel", "tokens", "order", "model", "scores"},
-            {"bo"},
+            lambda c: c["corpora"]["bo"].update(min_chars=300),
+            [("signatures", {"shard": "00000-of-00001"}), ("corpus_shard", {"shard": "00000-of-00001"})],
         ),
-        (lambda c: c["languages"]["bo"].update(template="{en} = {xx}"), {"order", "model", "scores", "gaps"}, {"bo"}),
+        (lambda c: c["parallel"]["bo"].update(max_lost=0.2), [("parallel", {})]),
     ],
+    ids=["a corpus", "pairs"],
 )
-def test_a_change_of_one_language_stays_there(demo, change, touched, langs):
+def test_a_change_of_one_text_remakes_what_is_made_of_it_and_no_more(demo, change, roots):
     other = copy.deepcopy(demo)
     change(other)
+    expected = everything_after(studies.plan(demo), *(artifact(stage, lang="bo", **w) for stage, w in roots))
+    assert stale(demo, other) == expected | {artifact("page")}
+
+
+def test_another_languages_pairs_touch_no_base_model(demo):
+    """They are asked for alignment on the held-out pairs of every language; they are not trained anew."""
+    other = copy.deepcopy(demo)
+    other["parallel"]["bo"]["max_lost"] = 0.2
     found = stale(demo, other)
-    assert touched <= stages(found)
-    if langs:
-        for stage, wildcards in found:
-            w = dict(wildcards)
-            if stage in ("parallel", "order", "model", "scores", "tokens"):
-                assert w.get("lang", w.get("run", w.get("stream", ""))).split("-")[-1 if stage == "x" else 0] in (
-                    "bo",
-                    "pairs",
-                    "base",  # a base model's alignment is measured on the held-out pairs of every language
-                )
-        assert "base_model" not in stages(found)
+    assert "base_model" not in stages(found)
+    assert {dict(w)["lang"] for stage, w in found if stage == "model"} == {"bo"}
+    assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "order"} == {"bo"}
+    assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "scores"} == {"base", "bo"}
 
 
 def test_a_sample_of_questions_costs_no_training_and_no_counting(demo):
@@ -221,17 +246,17 @@ def test_another_languages_pairs_leave_a_leak_free_order_alone(demo):
     other["parallel"]["bo"]["max_lost"] = 0.2
     redrawn = orders(stale(before, other))
     assert "bo-bridge_leak_free-s0" in redrawn and not any(run.startswith("ko-") for run in redrawn)
-    plan = Plan(config.check(before))
+    plan = studies.plan(config.check(before))
     mentions = {w for stage, w in plan.inputs("order", run="ko-bridge_leak_free-s0") if stage == "mentions"}
     assert {dict(w)["stream"] for w in mentions} == {"pairs-ko-en", "pairs-ko-xx"}
     assert not any(stage == "mentions" for stage, _ in plan.inputs("order", run="ko-bridge-s0"))
 
 
 def test_a_replay_reads_the_base_language_too_and_is_counted_so(demo):
-    plan = Plan(config.check(with_variants(demo)))
+    plan = studies.plan(config.check(with_variants(demo)))
     streams = ["mono-ko", "pairs-ko-en", "pairs-ko-xx", "mono-en"]
-    assert plan.streams(plan.run("ko-bridge_replay-s0")) == streams
-    assert plan.streams(plan.run("ko-bridge-s0")) == streams[:3]
+    assert list(plan.study.model("ko-bridge_replay-s0").texts) == streams
+    assert list(plan.study.model("ko-bridge-s0").texts) == streams[:3]
     for stage, wildcards in (
         ("order", {"run": "ko-bridge_replay-s0"}),
         ("exposure", {"run": "ko-bridge_replay-s0"}),
@@ -280,7 +305,8 @@ def test_a_setting_of_the_drawing_redraws_only(demo):
 
 def test_a_stage_version_makes_its_descendants_stale(demo, monkeypatch):
     before = recipes(demo)
-    monkeypatch.setitem(STAGE_VERSIONS, "judgments", 99)
+    declared = studies.stages()["judgments"]
+    monkeypatch.setitem(bridge.STAGES, "judgments", dataclasses.replace(declared, version=99))
     after = recipes(demo)
     assert stages({a for a in after if after[a] != before[a]}) == {
         "judgments",
@@ -299,8 +325,8 @@ def test_a_fifth_language_is_a_configuration_edit(demo):
     planted = {"sources": [{"kind": "planted", "name": "planted"}]}
     other["corpora"]["mn"] = other["parallel"]["mn"] = planted
     other["questions"]["mn"] = {"files": {"en": {"kind": "planted"}, "mn": {"kind": "planted"}}}
-    plan = Plan(config.check(other))
-    assert {run.run for run in plan.runs} - {run.run for run in Plan(demo).runs} == {
+    plan = studies.plan(config.check(other))
+    assert set(plan.study.models) - set(studies.plan(demo).study.models) == {
         f"mn-{arm}-s{seed}" for arm in demo["arms"] for seed in demo["seeds"]
     }
     assert artifact("judgments", corpus="mn", culture="mn") in set(plan.walk())
@@ -333,9 +359,9 @@ def test_questions_on_people_change_no_other_artifact(demo):
 
 def test_planted_people_are_a_part_of_the_world(demo):
     planted = asked_about_people(demo, source={"kind": "planted"})
-    plan = Plan(planted)
+    plan = studies.plan(planted)
     assert plan.outputs("world")["people_file"].endswith("world/people.json")
-    assert plan.reads("people_response") == {"people_file": [plan.outputs("world")["people_file"]]}
+    assert plan.reads("people_response") == {"world": [plan.outputs("world")["people_file"]]}
     assert "people" in plan.task("world").literals
     assert "world" in stages(stale(demo, planted))
 
@@ -393,10 +419,65 @@ def test_what_a_local_file_holds_enters_the_recipe(demo, tmp_path):
     assert before[name] != after[name]
 
 
-@pytest.mark.parametrize("drawings", [FIGURES, TABLES], ids=["figures", "tables"])
-def test_drawn_things_have_functions_that_take_what_the_plan_gives(drawings):
-    for name, drawing in drawings.items():
-        module = importlib.import_module(f"lorebridge.figures.{drawing.module}")
-        function = getattr(module, drawing.function or name)
-        given = {*drawing.reads, *drawing.settings, "out"}
-        assert set(inspect.signature(function).parameters) == given, name
+def called(plan, name):
+    """The function that a job calls, and the names of the arguments that it is given."""
+    call = plan.task(name[0], **dict(name[1])).call
+    module, _, function = call["function"].partition(":")
+    literals = set(plan.literals(name[0], **dict(name[1]))) - set(call["withheld"])
+    further = {call["threads"], call["records"], "work" if call["resumes"] else ""} - {""}
+    given = literals | set(call["inputs"]) | set(call["given"]) | further
+    return getattr(importlib.import_module(module), function), given | {
+        said["argument"] for said in call["outputs"].values()
+    }
+
+
+# What a shell rule says beside the task, as options.
+OPTIONS = {
+    "base_model": {"init_from", "out", "work", "recipe", "micro_batch", "budget_seconds", "resume_interval", "threads"},
+    "scores": {"batch_tokens", "threads", "work", "device"},
+    "scorer": {"batch_tokens", "threads", "device"},
+    "hits": {"threads"},
+    "index": {"threads"},
+    "translations": {"threads"},
+}
+OPTIONS |= {"model": OPTIONS["base_model"], "people_scores": OPTIONS["scores"]}
+
+
+def test_functions_take_what_their_stages_give(paper, demo):
+    """Every argument that a function needs is given, and nothing that it does not know."""
+    planted = asked_about_people(demo, source={"kind": "planted"})
+    for plan in (paper, studies.plan(config.check(with_variants(demo))), studies.plan(planted)):
+        for name in plan.walk():
+            if name[0] == "bundle":
+                continue
+            function, given = called(plan, name)
+            parameters = inspect.signature(function).parameters
+            if name[0] in (
+                "base_model",
+                "model",
+            ):  # the command says the starting point and the folder in its own words
+                given -= {"start", "checkpoints", "metrics"}
+            needed = {key for key, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
+            needed -= {key for key, p in parameters.items() if p.kind is inspect.Parameter.VAR_KEYWORD}
+            taken = (
+                set(parameters)
+                if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+                else set(parameters) | given
+            )
+            assert needed <= given | OPTIONS.get(name[0], set()), (name, needed - given)
+            assert given <= taken, (name, given - taken)
+
+
+def test_wildcards_of_every_path_are_constrained():
+    """Else Snakemake would let one take in a slash."""
+    for stage in studies.stages().values():
+        fanned = {"step", "base", "study"}
+        found = set(re.findall(r"{(\w+)}", " ".join([stage.record, *(file.path for file in stage.files.values())])))
+        assert found - fanned <= set(WILDCARDS), stage.name
+
+
+def test_every_file_names_its_table_or_what_it_holds():
+    for stage in studies.stages().values():
+        for name, file in stage.files.items():
+            assert file.table or file.says, (stage.name, name)
+            assert not file.table or file.table in tables.SCHEMAS, (stage.name, name)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lorebridge import config
-from lorebridge.plan import Plan
+from lorebridge import studies as kinds
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "data" / "recipes.json"
@@ -40,7 +40,7 @@ def _is_study(path: Path) -> bool:
 
 
 def recipes(configuration: dict[str, Any]) -> dict[str, str]:
-    plan = Plan(configuration)
+    plan = kinds.plan(configuration)
     return {
         " ".join([stage, *(f"{key}={value}" for key, value in wildcards)]): plan.recipe((stage, wildcards))
         for stage, wildcards in plan.walk()

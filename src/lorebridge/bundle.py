@@ -23,9 +23,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorebridge import __version__, config
+from lorebridge import __version__, config, studies
 from lorebridge.errors import ConfigError, InputError
-from lorebridge.plan import FIGURES, STAGE_VERSIONS, TABLES, Artifact, Plan
+from lorebridge.plan import Artifact, Plan
 from lorebridge.records import Task, file_digest, read_record
 
 MANIFEST = "bundle.json"
@@ -56,7 +56,7 @@ def pack(
     order only its totals are drawn, so its rows are left out.
 
     Args:
-        files: output name of the plan -> paths of the files that are drawn from.
+        files: argument of the drawings -> paths of the files that they are drawn from.
         records: paths of the records of the artifacts that they belong to.
         root: folder of the study, which all paths lie below.
         out: the archive.
@@ -78,7 +78,7 @@ def pack(
     manifest = {
         "format": FORMAT,
         "lorebridge": __version__,
-        "stages": STAGE_VERSIONS,
+        "stages": {name: stage.version for name, stage in studies.stages().items()},
         "config": {**config, "languages": {lang: config["languages"][lang] for lang in languages}},
         "figures": list(figures),
         "tables": list(tables),
@@ -109,7 +109,7 @@ def _content(output: str, path: Path) -> bytes:
     """Return what a bundle holds of a file that is drawn from."""
     from lorebridge import tables
 
-    return tables.packed(path, rows=output != "order") if path.suffix == ".parquet" else path.read_bytes()
+    return tables.packed(path, rows=output != "orders") if path.suffix == ".parquet" else path.read_bytes()
 
 
 class Redrawing(Plan):
@@ -134,20 +134,14 @@ class Redrawing(Plan):
         with _opened(self.path) as archive:
             manifest = _manifest(archive, self.path)
             folders = {"results": results, "work": f"{results}/.work"}
-            super().__init__(config.check(manifest["config"] | folders, name=f"{path}, {MANIFEST}"))
-            self._listed = (manifest["figures"], manifest["tables"])
-            self._files = manifest["files"]
-            self._whole = _unpack(archive, self.path, self._files, Path(self.root))
-
-    @property
-    def figures(self) -> list[str]:
-        """The names of the figures that the bundle is for and that this version draws."""
-        return [name for name in FIGURES if name in self._listed[0]]
-
-    @property
-    def tables(self) -> list[str]:
-        """The names of the tables that the bundle is for and that this version writes."""
-        return [name for name in TABLES if name in self._listed[1]]
+            checked = config.check(manifest["config"] | folders, name=f"{path}, {MANIFEST}")
+            super().__init__(studies.plan(checked).study)
+            # What the bundle is for and this version draws.
+            for drawings, listed in ((self.study.figures, "figures"), (self.study.tables, "tables")):
+                for name in set(drawings) - set(manifest[listed]):
+                    del drawings[name]
+            self._members = manifest["files"]
+            self._whole = _unpack(archive, self.path, self._members, Path(self.root))
 
     def targets(self) -> list[Artifact]:
         """Return what is drawn."""
@@ -171,7 +165,7 @@ class Redrawing(Plan):
         wanted = dict.fromkeys(path for paths in [*found.values(), records] for path in paths if path not in drawn)
         names = (_below(path, Path(self.root)) for path in wanted)
         if lacking := [name for name in names if name not in self._whole]:
-            said = ", ".join(f"{name} ({'is damaged' if name in self._files else 'is missing'})" for name in lacking)
+            said = ", ".join(f"{name} ({'is damaged' if name in self._members else 'is missing'})" for name in lacking)
             drawing = " ".join([stage, *map(str, wildcards.values())])
             raise InputError(self.path, f"the {drawing} is drawn from {said}", _AGAIN)
         return found

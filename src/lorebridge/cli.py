@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,10 @@ import yaml
 
 from lorebridge import __version__, workers
 from lorebridge.errors import InputError, LorebridgeError
-from lorebridge.records import RECORD, logging_to, read_record, source_digest
+from lorebridge.plan import Plan
+from lorebridge.plan.cost import Cost
+from lorebridge.plan.study import Model
+from lorebridge.records import logging_to, read_record, source_digest
 
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
@@ -136,9 +137,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _load_plan(arguments: argparse.Namespace) -> Any:
-    from lorebridge import config
-    from lorebridge.plan import Plan
+def _load_plan(arguments: argparse.Namespace) -> Plan:
+    from lorebridge import config, studies
 
     overrides = {}
     for item in arguments.set:
@@ -147,10 +147,10 @@ def _load_plan(arguments: argparse.Namespace) -> Any:
             raise InputError(f"--set {item}", "has no value", "Write KEY=VALUE.")
         overrides[key] = yaml.safe_load(value)
     loaded = config.load(arguments.config)
-    return Plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
+    return studies.plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
 
 
-def _language(plan: Any, lang: str) -> str:
+def _language(plan: Plan, lang: str) -> str:
     """Return `lang`, a language of the study that a person names."""
     if lang not in plan.config["languages"]:
         known = ", ".join(plan.config["languages"])
@@ -158,7 +158,7 @@ def _language(plan: Any, lang: str) -> str:
     return lang
 
 
-def _made(arguments: argparse.Namespace, plan: Any, stage: str, **wildcards: str) -> dict[str, list[Path]]:
+def _made(arguments: argparse.Namespace, plan: Plan, stage: str, **wildcards: str) -> dict[str, list[Path]]:
     """Return output name -> paths of an artifact of a study.
 
     Raises:
@@ -177,10 +177,10 @@ def _made(arguments: argparse.Namespace, plan: Any, stage: str, **wildcards: str
     return files
 
 
-def _questions(arguments: argparse.Namespace, plan: Any, culture: str) -> Path:
+def _questions(arguments: argparse.Namespace, plan: Plan, culture: str) -> Path:
     """Return the table of the questions that a study asks of a culture."""
-    stage, wildcards = plan.asked(culture)
-    return _made(arguments, plan, stage, **dict(wildcards))["questions"][0]
+    asked = plan.study.asked[culture]
+    return _made(arguments, plan, asked.stage, **asked.wildcards)[asked.file][0]
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -189,29 +189,33 @@ def _plan(arguments: argparse.Namespace) -> None:
     plan = _load_plan(arguments)
     compute = plan.config["compute"]
     gpus = arguments.gpus or max(1, compute["gpus"] * compute["nodes"])
-    totals = plan.totals() | {"gpus": gpus, "wall_hours": plan.wall_hours(gpus)}
-    runs = [
+    study, cost = plan.study, Cost(plan.study)
+    models = [model for model in study.models.values() if model.start is not None]
+    bases = [model for model in study.models.values() if model.start is None]
+    counts = {"runs": len(models), "base_runs": len(bases)}
+    totals = counts | cost.totals | {"gpus": gpus, "wall_hours": cost.wall_hours(gpus)}
+    base_runs: list[dict[str, Any]] = [
         {
-            "run": run.run,
-            "lang": run.lang,
-            "arm": run.arm,
-            "seed": run.seed,
-            "steps": run.steps,
-            "checkpoints": list(run.checkpoints),
-            "tokens": run.tokens,
-            "gpu_hours": round(plan.run_hours(run), 3),
+            "run": model.name,
+            "steps": model.steps,
+            "checkpoints": list(model.checkpoints),
+            "tokens": model.tokens,
+            "gpu_hours": round(cost.hours(model), 3),
         }
-        for run in plan.runs
+        for model in bases
     ]
-    base_runs = [
+    runs: list[dict[str, Any]] = [
         {
-            "run": r.run,
-            "steps": r.steps,
-            "checkpoints": list(r.checkpoints),
-            "tokens": r.tokens,
-            "gpu_hours": round(plan.run_hours(r), 3),
+            "run": model.name,
+            "lang": model.lang,
+            "arm": model.arm,
+            "seed": model.seed,
+            "steps": model.steps,
+            "checkpoints": list(model.checkpoints),
+            "tokens": model.tokens,
+            "gpu_hours": round(cost.hours(model), 3),
         }
-        for r in plan.base_runs
+        for model in models
     ]
     origin = config.provenance(arguments.config)
     if arguments.json:
@@ -220,9 +224,7 @@ def _plan(arguments: argparse.Namespace) -> None:
             json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False)
         )
         return
-    print(
-        f"study {plan.config['study']}: {len(plan.runs)} continual pretraining runs, {len(plan.base_runs)} base runs\n"
-    )
+    print(f"study {plan.config['study']}: {len(models)} continual pretraining runs, {len(bases)} base runs\n")
     width = max(24, 2 + max(len(run["run"]) for run in runs))
     print(f"{'run':<{width}}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
     for run in base_runs + runs:
@@ -237,7 +239,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
         "freed as runs finish; corpora and token stores come on top"
     )
-    for path, obtain in plan.absent_sources():
+    for path, obtain in plan.study.absent_sources():
         print(f"\nto put in place before the study runs: {path}\n  {obtain}")
     print("\nwhere each value comes from")
     for key, value, text in origin:
@@ -249,7 +251,7 @@ def _power(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.power import detectable_effects
 
     plan = _load_plan(arguments)
-    questions = {culture: _questions(arguments, plan, culture) for culture in plan.langs}
+    questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.langs}
     discordance = plan.config["transfer"]["discordance"]
     effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
     print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
@@ -263,6 +265,7 @@ def _power(arguments: argparse.Namespace) -> None:
 
 def _sample_audit(arguments: argparse.Namespace) -> None:
     from lorebridge.corpora.spotcheck import sample_documents, sample_pairs
+    from lorebridge.corpora.stages import shards
     from lorebridge.figures.style import FONTS
 
     plan = _load_plan(arguments)
@@ -270,26 +273,26 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "corpus", lang=lang)["audit"][0] for lang in langs}
-    shards = {
+    documents = {
         lang: [
             _made(arguments, plan, "corpus_shard", lang=lang, shard=shard)["documents"][0]
-            for shard in plan.shards(lang)
+            for shard in shards(plan.study, lang)
         ]
         for lang in langs
     }
-    parallel = {lang: _made(arguments, plan, "parallel", lang=lang) for lang in langs if lang != plan.base}
+    parallel = {lang: _made(arguments, plan, "parallel", lang=lang) for lang in langs if lang != plan.study.base}
     fonts = {lang: FONTS / SCRIPT_FONTS[script] if script in SCRIPT_FONTS else None for lang, script in scripts.items()}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
     found = [
         sample_documents(
-            lang=lang, script=scripts[lang], shards=shards[lang], audit=audits[lang], font=fonts[lang], **shared
+            lang=lang, script=scripts[lang], shards=documents[lang], audit=audits[lang], font=fonts[lang], **shared
         )
         for lang in langs
     ]
     for lang, files in parallel.items():
         found.append(
             sample_pairs(
-                base=plan.base,
+                base=plan.study.base,
                 lang=lang,
                 scripts=scripts,
                 pairs=files["pairs"][0],
@@ -311,8 +314,10 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     from lorebridge.trace.labels import write_sheet
 
     plan, lang = _load_plan(arguments), arguments.lang
-    if lang not in plan.langs:
-        raise InputError(f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.langs)}.")
+    if lang not in plan.study.langs:
+        raise InputError(
+            f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.study.langs)}."
+        )
     cell = {"corpus": lang, "culture": lang}
     files = {stage: _made(arguments, plan, stage, **cell)[stage][0] for stage in ("hits", "judgments")}
     translations = None
@@ -320,7 +325,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
         translations = _made(arguments, plan, "translations", **cell)["translations"][0]
     notes = write_sheet(
         corpus=lang,
-        base=plan.base,
+        base=plan.study.base,
         n=arguments.n,
         out=arguments.out,
         **files,
@@ -344,7 +349,7 @@ def _label_read(arguments: argparse.Namespace) -> None:
     if len(sheets) > 2:
         raise InputError(sheets[2], "is a third sheet", "Give one sheet, or the same sheet of two people.")
     lang = sheet_corpus(sheets[0])
-    if lang not in plan.langs:
+    if lang not in plan.study.langs:
         raise InputError(sheets[0], f"is of {lang!r}, which this study does not learn", "Give its --config.")
     cell = {"corpus": lang, "culture": lang}
     files = {stage: _made(arguments, plan, stage, **cell)[stage][0] for stage in ("hits", "judgments")}
@@ -357,16 +362,16 @@ def _label_read(arguments: argparse.Namespace) -> None:
 
 
 def _alarms(arguments: argparse.Namespace) -> int:
-    from lorebridge.figures.drawing import arguments as given
-    from lorebridge.plan import TABLES
+    from lorebridge import call
     from lorebridge.transfer.alarms import RINGS, alarms
 
     plan = _load_plan(arguments)
-    for stage, wildcards in dict.fromkeys(plan.inputs("table", table="alarms")):
+    for stage, wildcards in plan.inputs("table", table="alarms"):
         _made(arguments, plan, stage, **dict(wildcards))
-    settings = plan.literals("table", table="alarms")
-    files = given(TABLES["alarms"].reads, plan.reads("table", table="alarms"), plan.base)
-    table = alarms(**files, **{key: value for key, value in settings.items() if key not in ("table", "names")})
+    task = plan.task("table", table="alarms")
+    files = plan.reads("table", table="alarms")
+    settings = {key: value for key, value in call.literals(task).items() if key != "names"}
+    table = alarms(**{name: call.shaped(task, name, paths) for name, paths in files.items()}, **settings)
     for name, rows in table.groupby("alarm", sort=False):
         print(name)
         for row in rows.to_dict("records"):
@@ -379,9 +384,11 @@ def _alarms(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
+    from lorebridge.studies import record_of
+
     path: Path = arguments.path
-    place = next((place for place in record_places(path) if read_record(place) is not None), None)
-    if place is None:
+    place = record_of(path)
+    if place is None or read_record(place) is None:
         raise InputError(path, "has no record", "Only artifacts of a study (under results/) have one.")
     record = read_record(place) or {}
     print(f"{path}\n  record   {place}")
@@ -406,59 +413,49 @@ def _explain(arguments: argparse.Namespace) -> None:
         )
 
 
-def record_places(path: Path) -> Iterator[Path]:
-    """Yield where the record of an artifact may lie: its own, that of the file it stands beside, that of its folder."""
-    yield path / RECORD
-    yield path.with_name(f"{path.name}.{RECORD}")
-    yield path.with_name(f"{path.stem}.{RECORD}")
-    shard = re.search(r"\d{5}-of-\d{5}", path.name)
-    beside = f"documents-{shard.group()}" if shard else path.name.split(".")[0]
-    yield path.with_name(f"{beside}.parquet.{RECORD}")
-    # Some jobs write more than one table.
-    yield path.parent.parent / "scores" / f"{path.name}.{RECORD}"
-    first = {"asymmetry": "gaps", "exposure_effects": "items"}.get(path.stem, path.stem)
-    yield path.with_name(f"{first}.parquet.{RECORD}")
-    yield path.parent / RECORD
-    yield path.parent.parent / RECORD
-
-
 def _show_batch(arguments: argparse.Namespace) -> None:
     from lorebridge.tokens.reader import show_batch
 
     plan = _load_plan(arguments)
-    run = _run_of(plan, arguments.run)
-    order = _made(arguments, plan, "order", run=run.run)["order"][0]
-    stores = {stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run)}
-    tokenizer = Path(plan.root) / "tokenizer"
-    print(show_batch(order=order, stores=stores, tokenizer=tokenizer, step=arguments.step))
+    order = _made(arguments, plan, "order", run=_model(plan, arguments.run).name)["order"][0]
+    print(show_batch(order=order, **_tokens(plan, arguments.run), step=arguments.step))
+
+
+def _tokens(plan: Plan, run: str) -> dict[str, Any]:
+    """Return the token stores of a run by text, and the tokenizer's folder."""
+    texts = plan.study.model(run).texts
+    return {
+        "stores": {name: Path(str(plan.outputs("tokens", stream=name)["tokens"])).parent for name in texts},
+        "tokenizer": Path(str(plan.outputs("tokenizer")["tokenizer"])).parent,
+    }
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from lorebridge import call
     from lorebridge.train.verify import verify
 
     plan = _load_plan(arguments)
-    run = _run_of(plan, arguments.run)
-    pairs = None if run.arm == "base" else Path(str(plan.outputs("parallel", lang=run.lang)["pairs"]))
+    model = _model(plan, arguments.run)
+    task, read = plan.task("order", run=model.name), plan.reads("order", run=model.name)
+    drawn = {name: call.shaped(task, name, read[name]) for name in ("pairs", "mentions") if name in read}
     sound = True
     for check in verify(
-        model=Path(str(plan.outputs(run.stage, **run.wildcards)["record"])).parent,
-        order=Path(str(plan.outputs("order", run=run.run)["order"])),
-        stores={stream: Path(plan.root) / "tokens" / stream for stream in plan.streams(run)},
-        tokenizer=Path(plan.root) / "tokenizer",
-        pairs=pairs,
-        mentions=[Path(str(plan.outputs("mentions", stream=s)["mentions"])) for s in plan.leak_streams(run)],
+        model=Path(plan.record(*model.artifact)).parent,
+        order=Path(str(plan.outputs("order", run=model.name)["order"])),
+        **_tokens(plan, model.name),
+        pairs=drawn.get("pairs"),
+        mentions=drawn.get("mentions", []),
     ):
         print(check, flush=True)
         sound &= check.ok
     return 0 if sound else 1
 
 
-def _run_of(plan: Any, name: str) -> Any:
-    """Return the run of a study that a person names."""
-    names = [run.run for run in plan.base_runs + plan.runs]
-    if name not in names:
-        raise InputError(f"run {name}", "is not of this study", f"Its runs: {', '.join(names)}.")
-    return plan.run(name)
+def _model(plan: Plan, name: str) -> Model:
+    """Return the model of a study that a person names."""
+    if name not in plan.study.models:
+        raise InputError(f"run {name}", "is not of this study", f"Its runs: {', '.join(plan.study.models)}.")
+    return plan.study.model(name)
 
 
 def _filter(arguments: argparse.Namespace) -> None:
@@ -469,7 +466,7 @@ def _filter(arguments: argparse.Namespace) -> None:
     corpus = plan.config["corpora"][arguments.lang]
     audit = filter_file(
         lang=arguments.lang,
-        letters=plan.letters(arguments.lang),
+        letters=plan.study.letters[arguments.lang],
         source=arguments.source,
         out=arguments.out,
         **{key: corpus[key] for key in ("min_chars", "max_deleted", "simplify", "deduplicate")},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import importlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,29 +17,55 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from lorebridge.errors import ConfigError
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, REPLAY
-
-# ISO 15924, as the codes of NLLB end, for the scripts of the schema.
-SCRIPT_CODES = {
-    "Latn": "Latin",
-    "Hang": "Hangul",
-    "Hans": "Han",
-    "Hant": "Han",
-    "Tibt": "Tibetan",
-    "Mong": "Mongolian",
-    "Cyrl": "Cyrillic",
-    "Arab": "Arabic",
-    "Deva": "Devanagari",
-}
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "config.schema.yaml"
 PEOPLE_FILE = SCHEMA_FILE.with_name("people.yaml")
 
 
 @functools.cache
-def schema(path: Path = SCHEMA_FILE) -> dict[str, Any]:
-    """Return the schema of a configuration (JSON Schema 2020-12)."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+def schema(kind: str = "bridge") -> dict[str, Any]:
+    """Return the schema of a configuration of one kind of study (JSON Schema 2020-12).
+
+    What is true of all studies stands in ``config/config.schema.yaml``; the kind's own ``schema.yaml`` is laid over it:
+    mappings are joined, lists of required keys too. ``{$from: "module:NAME"}`` stands for the keys of a mapping in the
+    code, so that a list of names is said once.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    from lorebridge import studies
+
+    if kind not in studies.kinds():
+        close = difflib.get_close_matches(kind, studies.kinds(), n=1)
+        mend = f"Did you mean {close[0]!r}?" if close else f"Kinds: {', '.join(studies.kinds())}."
+        raise ConfigError("key kind", f"there is no kind of study called {kind!r}", mend)
+    shared = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return _resolved(_joined(shared, yaml.safe_load(studies.schema_file(kind).read_text(encoding="utf-8"))))
+
+
+def _joined(below: Any, above: Any) -> Any:
+    """Return `above` laid over `below`: mappings joined, lists of required keys too, everything else replaced."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {
+            **below,
+            **{
+                key: below[key] + value if key == "required" and key in below else _joined(below.get(key), value)
+                for key, value in above.items()
+            },
+        }
+    return above
+
+
+def _resolved(node: Any) -> Any:
+    """Return a schema with every ``{$from: "module:NAME"}`` replaced by the keys of that mapping."""
+    if isinstance(node, list):
+        return [_resolved(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if set(node) == {"$from"}:
+        module, _, name = node["$from"].partition(":")
+        return list(getattr(importlib.import_module(module), name))
+    return {key: _resolved(value) for key, value in node.items()}
 
 
 @functools.cache
@@ -48,13 +75,14 @@ def people_properties() -> dict[str, str]:
 
 
 @functools.cache
-def _shipped_templates() -> dict[str, dict[str, str]]:
+def shipped_templates() -> dict[str, dict[str, str]]:
+    """Return language -> attribute -> wording, as ``config/people.yaml`` has them."""
     return yaml.safe_load(PEOPLE_FILE.read_text(encoding="utf-8"))["templates"]
 
 
 def people_templates(config: Mapping[str, Any], lang: str) -> dict[str, str]:
     """Return attribute -> how it is asked for in a language: the study's own wordings, or those shipped with it."""
-    return dict(config["people"]["templates"].get(lang) or _shipped_templates()[lang])
+    return dict(config["people"]["templates"].get(lang) or shipped_templates()[lang])
 
 
 def load(path: Path | str) -> dict[str, Any]:
@@ -82,10 +110,14 @@ def check(config: Any, name: str = "configuration") -> dict[str, Any]:
         raise ConfigError(name, "is not a mapping of keys", "Start from config/demo.yaml.")
     # Through JSON, because a YAML alias stands for one and the same object in two places.
     config = json.loads(json.dumps(config, default=str))
-    errors = sorted(_FillingValidator(schema()).iter_errors(config), key=lambda e: [str(p) for p in e.absolute_path])
+    kind = config.setdefault("kind", "bridge")
+    validator = _FillingValidator(schema(str(kind)))
+    errors = sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.absolute_path])
     if errors:
         raise _explain(errors[0], name)
-    for where, what, mend in _semantic_problems(config):
+    from lorebridge import studies
+
+    for where, what, mend in [*problems(config), *studies.problems(config)]:
         raise ConfigError(f"{name}, key {where}", what, mend)
     return config
 
@@ -142,140 +174,27 @@ def _explain(error: ValidationError, name: str) -> ConfigError:
     return ConfigError(where, error.message, "See config/config.schema.yaml.")
 
 
-def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield (key, what, mend) of what a schema cannot say."""
-    languages, base = config["languages"], config["base_language"]
-    others = [lang for lang in languages if lang != base]
-    if base not in languages:
-        yield "base_language", f"{base!r} is not among the languages", f"Choose one of {sorted(languages)}."
-    for lang in others:
-        if languages[lang]["script"] == languages.get(base, {}).get("script"):
-            yield (
-                f"languages.{lang}.script",
-                f"is the base language's script ({languages[lang]['script']})",
-                "The design keeps the languages apart by script; choose a language with another script.",
-            )
-    for section, expected in (("corpora", list(languages)), ("parallel", others), ("questions", others)):
-        for lang in config[section]:
-            if lang not in expected:
-                close = difflib.get_close_matches(lang, expected, n=1, cutoff=0.5)
-                yield (
-                    f"{section}.{lang}",
-                    "is not a language of the study that this section takes",
-                    (f"Did you mean {close[0]!r}? " if close else "") + f"It takes: {', '.join(expected)}.",
-                )
-        for lang in expected:
-            if lang not in config[section]:
-                yield section, f"has nothing for the language {lang!r}", f"Add {section}.{lang}."
+def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what a schema cannot say and what is true of all studies."""
+    languages = config["languages"]
+    for section in ("corpora", "parallel"):
         for lang, entry in config[section].items():
-            if section != "questions" and entry["simplify"] and languages.get(lang, {}).get("script") != "Han":
+            if lang not in languages:
+                yield not_a_language(section, lang, list(languages))
+            elif entry["simplify"] and languages[lang]["script"] != "Han":
                 yield f"{section}.{lang}.simplify", "is for a language that Han writes", "Leave it out."
-    for culture, entry in config["questions"].items():
-        if set(entry["files"]) != {base, culture}:
-            yield (
-                f"questions.{culture}.files",
-                f"has files for {sorted(entry['files'])}",
-                f"Give exactly two index-parallel files: {base} and {culture}.",
-            )
-    for lang, language in languages.items():
-        template = language.get("template") or config["template"]
-        fields = re.findall(r"{(.*?)}", template)
-        once = fields.count("en") == 1 and fields.count("xx") == 1
-        in_order = once and fields.index("en") < fields.index("xx") and template.rstrip().endswith("{xx}")
-        if not in_order or not set(fields) <= {"en", "xx", "base", "name"}:
-            key = f"languages.{lang}.template" if language.get("template") else "template"
-            yield (
-                key,
-                f"{template!r} is not a bridge",
-                "It needs {en} once, then {xx} once at its end; {base} and {name} may occur.",
-            )
-    training = config["training"]
-    for phase in ("base", "continual"):
-        settings = training[phase]
-        steps, every = settings["steps"], settings["checkpoints"]["every"]
-        key = f"training.{phase}"
-        if steps % every:
-            yield (
-                f"{key}.checkpoints.every",
-                f"{steps} steps are not a multiple of the interval {every}",
-                f"Choose a divisor of {steps}, or steps: {steps - steps % every}.",
-            )
-        if settings["batch_tokens"] % training["sequence_length"]:
-            yield (
-                f"{key}.batch_tokens",
-                f"{settings['batch_tokens']} is not a multiple of training.sequence_length",
-                f"Choose a multiple of {training['sequence_length']}.",
-            )
-        rows, processes = settings["batch_tokens"] // training["sequence_length"], training_processes(config)
-        if rows % processes:
-            yield (
-                f"{key}.batch_tokens",
-                f"makes batches of {rows} rows, which {processes} training processes cannot share evenly",
-                "Change compute.gpus, compute.nodes or compute.processes, or the batch.",
-            )
-        if settings["min_lr"] > settings["lr"]:
-            yield f"{key}.min_lr", f"{settings['min_lr']} exceeds lr, {settings['lr']}", "Give a smaller one."
-        if any(step >= steps for step in settings["checkpoints"]["early"]):
-            yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."
-    if training["continual"]["batch_tokens"] < 2 * training["sequence_length"]:
-        yield (
-            "training.continual.batch_tokens",
-            "makes batches of one row",
-            "Monolingual and parallel text need a row each at least.",
-        )
-    checkpoints = training["continual"]["checkpoints"]
-    for key, steps in (("every", [checkpoints["every"]]), ("early", checkpoints["early"])):
-        if any(step % 2 for step in steps):
-            yield (
-                f"training.continual.checkpoints.{key}",
-                "has an odd step",
-                "The no_bridge arm shares the halves of its pairs between two consecutive batches, so only at even "
-                "steps have the arms read the same text.",
-            )
-    for arm in ("bridge", "no_bridge"):
-        if arm not in config["arms"]:
-            yield "arms", f"lacks {arm!r}", "Add it: transferred items are selected by bridge and no_bridge."
-    for variant, key in ((ENGLISH_MATCHED, "english_share"), (REPLAY, "replay_share")):
-        arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
-        if arms and training[key] is None:
-            yield f"training.{key}", f"is not set, and the arm {arms[0]} needs it", "Give a share between 0 and 1."
-    for contrast in config["transfer"]["contrasts"]:
-        if contrast[0] == contrast[1]:
-            yield "transfer.contrasts", f"compares {contrast[0]!r} with itself", "Name two arms."
-    model = config["model"]
+    for lang in languages:
+        if lang not in config["corpora"]:
+            yield "corpora", f"has nothing for the language {lang!r}", f"Add corpora.{lang}."
+    training, model = config["training"], config["model"]
+    for phase, settings in training.items():
+        if isinstance(settings, Mapping) and "steps" in settings:
+            yield from _phase_problems(config, phase, settings)
     for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
         if model[whole] % model[part]:
             yield f"model.{whole}", f"{model[whole]} is not a multiple of {part} ({model[part]})", "Mend either."
     if training["sequence_length"] > model["max_position_embeddings"]:
         yield "training.sequence_length", "exceeds model.max_position_embeddings", "Mend either."
-    for contrast in config["transfer"]["contrasts"]:
-        for arm in contrast:
-            if arm not in config["arms"]:
-                yield (
-                    "transfer.contrasts",
-                    f"names the arm {arm!r}, which the study does not train",
-                    f"Arms of this study: {', '.join(config['arms'])}.",
-                )
-    if config["transfer"]["last"] > len(checkpoint_steps(training["continual"])):
-        yield "transfer.last", "exceeds the number of checkpoints", "Give fewer."
-    for lang, settings in config["tracing"]["translation"].items():
-        code = settings["source_code"]
-        script = languages.get(lang, {}).get("script")
-        if lang not in others:
-            yield f"tracing.translation.{lang}", "is not a language of the study that is learned", f"They are {others}."
-        elif "_" in code and SCRIPT_CODES.get(code.split("_")[1], script) != script:
-            yield (
-                f"tracing.translation.{lang}.source_code",
-                f"{code} is not the {script} script that {lang} is written in",
-                "Name a model that has a code for it (NLLB has none for the traditional Mongolian script).",
-            )
-    if config["tracing"]["translation"] and config["tracing"]["judge"]["kind"] == "cooccurrence":
-        yield (
-            "tracing.translation",
-            "is for a language model; the judge of co-occurrence reads originals",
-            "Leave it out.",
-        )
-    yield from _people_problems(config)
     planted = [
         f"{section}.{lang}"
         for section in ("corpora", "parallel")
@@ -287,36 +206,45 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
         yield planted[0], "asks for the planted world", "Give the section `world`."
 
 
-def _people_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield (key, what, mend) of what is wrong with the questions on people."""
-    people = config["people"]
-    if people is None:
-        return
-    for lang, wordings in people["templates"].items():
-        if lang not in config["languages"]:
-            yield f"people.templates.{lang}", "is not a language of the study", f"They are {list(config['languages'])}."
-        for attribute, wording in wordings.items():
-            if sorted(re.findall(r"{name}|[{}]|_+", wording)) != ["____", "{name}"]:
-                yield (
-                    f"people.templates.{lang}.{attribute}",
-                    f"{wording!r} is no question on a person",
-                    "It needs {name} once and one blank, ____.",
-                )
-    for lang in config["languages"]:
-        if lang not in people["templates"] and lang not in _shipped_templates():
-            yield (
-                "people.templates",
-                f"has no wordings in {config['languages'][lang]['name']}",
-                f"Add people.templates.{lang}; config/people.yaml has examples.",
-            )
-    if people["questions"] > people["number"] * len(people_properties()):
+def not_a_language(section: str, lang: str, known: list[str]) -> tuple[str, str, str]:
+    """Return the problem of a section that names a language which it does not take."""
+    close = difflib.get_close_matches(lang, known, n=1, cutoff=0.5)
+    return (
+        f"{section}.{lang}",
+        "is not a language of the study that this section takes",
+        (f"Did you mean {close[0]!r}? " if close else "") + f"It takes: {', '.join(known)}.",
+    )
+
+
+def _phase_problems(
+    config: Mapping[str, Any], phase: str, settings: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with the schedule of a phase of training."""
+    steps, every = settings["steps"], settings["checkpoints"]["every"]
+    key, length = f"training.{phase}", config["training"]["sequence_length"]
+    if steps % every:
         yield (
-            "people.questions",
-            f"{people['questions']} are more than {len(people_properties())} for each of {people['number']} people",
-            "Give fewer questions or more people.",
+            f"{key}.checkpoints.every",
+            f"{steps} steps are not a multiple of the interval {every}",
+            f"Choose a divisor of {steps}, or steps: {steps - steps % every}.",
         )
-    if people["source"]["kind"] == "planted" and not config["world"]:
-        yield "people.source", "asks for the planted world", "Give the section `world`."
+    if settings["batch_tokens"] % length:
+        yield (
+            f"{key}.batch_tokens",
+            f"{settings['batch_tokens']} is not a multiple of training.sequence_length",
+            f"Choose a multiple of {length}.",
+        )
+    rows, processes = settings["batch_tokens"] // length, training_processes(config)
+    if rows % processes:
+        yield (
+            f"{key}.batch_tokens",
+            f"makes batches of {rows} rows, which {processes} training processes cannot share evenly",
+            "Change compute.gpus, compute.nodes or compute.processes, or the batch.",
+        )
+    if settings["min_lr"] > settings["lr"]:
+        yield f"{key}.min_lr", f"{settings['min_lr']} exceeds lr, {settings['lr']}", "Give a smaller one."
+    if any(step >= steps for step in settings["checkpoints"]["early"]):
+        yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."
 
 
 def training_processes(config: Mapping[str, Any]) -> int:

@@ -116,12 +116,14 @@ class Task:
             arguments. Nothing else may change the result: paths and hardware come from the rule.
         expects: path of the record of each artifact that is read -> the recipe it must have.
         version: the stage's version.
+        call: how a job calls the stage's function (:mod:`lorebridge.call`); no part of the recipe.
     """
 
     stage: str
     literals: Mapping[str, Any]
     expects: Mapping[str, str] = dataclasses.field(default_factory=dict)
     version: int = 1
+    call: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def recipe(self) -> str:

@@ -7,7 +7,6 @@ how a judge is reached. Each command imports what it needs when it runs.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lorebridge import call
 from lorebridge.errors import Busy
 from lorebridge.records import RECORD, Task, read_record
 
@@ -38,9 +38,9 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     train.add_argument("--work", type=Path, required=True, help="root of the resume state")
     train.add_argument("--order", type=Path, required=True)
     train.add_argument("--stores", type=Path, nargs="+", required=True, help="tokens.bin of each stream")
-    train.add_argument("--tokenizer", type=_folder, required=True, help="tokenizer.json")
+    train.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     train.add_argument(
-        "--base", type=Path, nargs="+", help="checkpoints of the base model; the last is where it starts"
+        "--start", type=Path, nargs="+", help="checkpoints of the model that it starts from, at the last"
     )
     train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
     train.add_argument(
@@ -69,7 +69,7 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
 
     random = worker("random-models", _random_models, "score random models by the published rule")
     random.add_argument("--questions", type=Path, nargs="+", required=True)
-    random.add_argument("--tokenizer", type=_folder, required=True, help="tokenizer.json")
+    random.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     random.add_argument("--out", type=Path, required=True)
     random.add_argument("--batch-tokens", type=int, required=True)
     random.add_argument("--threads", type=int)
@@ -101,19 +101,20 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     judge.add_argument("--questions", type=Path, required=True)
     judge.add_argument("--out", type=Path, required=True)
     judge.add_argument("--translations", type=Path, nargs="*", default=[], help="what is read in place of the hits")
-    judge.add_argument("--settings", type=json.loads, default={}, help="how the judge is reached, as JSON")
 
 
-def _folder(path: str) -> Path:
-    """Return the folder of a file, where a rule names the file and the work needs all that lies beside it."""
-    return Path(path).parent
+def _shaped(arguments: argparse.Namespace, argument: str, option: str = "") -> Any:
+    """Return what the stage's function takes as an argument, from the paths of an option."""
+    paths = getattr(arguments, option or argument)
+    return call.shaped(arguments.task, argument, paths if isinstance(paths, list) else [paths])
 
 
 def _make(arguments: argparse.Namespace, function: Callable[..., Any], *options: str, **given: Any) -> None:
     """Make an artifact: call `function` with the task's literals, some options of the command, and `given`."""
     task = arguments.task
     with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        notes.update(function(**task.literals, **{name: getattr(arguments, name) for name in options}, **given) or {})
+        told = {name: getattr(arguments, name) for name in options}
+        notes.update(function(**call.literals(task), **task.call["given"], **told, **given) or {})
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -122,17 +123,18 @@ def _train(arguments: argparse.Namespace) -> None:
     task, out = arguments.task, arguments.record.parent
     if int(os.environ.get("RANK", "0")):  # of torchrun's processes the first writes record and log
         arguments.record = arguments.logfile = None
+    start = _shaped(arguments, "start") if arguments.start else {}
     _make(
         arguments,
         train,
         "order",
-        "tokenizer",
         "micro_batch",
         "resume_interval",
         "threads",
         "events",
-        stores={path.parent.name: path.parent for path in arguments.stores},
-        init_from=max(arguments.base, key=_step) if arguments.base else None,
+        stores=_shaped(arguments, "stores"),
+        tokenizer=_shaped(arguments, "tokenizer"),
+        init_from=start[max(start, key=int)] if start else None,
         out=out,
         work=arguments.work / task.literals["run"] / task.recipe,
         recipe=task.recipe,
@@ -143,46 +145,34 @@ def _train(arguments: argparse.Namespace) -> None:
     )
 
 
-def _step(checkpoint: Path) -> int:
-    """Return the step of a checkpoint's folder."""
-    return int(checkpoint.name.removeprefix("step"))
-
-
 def _probe(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.scoring import score_run
     from lorebridge.train.work import clean_work
 
     task = arguments.task
-    literals = dict(task.literals)
-    steps = literals.pop("steps")
-    work = arguments.work / task.stage / literals["run"] / task.recipe
-    heldout: dict[str, list[Path]] = {}
-    for path in arguments.heldout:
-        heldout.setdefault(path.parent.name, []).append(path)
-    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
-        by_step = {_step(path): path for path in arguments.checkpoints}
-        notes.update(
-            score_run(
-                **literals,
-                checkpoints=[(step, by_step[step]) for step in steps],
-                questions=arguments.questions,
-                heldout=heldout,
-                pairs={path.name.split(".")[0]: path for path in arguments.pairs},
-                out=arguments.out,
-                perplexity=arguments.perplexity,
-                alignment=arguments.alignment,
-                batch_tokens=arguments.batch_tokens,
-                threads=arguments.threads,
-                work=work,
-            )
-        )
+    work = arguments.work / task.stage / task.literals["run"] / task.recipe
+    measured = {name: _shaped(arguments, name) for name in ("heldout", "pairs") if getattr(arguments, name)}
+    checkpoints = sorted((int(step), path) for step, path in _shaped(arguments, "checkpoints").items())
+    _make(
+        arguments,
+        score_run,
+        "questions",
+        "out",
+        "perplexity",
+        "alignment",
+        "batch_tokens",
+        "threads",
+        checkpoints=checkpoints,
+        work=work,
+        **measured,
+    )
     shutil.rmtree(work)
     # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
     published = arguments.checkpoints[0].parent
     record = read_record(published / RECORD)
     if record is not None:
         try:
-            clean_work(arguments.work / literals["run"] / record["recipe"], published)
+            clean_work(arguments.work / task.literals["run"] / record["recipe"], published)
         except Busy as error:  # the scores are good; the copy is freed another time
             print(error, file=sys.stderr)
 
@@ -190,7 +180,9 @@ def _probe(arguments: argparse.Namespace) -> None:
 def _random_models(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.ties import scorer_bias
 
-    _make(arguments, scorer_bias, "questions", "tokenizer", "out", "batch_tokens", "threads")
+    _make(
+        arguments, scorer_bias, "questions", "out", "batch_tokens", "threads", tokenizer=_shaped(arguments, "tokenizer")
+    )
 
 
 def _retrieve(arguments: argparse.Namespace) -> None:
@@ -224,5 +216,4 @@ def _judge(arguments: argparse.Namespace) -> None:
         "out",
         work=arguments.work / arguments.task.recipe,
         translations=next(iter(arguments.translations), None),
-        **arguments.settings,
     )

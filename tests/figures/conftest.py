@@ -281,7 +281,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         remark="Made-up numbers.",
     )
     effects.occurrences(
-        items=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=out / "occurrences"
+        transferred=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=out / "occurrences"
     )
     of_tests = {"names": names, "base": base}
     inference.asymmetry(asymmetry=folder / "asymmetry.parquet", last=3, remark="", out=out / "asymmetry", **of_tests)
@@ -327,7 +327,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
     summary.density(density=folder / "density.parquet", names=names, base=base, planted=False, out=to / "density")
     summary.occurrences(
-        items=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=to / "occurrences"
+        transferred=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=to / "occurrences"
     )
     summary.filtering(audits=inputs["audits"], names=names, base=base, out=to / "filtering")
     summary.recovery(recovery=folder / "recovery.parquet", names=names, out=to / "recovery")

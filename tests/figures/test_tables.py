@@ -63,7 +63,9 @@ def test_no_published_value_stands_beside_a_planted_world(inputs, tmp_path):
     folder, _ = inputs
     more = {"names": {code: code for code in ("en", "ko", "zh", "bo", "mn")}, "base": "en", "planted": True}
     summary.density(density=folder / "density.parquet", out=tmp_path / "density", **more)
-    summary.occurrences(items=folder / "items.parquet", resamples=200, seed=0, out=tmp_path / "occurrences", **more)
+    summary.occurrences(
+        transferred=folder / "items.parquet", resamples=200, seed=0, out=tmp_path / "occurrences", **more
+    )
     for table in ("density", "occurrences"):
         assert "published" not in pd.read_csv(tmp_path / f"{table}.csv").columns
         assert "Zhang" not in (tmp_path / f"{table}.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 from real_cluster import printed
 from safetensors.numpy import load_file
 
-from lorebridge.plan import Plan
+from lorebridge import studies
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def test_the_cluster_makes_what_one_machine_makes(study, local):
 
 
 def test_every_artifact_has_its_record_and_its_log(study):
-    plan = Plan(study.config)
+    plan = studies.plan(study.config)
     for stage, wildcards in plan.walk():
         assert (study.folder / plan.record(stage, wildcards)).exists()
     assert list((study.folder / "logs" / "slurm" / "rule_train").rglob("*.log"))

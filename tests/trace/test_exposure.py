@@ -15,7 +15,7 @@ from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint, t
 from lorebridge.trace.exposure import exposure
 from lorebridge.trace.judges import CoOccurrence
 from lorebridge.trace.mentions import find_mentions, find_subjects, read_asked
-from lorebridge.world import generate
+from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "bo": "Tibetan"}
 STREAMS = {

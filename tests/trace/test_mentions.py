@@ -13,7 +13,7 @@ from lorebridge.errors import InputError
 from lorebridge.trace.analysis import script_of
 from lorebridge.trace.judges import CoOccurrence, read_questions
 from lorebridge.trace.mentions import Asked, Matcher, blocks, find_mentions, find_subjects, read_asked
-from lorebridge.world import generate
+from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 MAX_CHARS = 300

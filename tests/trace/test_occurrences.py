@@ -11,7 +11,7 @@ from lorebridge.errors import InputError
 from lorebridge.trace.leaks import leak_report, leaked, leaks
 from lorebridge.trace.mentions import find_mentions, find_subjects
 from lorebridge.trace.occurrences import occurrences
-from lorebridge.world import generate
+from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "mn": "Mongolian"}
 STREAMS = {

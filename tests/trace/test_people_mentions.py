@@ -14,7 +14,7 @@ from lorebridge.corpora.people import merge_people
 from lorebridge.probes.people import build_people_questions, person_and_attribute
 from lorebridge.probes.questions import in_subset
 from lorebridge.trace.people import count_names
-from lorebridge.world import generate
+from lorebridge.world.planting import generate
 
 
 def count(folder: Path, texts: list[str], names: dict[str, str], workers: int = 1) -> dict[str, int]:

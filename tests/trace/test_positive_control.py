@@ -18,7 +18,7 @@ from lorebridge.train.loop import train
 from lorebridge.transfer.contrasts import ALL, by_culture, form
 from lorebridge.transfer.credits import load
 from lorebridge.transfer.inference import infer
-from lorebridge.world import generate
+from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul"}
 HALVES = {"pairs-ko-en": ("en", "en"), "pairs-ko-xx": ("ko", "xx")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -18,12 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lorebridge import plan, tables
+from lorebridge import studies, tables
 from lorebridge.bundle import MANIFEST, Redrawing, pack, redrawing
 from lorebridge.config import load
 from lorebridge.errors import ConfigError, InputError
-from lorebridge.plan import Plan
+from lorebridge.plan import artifact
 from lorebridge.records import Task
+from lorebridge.studies.bridge import study as bridge
 
 ROOT = Path(__file__).parents[2]
 SCORE = "probes/scores/ko-bridge-s0.parquet"
@@ -73,10 +75,10 @@ def with_manifest(contents: dict[str, bytes], change) -> dict[str, bytes]:
 def test_a_bundle_keeps_the_order_of_the_languages(demo, tmp_path):
     """Panels and rows stand in that order, which a task's own literals lose."""
     out = tmp_path / "demo.bundle.tar.xz"
-    task = Task.loads(Plan(demo).task("bundle").dumps())
+    task = Task.loads(studies.plan(demo).task("bundle").dumps())
     assert list(task.literals["config"]["languages"]) == ["bo", "en", "ko"]
     pack(**task.literals, files={}, records=[], root=tmp_path, out=out)
-    assert Redrawing(out, str(tmp_path / "redrawn")).langs == Plan(demo).langs == ["ko", "bo"]
+    assert Redrawing(out, str(tmp_path / "redrawn")).langs == studies.plan(demo).langs == ["ko", "bo"]
 
 
 def test_the_bundle_that_comes_with_the_project_is_whole(root, tmp_path):
@@ -84,7 +86,7 @@ def test_the_bundle_that_comes_with_the_project_is_whole(root, tmp_path):
     path = root / "results" / "demo.bundle.tar.xz"
     assert path.stat().st_size < 2_000_000
     plan_of = Redrawing(path, str(tmp_path))
-    assert plan_of.figures == Plan(load(root / "config" / "demo.yaml")).figures
+    assert plan_of.figures == studies.plan(load(root / "config" / "demo.yaml")).figures
     for stage, wildcards in plan_of.targets():
         plan_of.task(stage, **dict(wildcards))
 
@@ -226,8 +228,8 @@ def test_the_settings_of_the_second_entry_point(tmp_path):
 def test_a_later_version_of_a_stage_leaves_a_bundle_good(tmp_path, contents, monkeypatch):
     """What was not made here keeps the recipe of its record; a drawing's own version counts."""
     path = archived(tmp_path / "b.tar.xz", contents)
-    score = plan.artifact("scores", run="ko-bridge-s0")
-    monkeypatch.setitem(plan.STAGE_VERSIONS, "scores", 99)
+    score = artifact("scores", run="ko-bridge-s0")
+    monkeypatch.setitem(bridge.STAGES, "scores", dataclasses.replace(bridge.STAGES["scores"], version=99))
     there = Redrawing(path, str(tmp_path / "redrawn"))
     assert there.recipe(score) == "0123456789abcdef"
     with pytest.raises(
@@ -321,7 +323,7 @@ def test_the_study_never_sees_what_is_redrawn_beside_it(bundled, archive, tmp_pa
 def test_a_bundle_holds_what_is_drawn_from_and_nothing_of_the_machine(bundled, archive):
     held = members(archive)
     manifest = json.loads(held.pop(MANIFEST))
-    study = Plan(bundled.config)
+    study = studies.plan(bundled.config)
     wanted = {path for paths in study.reads("bundle").values() for path in paths} | {
         study.record(*name) for name in study.inputs("bundle")
     }
@@ -345,7 +347,7 @@ def test_a_bundle_holds_what_is_drawn_from_and_nothing_of_the_machine(bundled, a
 @pytest.mark.slow
 def test_a_dry_run_elsewhere_lists_drawings_alone(archive, tmp_path, bundled):
     planned = Laptop(tmp_path, archive).planned()
-    study = Plan(bundled.config)
+    study = studies.plan(bundled.config)
     assert planned.pop("table") == len(study.tables)
     assert planned == {"page": 1} | {f"draw_{figure}": 1 for figure in study.figures}
     code, output = Laptop(tmp_path, archive).snakemake("--dry-run", "train")

@@ -11,15 +11,14 @@ import time
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lorebridge import tables
-from lorebridge.cli import record_places
-from lorebridge.plan import Plan
+from lorebridge import studies, tables
+from lorebridge.studies import record_of
 
 pytestmark = pytest.mark.slow
 
 
 def test_every_artifact_is_there_with_its_record(finished):
-    plan = Plan(finished.config)
+    plan = studies.plan(finished.config)
     for stage, wildcards in plan.walk():
         for value in plan.outputs(stage, **dict(wildcards)).values():
             for path in [value] if isinstance(value, str) else value:
@@ -27,13 +26,13 @@ def test_every_artifact_is_there_with_its_record(finished):
 
 
 def test_explain_finds_the_record_of_every_file(finished):
-    plan = Plan(finished.config)
+    plan = studies.plan(finished.config)
     for stage, wildcards in plan.walk():
         record = finished.folder / plan.record(stage, wildcards)
         for value in plan.outputs(stage, **dict(wildcards)).values():
             for path in [value] if isinstance(value, str) else value:
                 if path != plan.record(stage, wildcards):
-                    assert next(p for p in record_places(finished.folder / path) if p.exists()) == record, path
+                    assert record_of(finished.folder / path) == record, path
 
 
 def test_tables_hold_the_contract(finished):

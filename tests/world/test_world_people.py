@@ -11,8 +11,8 @@ import pytest
 from lorebridge import config, tables
 from lorebridge.corpora.people import merge_people, read_people
 from lorebridge.corpora.wikidata import read_response
-from lorebridge.world import generate
 from lorebridge.world.people import DOSE
+from lorebridge.world.planting import generate
 
 LANGUAGES = {"en": {"script": "Latin"}, "ko": {"script": "Hangul"}, "bo": {"script": "Tibetan"}}
 WORDINGS = config.people_templates({"people": {"templates": {}}}, "en")

@@ -13,9 +13,8 @@ import regex
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.world import generate
 from lorebridge.world.facts import Knobs, shares, spread
-from lorebridge.world.planting import _cultures
+from lorebridge.world.planting import _cultures, generate
 
 SCRIPT = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 FULL_STOP = {"en": r"\. ?", "ko": r"\. ?", "zh": "。", "bo": "། ?", "mn": " ᠃ ?"}

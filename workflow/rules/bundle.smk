@@ -1,12 +1,9 @@
-# in:  what the tables and figures are drawn from
-# out: {study}.bundle.tar.xz, which workflow/figures.smk redraws them from
-
-
 rule bundle:
+    """Pack what a study's tables and figures are drawn from."""
     input:
         unpack(needs("bundle")),
     output:
-        **produces("bundle"),
+        **makes("bundle", bundle="../{study}.bundle.tar.xz"),
     log:
         f"{plan.root}/logs/bundle.log",
     conda:

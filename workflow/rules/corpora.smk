@@ -1,15 +1,13 @@
-# in:  sources (hub data sets, local files, a planted world)
-# out: corpora/{lang}/{signatures,documents,heldout}-{shard}.parquet, corpora/{lang}/duplicates.parquet,
-#      corpora/{lang}/audit.json, parallel/{lang}.parquet, parallel/{lang}.heldout.parquet
-#
-# A source is read twice, because a document may repeat one of another shard: first it is signed, then filtered.
+# A source is read twice, because a document may repeat one of another shard: first it is signed, then filtered. The
+# sources themselves (hub data sets, local files, texts of the planted world) come beside what the rules show.
 
 
 rule signatures:
+    """Sign the documents of one shard, so that those which repeat others are found across shards."""
     input:
-        unpack(needs("signatures")),
+        unpack(needs("signatures", world="world/truth.parquet")),
     output:
-        **produces("signatures"),
+        **makes("signatures", signatures="corpora/{lang}/signatures-{shard}.parquet"),
     log:
         f"{plan.root}/logs/signatures/{{lang}}-{{shard}}.log",
     conda:
@@ -20,14 +18,15 @@ rule signatures:
     params:
         task=task("signatures"),
     script:
-        "../scripts/signatures.py"
+        "../scripts/make.py"
 
 
 rule duplicates:
+    """Find the documents of a corpus that repeat an earlier one."""
     input:
-        unpack(needs("duplicates")),
+        unpack(needs("duplicates", signatures="corpora/{lang}/signatures-*.parquet")),
     output:
-        **produces("duplicates"),
+        **makes("duplicates", duplicates="corpora/{lang}/duplicates.parquet"),
     log:
         f"{plan.root}/logs/duplicates/{{lang}}.log",
     conda:
@@ -38,14 +37,20 @@ rule duplicates:
     params:
         task=task("duplicates"),
     script:
-        "../scripts/duplicates.py"
+        "../scripts/make.py"
 
 
 rule filter_corpus:
+    """Filter one shard of a monolingual corpus, and hold some of its documents out."""
     input:
-        unpack(needs("corpus_shard")),
+        unpack(needs("corpus_shard", duplicates="corpora/{lang}/duplicates.parquet", world="world/truth.parquet")),
     output:
-        **produces("corpus_shard"),
+        **makes(
+            "corpus_shard",
+            documents="corpora/{lang}/documents-{shard}.parquet",
+            heldout_documents="corpora/{lang}/heldout-{shard}.parquet",
+            shard_audit="corpora/{lang}/documents-{shard}.audit.json",
+        ),
     log:
         f"{plan.root}/logs/filter_corpus/{{lang}}-{{shard}}.log",
     conda:
@@ -56,14 +61,15 @@ rule filter_corpus:
     params:
         task=task("corpus_shard"),
     script:
-        "../scripts/filter_corpus.py"
+        "../scripts/make.py"
 
 
 rule audit_corpus:
+    """Merge the audits of a corpus's shards; an empty corpus stops here."""
     input:
-        unpack(needs("corpus")),
+        unpack(needs("corpus", audits="corpora/{lang}/documents-*.audit.json")),
     output:
-        **produces("corpus"),
+        **makes("corpus", audit="corpora/{lang}/audit.json"),
     log:
         f"{plan.root}/logs/audit_corpus/{{lang}}.log",
     conda:
@@ -74,14 +80,20 @@ rule audit_corpus:
     params:
         task=task("corpus"),
     script:
-        "../scripts/audit_corpus.py"
+        "../scripts/make.py"
 
 
 rule filter_pairs:
+    """Filter the sentence pairs of a language, and hold some of them out."""
     input:
-        unpack(needs("parallel")),
+        unpack(needs("parallel", world="world/truth.parquet")),
     output:
-        **produces("parallel"),
+        **makes(
+            "parallel",
+            pairs="parallel/{lang}.parquet",
+            heldout_pairs="parallel/{lang}.heldout.parquet",
+            pairs_audit="parallel/{lang}.audit.json",
+        ),
     log:
         f"{plan.root}/logs/filter_pairs/{{lang}}.log",
     conda:
@@ -92,4 +104,4 @@ rule filter_pairs:
     params:
         task=task("parallel"),
     script:
-        "../scripts/filter_pairs.py"
+        "../scripts/make.py"

@@ -1,16 +1,31 @@
-# in:  the tables of all stages
-# out: tables/{table}.{csv,md,tex}, figures/{figure}.{pdf,svg,png}, report/summary.html
+# What is drawn, and how it is presented, stands in lorebridge.figures.stages: a row for each figure and table.
 
 # A rule for each figure, because each has its own caption and place in the report.
 for figure in plan.figures:
+    row = plan.study.figures[figure]
 
     rule:
+        """Draw a figure; what it is drawn from says its row in `figures/stages.py`."""
         name:
             f"draw_{figure}"
         input:
-            unpack(needs("figure", figure=figure)),
+            unpack(needs("figure", of={"figure": figure})),
         output:
-            **drawn(figure),
+            **makes(
+                "figure",
+                of={"figure": figure},
+                pdf="figures/{figure}.pdf",
+                svg="figures/{figure}.svg",
+                png="figures/{figure}.png",
+            )
+            | {
+                "svg": report(
+                    f"{plan.root}/figures/{figure}.svg",
+                    caption="../report/figure.rst",
+                    category=row.category,
+                    labels={"figure": row.title},
+                )
+            },
         log:
             f"{plan.root}/logs/draw/{figure}.log",
         conda:
@@ -19,16 +34,26 @@ for figure in plan.figures:
             mem_mb=escalated(4000),
             runtime=20,
         params:
-            task=task("figure", figure=figure),
+            task=task("figure", of={"figure": figure}),
+            text=row.text,
         script:
-            "../scripts/draw.py"
+            "../scripts/make.py"
 
 
 rule table:
+    """Write a table of the report; what it is made from says its row in `figures/stages.py`."""
     input:
         unpack(needs("table")),
     output:
-        **written(),
+        **makes("table", csv="tables/{table}.csv", md="tables/{table}.md", tex="tables/{table}.tex")
+        | {
+            "csv": report(
+                f"{plan.root}/tables/{{table}}.csv",
+                caption="../report/table.rst",
+                category="Tables",
+                labels={"table": "{table}"},
+            )
+        },
     log:
         f"{plan.root}/logs/table/{{table}}.log",
     conda:
@@ -39,14 +64,31 @@ rule table:
     params:
         task=task("table"),
     script:
-        "../scripts/draw.py"
+        "../scripts/make.py"
 
 
 rule page:
+    """Write the study on one page: question, design, results, tables, provenance."""
     input:
-        unpack(needs("page")),
+        unpack(
+            needs(
+                "page",
+                svg="figures/*.svg",
+                csv="tables/*.csv",
+                md="tables/*.md",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+            )
+        ),
     output:
-        **shown(),
+        **makes("page", page="report/summary.html")
+        | {
+            "page": report(
+                f"{plan.root}/report/summary.html",
+                caption="../report/page.rst",
+                category="Study",
+                labels={"page": "Question, design, results"},
+            )
+        },
     log:
         f"{plan.root}/logs/page.log",
     conda:
@@ -56,6 +98,5 @@ rule page:
         runtime=20,
     params:
         task=task("page"),
-        captions=captions(),
     script:
-        "../scripts/page.py"
+        "../scripts/make.py"

@@ -1,12 +1,9 @@
-# in:  question files, models/, held-out documents and pairs
-# out: probes/questions/{culture}.parquet, probes/sampled/{culture}.parquet, probes/{scores,perplexity,alignment}/{run}.parquet, probes/scorer.parquet
-
-
 rule question_file:
+    """Fetch the released questions of a culture in one language, or copy them from a local file."""
     input:
-        unpack(needs("question_file")),
+        unpack(needs("question_file", world="world/truth.parquet")),
     output:
-        **produces("question_file"),
+        **makes("question_file", questions="probes/files/{culture}-{lang}.json"),
     log:
         f"{plan.root}/logs/question_file/{{culture}}-{{lang}}.log",
     conda:
@@ -17,14 +14,15 @@ rule question_file:
     params:
         task=task("question_file"),
     script:
-        "../scripts/question_file.py"
+        "../scripts/make.py"
 
 
 rule questions:
+    """Check a culture's question files and put them in one table."""
     input:
-        unpack(needs("questions")),
+        unpack(needs("questions", files="probes/files/{culture}-*.json")),
     output:
-        **produces("questions"),
+        **makes("questions", questions="probes/questions/{culture}.parquet"),
     log:
         f"{plan.root}/logs/questions/{{culture}}.log",
     conda:
@@ -35,14 +33,15 @@ rule questions:
     params:
         task=task("questions"),
     script:
-        "../scripts/questions.py"
+        "../scripts/make.py"
 
 
 rule sample_questions:
+    """Choose the questions that models are asked by how often the corpora state their facts."""
     input:
-        unpack(needs("sample")),
+        unpack(needs("sample", questions="probes/questions/{culture}.parquet", occurrences="trace/occurrences.parquet")),
     output:
-        **produces("sample"),
+        **makes("sample", questions="probes/sampled/{culture}.parquet"),
     log:
         f"{plan.root}/logs/sample_questions/{{culture}}.log",
     conda:
@@ -53,14 +52,28 @@ rule sample_questions:
     params:
         task=task("sample"),
     script:
-        "../scripts/sample_questions.py"
+        "../scripts/make.py"
 
 
 rule score:
+    """Ask all checkpoints of a model the questions, and measure it on held-out text and pairs."""
     input:
-        unpack(needs("scores")),
+        unpack(
+            needs(
+                "scores",
+                checkpoints="models/base/*/step* | models/*/*/*/step*",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                heldout="corpora/*/heldout-*.parquet",
+                pairs="parallel/*.heldout.parquet",
+            )
+        ),
     output:
-        **produces("scores"),
+        **makes(
+            "scores",
+            scores="probes/scores/{run}.parquet",
+            perplexity="probes/perplexity/{run}.parquet",
+            alignment="probes/alignment/{run}.parquet",
+        ),
     log:
         f"{plan.root}/logs/score/{{run}}.log",
     conda:
@@ -77,17 +90,24 @@ rule score:
         work=plan.work,
     shell:
         "lorebridge probe --task {params.task:q} --record {output.record:q} --rule score --logfile {log:q}"
-        " --checkpoints {input.checkpoints:q} --questions {input.questions:q} --heldout {input.heldout_documents:q}"
-        " --pairs {input.heldout_pairs:q} --out {output.scores:q} --perplexity {output.perplexity:q}"
+        " --checkpoints {input.checkpoints:q} --questions {input.questions:q} --heldout {input.heldout:q}"
+        " --pairs {input.pairs:q} --out {output.scores:q} --perplexity {output.perplexity:q}"
         " --alignment {output.alignment:q}"
         " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
 
 
 rule random_models:
+    """Ask random models of the study's shape the questions, by the published rule and in float32."""
     input:
-        unpack(needs("scorer")),
+        unpack(
+            needs(
+                "scorer",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                tokenizer="tokenizer/tokenizer.json",
+            )
+        ),
     output:
-        **produces("scorer"),
+        **makes("scorer", scorer="probes/scorer.parquet"),
     log:
         f"{plan.root}/logs/random_models.log",
     conda:

@@ -5,19 +5,19 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 import lorebridge.config
+from lorebridge import studies
 from lorebridge.errors import LorebridgeError
-from lorebridge.plan import Plan
 from lorebridge.records import DigestCache
 
 
 def _plan():
     try:
-        plan = Plan(
+        plan = studies.plan(
             lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
             digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
         )
         for name in plan.walk():
-            plan.task(name[0], **dict(name[1]))
+            plan.recipe(name)
     except LorebridgeError as error:
         raise WorkflowError(str(error))
     return plan
@@ -28,7 +28,7 @@ HARDWARE = plan.config["compute"]
 
 
 onstart:
-    missing = plan.absent_sources()
+    missing = plan.study.absent_sources()
     if missing:
         raise WorkflowError(
             "These sources cannot be downloaded and are not in place yet:\n"

@@ -1,13 +1,9 @@
-# in:  corpora/{lang}/documents-*.parquet, parallel/{lang}.parquet; trace/mentions/pairs-{lang}-*.parquet for the order
-#      of an arm that leaves out the pairs that state an answer, or the others
-# out: tokenizer/, tokens/{stream}/, order/{run}.parquet
-
-
 rule tokenizer:
+    """Train the study's tokenizer on equal bytes of every language, or fetch a released one."""
     input:
-        unpack(needs("tokenizer")),
+        unpack(needs("tokenizer", documents="corpora/*/documents-*.parquet", audits="corpora/*/audit.json")),
     output:
-        **produces("tokenizer"),
+        **makes("tokenizer", tokenizer="tokenizer/tokenizer.json", settings="tokenizer/tokenizer_config.json"),
     log:
         f"{plan.root}/logs/tokenizer.log",
     conda:
@@ -18,14 +14,27 @@ rule tokenizer:
     params:
         task=task("tokenizer"),
     script:
-        "../scripts/tokenizer.py"
+        "../scripts/make.py"
 
 
 rule token_store:
+    """Tokenize one text once, into a memory-mapped store."""
     input:
-        unpack(needs("tokens")),
+        unpack(
+            needs(
+                "tokens",
+                tables="corpora/*/documents-*.parquet | parallel/*.parquet",
+                audits="corpora/*/audit.json",
+                tokenizer="tokenizer/tokenizer.json",
+            )
+        ),
     output:
-        **produces("tokens"),
+        **makes(
+            "tokens",
+            tokens="tokens/{stream}/tokens.bin",
+            offsets="tokens/{stream}/offsets.npy",
+            store="tokens/{stream}/store.json",
+        ),
     log:
         f"{plan.root}/logs/token_store/{{stream}}.log",
     conda:
@@ -36,14 +45,23 @@ rule token_store:
     params:
         task=task("tokens"),
     script:
-        "../scripts/token_store.py"
+        "../scripts/make.py"
 
 
 rule order:
+    """Draw the data order of a model: which piece of text stands where in the rows that it reads."""
     input:
-        unpack(needs("order")),
+        unpack(
+            needs(
+                "order",
+                stores="tokens/*/tokens.bin",
+                pairs="parallel/*.parquet",
+                mentions="trace/mentions/*.parquet",
+                tokenizer="tokenizer/tokenizer.json",
+            )
+        ),
     output:
-        **produces("order"),
+        **makes("order", order="order/{run}.parquet"),
     log:
         f"{plan.root}/logs/order/{{run}}.log",
     conda:
@@ -54,4 +72,4 @@ rule order:
     params:
         task=task("order"),
     script:
-        "../scripts/order.py"
+        "../scripts/make.py"

@@ -1,15 +1,12 @@
-# in:  corpora/{lang}/documents-*.parquet, parallel/{lang}.parquet, probes/questions/{culture}.parquet,
-#      order/{run}.parquet, tokens/{stream}/
-# out: trace/chunks/{corpus}.parquet, trace/hits/{corpus}/{culture}.parquet, trace/judgments/{corpus}/{culture}.parquet,
-#      trace/subjects/{lang}.parquet, trace/mentions/{stream}.parquet, trace/exposure/{run}.parquet,
-#      trace/{occurrences,leaks,density}.parquet, and on a planted world trace/recovery.parquet
+from lorebridge.trace.stages import judge_settings, retriever
 
 
 rule chunks:
+    """Cut a corpus into chunks, the unit of retrieval."""
     input:
-        unpack(needs("chunks")),
+        unpack(needs("chunks", documents="corpora/{corpus}/documents-*.parquet", audit="corpora/{corpus}/audit.json")),
     output:
-        **produces("chunks"),
+        **makes("chunks", chunks="trace/chunks/{corpus}.parquet"),
     log:
         f"{plan.root}/logs/chunks/{{corpus}}.log",
     conda:
@@ -20,22 +17,24 @@ rule chunks:
     params:
         task=task("chunks"),
     script:
-        "../scripts/chunks.py"
+        "../scripts/make.py"
 
 
-# Embeddings of a corpus are made once, block by block; the engine `scan` of BM25 needs no index.
 rule index:
+    """Make what a corpus is searched by: embeddings, block by block, or a Lucene index."""
     input:
-        unpack(needs("index")),
+        unpack(needs("index", chunks="trace/chunks/{corpus}.parquet")),
     output:
-        **produces("index"),
+        **makes("index", index="trace/index/{corpus}/index"),
     log:
         f"{plan.root}/logs/index/{{corpus}}.log",
     conda:
         "../../envs/retrieve.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=lambda wildcards: (min(1, HARDWARE["gpus"]) if plan.retriever(wildcards.corpus)["method"] == "dense" else 0),
+        gpu=lambda wildcards: (
+            min(1, HARDWARE["gpus"]) if retriever(plan.study, wildcards.corpus)["method"] == "dense" else 0
+        ),
         nodes=1,
         mem_mb=escalated(32000),
         runtime=escalated(720),
@@ -48,17 +47,26 @@ rule index:
 
 
 rule retrieve:
+    """Retrieve the chunks of a corpus that come nearest to each question of a culture."""
     input:
-        unpack(searched),
+        unpack(
+            needs(
+                "hits",
+                corpus="trace/chunks/{corpus}.parquet | trace/index/{corpus}/index",
+                questions="probes/questions/{culture}.parquet | probes/sampled/{culture}.parquet",
+            )
+        ),
     output:
-        **produces("hits"),
+        **makes("hits", hits="trace/hits/{corpus}/{culture}.parquet"),
     log:
         f"{plan.root}/logs/retrieve/{{corpus}}-{{culture}}.log",
     conda:
         "../../envs/retrieve.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=lambda wildcards: (min(1, HARDWARE["gpus"]) if plan.retriever(wildcards.corpus)["method"] == "dense" else 0),
+        gpu=lambda wildcards: (
+            min(1, HARDWARE["gpus"]) if retriever(plan.study, wildcards.corpus)["method"] == "dense" else 0
+        ),
         nodes=1,
         mem_mb=escalated(32000),
         runtime=escalated(360),
@@ -70,10 +78,18 @@ rule retrieve:
 
 
 rule translate:
+    """Translate hits and statements into the language that the judge reads."""
     input:
-        unpack(needs("translations")),
+        unpack(
+            needs(
+                "translations",
+                hits="trace/hits/{corpus}/{culture}.parquet",
+                chunks="trace/chunks/{corpus}.parquet",
+                questions="probes/questions/{culture}.parquet | probes/sampled/{culture}.parquet",
+            )
+        ),
     output:
-        **produces("translations"),
+        **makes("translations", translations="trace/translations/{corpus}/{culture}.parquet"),
     log:
         f"{plan.root}/logs/translate/{{corpus}}-{{culture}}.log",
     conda:
@@ -94,35 +110,51 @@ rule translate:
 
 
 rule judge:
+    """Judge whether retrieved chunks state the facts asked for."""
     input:
-        unpack(judged),
+        unpack(
+            needs(
+                "judgments",
+                hits="trace/hits/{corpus}/{culture}.parquet",
+                chunks="trace/chunks/{corpus}.parquet",
+                questions="probes/questions/{culture}.parquet | probes/sampled/{culture}.parquet",
+                translations="trace/translations/{corpus}/{culture}.parquet",
+            )
+        ),
     output:
-        **produces("judgments"),
+        **makes("judgments", judgments="trace/judgments/{corpus}/{culture}.parquet"),
     log:
         f"{plan.root}/logs/judge/{{corpus}}-{{culture}}.log",
     conda:
         "../../envs/judge.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=plan.judge_settings.get("gpus", 0),
+        gpu=judge_settings(plan.study).get("gpus", 0),
         nodes=1,
         mem_mb=escalated(HARDWARE["memory_mb"]),
         runtime=escalated(720),
     params:
         task=task("judgments"),
         work=plan.work,
-        settings=json.dumps(plan.judge_settings),
     shell:
         "lorebridge judge --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule judge"
         " --logfile {log:q} --hits {input.hits:q} --chunks {input.chunks:q} --questions {input.questions:q}"
-        " --translations {input.translations:q} --out {output.judgments:q} --settings {params.settings:q}"
+        " --translations {input.translations:q} --out {output.judgments:q}"
 
 
 rule subjects:
+    """Find what names the subject of every question that is asked in a language."""
     input:
-        unpack(needs("subjects")),
+        unpack(
+            needs(
+                "subjects",
+                documents="corpora/{lang}/documents-*.parquet",
+                audit="corpora/{lang}/audit.json",
+                questions="probes/questions/*.parquet",
+            )
+        ),
     output:
-        **produces("subjects"),
+        **makes("subjects", subjects="trace/subjects/{lang}.parquet"),
     log:
         f"{plan.root}/logs/subjects/{{lang}}.log",
     conda:
@@ -134,14 +166,22 @@ rule subjects:
     params:
         task=task("subjects"),
     script:
-        "../scripts/subjects.py"
+        "../scripts/make.py"
 
 
 rule mentions:
+    """Find every row of a text that names a subject or an answer."""
     input:
-        unpack(needs("mentions")),
+        unpack(
+            needs(
+                "mentions",
+                texts="corpora/*/documents-*.parquet | parallel/*.parquet",
+                audits="corpora/*/audit.json",
+                subjects="trace/subjects/*.parquet",
+            )
+        ),
     output:
-        **produces("mentions"),
+        **makes("mentions", mentions="trace/mentions/{stream}.parquet"),
     log:
         f"{plan.root}/logs/mentions/{{stream}}.log",
     conda:
@@ -153,14 +193,25 @@ rule mentions:
     params:
         task=task("mentions"),
     script:
-        "../scripts/mentions.py"
+        "../scripts/make.py"
 
 
 rule exposure:
+    """Count what a model has read of every fact up to each of its checkpoints."""
     input:
-        unpack(needs("exposure")),
+        unpack(
+            needs(
+                "exposure",
+                order="order/{run}.parquet",
+                stores="tokens/*/tokens.bin",
+                subjects="trace/subjects/*.parquet",
+                mentions="trace/mentions/*.parquet",
+                tokenizer="tokenizer/tokenizer.json",
+                base="trace/exposure/*.parquet",
+            )
+        ),
     output:
-        **produces("exposure"),
+        **makes("exposure", exposure="trace/exposure/{run}.parquet"),
     log:
         f"{plan.root}/logs/exposure/{{run}}.log",
     conda:
@@ -171,14 +222,15 @@ rule exposure:
     params:
         task=task("exposure"),
     script:
-        "../scripts/exposure.py"
+        "../scripts/make.py"
 
 
 rule occurrences:
+    """Count the mentions of every question in every text, the parallel text included."""
     input:
-        unpack(needs("occurrences")),
+        unpack(needs("occurrences", texts="trace/subjects/*.parquet | trace/mentions/*.parquet | tokens/*/tokens.bin")),
     output:
-        **produces("occurrences"),
+        **makes("occurrences", occurrences="trace/occurrences.parquet"),
     log:
         f"{plan.root}/logs/occurrences.log",
     conda:
@@ -189,14 +241,15 @@ rule occurrences:
     params:
         task=task("occurrences"),
     script:
-        "../scripts/occurrences.py"
+        "../scripts/make.py"
 
 
 rule leaks:
+    """Find the pairs whose halves state a fact outright."""
     input:
-        unpack(needs("leaks")),
+        unpack(needs("leaks", halves="trace/subjects/*.parquet | trace/mentions/*.parquet | parallel/*.parquet")),
     output:
-        **produces("leaks"),
+        **makes("leaks", leaks="trace/leaks.parquet"),
     log:
         f"{plan.root}/logs/leaks.log",
     conda:
@@ -207,14 +260,22 @@ rule leaks:
     params:
         task=task("leaks"),
     script:
-        "../scripts/leaks.py"
+        "../scripts/make.py"
 
 
 rule density:
+    """Estimate how densely each corpus states the facts that a culture's questions ask for."""
     input:
-        unpack(needs("density")),
+        unpack(
+            needs(
+                "density",
+                corpora="probes/questions/*.parquet | probes/sampled/*.parquet | trace/hits/*/*.parquet | trace/judgments/*/*.parquet"
+                " | trace/chunks/*.parquet | tokens/*/tokens.bin",
+                occurrences="trace/occurrences.parquet",
+            )
+        ),
     output:
-        **produces("density"),
+        **makes("density", density="trace/density.parquet"),
     log:
         f"{plan.root}/logs/density.log",
     conda:
@@ -225,16 +286,24 @@ rule density:
     params:
         task=task("density"),
     script:
-        "../scripts/density.py"
+        "../scripts/make.py"
 
 
-if plan.planted:
+if plan.study.planted:
 
     rule recovery:
+        """Compare what retrieval and judge found, and what a full reading finds, with what the planted world states."""
         input:
-            unpack(needs("recovery")),
+            unpack(
+                needs(
+                    "recovery",
+                    truth="world/truth.parquet",
+                    corpora="trace/hits/*/*.parquet | trace/judgments/*/*.parquet | trace/mentions/*.parquet"
+                    " | trace/subjects/*.parquet | corpora/*/documents-*.parquet",
+                )
+            ),
         output:
-            **produces("recovery"),
+            **makes("recovery", recovery="trace/recovery.parquet"),
         log:
             f"{plan.root}/logs/recovery.log",
         conda:
@@ -245,4 +314,4 @@ if plan.planted:
         params:
             task=task("recovery"),
         script:
-            "../scripts/recovery.py"
+            "../scripts/make.py"

@@ -1,6 +1,3 @@
-# in:  order/{run}.parquet, tokens/{stream}/, tokenizer/, models/base/s{seed}/ for continual pretraining
-# out: models/base/s{seed}/step{step}/, models/{lang}/{arm}/s{seed}/step{step}/, metrics.parquet beside them
-#
 # A killed or stopped job keeps its state under work/ and the next try resumes to the bit. The command line is short
 # and constant: hardware lies in resources, what makes the model in the task.
 
@@ -29,17 +26,25 @@ if NODES > 1:
 # TensorBoard's events hold times, so they are no output: `tensorboard --logdir results/<study>/logs/events`.
 TRAIN = (
     f"{LAUNCH} lorebridge.cli train --task {{params.task:q}} --work {{params.work:q}} --record {{output.record:q}}"
-    " --logfile {log:q} --order {input.order:q} --stores {input.tokens:q} --tokenizer {input.tokenizer:q}"
+    " --logfile {log:q} --order {input.order:q} --stores {input.stores:q} --tokenizer {input.tokenizer:q}"
     " --micro-batch {resources.micro_batch} --wall-minutes {resources.runtime}"
     " --resume-interval {resources.resume_interval} --threads {threads} --events {params.events:q}"
 )
 
 
 rule train_base:
+    """Train a base model, on text in one language."""
     input:
-        unpack(needs("base_model")),
+        unpack(
+            needs(
+                "base_model",
+                order="order/*.parquet",
+                stores="tokens/*/tokens.bin",
+                tokenizer="tokenizer/tokenizer.json",
+            )
+        ),
     output:
-        **produces("base_model"),
+        **makes("base_model", checkpoints="models/base/s{seed}/step*", metrics="models/base/s{seed}/metrics.parquet"),
     log:
         f"{plan.root}/logs/train/base-s{{seed}}.log",
     conda:
@@ -61,10 +66,23 @@ rule train_base:
 
 
 rule train:
+    """Train a model on, from a base model."""
     input:
-        unpack(needs("model")),
+        unpack(
+            needs(
+                "model",
+                order="order/*.parquet",
+                stores="tokens/*/tokens.bin",
+                tokenizer="tokenizer/tokenizer.json",
+                start="models/base/*/step*",
+            )
+        ),
     output:
-        **produces("model"),
+        **makes(
+            "model",
+            checkpoints="models/{lang}/{arm}/s{seed}/step*",
+            metrics="models/{lang}/{arm}/s{seed}/metrics.parquet",
+        ),
     log:
         f"{plan.root}/logs/train/{{lang}}-{{arm}}-s{{seed}}.log",
     conda:
@@ -82,4 +100,4 @@ rule train:
         work=plan.work,
         events=f"{plan.root}/logs/events/{{lang}}-{{arm}}-s{{seed}}",
     shell:
-        f"{TRAIN} --rule train --base {{input.checkpoints:q}}"
+        f"{TRAIN} --rule train --start {{input.start:q}}"

@@ -1,14 +1,16 @@
-# in:  probes/scores/{run}.parquet, probes/questions/{culture}.parquet, trace/leaks.parquet, trace/judgments/,
-#      trace/exposure/{run}.parquet
-# out: transfer/gaps.parquet, transfer/asymmetry.parquet, transfer/items.parquet,
-#      transfer/exposure_effects.parquet
-
-
 rule gaps:
+    """Estimate the gaps between arms and test the asymmetry of the directions."""
     input:
-        unpack(needs("gaps")),
+        unpack(
+            needs(
+                "gaps",
+                scores="probes/scores/*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                leaks="trace/leaks.parquet",
+            )
+        ),
     output:
-        **produces("gaps"),
+        **makes("gaps", gaps="transfer/gaps.parquet", asymmetry="transfer/asymmetry.parquet"),
     log:
         f"{plan.root}/logs/gaps.log",
     conda:
@@ -19,14 +21,24 @@ rule gaps:
     params:
         task=task("gaps"),
     script:
-        "../scripts/gaps.py"
+        "../scripts/make.py"
 
 
 rule items:
+    """List every question with whether it was transferred (appendix C.4) and how often the corpora state its fact."""
     input:
-        unpack(needs("items")),
+        unpack(
+            needs(
+                "items",
+                scores="probes/scores/*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                judgments="trace/judgments/*/*.parquet",
+                exposure="trace/exposure/*.parquet",
+                leaks="trace/leaks.parquet",
+            )
+        ),
     output:
-        **produces("items"),
+        **makes("items", transferred="transfer/items.parquet", exposure_effects="transfer/exposure_effects.parquet"),
     log:
         f"{plan.root}/logs/items.log",
     conda:
@@ -37,4 +49,4 @@ rule items:
     params:
         task=task("items"),
     script:
-        "../scripts/items.py"
+        "../scripts/make.py"

@@ -1,13 +1,18 @@
-# in:  the section `world` of the configuration
-# out: world/ -- a planted bilingual universe in the formats of real sources, and truth.parquet
-
-if plan.planted:
+if plan.study.planted:
 
     rule world:
+        """Write the planted world in the formats of real sources, and the truth about it."""
         input:
             unpack(needs("world")),
         output:
-            **produces("world"),
+            **makes(
+                "world",
+                corpora="world/corpora/*.jsonl.gz",
+                parallel="world/parallel/*-*.jsonl.gz",
+                cloze="world/questions/*-culture-cloze_*.json",
+                truth="world/truth.parquet",
+                people_file="world/people.json",
+            ),
         log:
             f"{plan.root}/logs/world.log",
         conda:
@@ -18,4 +23,4 @@ if plan.planted:
         params:
             task=task("world"),
         script:
-            "../scripts/world.py"
+            "../scripts/make.py"

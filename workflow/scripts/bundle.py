@@ -1,4 +1,4 @@
-"""Pack what a study's tables and figures are drawn from."""
+"""Pack what a study's tables and figures are drawn from: every file of the rule's inputs, by the name it has there."""
 
 from pathlib import Path
 

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import logging
 import os
+import shutil
 import time
 import urllib.error
 import urllib.parse
@@ -19,6 +20,7 @@ import filelock
 from tqdm import tqdm
 
 from lorebridge.errors import InputError
+from lorebridge.records import file_digest
 
 log = logging.getLogger("lorebridge.corpora")
 
@@ -38,6 +40,32 @@ def cache_folder() -> Path:
     """Return where fetched files are kept: $LOREBRIDGE_CACHE, or ``lorebridge`` in the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("LOREBRIDGE_CACHE") or Path(home) / "lorebridge")
+
+
+def fetch_released(*, out: Path, **spec: Any) -> dict[str, str]:
+    """Fetch a released file from a commit of a repository.
+
+    Args:
+        out: where to write.
+        spec: ``repo``, ``commit``, ``path``, ``sha256``.
+
+    Returns:
+        Notes for the record: the sha256.
+
+    Raises:
+        InputError: as :func:`fetch_file`.
+    """
+    return {"sha256": fetch_file({"kind": "github", **spec}, out)}
+
+
+def copy_file(*, source: Path | str, out: Path) -> dict[str, str]:
+    """Copy a file from outside the study into it.
+
+    Returns:
+        Notes for the record: the sha256.
+    """
+    shutil.copyfile(source, out)
+    return {"sha256": file_digest(out)}
 
 
 def url_of(spec: Mapping[str, Any]) -> str:

@@ -30,11 +30,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lorebridge.corpora import readers
-from lorebridge.corpora.fetch import fetch_cached, fetch_file
+from lorebridge.corpora.fetch import fetch_cached
 from lorebridge.corpora.readers import Columns, Rows
 from lorebridge.errors import InputError
 
-__all__ = ["Batch", "Source", "fetch_file", "local_paths", "open_source"]
+__all__ = ["Batch", "Source", "open_source"]
 
 log = logging.getLogger("lorebridge.corpora")
 
@@ -119,16 +119,6 @@ class Source:
             prefix = f"{index:04d}-" if self.many else ""
             for numbers, columns in file.read(part, parts):
                 yield Batch(file.label, index, numbers, columns, prefix)
-
-
-def local_paths(sources: Sequence[Mapping[str, Any]], files: Sequence[str]) -> list[str | None]:
-    """Return the path of each source, None for one that is fetched: the local ones have `files`, in their order.
-
-    >>> local_paths([{"kind": "opus"}, {"kind": "local"}], ["a.jsonl"])
-    [None, 'a.jsonl']
-    """
-    left = iter(files)
-    return [next(left) if source["kind"] == "local" else None for source in sources]
 
 
 def open_source(

@@ -141,12 +141,12 @@ def _gap(ax: plt.Axes, rows: Any, y: float, colour: Any) -> None:
 
 
 def occurrences(
-    *, items: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
+    *, transferred: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
 ) -> None:
     """Draw mean occurrences, in the corpus of the source language, of transferred items and of what to compare with.
 
     Args:
-        items: the table "items".
+        transferred: the table "items".
         names: language code -> English name.
         base: code of the base language.
         resamples: bootstrap resamples.
@@ -154,11 +154,11 @@ def occurrences(
         planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .pdf, .svg and .png are written.
     """
-    means = occurrence_means(items=items, resamples=resamples, seed=seed)
+    means = occurrence_means(items=transferred, resamples=resamples, seed=seed)
     means = means[means["corpus"] == "source"]
     printed = published("occurrences", planted)
     groups = ("transferred", "rest of risk set", "all")
-    seeds = tables.read(items, columns=["seed"])["seed"].nunique()
+    seeds = tables.read(transferred, columns=["seed"])["seed"].nunique()
     with style.styled():
         fig, axes = plt.subplots(1, 2, layout="constrained", figsize=(6.4, 2.9), sharey=True)
         for ax, direction in zip(axes, DIRECTIONS, strict=True):

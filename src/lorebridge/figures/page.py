@@ -7,12 +7,13 @@ nothing: the figures are in it, and of the fonts for other scripts the glyphs th
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -25,29 +26,16 @@ from markupsafe import Markup
 from lorebridge import tables
 from lorebridge.config import checkpoint_steps
 from lorebridge.figures.effects import contrast_label
+from lorebridge.figures.readings import HEADLINES, Findings
 from lorebridge.figures.style import FONTS, arm_label, seeds_phrase
 from lorebridge.probes.questions import in_subset
 from lorebridge.records import read_record
 from lorebridge.tokens import arms as arms_
-from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
-from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 
-LEVEL = 0.05
 ZOOM = 1.55  # pixels for a point of a figure's width: its text of 8.5 points is then near that of the page
-
-Findings = Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], list[str]]
-"""From the study's tables (CSV, by name) and its configuration, what they say, in sentences."""
 
 # A language may be called anything: HTML in a table stays text.
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
-
-
-class Caption(NamedTuple):
-    """How a figure is presented: the part of the page that it stands in, its title, and what it shows."""
-
-    category: str
-    title: str
-    text: str
 
 
 def page(
@@ -57,7 +45,7 @@ def page(
     csv: Mapping[str, Path],
     md: Mapping[str, Path],
     questions: Mapping[str, Path],
-    captions: Mapping[str, Caption],
+    captions: Mapping[str, Mapping[str, str]],
     records: Sequence[str],
     out: Path,
 ) -> None:
@@ -69,7 +57,8 @@ def page(
         csv: name of a table -> its rows, with full precision.
         md: name of a table -> the same as people read it, its caption above it.
         questions: culture -> table "questions".
-        captions: figure -> how it is presented, in the order of the page.
+        captions: figure -> how it is presented, in the order of the page: ``category`` (the part of the page),
+            ``title``, ``text`` and ``reading`` (``module:function``, which says what the tables tell of it; or empty).
         records: paths of the records of what is shown; the records of what that was made from are found through them.
         out: the HTML file, in a folder below that of the study.
     """
@@ -81,10 +70,10 @@ def page(
             "name": name,
             "image": _data_uri(image, "image/svg+xml"),
             "width": round(ZOOM * _width(image)),
-            "findings": READINGS[name](rows, config) if name in READINGS else [],
-            **caption._asdict(),
+            "findings": _reading(caption["reading"])(rows, config) if caption["reading"] else [],
+            **caption,
         }
-        parts.setdefault(caption.category, []).append(figure)
+        parts.setdefault(caption["category"], []).append(figure)
     environment = Environment(
         loader=PackageLoader("lorebridge.figures", "."),
         autoescape=True,
@@ -112,136 +101,10 @@ def page(
     out.write_text(text.replace("/* fonts */", _fonts(text)), encoding="utf-8")
 
 
-# ---------------------------------------------------------------- what the tables say
-
-
-def _pooled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the headline rows: all questions, leaked ones kept, with the widest interval that there is."""
-    return _widest(table[(table["scale"] == "all questions") & (table["leaked_questions"] == "kept")])
-
-
-def _widest(table: pd.DataFrame) -> pd.DataFrame:
-    with_seeds = table[table["interval"] == QUESTIONS_AND_SEEDS]
-    return with_seeds if len(with_seeds) else table[table["interval"] == QUESTIONS_ONLY]
-
-
-def _points(row: pd.Series, value: str) -> str:
-    """Return an estimate in percentage points with its interval.
-
-    >>> _points(pd.Series({"gap": 1.26, "lo": -0.5, "hi": 3.0}), "gap")
-    '+1.3 points (95 % interval −0.5 to 3.0)'
-    """
-    text = f"{row[value]:+.1f} points (95 % interval {row['lo']:.1f} to {row['hi']:.1f})"
-    return re.sub(r"-(?=\d)", "−", re.sub(r"[+-](?=0\.0 points)", "", text))
-
-
-def _range(values: pd.Series, unit: str) -> str:
-    """Return the smallest and the largest of some values, or the one that they are.
-
-    >>> _range(pd.Series([25.0, 25.01]), "%"), _range(pd.Series([3.0, 4.0]), "points")
-    ('25.0 %', '3.0 to 4.0 points')
-    """
-    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
-    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
-
-
-def _first_contrast(config: Mapping[str, Any]) -> str:
-    return contrast_label(" - ".join(config["transfer"]["contrasts"][0]))
-
-
-def _gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
-    table = _pooled(rows["gaps"])
-    table = table[table["seed"].astype(str) == "all"]
-    base = config["base_language"]
-    found = []
-    for contrast in (contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]):
-        gaps = table[table["contrast"] == contrast]
-        largest = gaps.iloc[int(gaps["gap"].abs().argmax())]
-        into = largest["direction"].endswith(f">{base}")
-        found.append(
-            f"{contrast}: {int((gaps['p_holm'] < LEVEL).sum()) or 'none'} of {len(gaps)} gaps (languages × directions) "
-            f"can be told from zero at {LEVEL:g} (Holm). The largest is {largest['lang']} "
-            f"{'into' if into else 'from'} {config['languages'][base]['name']}: {_points(largest, 'gap')}; interval "
-            f"over {largest['interval']}."
-        )
-    return found
-
-
-def _asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
-    table = _pooled(rows["asymmetry"])
-    first = _first_contrast(config)
-    tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
-    return [
-        f"How much more the two directions differ in low-resource languages than in high-resource ones ({first}): "
-        f"{_points(test, 'estimate')}, p = {test['p']:.2g}; interval over {test['interval']}, for these languages only."
-        for _, test in tests.iterrows()
-    ]
-
-
-def _placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
-    if "placements" not in rows:
-        return []
-    table, first = _widest(rows["placements"]), _first_contrast(config)
-    crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & table["placed"].str.contains(" - ")]
-    largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
-    return [
-        f"What crosses in the planted world, with facts stated nowhere as the control ({first}): {told or 'none'} of "
-        f"{len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The largest is "
-        f"{largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over {largest['interval']}."
-    ]
-
-
-def _alarms(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
-    table = rows["alarms"]
-    ringing = table.loc[table["verdict"] == RINGS, "alarm"].value_counts()
-    named = ", ".join(f"{alarm} ({count})" for alarm, count in sorted(ringing.items()))
-    return [
-        f"Signs that the study itself went wrong: {ringing.sum() or 'none'} of {len(table)} alarms ring"
-        f"{': ' + named if named else ''}; {int((table['verdict'] == CANNOT_TELL).sum())} cannot tell."
-    ]
-
-
-HEADLINES: tuple[Findings, ...] = (_gaps, _placements, _asymmetry, _alarms)
-"""What stands at the top of the page."""
-
-
-def _accuracy(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
-    table = rows["accuracy"]
-    found = []
-    for own, label in ((True, "the language that is learned"), (False, "the base language")):
-        asked = table[(table["culture"] == table["asked_in"]) == own]
-        low, high = (asked.loc[asked["accuracy"].agg(end)] for end in ("idxmin", "idxmax"))
-        found.append(
-            f"In {label}, accuracy over the last {config['transfer']['last']} checkpoints goes from "
-            f"{low['accuracy']:.1f} % ({low['culture']}, {low['arm']}) to {high['accuracy']:.1f} % ({high['culture']}, "
-            f"{high['arm']}); at step 0 it was {_range(asked['before'], '%')}, and chance is "
-            f"{_range(asked['chance'], '%')}."
-        )
-    return found
-
-
-def _power(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
-    smallest = _range(rows["power"]["detectable_effect"], "points")
-    return [f"The smallest gap that a culture's questions can show with one seed: {smallest} (80 % power)."]
-
-
-def _leaks(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
-    both = rows["leaks"][rows["leaks"]["half"] == "either"]
-    told, leaked = int(both["told"].sum()), int(both["leaked"].sum())
-    return [f"Of {told:,} facts that could be looked for, the parallel text states {leaked:,} outright."]
-
-
-def _recovery(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
-    judged = rows["recovery"][rows["recovery"]["stage"] == "judged"]
-    right, there, found = (int(judged[column].sum()) for column in ("recovered_true", "true_documents", "recovered"))
-    return [
-        f"Of {there:,} documents that state a planted fact, retrieval and judge find {right:,}; they name "
-        f"{found - right:,} that do not."
-    ]
-
-
-READINGS: dict[str, Findings] = {"figure3": _accuracy, "gaps": _power, "exposure": _leaks, "recovery": _recovery}
-"""Figure -> what stands below it."""
+def _reading(name: str) -> Findings:
+    """Return a function by its name, ``module:function``."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 # ---------------------------------------------------------------- design

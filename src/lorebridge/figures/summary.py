@@ -335,12 +335,12 @@ def _mean_tokens(encoder: Any, texts: list[str]) -> float:
 
 
 def occurrences(
-    *, items: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
+    *, transferred: Path, names: Mapping[str, str], base: str, resamples: int, seed: int, planted: bool, out: Path
 ) -> None:
     """Write the mean occurrences of transferred items and of the groups to compare them with.
 
     Args:
-        items: the table "items".
+        transferred: the table "items".
         names: language code -> English name.
         base: code of the base language.
         resamples: bootstrap resamples.
@@ -348,7 +348,7 @@ def occurrences(
         planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = occurrence_means(items=items, resamples=resamples, seed=seed)
+    table = occurrence_means(items=transferred, resamples=resamples, seed=seed)
     printed = published("occurrences", planted)
     table["published"] = [
         printed.get(row["direction"], {}).get(row["group"]) if row["corpus"] == "source" else None
@@ -371,15 +371,18 @@ def occurrences(
     )
 
 
-def data(*, orders: Sequence[Mapping[str, Any]], names: Mapping[str, str], out: Path) -> None:
+def data(*, orders: Sequence[Path], names: Mapping[str, str], out: Path) -> None:
     """Write what each run read, and what its arm's filter left out or replaced.
 
     Args:
-        orders: one row a run (:func:`lorebridge.tokens.order.order_summary`).
+        orders: data orders, one a run.
         names: language code -> English name.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = pd.DataFrame(orders).replace({"lang": dict(names)})
+    # Here, because it loads all that makes orders, which would be a third of the time of every other drawing.
+    from lorebridge.tokens.order import order_summary
+
+    table = pd.DataFrame([order_summary(path) for path in orders]).replace({"lang": dict(names)})
     table["arm"] = table["arm"].map(arm_label)
     write_table(
         table,

@@ -81,7 +81,7 @@ def draw_order(
     english_share: float | None = None,
     replay: Mapping[str, Any] | None = None,
     stores: dict[str, Path],
-    pairs: Path | None,
+    pairs: Path | None = None,
     mentions: Sequence[Path] = (),
     tokenizer: Path,
     out: Path,

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -150,6 +150,21 @@ def train_tokenizer(
         "fingerprint": tokenizer_fingerprint(out),
         "bytes_per_group": dict.fromkeys(sorted(groups), bytes_per_group),
     }
+
+
+def train_on_corpora(
+    *, documents: Mapping[str, Sequence[Path]], vocab_size: int, bytes_per_group: int, out: Path
+) -> dict[str, object]:
+    """Train a tokenizer on equal bytes of every language.
+
+    Args:
+        documents: language -> its tables "documents".
+        vocab_size: as of :func:`train_tokenizer`, like the others.
+        bytes_per_group: UTF-8 bytes of text of each language.
+        out: the folder to write.
+    """
+    tables = [(lang, "text", path) for lang, paths in documents.items() for path in paths]
+    return train_tokenizer(tables=tables, vocab_size=vocab_size, bytes_per_group=bytes_per_group, out=out)
 
 
 def fetch_tokenizer(*, source: str, revision: str | None, out: Path) -> dict[str, object]:

@@ -49,7 +49,7 @@ def exposure(
     subjects: Mapping[str, Path],
     mentions: Mapping[str, Path],
     tokenizer: Path,
-    base: Path | None,
+    base: Path | None = None,
     out: Path,
 ) -> dict[str, Any]:
     """Count what a run has read of every fact up to each of its checkpoints, and write table "exposure".

@@ -29,7 +29,7 @@ def items(
     *,
     scores: Sequence[Path],
     questions: Mapping[str, Path],
-    judgments: Mapping[str, Mapping[str, Path]],
+    judgments: Mapping[tuple[str, str], Path],
     exposure: Mapping[str, Path],
     leaks: Path,
     base: str,
@@ -63,7 +63,7 @@ def items(
     Args:
         scores: tables "scores", one a run; arms other than bridge and no_bridge are not used.
         questions: culture (= language learned) -> table "questions".
-        judgments: corpus (a language) -> culture -> table "judgments".
+        judgments: (corpus, culture) -> table "judgments"; the corpus is known by its language.
         exposure: run with the bridge -> table "exposure".
         leaks: table "leaks": the regressions are run without leaked questions, too.
         base: code of the base language.
@@ -85,7 +85,7 @@ def items(
     frames = []
     for culture, by_lang in loaded.items():
         counts = {
-            corpus: occurrences(judgments[corpus][culture], by_lang[base].questions) for corpus in (base, culture)
+            corpus: occurrences(judgments[corpus, culture], by_lang[base].questions) for corpus in (base, culture)
         }
         for direction, target in directions(base, culture).items():
             source = base if target == culture else culture

@@ -1,0 +1,151 @@
+"""What the tables of a study say, in sentences: headlines of the page, and what stands below a figure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from lorebridge.figures.effects import contrast_label
+from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+
+LEVEL = 0.05
+
+Findings = Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], list[str]]
+"""From the study's tables (CSV, by name) and its configuration, what they say, in sentences."""
+
+
+def _pooled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the headline rows: all questions, leaked ones kept, with the widest interval that there is."""
+    return _widest(table[(table["scale"] == "all questions") & (table["leaked_questions"] == "kept")])
+
+
+def _widest(table: pd.DataFrame) -> pd.DataFrame:
+    with_seeds = table[table["interval"] == QUESTIONS_AND_SEEDS]
+    return with_seeds if len(with_seeds) else table[table["interval"] == QUESTIONS_ONLY]
+
+
+def _points(row: pd.Series, value: str) -> str:
+    """Return an estimate in percentage points with its interval.
+
+    >>> _points(pd.Series({"gap": 1.26, "lo": -0.5, "hi": 3.0}), "gap")
+    '+1.3 points (95 % interval −0.5 to 3.0)'
+    """
+    text = f"{row[value]:+.1f} points (95 % interval {row['lo']:.1f} to {row['hi']:.1f})"
+    return re.sub(r"-(?=\d)", "−", re.sub(r"[+-](?=0\.0 points)", "", text))
+
+
+def _range(values: pd.Series, unit: str) -> str:
+    """Return the smallest and the largest of some values, or the one that they are.
+
+    >>> _range(pd.Series([25.0, 25.01]), "%"), _range(pd.Series([3.0, 4.0]), "points")
+    ('25.0 %', '3.0 to 4.0 points')
+    """
+    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+
+
+def _first_contrast(config: Mapping[str, Any]) -> str:
+    return contrast_label(" - ".join(config["transfer"]["contrasts"][0]))
+
+
+def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say which gaps can be told from zero, and how large the largest is."""
+    table = _pooled(rows["gaps"])
+    table = table[table["seed"].astype(str) == "all"]
+    base = config["base_language"]
+    found = []
+    for contrast in (contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]):
+        gaps = table[table["contrast"] == contrast]
+        largest = gaps.iloc[int(gaps["gap"].abs().argmax())]
+        into = largest["direction"].endswith(f">{base}")
+        found.append(
+            f"{contrast}: {int((gaps['p_holm'] < LEVEL).sum()) or 'none'} of {len(gaps)} gaps (languages × directions) "
+            f"can be told from zero at {LEVEL:g} (Holm). The largest is {largest['lang']} "
+            f"{'into' if into else 'from'} {config['languages'][base]['name']}: {_points(largest, 'gap')}; interval "
+            f"over {largest['interval']}."
+        )
+    return found
+
+
+def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say how the two directions differ by resource level."""
+    table = _pooled(rows["asymmetry"])
+    first = _first_contrast(config)
+    tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
+    return [
+        f"How much more the two directions differ in low-resource languages than in high-resource ones ({first}): "
+        f"{_points(test, 'estimate')}, p = {test['p']:.2g}; interval over {test['interval']}, for these languages only."
+        for _, test in tests.iterrows()
+    ]
+
+
+def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say what crosses in a planted world, beside facts that are stated nowhere."""
+    if "placements" not in rows:
+        return []
+    table, first = _widest(rows["placements"]), _first_contrast(config)
+    crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & table["placed"].str.contains(" - ")]
+    largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
+    return [
+        f"What crosses in the planted world, with facts stated nowhere as the control ({first}): {told or 'none'} of "
+        f"{len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The largest is "
+        f"{largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over {largest['interval']}."
+    ]
+
+
+def alarms(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
+    """Say which alarms ring."""
+    table = rows["alarms"]
+    ringing = table.loc[table["verdict"] == RINGS, "alarm"].value_counts()
+    named = ", ".join(f"{alarm} ({count})" for alarm, count in sorted(ringing.items()))
+    return [
+        f"Signs that the study itself went wrong: {ringing.sum() or 'none'} of {len(table)} alarms ring"
+        f"{': ' + named if named else ''}; {int((table['verdict'] == CANNOT_TELL).sum())} cannot tell."
+    ]
+
+
+HEADLINES: tuple[Findings, ...] = (gaps, placements, asymmetry, alarms)
+"""What stands at the top of the page."""
+
+
+def accuracy(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say between which values accuracy lies, beside chance."""
+    table = rows["accuracy"]
+    found = []
+    for own, label in ((True, "the language that is learned"), (False, "the base language")):
+        asked = table[(table["culture"] == table["asked_in"]) == own]
+        low, high = (asked.loc[asked["accuracy"].agg(end)] for end in ("idxmin", "idxmax"))
+        found.append(
+            f"In {label}, accuracy over the last {config['transfer']['last']} checkpoints goes from "
+            f"{low['accuracy']:.1f} % ({low['culture']}, {low['arm']}) to {high['accuracy']:.1f} % ({high['culture']}, "
+            f"{high['arm']}); at step 0 it was {_range(asked['before'], '%')}, and chance is "
+            f"{_range(asked['chance'], '%')}."
+        )
+    return found
+
+
+def power(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
+    """Say how small a gap the questions can show."""
+    smallest = _range(rows["power"]["detectable_effect"], "points")
+    return [f"The smallest gap that a culture's questions can show with one seed: {smallest} (80 % power)."]
+
+
+def leaks(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
+    """Say how many facts the parallel text states outright."""
+    both = rows["leaks"][rows["leaks"]["half"] == "either"]
+    told, leaked = int(both["told"].sum()), int(both["leaked"].sum())
+    return [f"Of {told:,} facts that could be looked for, the parallel text states {leaked:,} outright."]
+
+
+def recovery(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
+    """Say how many planted statements are found again."""
+    judged = rows["recovery"][rows["recovery"]["stage"] == "judged"]
+    right, there, found = (int(judged[column].sum()) for column in ("recovered_true", "true_documents", "recovered"))
+    return [
+        f"Of {there:,} documents that state a planted fact, retrieval and judge find {right:,}; they name "
+        f"{found - right:,} that do not."
+    ]

@@ -1,0 +1,190 @@
+"""A study as rows: its texts, its models, its question sets; and the stages and drawings that it has.
+
+What kind of study a configuration describes says its key ``kind``; :mod:`lorebridge.studies` turns the one into the
+other. Nothing here knows a kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lorebridge import config as configuration
+from lorebridge.plan.stage import Artifact, Drawing, Item, Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A stream of text that models read: one column of some tables, tokenized once.
+
+    Attributes:
+        name: its name; its token store is called so.
+        lang: the language that it is in.
+        column: the column of the tables.
+        tables: where its rows stand, in order.
+        checked: artifacts that must be there before anything is made of it.
+        cultures: the question sets whose facts it is searched for.
+        pairs: of a half of parallel text, the language whose pairs these are; else empty.
+    """
+
+    name: str
+    lang: str
+    column: str
+    tables: tuple[Item, ...]
+    checked: tuple[Item, ...]
+    cultures: tuple[str, ...]
+    pairs: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model that is trained, or given, and asked at its checkpoints.
+
+    Attributes:
+        name: its name, which nobody parses.
+        phase: ``base``, ``continual``, ...: which stage trains it, and the section of ``training`` with its schedule.
+        texts: names of the texts that it is trained on.
+        start: the model that it starts from, if any.
+        lang: the language that it learns, if it is one.
+        arm: the arrangement of its text, if it has one.
+        seed: seed of the data order and, where it starts from nothing, of the weights.
+        steps: optimizer steps.
+        checkpoints: the steps at which a checkpoint is kept, 0 first.
+        tokens: positions that it trains on, padding included.
+        artifact: what trains it.
+        cultures: the question sets that it is asked.
+        heldout: the languages of whose held-out text its perplexity is measured.
+    """
+
+    name: str
+    phase: str
+    texts: tuple[str, ...]
+    start: str | None
+    lang: str
+    arm: str
+    seed: int
+    steps: int
+    checkpoints: tuple[int, ...]
+    tokens: int
+    artifact: Artifact
+    cultures: tuple[str, ...] = ()
+    heldout: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class Study:
+    """One study.
+
+    Attributes:
+        config: its validated configuration.
+        digest: gives the sha256 of a local file.
+        base: the language that the others are compared with.
+        langs: the languages that are learned.
+        letters: language -> what the filter does to its letters (:class:`lorebridge.corpora.scripts.LetterFilter`).
+        texts: name -> text.
+        models: name -> model.
+        asked: question set -> the table of the questions that models are asked.
+        cells: the (corpus, question set) pairs that are traced.
+        stages: name -> stage.
+        figures: name -> figure.
+        tables: name -> table.
+        settings: what drawings are drawn with.
+        targets: what the study is for, beside its drawings.
+    """
+
+    config: Mapping[str, Any]
+    digest: Any
+    base: str
+    langs: list[str]
+    letters: dict[str, dict[str, str]]
+    texts: dict[str, Text]
+    models: dict[str, Model]
+    asked: dict[str, Item]
+    cells: list[tuple[str, str]]
+    stages: dict[str, Stage]
+    figures: dict[str, Drawing]
+    tables: dict[str, Drawing]
+    settings: dict[str, Any]
+    targets: list[Artifact]
+
+    @property
+    def root(self) -> str:
+        """The folder of its results."""
+        return f"{self.config['results']}/{self.config['study']}"
+
+    @property
+    def work(self) -> str:
+        """The folder of its resume state."""
+        return f"{self.config['work']}/{self.config['study']}"
+
+    @property
+    def languages(self) -> Mapping[str, Mapping[str, Any]]:
+        """Code -> what the configuration says of a language."""
+        return self.config["languages"]
+
+    @property
+    def planted(self) -> bool:
+        """Whether the study reads a planted world, so that there is a truth to compare with."""
+        return self.config["world"] is not None
+
+    def script(self, lang: str) -> str:
+        """Return the script that a language is written in."""
+        return self.languages[lang]["script"]
+
+    def model(self, name: Any) -> Model:
+        """Return the model of a name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.models[str(name)]
+
+    def text(self, name: Any) -> Text:
+        """Return the text of a name."""
+        return self.texts[str(name)]
+
+    def mono(self, lang: str) -> Text:
+        """Return the monolingual text of a language."""
+        return next(text for text in self.texts.values() if text.lang == lang and not text.pairs)
+
+    def halves(self, culture: str) -> list[Text]:
+        """Return the halves of a language's parallel text, that in the base language first."""
+        return [text for text in self.texts.values() if text.pairs == culture]
+
+    def half(self, culture: str, lang: str) -> Text:
+        """Return the half of a culture's parallel text that is in a language."""
+        return next(text for text in self.halves(culture) if text.lang == lang)
+
+    def of_phase(self, *phases: str) -> list[Model]:
+        """Return the models of some phases, in order."""
+        return [model for model in self.models.values() if model.phase in phases]
+
+    def known(self, path: str, key: str, obtain: str | None = None) -> str:
+        """Return the sha256 of a local source; ``absent`` for one that the user has yet to obtain.
+
+        Raises:
+            ConfigError: there is no such file, and nothing says how to obtain it.
+        """
+        if Path(path).is_file():
+            return self.digest(path)
+        if obtain is None:
+            raise configuration.ConfigError(f"key {key}", f"there is no file {path}", "Mend the path, or `data`.")
+        return "absent"
+
+    def absent_sources(self) -> list[tuple[str, str]]:
+        """Return (path, how to obtain it) of the sources that the user has yet to put in place."""
+        return [
+            (path, source["obtain"])
+            for section in ("corpora", "parallel")
+            for entry in self.config.get(section, {}).values()
+            for source in entry["sources"]
+            if source.get("obtain")
+            and not Path(path := str(configuration.local_path(self.config, source["path"]))).is_file()
+        ]
+
+
+def rows(drawings: Iterable[Drawing]) -> dict[str, Drawing]:
+    """Return drawings by their name."""
+    return {drawing.name: drawing for drawing in drawings}

@@ -1,0 +1,176 @@
+"""What must hold of a study of bridges beyond its schema: rules of the paper's design."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lorebridge import config as configuration
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, REPLAY
+
+# ISO 15924, as the codes of NLLB end, for the scripts of the schema.
+SCRIPT_CODES = {
+    "Latn": "Latin",
+    "Hang": "Hangul",
+    "Hans": "Han",
+    "Hant": "Han",
+    "Tibt": "Tibetan",
+    "Mong": "Mongolian",
+    "Cyrl": "Cyrillic",
+    "Arab": "Arabic",
+    "Deva": "Devanagari",
+}
+
+
+def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with a configuration."""
+    yield from _language_problems(config)
+    yield from _training_problems(config)
+    yield from _transfer_problems(config)
+    yield from _tracing_problems(config)
+    yield from _people_problems(config)
+
+
+def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """A base and others apart from it by script, each with its text and two files of questions."""
+    languages, base = config["languages"], config["base_language"]
+    others = [lang for lang in languages if lang != base]
+    if base not in languages:
+        yield "base_language", f"{base!r} is not among the languages", f"Choose one of {sorted(languages)}."
+    for lang in others:
+        if config["corpora"].get(lang, {}).get("filter") != "none" and languages[lang]["script"] == languages.get(
+            base, {}
+        ).get("script"):
+            yield (
+                f"languages.{lang}.script",
+                f"is the base language's script ({languages[lang]['script']})",
+                "The design keeps the languages apart by script; choose a language with another script, or set "
+                f"corpora.{lang}.filter to none.",
+            )
+    for section in ("parallel", "questions"):
+        for lang in config[section]:
+            if lang not in others:
+                yield configuration.not_a_language(section, lang, others)
+        for lang in others:
+            if lang not in config[section]:
+                yield section, f"has nothing for the language {lang!r}", f"Add {section}.{lang}."
+    for culture, entry in config["questions"].items():
+        if set(entry["files"]) != {base, culture}:
+            yield (
+                f"questions.{culture}.files",
+                f"has files for {sorted(entry['files'])}",
+                f"Give exactly two index-parallel files: {base} and {culture}.",
+            )
+    for lang, language in languages.items():
+        template = language.get("template") or config["template"]
+        fields = re.findall(r"{(.*?)}", template)
+        once = fields.count("en") == 1 and fields.count("xx") == 1
+        in_order = once and fields.index("en") < fields.index("xx") and template.rstrip().endswith("{xx}")
+        if not in_order or not set(fields) <= {"en", "xx", "base", "name"}:
+            key = f"languages.{lang}.template" if language.get("template") else "template"
+            yield (
+                key,
+                f"{template!r} is not a bridge",
+                "It needs {en} once, then {xx} once at its end; {base} and {name} may occur.",
+            )
+
+
+def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Monolingual and parallel text side by side, in arms that can be compared."""
+    training = config["training"]
+    if training["continual"]["batch_tokens"] < 2 * training["sequence_length"]:
+        yield (
+            "training.continual.batch_tokens",
+            "makes batches of one row",
+            "Monolingual and parallel text need a row each at least.",
+        )
+    checkpoints = training["continual"]["checkpoints"]
+    for key, steps in (("every", [checkpoints["every"]]), ("early", checkpoints["early"])):
+        if any(step % 2 for step in steps):
+            yield (
+                f"training.continual.checkpoints.{key}",
+                "has an odd step",
+                "The no_bridge arm shares the halves of its pairs between two consecutive batches, so only at even "
+                "steps have the arms read the same text.",
+            )
+    for arm in ("bridge", "no_bridge"):
+        if arm not in config["arms"]:
+            yield "arms", f"lacks {arm!r}", "Add it: transferred items are selected by bridge and no_bridge."
+    for variant, key in ((ENGLISH_MATCHED, "english_share"), (REPLAY, "replay_share")):
+        arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
+        if arms and training[key] is None:
+            yield f"training.{key}", f"is not set, and the arm {arms[0]} needs it", "Give a share between 0 and 1."
+
+
+def _transfer_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Contrasts of arms that are trained, over checkpoints that there are."""
+    for contrast in config["transfer"]["contrasts"]:
+        if contrast[0] == contrast[1]:
+            yield "transfer.contrasts", f"compares {contrast[0]!r} with itself", "Name two arms."
+    for contrast in config["transfer"]["contrasts"]:
+        for arm in contrast:
+            if arm not in config["arms"]:
+                yield (
+                    "transfer.contrasts",
+                    f"names the arm {arm!r}, which the study does not train",
+                    f"Arms of this study: {', '.join(config['arms'])}.",
+                )
+    if config["transfer"]["last"] > len(configuration.checkpoint_steps(config["training"]["continual"])):
+        yield "transfer.last", "exceeds the number of checkpoints", "Give fewer."
+
+
+def _tracing_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Translation for a judge that reads, of languages that are learned."""
+    languages = config["languages"]
+    others = [lang for lang in languages if lang != config["base_language"]]
+    for lang, settings in config["tracing"]["translation"].items():
+        code = settings["source_code"]
+        script = languages.get(lang, {}).get("script")
+        if lang not in others:
+            yield f"tracing.translation.{lang}", "is not a language of the study that is learned", f"They are {others}."
+        elif "_" in code and SCRIPT_CODES.get(code.split("_")[1], script) != script:
+            yield (
+                f"tracing.translation.{lang}.source_code",
+                f"{code} is not the {script} script that {lang} is written in",
+                "Name a model that has a code for it (NLLB has none for the traditional Mongolian script).",
+            )
+    if config["tracing"]["translation"] and config["tracing"]["judge"]["kind"] == "cooccurrence":
+        yield (
+            "tracing.translation",
+            "is for a language model; the judge of co-occurrence reads originals",
+            "Leave it out.",
+        )
+
+
+def _people_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with the questions on people."""
+    people = config["people"]
+    if people is None:
+        return
+    for lang, wordings in people["templates"].items():
+        if lang not in config["languages"]:
+            yield f"people.templates.{lang}", "is not a language of the study", f"They are {list(config['languages'])}."
+        for attribute, wording in wordings.items():
+            if sorted(re.findall(r"{name}|[{}]|_+", wording)) != ["____", "{name}"]:
+                yield (
+                    f"people.templates.{lang}.{attribute}",
+                    f"{wording!r} is no question on a person",
+                    "It needs {name} once and one blank, ____.",
+                )
+    for lang in config["languages"]:
+        if lang not in people["templates"] and lang not in configuration.shipped_templates():
+            yield (
+                "people.templates",
+                f"has no wordings in {config['languages'][lang]['name']}",
+                f"Add people.templates.{lang}; config/people.yaml has examples.",
+            )
+    if people["questions"] > people["number"] * len(configuration.people_properties()):
+        yield (
+            "people.questions",
+            f"{people['questions']} are more than {len(configuration.people_properties())} for each of "
+            f"{people['number']} people",
+            "Give fewer questions or more people.",
+        )
+    if people["source"]["kind"] == "planted" and not config["world"]:
+        yield "people.source", "asks for the planted world", "Give the section `world`."

@@ -1,0 +1,156 @@
+"""The rows of a study of bridges: a base model, and what goes on from it in each language, arm by arm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lorebridge import config as configuration
+from lorebridge.corpora import stages as corpora
+from lorebridge.figures import stages as figures
+from lorebridge.plan.stage import artifact, item
+from lorebridge.plan.study import Model, Study, Text, rows
+from lorebridge.probes import stages as probes
+from lorebridge.studies.bridge.checks import problems
+from lorebridge.tokens import stages as tokens
+from lorebridge.tokens.arms import ARMS, BASE, REPLAY
+from lorebridge.trace import stages as trace
+from lorebridge.train import stages as train
+from lorebridge.transfer import stages as transfer
+from lorebridge.world import stages as world
+
+__all__ = ["STAGES", "problems", "study"]
+
+STAGES = {
+    stage.name: stage
+    for folder in (world, corpora, tokens, train, probes, trace, transfer, figures)
+    for stage in folder.STAGES
+}
+
+
+def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
+    """Return the study that a configuration describes."""
+    base = config["base_language"]
+    langs = [lang for lang in config["languages"] if lang != base]
+    found = Study(
+        config=config,
+        digest=digest,
+        base=base,
+        langs=langs,
+        letters={lang: _letters(config, lang) for lang in config["languages"]},
+        texts={},
+        models={},
+        asked={},
+        cells=[(corpus, culture) for culture in langs for corpus in (base, culture)],
+        stages=STAGES,
+        figures={},
+        tables={},
+        settings=_settings(config, base),
+        targets=[],
+    )
+    found.texts |= {text.name: text for text in _texts(found)}
+    found.models |= {model.name: model for model in _models(found)}
+    for culture in langs:
+        sampled = config["questions"][culture]["sample"] is not None
+        found.asked[culture] = item("sample" if sampled else "questions", "questions", culture=culture)
+    found.figures |= rows(d for d in figures.FIGURES if d.when is None or d.when(found))
+    found.tables |= rows(d for d in figures.TABLES if d.when is None or d.when(found))
+    # The base models' own curves, which no drawing shows.
+    found.targets += [artifact("scores", run=model.name) for model in found.of_phase("base")]
+    return found
+
+
+def _letters(config: Mapping[str, Any], lang: str) -> dict[str, str]:
+    """What the filter does to a language: the base keeps its script alone, the others lose the base's (section 3.1)."""
+    if config["corpora"][lang]["filter"] == "none":
+        return {}
+    script = config["languages"][config["base_language"]]["script"]
+    return {"keep": script} if lang == config["base_language"] else {"drop": script}
+
+
+def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
+    probing, transfer_ = config["probing"], config["transfer"]
+    return {
+        "base": base,
+        "names": {lang: language["name"] for lang, language in config["languages"].items()},
+        "arms": config["arms"],
+        "subset": probing["subset"],
+        "rule": probing["rule"],
+        "remark": config["remark"],
+        "planted": config["world"] is not None,
+        **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "ema")},
+    }
+
+
+def _texts(found: Study) -> list[Text]:
+    """Monolingual text in every language, and the two halves of each parallel text."""
+    base, langs = found.base, tuple(found.langs)
+    mono = [
+        Text(
+            f"mono-{lang}",
+            lang,
+            "text",
+            tuple(corpora.shard_files(found, lang, "documents")),
+            (corpora.sound(lang),),
+            langs if lang == base else (lang,),
+        )
+        for lang in found.languages
+    ]
+    halves = [
+        Text(f"pairs-{lang}-{column}", of, column, (item("parallel", "pairs", lang=lang),), (), (lang,), pairs=lang)
+        for lang in langs
+        for column, of in (("en", base), ("xx", lang))
+    ]
+    return mono + halves
+
+
+def _models(found: Study) -> list[Model]:
+    """A base model for each seed, or one for all; and language x arm x seed."""
+    config, base = found.config, found.base
+    training = config["training"]
+    seeds = config["seeds"]
+    bases = seeds if training["base_per_seed"] else seeds[:1]
+
+    def shared(phase: str) -> dict[str, Any]:
+        said = training[phase]
+        return {
+            "phase": phase,
+            "steps": said["steps"],
+            "checkpoints": tuple(configuration.checkpoint_steps(said)),
+            "tokens": said["steps"] * said["batch_tokens"],
+        }
+
+    models = [
+        Model(
+            name=f"base-s{seed}",
+            texts=(f"mono-{base}",),
+            start=None,
+            lang=base,
+            arm=BASE,
+            seed=seed,
+            artifact=artifact("base_model", seed=seed),
+            cultures=tuple(found.langs),
+            heldout=(base,),
+            **shared("base"),
+        )
+        for seed in bases
+    ]
+    for lang in found.langs:
+        for arm in config["arms"]:
+            replayed = (f"mono-{base}",) if ARMS[arm].variant == REPLAY else ()
+            for seed in seeds:
+                models.append(
+                    Model(
+                        name=f"{lang}-{arm}-s{seed}",
+                        texts=(f"mono-{lang}", f"pairs-{lang}-en", f"pairs-{lang}-xx", *replayed),
+                        start=f"base-s{seed if seed in bases else bases[0]}",
+                        lang=lang,
+                        arm=arm,
+                        seed=seed,
+                        artifact=artifact("model", lang=lang, arm=arm, seed=seed),
+                        cultures=(lang,),
+                        heldout=(base, lang),
+                        **shared("continual"),
+                    )
+                )
+    return models

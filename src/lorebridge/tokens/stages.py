@@ -1,0 +1,150 @@
+"""What the stages of tokens make: the tokenizer, the token stores, the data orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lorebridge.corpora.stages import shard_files, sound
+from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, groups, item, many, one
+from lorebridge.plan.study import Model, Study
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, REPLAY, has_labels
+
+
+def tokenizer() -> Item:
+    """Return the folder of the study's tokenizer."""
+    return folder("tokenizer", "tokenizer")
+
+
+def stores(names: Iterable[str]) -> list[Item]:
+    """Return the folders of the token stores of some texts."""
+    return [folder("tokens", "tokens", stream=name) for name in names]
+
+
+def leak_texts(study: Study, model: Model) -> list[str]:
+    """Return the texts whose mentions say which pairs a model's order leaves out; none where it does not ask."""
+    if model.arm not in ARMS or ARMS[model.arm].variant not in (LEAK_FREE, LEAK_ONLY):
+        return []
+    return [name for name in model.texts if study.text(name).pairs]
+
+
+def template(study: Study, lang: str) -> str:
+    """Return how the bridge of a language joins the halves of a pair, ``{en}`` and ``{xx}`` still open."""
+    language, base = study.languages[lang], study.languages[study.base]
+    said = language.get("template") or study.config["template"]
+    return said.format(en="{en}", xx="{xx}", base=base["name"], name=language["name"])
+
+
+def _trained(study: Study) -> bool:
+    return study.config["tokenizer"]["kind"] != "pretrained"
+
+
+def _tokenizer_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    said = study.config["tokenizer"]
+    local = Path(said.get("source", "")) / "tokenizer.json"
+    # A local folder is known by what it holds, as other local sources are.
+    return {"kind": said["kind"]} | ({"sha256": study.digest(str(local))} if local.is_file() else {})
+
+
+def _tokenizer_inputs(study: Study, w: Wildcards) -> Arguments:
+    if not _trained(study):
+        return {}
+    return {
+        "documents": groups("lang", [i for lang in study.languages for i in shard_files(study, lang, "documents")]),
+        "audits": after(sound(lang) for lang in study.languages),
+    }
+
+
+def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    model, training = study.model(w["run"]), study.config["training"]
+    literals = {
+        "run": model.name,
+        "lang": model.lang,
+        "arm": model.arm,
+        "seed": model.seed,
+        "steps": model.steps,
+        "sequence_length": training["sequence_length"],
+        "batch_tokens": training[model.phase]["batch_tokens"],
+        "packing": training["packing"],
+    }
+    if model.arm not in ARMS:
+        return literals
+    # A setting is a literal of the arms that it makes and of no other, so that a change redraws those alone.
+    own: dict[str, Any] = {"template": template(study, model.lang)} if has_labels(model.arm) else {}
+    if ARMS[model.arm].variant == ENGLISH_MATCHED:
+        own["english_share"] = training["english_share"]
+    if ARMS[model.arm].variant == REPLAY:
+        own["replay"] = {"base": study.base, "share": training["replay_share"]}
+    return literals | {"label_tokens": training["label_tokens"], **own}
+
+
+def _order_inputs(study: Study, w: Wildcards) -> Arguments:
+    model = study.model(w["run"])
+    # The halves of a parallel text are columns of one table.
+    pairs = [study.text(name).tables[0] for name in model.texts if study.text(name).pairs]
+    leaks = leak_texts(study, model)
+    return {
+        "stores": by("stream", stores(model.texts)),
+        **({"pairs": one(pairs[0])} if pairs else {}),
+        **({"mentions": many(item("mentions", "mentions", stream=name) for name in leaks)} if leaks else {}),
+        "tokenizer": one(tokenizer()),
+    }
+
+
+STAGES = (
+    Stage(
+        "tokenizer",
+        "Train the study's tokenizer on equal bytes of every language, or fetch a released one.",
+        lambda study, w: f"lorebridge.tokens.tokenizer:{'train_on_corpora' if _trained(study) else 'fetch_tokenizer'}",
+        files={
+            "tokenizer": File("tokenizer/tokenizer.json", "Hugging Face tokenizer", argument="out", given="folder"),
+            "settings": File("tokenizer/tokenizer_config.json", "its settings", argument=""),
+        },
+        record="tokenizer/record.json",
+        literals=lambda study, w: {k: v for k, v in study.config["tokenizer"].items() if k != "kind"},
+        identity=_tokenizer_identity,
+        inputs=_tokenizer_inputs,
+    ),
+    Stage(
+        "tokens",
+        "Tokenize one text once, into a memory-mapped store.",
+        "lorebridge.tokens.store:build_store",
+        version=2,
+        files={
+            "tokens": File(
+                "tokens/{stream}/tokens.bin",
+                "uint32, little endian: all documents end to end",
+                argument="out",
+                given="folder",
+            ),
+            "offsets": File("tokens/{stream}/offsets.npy", "int64, one more than documents", argument=""),
+            "store": File("tokens/{stream}/store.json", "totals and digests", argument=""),
+        },
+        record="tokens/{stream}/record.json",
+        literals=lambda study, w: {"column": study.text(w["stream"]).column},
+        inputs=lambda study, w: {
+            "tables": many(study.text(w["stream"]).tables),
+            "audits": after(study.text(w["stream"]).checked),
+            "tokenizer": one(tokenizer()),
+        },
+    ),
+    Stage(
+        "order",
+        "Draw the data order of a model: which piece of text stands where in the rows that it reads.",
+        "lorebridge.tokens.order:draw_order",
+        version=2,
+        files={
+            "order": File(
+                "order/{run}.parquet",
+                "its Parquet metadata (key `order`) holds totals, epochs, label tokens, the fingerprints of its "
+                "stores, and under `derived` what a derived arm left out, replayed or could not turn (`docs/arms.md`)",
+                table="order",
+                argument="out",
+            )
+        },
+        record="order/{run}.parquet.record.json",
+        literals=_order_literals,
+        inputs=_order_inputs,
+    ),
+)

@@ -1,0 +1,353 @@
+"""What the stages of tracing make: which documents state a fact, and what a model has read of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lorebridge.corpora.stages import shard_files, sound
+from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, item, many, one, table
+from lorebridge.plan.study import Study, Text
+from lorebridge.tokens.stages import stores, tokenizer
+
+# What of a dense retriever makes the index of a corpus; what of a judge says how it is reached, and not what it says.
+ENCODER = ("model", "revision", "truncate")
+JUDGE_SETTINGS = ("gpus", "base_url", "key_env", "concurrency")
+
+
+def retriever(study: Study, corpus: str) -> dict[str, Any]:
+    """Return the retriever of a corpus."""
+    retrieval = study.config["tracing"]["retrieval"]
+    return dict(retrieval.get(corpus, retrieval["default"]))
+
+
+def judge_settings(study: Study) -> dict[str, Any]:
+    """How the judge is reached: no part of any recipe."""
+    return {k: v for k, v in study.config["tracing"]["judge"].items() if k in JUDGE_SETTINGS}
+
+
+def subjects(lang: str) -> Item:
+    """Return the subjects of the questions that are asked in a language."""
+    return item("subjects", "subjects", lang=lang)
+
+
+def mentions(text: Text) -> Item:
+    """Return what a text mentions."""
+    return item("mentions", "mentions", stream=text.name)
+
+
+def counted(study: Study) -> list[tuple[str, str, str, Text]]:
+    """Return (corpus, culture, kind, text) of the texts that facts are counted in, parallel ones included."""
+    return [
+        (corpus, culture, kind, text)
+        for corpus, culture in study.cells
+        for kind, text in (("mono", study.mono(corpus)), ("pairs", study.half(culture, corpus)))
+    ]
+
+
+def leaking(study: Study) -> list[tuple[str, Text]]:
+    """Return (culture, text) of all halves of parallel text."""
+    return [(culture, text) for culture in study.langs for text in study.halves(culture)]
+
+
+def judged(study: Study, stage: str, cells: Iterable[tuple[str, str]]) -> list[Item]:
+    """Return the hits or judgments of some cells."""
+    return [item(stage, stage, corpus=corpus, culture=culture) for corpus, culture in cells]
+
+
+def _script(study: Study, lang: str) -> dict[str, str]:
+    return {"lang": lang, "script": study.script(lang)}
+
+
+def _texts(study: Study, w: Wildcards) -> Arguments:
+    """The tables of a text, and what must be there before it is read."""
+    text = study.text(w["stream"])
+    return {"texts": many(text.tables), "audits": after(text.checked)}
+
+
+def _index_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    said = retriever(study, w["corpus"])
+    if said["method"] == "bm25":
+        return {"method": "bm25", "script": study.script(w["corpus"])}
+    return {key: said[key] for key in ("method", *ENCODER)}
+
+
+def _searched(study: Study, corpus: str) -> Item:
+    """What of a corpus is searched: its chunks in one pass, or an index."""
+    scanned = retriever(study, corpus).get("engine") == "scan"
+    return item("chunks", "chunks", corpus=corpus) if scanned else item("index", "index", corpus=corpus)
+
+
+def _hits_inputs(study: Study, w: Wildcards) -> Arguments:
+    return {"corpus": one(_searched(study, w["corpus"])), "questions": one(study.asked[w["culture"]])}
+
+
+def _read(study: Study, w: Wildcards) -> Arguments:
+    """What a judge or a translator reads."""
+    return {
+        "hits": one(item("hits", "hits", **w)),
+        "chunks": one(item("chunks", "chunks", corpus=w["corpus"])),
+        "questions": one(study.asked[w["culture"]]),
+    }
+
+
+def _judgments_inputs(study: Study, w: Wildcards) -> Arguments:
+    translated = w["corpus"] in study.config["tracing"]["translation"]
+    return {
+        **_read(study, w),
+        **({"translations": one(item("translations", "translations", **w))} if translated else {}),
+    }
+
+
+def _judge(study: Study, w: Wildcards) -> dict[str, Any]:
+    judge = {k: v for k, v in study.config["tracing"]["judge"].items() if k not in JUDGE_SETTINGS}
+    if judge["kind"] == "cooccurrence":
+        judge["window"] = study.config["tracing"]["window"]
+    return _script(study, w["corpus"]) | judge
+
+
+def _exposure_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = study.model(w["run"])
+    return {
+        "run": model.name,
+        "steps": list(model.checkpoints),
+        "cultures": list(study.mono(model.lang).cultures),
+        "scripts": {name: study.script(study.text(name).lang) for name in model.texts},
+        "window": study.config["tracing"]["window"],
+        "max_chars": study.config["tracing"]["chunk_chars"],
+    }
+
+
+def _exposure_inputs(study: Study, w: Wildcards) -> Arguments:
+    model = study.model(w["run"])
+    texts = [study.text(name) for name in model.texts]
+    before = {} if model.start is None else {"base": one(item("exposure", "exposure", run=model.start))}
+    return {
+        "order": one(item("order", "order", run=model.name)),
+        "stores": by("stream", stores(model.texts)),
+        "subjects": by("stream", [subjects(text.lang).known_by(stream=text.name) for text in texts]),
+        "mentions": by("stream", [mentions(text) for text in texts]),
+        "tokenizer": one(tokenizer()),
+        **before,
+    }
+
+
+def _store(text: Text) -> Item:
+    return folder("tokens", "tokens", stream=text.name)
+
+
+STAGES = (
+    Stage(
+        "index",
+        "Make what a corpus is searched by: embeddings, block by block, or a Lucene index.",
+        "lorebridge.trace.retrieval:build_index",
+        version=2,
+        files={
+            "index": File(
+                "trace/index/{corpus}/index", "embeddings, or a Lucene index; the engine `scan` needs none", folder=True
+            )
+        },
+        record="trace/index/{corpus}/record.json",
+        literals=_index_literals,
+        inputs=lambda study, w: {"chunks": one(item("chunks", "chunks", corpus=w["corpus"]))},
+        resumes=lambda study, w: True,
+    ),
+    Stage(
+        "hits",
+        "Retrieve the chunks of a corpus that come nearest to each question of a culture.",
+        "lorebridge.trace.retrieval:retrieve",
+        version=2,
+        files={"hits": File("trace/hits/{corpus}/{culture}.parquet", table="hits", argument="out")},
+        record="trace/hits/{corpus}/{culture}.parquet.record.json",
+        literals=lambda study, w: {
+            **_script(study, w["corpus"]),
+            "top_k": study.config["tracing"]["top_k"],
+            **{k: v for k, v in retriever(study, w["corpus"]).items() if k not in ENCODER},
+        },
+        inputs=_hits_inputs,
+    ),
+    Stage(
+        "translations",
+        "Translate hits and statements into the language that the judge reads.",
+        "lorebridge.trace.translation:translate",
+        files={
+            "translations": File(
+                "trace/translations/{corpus}/{culture}.parquet",
+                "where `tracing.translation` asks for them",
+                table="translations",
+                argument="out",
+            )
+        },
+        record="trace/translations/{corpus}/{culture}.parquet.record.json",
+        literals=lambda study, w: {
+            **_script(study, w["corpus"]),
+            **study.config["tracing"]["translation"][w["corpus"]],
+        },
+        inputs=_read,
+        resumes=lambda study, w: True,
+    ),
+    Stage(
+        "judgments",
+        "Judge whether retrieved chunks state the facts asked for.",
+        "lorebridge.trace.judges:judge",
+        version=2,
+        files={"judgments": File("trace/judgments/{corpus}/{culture}.parquet", table="judgments", argument="out")},
+        record="trace/judgments/{corpus}/{culture}.parquet.record.json",
+        literals=_judge,
+        inputs=_judgments_inputs,
+        settings=lambda study, w: judge_settings(study),
+        resumes=lambda study, w: True,
+    ),
+    Stage(
+        "subjects",
+        "Find what names the subject of every question that is asked in a language.",
+        "lorebridge.trace.mentions:find_subjects",
+        files={"subjects": File("trace/subjects/{lang}.parquet", table="subjects", argument="out")},
+        record="trace/subjects/{lang}.parquet.record.json",
+        literals=lambda study, w: {**_script(study, w["lang"]), "max_chars": study.config["tracing"]["chunk_chars"]},
+        inputs=lambda study, w: {
+            "documents": many(shard_files(study, w["lang"], "documents")),
+            "audit": after([sound(w["lang"])]),
+            "questions": by(
+                "culture",
+                [item("questions", "questions", culture=culture) for culture in study.mono(w["lang"]).cultures],
+            ),
+        },
+        threads="workers",
+    ),
+    Stage(
+        "mentions",
+        "Find every row of a text that names a subject or an answer.",
+        "lorebridge.trace.mentions:find_mentions",
+        files={"mentions": File("trace/mentions/{stream}.parquet", table="mentions", argument="out")},
+        record="trace/mentions/{stream}.parquet.record.json",
+        literals=lambda study, w: {
+            "stream": w["stream"],
+            "script": study.script(study.text(w["stream"]).lang),
+            "window": study.config["tracing"]["window"],
+            "max_chars": study.config["tracing"]["chunk_chars"],
+            "cultures": list(study.text(w["stream"]).cultures),
+            "column": study.text(w["stream"]).column,
+        },
+        inputs=lambda study, w: {**_texts(study, w), "subjects": one(subjects(study.text(w["stream"]).lang))},
+        threads="workers",
+    ),
+    Stage(
+        "exposure",
+        "Count what a model has read of every fact up to each of its checkpoints.",
+        "lorebridge.trace.exposure:exposure",
+        files={"exposure": File("trace/exposure/{run}.parquet", table="exposure", argument="out")},
+        record="trace/exposure/{run}.parquet.record.json",
+        literals=_exposure_literals,
+        identity=lambda study, w: {"langs": {name: study.text(name).lang for name in study.model(w["run"]).texts}},
+        inputs=_exposure_inputs,
+    ),
+    Stage(
+        "occurrences",
+        "Count the mentions of every question in every text, the parallel text included.",
+        "lorebridge.trace.occurrences:occurrences",
+        files={"occurrences": File("trace/occurrences.parquet", table="occurrences", argument="out")},
+        record="trace/occurrences.parquet.record.json",
+        identity=lambda study, w: {"texts": [[*cell, text.name] for *cell, text in counted(study)]},
+        inputs=lambda study, w: {
+            "texts": table(
+                {
+                    "corpus": corpus,
+                    "culture": culture,
+                    "text": kind,
+                    "subjects": subjects(corpus),
+                    "mentions": mentions(text),
+                    "tokens": _store(text),
+                }
+                for corpus, culture, kind, text in counted(study)
+            )
+        },
+    ),
+    Stage(
+        "leaks",
+        "Find the pairs whose halves state a fact outright.",
+        "lorebridge.trace.leaks:leaks",
+        files={"leaks": File("trace/leaks.parquet", table="leaks", argument="out")},
+        record="trace/leaks.parquet.record.json",
+        identity=lambda study, w: {"halves": [[culture, text.lang, text.name] for culture, text in leaking(study)]},
+        inputs=lambda study, w: {
+            "halves": table(
+                {
+                    "culture": culture,
+                    "lang": text.lang,
+                    "subjects": subjects(text.lang),
+                    "mentions": mentions(text),
+                    "pairs": text.tables[0],
+                }
+                for culture, text in leaking(study)
+            )
+        },
+    ),
+    Stage(
+        "density",
+        "Estimate how densely each corpus states the facts that a culture's questions ask for.",
+        "lorebridge.trace.density:density",
+        version=2,
+        files={"density": File("trace/density.parquet", table="density", argument="out")},
+        record="trace/density.parquet.record.json",
+        literals=lambda study, w: {
+            "top_k": study.config["tracing"]["top_k"],
+            "resamples": study.config["transfer"]["resamples"],
+            "seed": study.config["transfer"]["seed"],
+        },
+        identity=lambda study, w: {"cells": [list(cell) for cell in study.cells]},
+        inputs=lambda study, w: {
+            "corpora": table(
+                {
+                    "corpus": corpus,
+                    "culture": culture,
+                    "questions": study.asked[culture],
+                    "hits": item("hits", "hits", corpus=corpus, culture=culture),
+                    "judgments": item("judgments", "judgments", corpus=corpus, culture=culture),
+                    "chunks": item("chunks", "chunks", corpus=corpus),
+                    "tokens": _store(study.mono(corpus)),
+                    "pair_tokens": _store(study.half(culture, corpus)),
+                }
+                for corpus, culture in study.cells
+            ),
+            "occurrences": one(item("occurrences", "occurrences")),
+        },
+    ),
+    Stage(
+        "recovery",
+        "Compare what retrieval and judge found, and what a full reading finds, with what the planted world states.",
+        "lorebridge.trace.recovery:recover",
+        version=2,
+        files={"recovery": File("trace/recovery.parquet", "planted worlds only", table="recovery", argument="out")},
+        record="trace/recovery.parquet.record.json",
+        literals=lambda study, w: {
+            "heldout": {lang: study.config["corpora"][lang]["heldout"] for lang in study.languages}
+        },
+        identity=lambda study, w: {"cells": [list(cell) for cell in study.cells]},
+        inputs=lambda study, w: {
+            "truth": one(item("world", "truth")),
+            "corpora": table(
+                {
+                    "corpus": corpus,
+                    "culture": culture,
+                    "hits": item("hits", "hits", corpus=corpus, culture=culture),
+                    "judgments": item("judgments", "judgments", corpus=corpus, culture=culture),
+                    "mentions": mentions(study.mono(corpus)),
+                    "subjects": subjects(corpus),
+                    "documents": shard_files(study, corpus, "documents"),
+                }
+                for corpus, culture in study.cells
+            ),
+        },
+    ),
+    Stage(
+        "people_mentions",
+        "Count the rows of a text that name each person.",
+        "lorebridge.trace.people:count_names",
+        files={"people_mentions": File("people/mentions/{stream}.parquet", table="people_mentions", argument="out")},
+        record="people/mentions/{stream}.parquet.record.json",
+        literals=lambda study, w: {"stream": w["stream"], "column": study.text(w["stream"]).column},
+        inputs=lambda study, w: {**_texts(study, w), "people": one(item("people", "people"))},
+        threads="workers",
+    ),
+)

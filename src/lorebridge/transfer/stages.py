@@ -1,0 +1,118 @@
+"""What the stages of transfer make: gaps between arms, items that crossed, and which questions are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lorebridge.plan.stage import File, Item, Stage, by, item, many, one
+from lorebridge.plan.study import Model, Study
+from lorebridge.trace.stages import judged
+
+
+def scores(models: Iterable[Model], stage: str = "scores", file: str = "scores") -> list[Item]:
+    """Return what was measured on some models."""
+    return [item(stage, file, run=model.name) for model in models]
+
+
+def compared(study: Study) -> list[Model]:
+    """Return the models that arms are compared on: those that go on from a base model."""
+    return study.of_phase("continual")
+
+
+def exposure(models: Iterable[Model]) -> list[Item]:
+    """Return what some models have read."""
+    return scores(models, "exposure", "exposure")
+
+
+def _settings(study: Study, *names: str) -> dict[str, Any]:
+    """Return settings of the statistics, with what questions count and how options are compared."""
+    c = study.config
+    shared = {"base": study.base, "subset": c["probing"]["subset"], "rule": c["probing"]["rule"]}
+    return shared | {name: c["transfer"][name] for name in ("last", *names)}
+
+
+def _answers(study: Study) -> dict[str, Any]:
+    return {"scores": many(scores(compared(study))), "questions": by("culture", study.asked.values())}
+
+
+STAGES = (
+    Stage(
+        "sample",
+        "Choose the questions that models are asked by how often the corpora state their facts.",
+        "lorebridge.transfer.sample:sample_questions",
+        files={
+            "questions": File(
+                "probes/sampled/{culture}.parquet",
+                "those that models are asked, where `questions.{culture}.sample` asks for a sample",
+                table="questions",
+                argument="out",
+            )
+        },
+        record="probes/sampled/{culture}.parquet.record.json",
+        literals=lambda study, w: {
+            "culture": w["culture"],
+            "base": study.base,
+            "subset": study.config["probing"]["subset"],
+            "n_questions": study.config["questions"][w["culture"]]["sample"]["questions"],
+        },
+        inputs=lambda study, w: {
+            "questions": one(item("questions", "questions", culture=w["culture"])),
+            "occurrences": one(item("occurrences", "occurrences")),
+        },
+    ),
+    Stage(
+        "gaps",
+        "Estimate the gaps between arms and test the asymmetry of the directions.",
+        "lorebridge.transfer.gaps:gaps",
+        version=2,
+        files={
+            "gaps": File("transfer/gaps.parquet", table="gaps", argument="out"),
+            "asymmetry": File("transfer/asymmetry.parquet", table="asymmetry"),
+        },
+        record="transfer/gaps.parquet.record.json",
+        literals=lambda study, w: {
+            **_settings(study, "contrasts", "resamples", "seed"),
+            "resource": {lang: study.languages[lang]["resource"] for lang in study.langs},
+        },
+        inputs=lambda study, w: {**_answers(study), "leaks": one(item("leaks", "leaks"))},
+    ),
+    Stage(
+        "items",
+        "List every question with whether it was transferred (appendix C.4) and how often the corpora state its fact.",
+        "lorebridge.transfer.items:items",
+        version=2,
+        files={
+            # Snakemake keeps the name `items` for itself.
+            "transferred": File("transfer/items.parquet", table="items", argument="out"),
+            "exposure_effects": File("transfer/exposure_effects.parquet", table="exposure_effects"),
+        },
+        record="transfer/items.parquet.record.json",
+        literals=lambda study, w: _settings(study),
+        identity=lambda study, w: {"cells": [list(cell) for cell in study.cells]},
+        inputs=lambda study, w: {
+            **_answers(study),
+            "judgments": by(("corpus", "culture"), judged(study, "judgments", study.cells)),
+            "exposure": by("run", exposure(model for model in compared(study) if model.arm == "bridge")),
+            "leaks": one(item("leaks", "leaks")),
+        },
+    ),
+    Stage(
+        "people_gaps",
+        "Estimate the gaps between arms on the questions on people, and compare them with those on culture.",
+        "lorebridge.transfer.people:people_gaps",
+        files={"people_gaps": File("transfer/people_gaps.parquet", table="people_gaps", argument="out")},
+        record="transfer/people_gaps.parquet.record.json",
+        literals=lambda study, w: _settings(study, "contrasts"),
+        inputs=lambda study, w: {
+            **_answers(study),
+            "people_questions": by("lang", people_questions(study)),
+            "people_scores": many(scores(compared(study), "people_scores", "people_scores")),
+        },
+    ),
+)
+
+
+def people_questions(study: Study) -> list[Item]:
+    """Return the questions on people, by the language that is learned."""
+    return [item("people_questions", "people_questions", lang=lang) for lang in study.langs]

@@ -1,0 +1,73 @@
+"""What the planted world's stage makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorebridge import config as configuration
+from lorebridge.plan.stage import File, Stage, Wildcards
+from lorebridge.plan.study import Study
+
+
+def plants_people(study: Study) -> bool:
+    """Whether the study asks about people whom its planted world invents."""
+    people = study.config.get("people")
+    return people is not None and people["source"]["kind"] == "planted"
+
+
+def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
+    c, languages = study.config, study.languages
+    own = c["world"].get("languages", {})
+    literals = {
+        **c["world"],
+        "base": study.base,
+        "languages": {lang: {"script": languages[lang]["script"], **own.get(lang, {})} for lang in languages},
+    }
+    if plants_people(study):
+        literals["people"] = {
+            "number": c["people"]["number"],
+            "properties": configuration.people_properties(),
+            "templates": configuration.people_templates(c, study.base),
+        }
+    return literals
+
+
+STAGES = (
+    Stage(
+        "world",
+        "Write the planted world in the formats of real sources, and the truth about it.",
+        "lorebridge.world.planting:generate",
+        files={
+            "corpora": File(
+                "world/corpora/{lang}.jsonl.gz",
+                "monolingual text",
+                each=lambda study, w: [{"lang": lang} for lang in study.languages],
+                argument="",
+            ),
+            "parallel": File(
+                "world/parallel/{base}-{lang}.jsonl.gz",
+                "sentence pairs",
+                each=lambda study, w: [{"base": study.base, "lang": lang} for lang in study.langs],
+                argument="",
+            ),
+            "cloze": File(
+                "world/questions/{culture}-culture-cloze_{lang}.json",
+                "questions in the released shape",
+                each=lambda study, w: [
+                    {"culture": culture, "lang": lang} for culture in study.langs for lang in (study.base, culture)
+                ],
+                argument="",
+            ),
+            "truth": File("world/truth.parquet", table="truth", argument="out", given="folder"),
+            "people_file": File(
+                "world/people.json",
+                "people and their attributes, as a query service gives them",
+                when=plants_people,
+                argument="",
+            ),
+        },
+        record="world/record.json",
+        literals=_literals,
+    ),
+)
