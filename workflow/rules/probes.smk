@@ -81,6 +81,7 @@ rule score:
         " --pairs {input.heldout_pairs:q} --out {output.scores:q} --perplexity {output.perplexity:q}"
         " --alignment {output.alignment:q}"
         " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
+        " && lorebridge free --checkpoints {input.checkpoints:q} --work {params.work:q}"
 
 
 rule random_models:
