@@ -1,6 +1,8 @@
 """Sheets as spreadsheets save them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lorebridge.errors import InputError
 from lorebridge.sheets import read_rows, write_rows
@@ -17,7 +19,7 @@ ROWS = [
 def test_cells_come_back_as_they_were_written(tmp_path, separator):
     path = tmp_path / "new" / "sheet.csv"
     write_rows(path, ROWS, ["id", "text", "label"])
-    assert path.read_bytes().startswith(b"\xef\xbb\xbfid,text,label\n")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfid,text,label\r\n")
     if separator != ",":  # as another spreadsheet saves it
         import csv
 
@@ -47,3 +49,11 @@ def test_what_is_no_sheet_is_refused(tmp_path, content, message):
         (tmp_path / "sheet.csv").write_bytes(content)
     with pytest.raises(InputError, match=f"sheet.csv: .*{message}"):
         read_rows(tmp_path / "sheet.csv", {"id", "label"}, what="sheet", mend="Write one.")
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=4))
+def test_any_text_comes_back(tmp_path_factory, texts):
+    path = tmp_path_factory.mktemp("any") / "sheet.csv"
+    rows = [{"id": str(i), "text": text} for i, text in enumerate(texts)]
+    write_rows(path, rows, ["id", "text"])
+    assert read_rows(path, {"id", "text"}, what="sheet", mend="Write one.") == rows

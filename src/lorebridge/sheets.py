@@ -6,16 +6,21 @@ import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lorebridge.errors import InputError
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
-    """Write a sheet: UTF-8 with a byte order mark, which tells spreadsheets so; its folder is made."""
+def write_rows(path: Path, rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> None:
+    """Write a sheet as RFC 4180 has it, in UTF-8 with a byte order mark, which tells spreadsheets so.
+
+    The sheet's folder is made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False, encoding="utf-8-sig", lineterminator="\n")
+    # With this line end, cells are quoted that hold either half of it.
+    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False, encoding="utf-8-sig", lineterminator="\r\n")
 
 
 def read_rows(path: Path, columns: Collection[str], *, what: str, mend: str) -> list[dict[str, str]]:
