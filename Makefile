@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini figures browser test test-slurm test-judge lint format clean help
+.PHONY: setup demo mini figures browser test test-slurm test-judge lint hooks format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,12 +79,17 @@ test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an e
 	.venv-judge/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-lint: setup ## ruff, snakefmt, snakemake --lint, mypy
+lint: setup ## ruff, snakefmt, snakemake --lint, mypy, codespell, shellcheck
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint --configfile config/demo.yaml
 	mypy
+	codespell
+	shellcheck .ci/run envs/*.sh tests/slurm/*.sh
+
+hooks: setup ## have git run the checks of `make lint` before every commit
+	pre-commit install
 
 format: setup ## put every file in form
 	ruff check --fix .

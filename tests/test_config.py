@@ -33,7 +33,7 @@ def changed(demo, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("trainig", {}, ["unknown key 'trainig'", "Did you mean 'training'?"]),
+        ("trainig", {}, ["unknown key 'trainig'", "Did you mean 'training'?"]),  # codespell:ignore trainig
         ("training.continual.lrr", 1, ["key training.continual", "'lrr'", "'lr'"]),
         ("languages.ko.script", None, ["key languages.ko", "'script' is missing"]),
         ("training.continual.checkpoints.every", 50, ["160 steps are not a multiple of the interval 50"]),

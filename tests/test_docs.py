@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 import runpy
+from pathlib import Path
 
 import yaml
 
 from lorebridge import cli, config, studies, tables
+
+
+def pages(root: Path) -> list[Path]:
+    return [*root.glob("*.md"), *(root / "docs").glob("*.md")]
 
 
 def test_artifacts_page_has_every_table_and_column(root):
@@ -65,14 +70,14 @@ def test_every_rule_names_an_environment_and_a_log(root):
 
 def test_commands_that_the_documentation_names_exist(root):
     known = cli._parser()._subparsers._group_actions[0].choices
-    for page in [root / "README.md", *(root / "docs").glob("*.md")]:
+    for page in pages(root):
         text = page.read_text(encoding="utf-8")
         for command in re.findall(r"(?:^|`)lorebridge ([a-z][a-z-]+)", text, re.M):
             assert command in known, f"{page.name}: {command}"
 
 
 def test_links_in_the_documentation_lead_somewhere(root):
-    for page in [root / "README.md", *(root / "docs").glob("*.md")]:
+    for page in pages(root):
         for target in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", page.read_text(encoding="utf-8")):
             path = page.parent / (target[0] or target[1])
             assert path.exists(), f"{page.name}: {path}"

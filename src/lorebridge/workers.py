@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lorebridge import call
-from lorebridge.errors import Busy
-from lorebridge.records import RECORD, Task, read_record
+from lorebridge.records import Task
 
 
 def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
@@ -50,6 +48,10 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     train.add_argument("--resume-interval", type=int, default=50, help="steps between resume states")
     train.add_argument("--threads", type=int)
 
+    free = command("free", _free, "delete the resume state of runs that are published whole (from the workflow)")
+    free.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="their record lies beside them")
+    free.add_argument("--work", type=Path, required=True, help="root of the resume state")
+
     probe = worker("probe", _probe, "score all checkpoints of a run on question sets")
     probe.add_argument("--checkpoints", type=Path, nargs="+", required=True)
     probe.add_argument("--questions", type=Path, nargs="+", required=True)
@@ -60,12 +62,7 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     probe.add_argument("--alignment", type=Path, help="where to write what is measured on held-out pairs")
     probe.add_argument("--batch-tokens", type=int, required=True)
     probe.add_argument("--threads", type=int)
-    probe.add_argument(
-        "--work",
-        type=Path,
-        required=True,
-        help="root of the resume state; that of a run which is published whole is deleted",
-    )
+    probe.add_argument("--work", type=Path, required=True, help="root of the resume state")
 
     random = worker("random-models", _random_models, "score random models by the published rule")
     random.add_argument("--questions", type=Path, nargs="+", required=True)
@@ -119,6 +116,7 @@ def _make(arguments: argparse.Namespace, function: Callable[..., Any], *options:
 
 def _train(arguments: argparse.Namespace) -> None:
     from lorebridge.train.loop import train
+    from lorebridge.train.work import work_folder
 
     task, out = arguments.task, arguments.record.parent
     if int(os.environ.get("RANK", "0")):  # of torchrun's processes the first writes record and log
@@ -136,7 +134,7 @@ def _train(arguments: argparse.Namespace) -> None:
         tokenizer=_shaped(arguments, "tokenizer"),
         init_from=start[max(start, key=int)] if start else None,
         out=out,
-        work=arguments.work / task.literals["run"] / task.recipe,
+        work=work_folder(arguments.work, task.literals["run"], task.recipe),
         recipe=task.recipe,
         # A minute goes by until a job starts to train.
         budget_seconds=None if arguments.wall_minutes is None else 60 * arguments.wall_minutes - 60,
@@ -145,9 +143,15 @@ def _train(arguments: argparse.Namespace) -> None:
     )
 
 
+def _free(arguments: argparse.Namespace) -> None:
+    from lorebridge.train.work import free
+
+    for published in sorted({path.parent for path in arguments.checkpoints}):
+        free(arguments.work, published)
+
+
 def _probe(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.scoring import score_run
-    from lorebridge.train.work import clean_work
 
     task = arguments.task
     work = arguments.work / task.stage / task.literals["run"] / task.recipe
@@ -167,14 +171,6 @@ def _probe(arguments: argparse.Namespace) -> None:
         **measured,
     )
     shutil.rmtree(work)
-    # Scoring has read the published checkpoints, so this is the later invocation that may free the work copy.
-    published = arguments.checkpoints[0].parent
-    record = read_record(published / RECORD)
-    if record is not None:
-        try:
-            clean_work(arguments.work / task.literals["run"] / record["recipe"], published)
-        except Busy as error:  # the scores are good; the copy is freed another time
-            print(error, file=sys.stderr)
 
 
 def _random_models(arguments: argparse.Namespace) -> None:

@@ -1,17 +1,18 @@
-"""CLIcK in its published form, from a hub on the loopback."""
+"""CLIcK in its published form, from a hub on the loopback and from a file."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hub_server import COMMIT, Dataset, Server
 
-from lorebridge.corpora.click import CULTURE, read_click
+from lorebridge.corpora.click import read_click, read_file
 from lorebridge.errors import InputError
 
-SPEC = {**CULTURE, "revision": COMMIT}
+SPEC = {"dataset": "EunsuKim/CLIcK", "data_files": "Dataset/Culture/*.json", "revision": COMMIT}
 
 
 def item(**changes: Any) -> dict[str, Any]:
@@ -26,40 +27,41 @@ def item(**changes: Any) -> dict[str, Any]:
 
 
 def serve(hub: Server, items: Any) -> None:
-    hub.datasets["EunsuKim/CLIcK"] = Dataset(
-        {
-            "README.md": b"-",
-            "Dataset/Culture/Korean Popular/Popular_KIIP.json": json.dumps(
-                items, ensure_ascii=False, indent=4
-            ).encode(),
-            "Dataset/Language/Grammar/Grammar_CSAT.json": json.dumps([item(id="CSAT_1")]).encode(),
-        }
-    )
+    files = {"README.md": b"-", "Dataset/Language/Grammar/Grammar_CSAT.json": json.dumps([item(id="CSAT_1")]).encode()}
+    culture = json.dumps(items, ensure_ascii=False, indent=4).encode()
+    hub.datasets["EunsuKim/CLIcK"] = Dataset({**files, "Dataset/Culture/Korean Popular/Popular_KIIP.json": culture})
 
 
-def test_questions_of_culture_that_are_short(hub: Server, caplog: pytest.LogCaptureFixture) -> None:
-    long = [item(id="q", question="x" * 301), item(id="c", choices=["x" * 31, "재즈"])]
-    serve(hub, [item(), *long, item(id="none", answer="힙합")])
-    found = read_click(SPEC)
-    assert [(q.id, q.group, q.category, q.exam, q.choices, q.answer) for q in found] == [
-        ("KIIP_popular_3", "Culture", "Korean Popular", "KIIP", ("가곡, 트로트", "재즈", "포크"), 1),
-        ("none", "Culture", "Korean Popular", "KIIP", ("가곡, 트로트", "재즈", "포크"), None),
+def test_questions_of_culture(hub: Server) -> None:
+    serve(hub, [item(), item(id="none", answer="힙합", paragraph=" 글 ")])
+    assert [(q.id, q.paragraph, q.choices, q.answer) for q in read_click(SPEC)] == [
+        ("KIIP_popular_3", "", ("가곡, 트로트", "재즈", "포크"), 1),
+        ("none", "글", ("가곡, 트로트", "재즈", "포크"), None),
     ]
-    assert "questions that do not offer their answer: 1 (none)" in caplog.text
-    assert len(read_click(SPEC, max_question=None, max_choice=None)) == 4
-    both = read_click({**SPEC, "data_files": "Dataset/*.json"})
-    assert {q.group for q in both} == {"Culture", "Language"}
+    assert [q.id for q in read_click({**SPEC, "data_files": "Dataset/*.json"})] == ["KIIP_popular_3", "none", "CSAT_1"]
 
 
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ([item(), item(choices="a")], r"Popular_KIIP\.json, row 1: not a question of CLIcK"),
-        ([{"id": "Kedu_history", "problems": []}], r"row 0: not a question of CLIcK"),
+        ([item(), item(choices="a")], r"Popular_KIIP\.json, row 1: not a multiple-choice question"),
+        ([{"id": "Kedu_history", "problems": []}], r"row 0: not a multiple-choice question"),
         ({}, r"Popular_KIIP\.json: not a list"),
+        ([item(), item()], r"row 1: the id KIIP_popular_3 stands twice \(first in .*row 0\)"),
     ],
 )
-def test_another_form(hub: Server, items: Any, message: str) -> None:
+def test_another_form(hub: Server, tmp_path: Path, items: Any, message: str) -> None:
     serve(hub, items)
     with pytest.raises(InputError, match=message):
         read_click(SPEC)
+    (tmp_path / "Popular_KIIP.json").write_text(json.dumps(items))
+    with pytest.raises(InputError, match=message):
+        read_file(tmp_path / "Popular_KIIP.json")
+
+
+def test_a_file_that_is_not_there_or_torn(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_file(tmp_path / "none.json")
+    (tmp_path / "torn.json").write_text('[{"id": ')
+    with pytest.raises(InputError, match="not JSON"):
+        read_file(tmp_path / "torn.json")

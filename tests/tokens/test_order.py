@@ -255,7 +255,7 @@ def test_base_is_monolingual_text_alone(study):
     [
         ({"steps": 7}, "odd"),
         ({"steps": 0}, "0 steps"),
-        ({"arm": "brigde"}, "unknown.*bridge"),
+        ({"arm": "brigde"}, "unknown.*bridge"),  # codespell:ignore brigde
         ({"packing": "loose"}, "unknown.*isolated"),
         ({"sequence_length": 8}, "too short"),
         ({"batch_tokens": 100}, "not a multiple"),

@@ -213,7 +213,7 @@ def test_the_key_is_in_no_message_log_or_file(run, server, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     run()
     server.faults = [401]
-    with pytest.raises(InputError, match=r"http://127.*failed to judge \(AuthenticationError.*\*\*\*") as caught:
+    with pytest.raises(InputError, match=r"http://127.*failed to answer \(AuthenticationError.*\*\*\*") as caught:
         run(work=tmp_path / "refused")
     assert caught.value.__suppress_context__
     assert KEY not in str(caught.value)
@@ -281,6 +281,6 @@ def test_bad_input_names_the_place(run, server, monkeypatch):
     with pytest.raises(InputError, match="key_env: JUDGE_KEY is not set"):
         run()
     server.faults = [404]
-    with pytest.raises(InputError, match="failed to judge"):
+    with pytest.raises(InputError, match="failed to answer"):
         run(key_env=None)
     assert server.keys == {"Bearer none"}

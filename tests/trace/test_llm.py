@@ -10,10 +10,9 @@ from transformers import PreTrainedTokenizerFast
 from lorebridge import tables
 from lorebridge.errors import Busy, InputError
 from lorebridge.trace import llm
-from lorebridge.trace.journal import Journal
 from lorebridge.trace.judges import judge
-from lorebridge.trace.llm import ANSWER_TOKENS, Answer, Prompts, probability_of_yes, quote
-from lorebridge.train.work import WorkDirectory
+from lorebridge.trace.llm import ANSWER_TOKENS, Prompts, probability_of_yes, quote
+from lorebridge.work import locked
 
 CHAT = (
     "{{ bos_token }}{{ date_string }}{% for message in messages %}<|turn|>{{ message['content'] | trim }}<|end|>"
@@ -179,18 +178,6 @@ def test_a_torn_line_is_asked_again(run, engine, tmp_path, torn):
     assert (tmp_path / "judgments.parquet").read_bytes() == whole
 
 
-def test_what_follows_a_damaged_line_is_not_trusted(tmp_path):
-    journal = Journal(tmp_path / "answers.jsonl", Answer)
-    answers = {key: Answer(entails=key == "b", probability=0.1, cut=False) for key in "abc"}
-    journal.append(answers)
-    assert journal.read() == answers
-    lines = journal.path.read_bytes().splitlines(keepends=True)
-    for damage in (b"\0" * 40 + b"\n", b"[]\n", b"{}\n", b'{"asked": "b", "entails": true}\n'):
-        journal.path.write_bytes(lines[0] + damage + lines[2])
-        assert journal.read() == {"a": answers["a"]}
-        assert journal.path.read_bytes() == lines[0]
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -208,7 +195,7 @@ def test_answers_to_anything_else_are_not_used(run, engine, change):
 
 
 def test_two_jobs_cannot_share_a_work_folder(run, engine, tmp_path):
-    with WorkDirectory(tmp_path / "work").lock(), pytest.raises(Busy, match="work: in use"):
+    with locked(tmp_path / "work"), pytest.raises(Busy, match="work: in use"):
         run()
 
 

@@ -13,7 +13,7 @@ from lorebridge.errors import Busy, InputError
 from lorebridge.trace import translation
 from lorebridge.trace.judges import judge
 from lorebridge.trace.translation import Translator, check_source, translate
-from lorebridge.train.work import WorkDirectory
+from lorebridge.work import locked
 
 SENTENCES = "".join(f"བོད་སྐད་{digit * 3}་ནི་སྐད་རིགས་ཤིག་རེད། " for digit in "༠༡༢༣༤༥༦༧༨༩")
 TEXTS = {"a/1#0": "རྒྱལ་ས་ནི་ལྷ་ས་རེད།", "a/2#0": SENTENCES + "རྒྱལ་ས་ནི་ལྷ་ས་རེད།", "a/3#0": "ཆུ་རིང་པོ་རེད།", "a/4#0": "no hit"}
@@ -173,7 +173,7 @@ def test_a_killed_job_loses_at_most_the_batch_in_flight(run, batches, tmp_path):
     run()
     assert batches.seen == seen[-1:]
     assert (tmp_path / "translations.parquet").read_bytes() == whole
-    with WorkDirectory(tmp_path / "work").lock(), pytest.raises(Busy):
+    with locked(tmp_path / "work"), pytest.raises(Busy):
         run()
 
 

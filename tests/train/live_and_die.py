@@ -15,6 +15,7 @@ from victim import at_file_operation
 from lorebridge import tables
 from lorebridge.records import file_digest
 from lorebridge.train.work import WorkDirectory
+from lorebridge.work import locked
 
 IDENTITY = {"recipe": "r"}
 KEPT, LAST = (0, 3, 6), 6
@@ -31,7 +32,7 @@ def live(folder):
         (partial / "model.safetensors").write_text(weights)
         directory.finish_checkpoint(partial, step)
 
-    with directory.lock():
+    with locked(directory.path):
         slot = directory.newest_state(IDENTITY)
         step, weights = (slot.step, (slot.folder / "weights").read_text()) if slot else (0, "")
         if slot:

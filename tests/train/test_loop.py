@@ -12,11 +12,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lorebridge import tables
 from lorebridge.errors import Busy, InputError
+from lorebridge.records import Task, write_record
 from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.train.loop import train
 from lorebridge.train.model import build, qwen2_config
 from lorebridge.train.schedule import Schedule
-from lorebridge.train.work import WorkDirectory, clean_work
+from lorebridge.train.work import free, work_folder
+from lorebridge.work import locked
 
 
 def run(study, folder, **changes):
@@ -241,12 +243,16 @@ def test_a_finished_run_publishes_again_without_training(study, reference, tmp_p
     monkeypatch.setattr("lorebridge.train.loop.Trainer.update", None)  # would fail if it were called
     again, _ = run(study, tmp_path)
     assert again["files"] == notes["files"]
-    assert clean_work(tmp_path / "work", tmp_path / "out")
+    task = Task(stage="base_model", literals={"run": "base-s0"})
+    write_record(tmp_path / "out" / "record.json", task, notes=again, rule="train_base", wall_seconds=1)
+    (tmp_path / "base-s0").mkdir()
+    (tmp_path / "work").rename(work_folder(tmp_path, "base-s0", task.recipe))
+    assert free(tmp_path, tmp_path / "out") and not list((tmp_path / "base-s0").iterdir())
     assert same(weights(reference[0], 8), weights(tmp_path, 8))
 
 
 def test_a_second_trainer_is_refused(study, tmp_path):
-    with WorkDirectory(tmp_path / "work").lock(), pytest.raises(Busy):
+    with locked(tmp_path / "work"), pytest.raises(Busy):
         run(study, tmp_path)
 
 

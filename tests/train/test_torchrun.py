@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lorebridge.train.work import WorkDirectory
+from lorebridge.work import locked
 
 SCRIPT = Path(__file__).with_name("train_once.py")
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_a_signal_to_torchrun_is_passed_on_and_the_state_is_saved(study, tmp_pat
 
 
 def test_one_clear_error_from_all_processes(study, tmp_path):
-    with WorkDirectory(tmp_path / "work").lock():
+    with locked(tmp_path / "work"):
         status, err = launch(study, tmp_path)
     assert status != 0 and not (tmp_path / "out").exists()
     assert "Busy: " in err and err.count(f"in use by host {platform.node()}, process {os.getpid()}") == 2

@@ -1,16 +1,15 @@
-"""The work directory: lock, alternating states, checkpoints, publication."""
+"""The work directory of a run: alternating states, checkpoints, publication, and when it is freed."""
 
 import errno
-import os
-import subprocess
-import sys
+import shutil
 
 import pytest
 
-from lorebridge import tables
-from lorebridge.errors import Busy, InputError
-from lorebridge.records import file_digest
-from lorebridge.train.work import WorkDirectory, clean_work
+from lorebridge import cli, tables
+from lorebridge.errors import InputError
+from lorebridge.records import Task, file_digest, write_record
+from lorebridge.train.work import WorkDirectory, free, work_folder
+from lorebridge.work import locked
 
 IDENTITY = {"recipe": "r1", "order": "o1", "tokenizer": "t1"}
 
@@ -89,35 +88,6 @@ def test_a_state_of_something_else_is_refused(tmp_path, name):
         WorkDirectory(tmp_path).newest_state({**IDENTITY, name: "other"})
 
 
-def test_lock_names_its_holder(tmp_path):
-    with WorkDirectory(tmp_path).lock():
-        with pytest.raises(Busy, match=f"process {os.getpid()}"), WorkDirectory(tmp_path).lock():
-            pass
-        with pytest.raises(Busy):
-            clean_work(tmp_path, tmp_path / "out")
-    with WorkDirectory(tmp_path).lock():
-        pass
-
-
-def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr("fcntl.flock", refuse)
-    with pytest.raises(InputError, match="keeps no locks"), WorkDirectory(tmp_path).lock():
-        pass
-
-
-def test_lock_of_a_killed_process_is_free(tmp_path):
-    code = (
-        "import os, sys; from pathlib import Path; from lorebridge.train.work import WorkDirectory\n"
-        "with WorkDirectory(Path(sys.argv[1])).lock(): os.kill(os.getpid(), 9)"
-    )
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
-    with WorkDirectory(tmp_path).lock():
-        assert f"process {os.getpid()}" in (tmp_path / "lock").read_text()
-
-
 def test_published_files_are_links_and_replace_leftovers(tmp_path):
     out = tmp_path / "out"
     (out / "step5").mkdir(parents=True)
@@ -169,16 +139,67 @@ def test_a_checkpoint_made_again_replaces_the_old(tmp_path):
     assert len(directory.publish(tmp_path / "out", [5])) == 3
 
 
-def test_work_is_deleted_only_when_all_is_published_unchanged(tmp_path):
-    work, out = tmp_path / "work", tmp_path / "out"
-    assert clean_work(work, out)  # nothing there
-    directory = WorkDirectory(work)
-    checkpoint(directory, 0)
-    assert not clean_work(work, out)  # not finished
+def test_work_is_freed_only_when_all_is_published_unchanged(tmp_path, caplog):
+    root, out = tmp_path / "work", tmp_path / "out"
+    work = work_folder(root, "ko-bridge-s0", "r1")
+    checkpoint(WorkDirectory(work), 0)
+    out.mkdir()
+    assert not free(root, out)  # no record: another invocation has not accepted what was published
+    assert f"{out}: no readable record" in caplog.text
+    task = Task(stage="model", literals={"run": "ko-bridge-s0"})
+    work.rename(work_folder(root, "ko-bridge-s0", task.recipe))
+    work = work_folder(root, "ko-bridge-s0", task.recipe)
+    write_record(out / "record.json", task, notes={}, rule="train", wall_seconds=1)
+    assert not free(root, out)
+    assert "its run is not finished" in caplog.text
     finished(work, out)
     moved = out / "step5" / "model.safetensors"
     moved.rename(out / "elsewhere")
-    assert not clean_work(work, out) and work.exists()
+    assert not free(root, out) and work.exists()
+    assert f"{moved}: not what training published" in caplog.text
+    moved.write_text("weights at 6")
+    assert not free(root, out) and work.exists()
     (out / "elsewhere").rename(moved)
-    assert clean_work(work, out) and not work.exists()
+    with locked(work):
+        assert not free(root, out)
+    assert "in use by" in caplog.text
+    assert free(root, out) and not work.exists()
     assert moved.read_text() == "weights at 5"
+    assert free(root, out)  # nothing there
+
+
+def test_what_a_killed_process_left_of_a_freed_work_directory_is_freed(tmp_path):
+    task = Task(stage="model", literals={"run": "base-s0"})
+    work, out = work_folder(tmp_path / "work", "base-s0", task.recipe), tmp_path / "out"
+    finished(work, out)
+    write_record(out / "record.json", task, notes={}, rule="train", wall_seconds=1)
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    assert free(tmp_path / "work", out) and not work.exists()
+
+
+def test_a_disk_that_refuses_is_no_error(tmp_path, monkeypatch, caplog):
+    task = Task(stage="model", literals={"run": "base-s0"})
+    work, out = work_folder(tmp_path / "work", "base-s0", task.recipe), tmp_path / "out"
+    finished(work, out)
+    write_record(out / "record.json", task, notes={}, rule="train", wall_seconds=1)
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", refuse)
+        assert not free(tmp_path / "work", out)
+    assert "cannot be freed ([Errno 13] Permission denied)" in caplog.text
+    assert free(tmp_path / "work", out)
+
+
+def test_the_command_frees_what_lies_beside_the_checkpoints(tmp_path):
+    task = Task(stage="model", literals={"run": "base-s0"})
+    work, out = work_folder(tmp_path / "work", "base-s0", task.recipe), tmp_path / "out"
+    finished(work, out)
+    write_record(out / "record.json", task, notes={}, rule="train", wall_seconds=1)
+    checkpoints = [str(out / "step0"), str(out / "step5")]
+    assert cli.main(["free", "--work", str(tmp_path / "work"), "--checkpoints", *checkpoints]) in (0, None)
+    assert not work.exists() and (out / "step5").is_dir()

@@ -1,16 +1,14 @@
-"""CLIcK, the Korean multiple-choice questions that the paper's Korean clozes were made from.
+"""Multiple-choice questions in the form of CLIcK, which the paper's Korean clozes were made from.
 
 Kim et al. 2024 (LREC-COLING), ``EunsuKim/CLIcK``: a JSON list a file, in
-``Dataset/{Culture,Language}/<Category>/<Category>_<Exam>.json``. Zhang et al. (2025, section 3) took culture questions
-of at most 300 characters whose choices have at most 30, and had a language model turn them into clozes; the clozes are
-released, so nothing downstream needs this. It is for whoever wants to make others.
+``Dataset/{Culture,Language}/<Category>/<Category>_<Exam>.json``. Each row is ``{"id", "paragraph", "question",
+"choices", "answer"}``; the paragraph, which is to be read first, may be missing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,9 @@ from typing import Any
 from lorebridge.corpora import hub
 from lorebridge.errors import InputError
 
-log = logging.getLogger("lorebridge.corpora")
-
-CULTURE = {
-    "kind": "huggingface",
-    "name": "click",
-    "dataset": "EunsuKim/CLIcK",
-    "data_files": "Dataset/Culture/*.json",
-    "revision": None,
-}
+SPACE = " \t\r\n"
+"""What stands around a text without belonging to it. Not all that Unicode calls white space: U+202F begins suffixes of
+Mongolian."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +26,7 @@ class Question:
     """A multiple-choice question; its texts have no outer white space.
 
     Attributes:
-        id: as published, unique in CLIcK.
-        group: ``Culture`` or ``Language``.
-        category: such as ``Korean History``.
-        exam: where it is from, such as ``KHB``.
+        id: as published.
         paragraph: what is to be read first; mostly empty.
         question: the question.
         choices: what it offers.
@@ -45,71 +34,71 @@ class Question:
     """
 
     id: str
-    group: str
-    category: str
-    exam: str
     paragraph: str
     question: str
     choices: tuple[str, ...]
     answer: int | None
 
 
-def read_click(
-    spec: Mapping[str, Any] = CULTURE, max_question: int | None = 300, max_choice: int | None = 30
-) -> list[Question]:
-    """Return the questions of CLIcK that are short enough.
+def read_click(spec: Mapping[str, Any]) -> list[Question]:
+    """Return the questions of a data set on the hub.
 
     Args:
-        spec: the files, see :func:`lorebridge.corpora.hub.find_files`.
-        max_question: the most characters of a question; None takes all.
-        max_choice: the most characters of every choice; None takes all.
+        spec: the files, see :func:`lorebridge.corpora.hub.find_files`; those of the paper are
+            ``{"dataset": "EunsuKim/CLIcK", "data_files": "Dataset/Culture/*.json", "revision": COMMIT}``.
 
     Raises:
-        InputError: the data set cannot be had, or a file or row does not have the published form.
+        InputError: the data set cannot be had, a file or row does not have the published form, or an id stands twice.
     """
     files = hub.find_files(spec, (".json",))
-    questions = [question for path in files.paths for question in _read(files.label(path), path, files.fetch(path))]
-    short = [
-        question
-        for question in questions
-        if (max_question is None or len(question.question) <= max_question)
-        and (max_choice is None or all(len(choice) <= max_choice for choice in question.choices))
-    ]
-    unanswered = [question.id for question in short if question.answer is None]
-    if unanswered:
-        log.warning("questions that do not offer their answer: %d (%s)", len(unanswered), ", ".join(unanswered[:10]))
-    log.info("%d of %d questions are short enough", len(short), len(questions))
-    return short
+    return _unique([(files.label(path), _read(files.label(path), files.fetch(path))) for path in files.paths])
 
 
-def _read(where: str, path: str, file: Path) -> list[Question]:
-    """Return the questions of one file.
+def read_file(path: Path) -> list[Question]:
+    """Return the questions of a file.
 
     Raises:
-        InputError: it does not have the published form.
+        InputError: it does not have the published form, or an id stands twice.
     """
-    mend = "Give a revision whose files are lists of {id, paragraph, question, choices, answer}."
+    return _unique([(str(path), _read(str(path), path))])
+
+
+def _unique(files: list[tuple[str, list[Question]]]) -> list[Question]:
+    """Return the questions of some files, given with their names."""
+    seen: dict[str, str] = {}
+    for where, questions in files:
+        for row, question in enumerate(questions):
+            if question.id in seen:
+                raise InputError(
+                    f"{where}, row {row}",
+                    f"the id {question.id} stands twice (first in {seen[question.id]})",
+                    "Give every question an id of its own.",
+                )
+            seen[question.id] = f"{where}, row {row}"
+    return [question for _, questions in files for question in questions]
+
+
+def _read(where: str, file: Path) -> list[Question]:
+    mend = "Give a list of {id, paragraph, question, choices, answer}."
     try:
         items = json.loads(file.read_bytes().decode())
+    except OSError as error:
+        raise InputError(where, f"cannot be read ({error.strerror})", "Give the path of a question file.") from error
     except ValueError as error:
         raise InputError(where, f"not JSON ({error})", mend) from error
     if not isinstance(items, list):
         raise InputError(where, "not a list", mend)
-    group, category, name = ("", "", *path.split("/"))[-3:]
     questions = []
     for number, item in enumerate(items):
         if not _is_question(item):
-            raise InputError(f"{where}, row {number}", "not a question of CLIcK", mend)
-        choices = tuple(choice.strip() for choice in item["choices"])
-        answer = item["answer"].strip()
+            raise InputError(f"{where}, row {number}", "not a multiple-choice question", mend)
+        choices = tuple(choice.strip(SPACE) for choice in item["choices"])
+        answer = item["answer"].strip(SPACE)
         questions.append(
             Question(
                 id=item["id"],
-                group=group,
-                category=category,
-                exam=Path(name).stem.rpartition("_")[2],
-                paragraph=(item.get("paragraph") or "").strip(),
-                question=item["question"].strip(),
+                paragraph=(item.get("paragraph") or "").strip(SPACE),
+                question=item["question"].strip(SPACE),
                 choices=choices,
                 answer=choices.index(answer) if answer in choices else None,
             )

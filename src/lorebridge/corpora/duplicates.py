@@ -27,6 +27,7 @@ from tqdm import tqdm
 from lorebridge import tables
 from lorebridge.corpora import scripts
 from lorebridge.errors import InputError
+from lorebridge.kernels import compiled
 
 log = logging.getLogger("lorebridge.corpora")
 
@@ -58,7 +59,7 @@ def first_of_equal(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return first
 
 
-@scripts.compiled
+@compiled
 def _ngrams(data, offsets, kinds, n, hashes, ends):
     """Fill `hashes` with a hash of every n-gram of units of every text, and `ends` with where those of a text end.
 
@@ -100,7 +101,7 @@ def _ngrams(data, offsets, kinds, n, hashes, ends):
         ends[text + 1] = at
 
 
-@scripts.compiled
+@compiled
 def _mixed(last, n_units, length):
     """Return the hash of the latest `length` units."""
     value = np.uint64(length)

@@ -10,16 +10,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import regex
 
 from lorebridge.errors import InputError
+from lorebridge.kernels import compiled
 
 # The values of the property `Script` that stand for a script or for none (Common, Inherited), by their long names.
 _NAMES = """
@@ -53,14 +52,6 @@ _SCRIPT = np.uint32(0xFF << _SCRIPT_SHIFT)
 # does loses it with the foreign letters.
 _GAP = 0xFDD0
 _TAB, _LINE_FEED, _SPACE = 0x09, 0x0A, 0x20
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` with numba; the machine code is kept for the next process where a folder can be written."""
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return numba.njit(function)
 
 
 def _points(text: str) -> npt.NDArray[np.uint32]:

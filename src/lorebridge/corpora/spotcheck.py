@@ -25,6 +25,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lorebridge import tables
 from lorebridge.corpora.scripts import LetterFilter, by_script
+from lorebridge.sheets import write_rows
 
 SHORT = 200
 """Characters below which a document is called short, whatever the study's own limit is."""
@@ -227,9 +228,7 @@ def _write(
             }
         )
     table = pd.DataFrame(rates)
-    out.mkdir(parents=True, exist_ok=True)
-    # The byte order mark tells spreadsheets that this is UTF-8.
-    shown.to_csv(out / f"{name}.csv", index=False, encoding="utf-8-sig", lineterminator="\n")
+    write_rows(out / f"{name}.csv", shown.to_dict("records"), list(shown.columns))
     told = json.loads(audit.read_text(encoding="utf-8"))
     page = [
         f"<h1>{n:,} of {total:,} {escape(what)}</h1>",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lorebridge.corpora.scripts import compiled
+from lorebridge.kernels import compiled
 
 
 class Stretch(NamedTuple):

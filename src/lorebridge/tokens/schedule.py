@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lorebridge.corpora.scripts import compiled
 from lorebridge.errors import InputError
+from lorebridge.kernels import compiled
 from lorebridge.tokens.arms import ARRANGEMENTS, EN, LABEL, XX, Document, Unit
 from lorebridge.tokens.packing import best_fit, cut
 

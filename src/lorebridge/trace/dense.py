@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from tqdm import tqdm
 from lorebridge.errors import InputError
 from lorebridge.trace.hits import open_chunks, read_queries, write_hits
 from lorebridge.trace.windows import windows
-from lorebridge.train.work import WorkDirectory, link_or_copy, read_json, sync, write_json
+from lorebridge.work import link_or_copy, locked, read_json, replacing, write_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -112,7 +111,7 @@ def build_index(
     encoder: SentenceTransformer | None = None
     n_windows = 0
     names = []
-    with WorkDirectory(work).lock(), tqdm(total=source.metadata.num_rows, desc="encode", unit="chunk") as bar:
+    with locked(work), tqdm(total=source.metadata.num_rows, desc="encode", unit="chunk") as bar:
         for batch in source.iter_batches(_BLOCK, columns=["chunk_id", "text"]):
             chunk_ids, texts = batch["chunk_id"].to_pylist(), batch["text"].to_pylist()
             digest = hashlib.sha256(json.dumps([how, chunk_ids, texts]).encode()).hexdigest()
@@ -146,13 +145,8 @@ def build_index(
 
 def _save(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays so that a crash leaves the whole file or none."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync(path.parent)
 
 
 def retrieve(

@@ -17,6 +17,7 @@ import regex
 from tqdm import tqdm
 
 from lorebridge import tables
+from lorebridge.chat import read_key
 from lorebridge.errors import InputError
 from lorebridge.trace import endpoint, llm
 from lorebridge.trace.analysis import Counts, Script, script_of
@@ -394,7 +395,9 @@ def judge(
     elif kind == "endpoint":
         if model is None or work is None or base_url is None:
             raise InputError("judge", "endpoint lacks a model, an address or a work folder", "Give all three.")
-        answer = endpoint.load(model, base_url=base_url, key=endpoint.read_key(key_env), concurrency=concurrency)
+        answer = endpoint.load(
+            model, base_url=base_url, key=read_key(key_env, "tracing.judge"), concurrency=concurrency
+        )
         ask = functools.partial(
             llm.ask,
             identity=[kind, model, endpoint.ANSWER_TOKENS],

@@ -8,7 +8,6 @@ Thompson 1952).
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.sheets import read_rows, write_rows
 from lorebridge.trace.analysis import script_of
 from lorebridge.trace.judges import INDETERMINATE, NO, YES, read_chunks, read_questions, state
 
@@ -100,8 +100,7 @@ def write_sheet(
         }
         for name, question, chunk in drawn
     ]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(out, index=False, encoding="utf-8-sig", lineterminator="\n")
+    write_rows(out, rows, COLUMNS)
     return {
         "strata": sample["stratum"].value_counts().sort_index().to_dict(),
         "told": len(told),
@@ -146,19 +145,9 @@ def _draw(told: pd.DataFrame, n: int, judgments: Path) -> pd.DataFrame:
 
 
 def _rows(sheet: Path) -> list[dict[str, str]]:
-    try:
-        with sheet.open(encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-    except OSError as error:
-        raise InputError(sheet, f"cannot be read ({error.strerror})", "Give the path of a sheet.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(sheet, f"is not UTF-8 (byte {error.start})", "Save it as CSV in UTF-8.") from error
-    # Some spreadsheets write what their country separates lists by.
-    separator = ";" if text.split("\n", 1)[0].count(";") >= len(COLUMNS) - 2 else ","
-    rows = list(csv.DictReader(text.splitlines(keepends=True), delimiter=separator))
-    if not rows or not {"sheet", "id", "label"} <= set(rows[0]):
-        raise InputError(sheet, "is no labelling sheet", "Write one with `lorebridge label-sheet`.")
-    return rows
+    return read_rows(
+        sheet, {"sheet", "id", "label"}, what="labelling sheet", mend="Write one with `lorebridge label-sheet`."
+    )
 
 
 def _parse(sheet: Path, rows: Sequence[Mapping[str, str]]) -> tuple[str, int, str]:

@@ -20,9 +20,9 @@ from typing import Any
 from tqdm import tqdm
 
 from lorebridge.errors import InputError
+from lorebridge.journal import Journal
 from lorebridge.records import fingerprint
-from lorebridge.trace.journal import Journal
-from lorebridge.train.work import WorkDirectory
+from lorebridge.work import locked
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -286,7 +286,7 @@ def ask(
         (question_id, chunk_id): fingerprint([*identity, FRAME, statements[question_id], passages[chunk_id]])
         for chunk_id, question_id in sorted({(chunk_id, question_id) for question_id, chunk_id in pairs})
     }
-    with WorkDirectory(work).lock():
+    with locked(work):
         journal = Journal(Path(work) / "answers.jsonl", Answer)
         known = journal.read()
         left: dict[str, tuple[str, str]] = {}

@@ -24,9 +24,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import regex
-from numba import njit
 from tqdm import tqdm
 
+from lorebridge.kernels import compiled
 from lorebridge.trace.analysis import Han, Script, script_of
 from lorebridge.trace.hits import open_chunks, read_queries, write_hits
 
@@ -65,13 +65,13 @@ def _alphabet() -> tuple[Array, Array]:
     return classes, folds
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _step(h, c):
     """FNV-1a over code points."""
     return (h ^ np.uint64(c)) * _PRIME
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _finish(h, raw):
     """Spread the bits; the lowest tells whether a word was hashed as it stands (1) or folded (0). Never 0."""
     h = (h ^ (h >> np.uint64(32))) * _MIX
@@ -79,7 +79,7 @@ def _finish(h, raw):
     return (h & ~np.uint64(1) | np.uint64(raw)) or np.uint64(2)
 
 
-@njit(cache=True)
+@compiled
 def _hash(points):
     """Hash a folded word, given as code points."""
     h = _OFFSET
@@ -88,7 +88,7 @@ def _hash(points):
     return _finish(h, 0)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _decode(data, i):
     """Return the code point at byte i of valid UTF-8, and how many bytes it takes."""
     first = np.int32(data[i])
@@ -106,7 +106,7 @@ def _decode(data, i):
     ), 4
 
 
-@njit(cache=True)
+@compiled
 def _hash_raw(data, start, end):
     """Hash the bytes of a word as they stand."""
     h = _OFFSET
@@ -115,7 +115,7 @@ def _hash_raw(data, start, end):
     return _finish(h, 1)
 
 
-@njit(cache=True)
+@compiled
 def _cut(data, offsets, classes, folds, kind, suffixes, hashes, starts, ends, bounds):
     """Cut texts in NFC into units, and hash each.
 
@@ -201,7 +201,7 @@ def _cut(data, offsets, classes, folds, kind, suffixes, hashes, starts, ends, bo
     bounds[len(offsets) - 1] = n
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def _find(keys, h):
     """Return the place of a hash in an open-addressing table, or the free place where it belongs."""
     mask = np.uint64(len(keys) - 1)
@@ -211,7 +211,7 @@ def _find(keys, h):
     return place
 
 
-@njit(cache=True)
+@compiled
 def _put(keys, values, hashes, new):
     """Put hashes with their values into a table."""
     for i in range(len(hashes)):
@@ -219,7 +219,7 @@ def _put(keys, values, hashes, new):
         keys[place], values[place] = hashes[i], new[i]
 
 
-@njit(cache=True)
+@compiled
 def _unknown(keys, hashes, plain):
     """Return the places of hashes that must be learned, each once; they are put into the table.
 
@@ -239,7 +239,7 @@ def _unknown(keys, hashes, plain):
     return places[:n]
 
 
-@njit(cache=True)
+@compiled
 def _count(hashes, bounds, keys, values, entries, entry_terms, entry_tokens, n_terms):
     """Count, for each text, its tokens and the questions' terms.
 
@@ -295,7 +295,7 @@ def _count(hashes, bounds, keys, values, entries, entry_terms, entry_tokens, n_t
     return lengths, firsts, by_term, by_term_counts
 
 
-@njit(cache=True)
+@compiled
 def _score(first, n_texts, norms, firsts, texts, counts, terms, weights, query_firsts, query_terms, best):
     """Score a block of texts for all queries.
 

@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.journal import Journal
 from lorebridge.records import fingerprint
 from lorebridge.trace.analysis import script_of
-from lorebridge.trace.journal import Journal
 from lorebridge.trace.judges import read_chunks, read_questions, state
 from lorebridge.trace.windows import windows
-from lorebridge.train.work import WorkDirectory
+from lorebridge.work import locked
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -227,7 +227,7 @@ def translate(
     order = sorted(distinct, key=lambda piece: (translator.length(piece), piece))
     identity = [model, revision, source_code, target_code, max_tokens, beams]
     keys = {piece: fingerprint([*identity, piece]) for piece in order}
-    with WorkDirectory(work).lock(), tqdm(total=len(order), desc="translate", unit="window") as bar:
+    with locked(work), tqdm(total=len(order), desc="translate", unit="window") as bar:
         journal = Journal(Path(work) / "translations.jsonl", Translation)
         known = journal.read()
         for start in range(0, len(order), _BATCH):

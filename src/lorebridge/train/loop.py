@@ -40,7 +40,8 @@ from lorebridge.train.tensors import (
     save_tensors,
     write_checkpoint,
 )
-from lorebridge.train.work import METRICS, Slot, WorkDirectory, link_or_copy
+from lorebridge.train.work import METRICS, Slot, WorkDirectory
+from lorebridge.work import link_or_copy, locked
 
 log = logging.getLogger("lorebridge.train")
 
@@ -128,7 +129,7 @@ def train(
         torch.set_num_threads(threads)
     with stop_signals() as received, process_group() as processes, contextlib.ExitStack() as held:
         directory = WorkDirectory(work)
-        processes.on_first(lambda: held.enter_context(directory.lock(patience)))
+        processes.on_first(lambda: held.enter_context(locked(directory.path, patience)))
         reader = OrderReader.open(order, dict(stores))
         fingerprint = tokenizer_fingerprint(tokenizer)
         check_order(reader, order, steps, checkpoint_steps, packing, fingerprint, processes.world)

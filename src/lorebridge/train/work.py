@@ -1,22 +1,16 @@
-"""The work directory of a run: lock, resume state, checkpoints, and how they are published.
+"""The work directory of a run: resume state, checkpoints, how they are published, and when it is freed.
 
 A failed job loses its declared outputs, so nothing is declared until all is there: state and checkpoints grow in a
 work directory that the workflow does not know, and are linked into the results at the end. A later invocation may
-delete the work directory once it has verified what was published.
+free the work directory once it has verified what was published.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
-import json
 import logging
-import os
-import platform
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,48 +20,14 @@ from safetensors import SafetensorError
 
 from lorebridge import tables
 from lorebridge.errors import Busy, InputError
-from lorebridge.records import file_digest
+from lorebridge.records import RECORD, file_digest, read_record
+from lorebridge.work import link_or_copy, locked, read_json, sync, write_json
 
 log = logging.getLogger("lorebridge.train")
 
 MANIFEST = "manifest.json"
 METRICS = "metrics.parquet"
 STATE = "state.json"
-
-
-def _slurm_job() -> str:
-    """Return which SLURM job this process belongs to, for people."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return f", SLURM job {job}" if job else ""
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a crash leaves either the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync(path.parent)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file, or None where there is none or it is torn."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or the entries of a directory, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,51 +61,6 @@ class WorkDirectory:
         """Use the directory `path`; it is made."""
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
-
-    @contextlib.contextmanager
-    def lock(self, patience: float = 0) -> Iterator[None]:
-        """Hold the directory against other trainers; the operating system lets go when this process ends.
-
-        Another that holds it is waited for, `patience` seconds at most: a requeued job may start before the one that it
-        takes over from has saved its state, and a Snakemake that was started again knows nothing of the job that runs.
-
-        The lock is flock(2). Linux carries it over NFS to the server, so that it holds between machines too; not so on
-        mounts that keep locks to themselves (NFS ``local_lock=flock``, Lustre ``localflock``), where it holds between
-        the processes of one machine only.
-
-        Raises:
-            Busy: another process holds it; says which.
-            InputError: the file system has no locks (Lustre mounted ``noflock``).
-        """
-        with (self.path / "lock").open("a+", encoding="utf-8") as file:
-            until = time.monotonic() + patience
-            try:
-                while True:
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError as error:
-                        file.seek(0)
-                        holder = file.read().strip() or "another process"
-                        if time.monotonic() > until:
-                            raise Busy(
-                                f"{self.path}: in use by {holder}. Wait for it, or end it (it saves its state), and "
-                                "run again."
-                            ) from error
-                        log.info("%s: in use by %s; waiting for it", self.path, holder)
-                        time.sleep(min(10.0, patience))
-            except OSError as error:
-                if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-                    raise
-                raise InputError(
-                    self.path,
-                    f"its file system keeps no locks ({error.strerror})",
-                    "Set `work` to one that does, or mount it with them (Lustre: -o flock).",
-                ) from error
-            file.truncate(0)
-            file.write(f"host {platform.node()}, process {os.getpid()}{_slurm_job()}\n")
-            file.flush()
-            yield
 
     @contextlib.contextmanager
     def writing(self, what: str) -> Iterator[None]:
@@ -320,41 +235,63 @@ class WorkDirectory:
         return files
 
 
-def clean_work(work: Path, out: Path) -> bool:
-    """Delete the work directory of a run if all that it published to `out` is there unchanged.
+def work_folder(root: Path, run: str, recipe: str) -> Path:
+    """Return the work directory of a run.
+
+    Args:
+        root: of the study's work directories.
+        run: name of the run.
+        recipe: of the run; another one trains elsewhere.
+    """
+    return Path(root) / run / recipe
+
+
+def free(root: Path, published: Path) -> bool:
+    """Delete the work directory of a run if all that the run published is there unchanged.
+
+    The invocation that publishes must not do this: should it fail afterwards, the workflow removes what it published,
+    and the work directory is all there is. Whoever reads a record beside the checkpoints comes later.
+
+    Args:
+        root: of the study's work directories.
+        published: the folder of the run's checkpoints and its record.
 
     Returns:
-        Whether the directory is gone (also when there was none).
-
-    Raises:
-        Busy: a trainer holds the directory.
+        Whether no work directory is left. It is kept, and the log says why, where something published is missing or
+        another, where no record says whose it is, while a trainer holds it, and where the disk refuses.
     """
-    work, out = Path(work), Path(out)
+    record = read_record(Path(published) / RECORD)
+    if record is None:
+        log.warning("%s: no readable record, so that no work directory is freed", published)
+        return False
+    work = work_folder(root, record["literals"]["run"], record["recipe"])
     if not work.exists():
         return True
-    with WorkDirectory(work).lock():
-        manifest = read_json(work / MANIFEST)
-        if not manifest or not manifest["complete"]:
-            return False
-        for name, digest in manifest["files"].items():
-            if not _has_digest(out / name, digest):
-                log.warning("%s: not what training published; %s is kept", out / name, work)
+    try:
+        with locked(work):
+            manifest = read_json(work / MANIFEST)
+            if not manifest or not manifest["complete"]:
+                log.warning("%s: its run is not finished; kept", work)
                 return False
-        shutil.rmtree(work)
+            for name, digest in manifest["files"].items():
+                if not _has_digest(Path(published) / name, digest):
+                    log.warning("%s: not what training published; %s is kept", Path(published) / name, work)
+                    return False
+            for path in work.iterdir():
+                if path.name != MANIFEST:  # goes last, so that one who is killed here leaves what can be freed again
+                    _remove(path)
+            shutil.rmtree(work)
+    except Busy as error:
+        log.warning("%s", error)
+        return False
+    except OSError as error:
+        log.warning("%s: cannot be freed (%s)", work, error)
+        return False
     return True
 
 
 def _has_digest(path: Path, digest: str) -> bool:
     return path.is_file() and file_digest(path) == digest
-
-
-def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Hard-link a file, or copy it where that is not possible."""
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:  # another file system, or one without hard links
-        shutil.copy2(source, target)
-        sync(Path(target))
 
 
 def _remove(path: Path) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from lorebridge.train.work import sync
+from lorebridge.work import sync
 
-log = logging.getLogger("lorebridge.trace")
+log = logging.getLogger("lorebridge.work")
 
 Row = TypeVar("Row")
 

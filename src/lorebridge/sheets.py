@@ -1,0 +1,54 @@
+"""Sheets that people fill in: CSV files, written so that a spreadsheet opens them, and read as it saves them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorebridge.errors import InputError
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> None:
+    """Write a sheet as RFC 4180 has it, in UTF-8 with a byte order mark, which tells spreadsheets so.
+
+    The sheet's folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # With this line end, cells are quoted that hold either half of it.
+    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False, encoding="utf-8-sig", lineterminator="\r\n")
+
+
+def read_rows(path: Path, columns: Collection[str], *, what: str, mend: str) -> list[dict[str, str]]:
+    """Return the rows of a sheet, whatever its cells are separated by: some spreadsheets write semicolons or tabs.
+
+    Args:
+        path: a CSV file.
+        columns: those that it must have.
+        what: what such a sheet is called, for the error.
+        mend: how to get one, for the error.
+
+    Returns:
+        the rows, all cells as text; one that is missing at the end of a row is empty.
+
+    Raises:
+        InputError: the file cannot be read, is not UTF-8, is empty, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read()
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "Give the path of a sheet.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"is not UTF-8 (byte {error.start})", "Save it as CSV in UTF-8.") from error
+    header = text.split("\n", 1)[0]
+    separator = max(",;\t", key=header.count)
+    # Not by `splitlines`: cells may hold other line ends of Unicode, which end no row.
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restval=""))
+    if not rows or not set(columns) <= rows[0].keys():
+        raise InputError(path, f"is no {what}", mend)
+    return rows

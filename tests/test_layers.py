@@ -1,0 +1,55 @@
+"""Which part of the package may use which."""
+
+import ast
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lorebridge
+from lorebridge.kernels import compiled
+
+ROOT = Path(lorebridge.__file__).parent
+# A folder uses those of later layers, and none of its own or an earlier one.
+LAYERS = [["figures"], ["transfer"], ["trace", "probes"], ["train"], ["tokens"], ["corpora"], ["world"]]
+BELOW = {part: set(itertools.chain(*LAYERS[i + 1 :])) for i, layer in enumerate(LAYERS) for part in layer}
+# What stands beside all folders: it plans and starts their work, or is used by all of them.
+ABOVE = {"cli", "workers", "plan", "bundle"}
+# The names of the arms are the configuration's words, too; a drawing is told its inputs by the plan.
+ALLOWED = {("config", "tokens.arms"), ("figures", "plan")}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the modules of the package that a file imports, also those that it imports late."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lorebridge":
+            inner = (node.module or "").partition(".")[2]
+            yield from [inner] if inner else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from (n.name.partition(".")[2] for n in node.names if n.name.startswith("lorebridge."))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_part_uses_one_above_it(path):
+    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if part in ABOVE:
+        return
+    for module in imports(path):
+        used = module.split(".")[0]
+        if used == part or (part, module) in ALLOWED:
+            continue
+        assert used not in ABOVE, f"{path} uses {module}, which stands above it"
+        assert used not in BELOW or used in BELOW.get(part, ()), f"{path} uses {module}, which stands above it"
+
+
+def test_every_folder_has_its_layer():
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert folders == BELOW.keys()
+
+
+def test_code_whose_cache_cannot_be_written_is_compiled_all_the_same():
+    names = {}
+    exec("def plus_one(n):\n    return n + 1", names)  # numba finds no file to keep its machine code beside
+    assert compiled(names["plus_one"])(2) == 3
+    assert compiled(inline="always")(names["plus_one"])(2) == 3
