@@ -65,3 +65,9 @@ def test_a_file_that_is_not_there_or_torn(tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_text('[{"id": ')
     with pytest.raises(InputError, match="not JSON"):
         read_file(tmp_path / "torn.json")
+
+
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "half.json").write_text(json.dumps([item(), item(id="half", question="\ud83c")]))
+    with pytest.raises(InputError, match=r"half\.json, row 1: not a multiple-choice question"):
+        read_file(tmp_path / "half.json")

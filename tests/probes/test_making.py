@@ -242,6 +242,8 @@ TRANSLATED = {"question": "There are ___ seasons.", "options": ["2", "3", "4", "
         ("cloze", '{"statement": "___."}', making.OTHER_FORM),
         ("cloze", '{"cloze": null}', making.DECLINED),
         ("cloze", {"cloze": " "}, "nothing is written"),
+        ("cloze", {"cloze": "한국에는 ___의 계절이 \ud83c 있다."}, "half a character"),
+        ("cloze", "\ud83c", making.NOT_JSON),
         ("cloze", {"cloze": "한국에는 계절이 있다."}, "not one blank"),
         ("cloze", {"cloze": "___에는 ___의 계절이 있다."}, "not one blank"),
         ("cloze", {"cloze": "한국에는 몇 개의 계절이 있는가? ___"}, "no period at its end"),

@@ -25,6 +25,13 @@ def test_every_artifact_is_there_with_its_record(finished):
                 assert (finished.folder / path).exists(), path
 
 
+def test_what_runs_need_to_resume_is_freed_when_they_are_published(finished):
+    runs = [run.run for run in Plan(finished.config).runs]
+    assert runs
+    left = [path for run in runs for path in (finished.folder / "work" / "tiny" / run).glob("*")]
+    assert not left
+
+
 def test_explain_finds_the_record_of_every_file(finished):
     plan = studies.plan(finished.config)
     for stage, wildcards in plan.walk():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from lorebridge.corpora import hub
 from lorebridge.errors import InputError
 
+_HALF = re.compile("[\ud800-\udfff]")
 SPACE = " \t\r\n"
 """What stands around a text without belonging to it. Not all that Unicode calls white space: U+202F begins suffixes of
 Mongolian."""
@@ -107,11 +109,12 @@ def _read(where: str, file: Path) -> list[Question]:
 
 
 def _is_question(item: Any) -> bool:
-    """Return whether a row has the published form."""
+    """Return whether a row has the published form; half a character, which JSON can spell, is no text."""
     return (
         isinstance(item, dict)
         and all(isinstance(item.get(key), str) for key in ("id", "question", "answer"))
         and isinstance(item.get("paragraph"), str | None)
         and isinstance(item.get("choices"), list)
         and all(isinstance(choice, str) for choice in item["choices"])
+        and not _HALF.search(json.dumps(item, ensure_ascii=False))
     )

@@ -76,6 +76,7 @@ _FENCED = regex.compile(r"\A```\w*\n(.*)```\Z", regex.DOTALL)
 # After the letter ga, Tibetan writes no shad.
 _END = regex.compile(r"(?:[.。．｡།༎᠃।۔]|ག)[\p{Pf}\p{Pe}\"'\s]*\Z")
 _LETTER = regex.compile(r"\p{L}")
+_HALF = regex.compile(r"\p{Cs}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +205,9 @@ def ask_endpoint(model: str, *, base_url: str, key_env: str | None, concurrency:
     def ask(request: Request) -> Reply:
         completion = there.complete(request.prompt, max_tokens=MAX_TOKENS)
         choice = completion.choices[0] if completion.choices else None
-        return Reply((choice.message.content if choice else None) or "", choice.finish_reason if choice else None)
+        said = (choice.message.content if choice else None) or ""
+        # JSON can spell half a character, which no file can hold.
+        return Reply(said.encode(errors="replace").decode(), choice.finish_reason if choice else None)
 
     def answer(requests: Sequence[Request]) -> list[Reply]:
         with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
@@ -468,6 +471,8 @@ def what_is_wrong(question: str, options: Sequence[str], script: str, n: int) ->
     """Say what keeps a text from being a cloze with `n` options in a script; empty if nothing does."""
     if not question:
         return "nothing is written"
+    if _HALF.search("".join([question, *options])):
+        return "half a character"
     if "\n" in question or any("\n" in option for option in options):
         return "several lines"
     if len(BLANK.findall(question)) != 1:
