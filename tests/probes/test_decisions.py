@@ -281,3 +281,16 @@ def test_ties_count_as_lots_drawn_in_each_language(first, second):
     lots = list(itertools.permutations([0.0, 0.1, 0.2, 0.3]))
     every = [published_rankc(np.array(first) + a, np.array(second) + b) for a in lots for b in lots]
     assert row["rankc"] == pytest.approx(np.mean(every))
+
+
+def test_an_empty_subset_is_an_error_and_no_average():
+    questions = questions_of(["a", "bb"])
+    scores = scores_of(questions, [-1.0] * 8)
+    for ask in (
+        lambda: accuracy(scores, questions, subset="clean"),
+        lambda: baselines(questions, subset="clean"),
+        lambda: model_baselines(scores, questions, subset="clean"),
+        lambda: consistency(scores, questions, subset="clean", base="en"),
+    ):
+        with pytest.raises(InputError, match="questions of ko: none of the 2 is in the subset 'clean'"):
+            ask()

@@ -12,7 +12,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from lorebridge.errors import InputError
-from lorebridge.probes.questions import in_subset
+from lorebridge.probes.questions import counted
 
 RULES = ("mean", "sum", "bytes", "pmi", "prior")
 TIES = ("share", "reference")
@@ -117,7 +117,7 @@ def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) ->
         InputError: a culture that was scored lacks the score of some option.
         ValueError: unknown subset.
     """
-    asked = in_subset(questions, subset)
+    asked = counted(questions, subset)
     option = ["culture", "lang", "question_id", "option_index"]
     merged = scores.merge(asked[[*option, "is_gold"]], on=option, validate="many_to_one")
     expected = asked.groupby("culture").size()
@@ -260,7 +260,7 @@ def baselines(questions: pd.DataFrame, *, subset: str) -> pd.DataFrame:
         ValueError: unknown subset.
     """
     question = ["culture", "lang", "question_id"]
-    asked = in_subset(questions, subset).sort_values([*question, "option_index"], kind="stable", ignore_index=True)
+    asked = counted(questions, subset).sort_values([*question, "option_index"], kind="stable", ignore_index=True)
     groups = asked.groupby(question, sort=False).ngroup().to_numpy()
     gold = asked["is_gold"].to_numpy(bool)
     position = asked["option_index"].to_numpy()

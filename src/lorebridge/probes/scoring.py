@@ -34,7 +34,7 @@ from lorebridge.probes.models import (
     weights_digest,
 )
 from lorebridge.probes.perplexity import Sample, measure_perplexity, read_sample
-from lorebridge.probes.questions import fill_blanks, read_released
+from lorebridge.probes.released import Question, fill_blanks, read_released, warn
 from lorebridge.probes.trees import reads_trees, sum_logprobs
 from lorebridge.records import file_digest, fingerprint
 
@@ -118,6 +118,29 @@ def reference_losses(
             if progress is not None:
                 progress.update(len(sequence) - 1)
     return losses
+
+
+def published_decisions(rows: Sequence[Question], losses: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return which options the published scorer predicts, [options], and how many answers are right by it.
+
+    A question with k answers has the k options of the lowest loss for its prediction, each option text once, the first
+    listed of equals first; each answer among them is right (Zhang et al., ACL 2025, ``src/main.py``).
+
+    Args:
+        rows: the questions.
+        losses: [options] mean loss of each option of each question.
+    """
+    predicted = np.zeros(len(losses), bool)
+    correct, start = 0, 0
+    for row in rows:
+        places: dict[str, int] = {}
+        for place, option in enumerate(row.options, start):
+            places.setdefault(option, place)
+        best = sorted(places, key=lambda option: losses[places[option]])[: len(row.answers)]
+        predicted[[places[option] for option in best]] = True
+        correct += sum(answer in best for answer in row.answers)
+        start += len(row.options)
+    return predicted, float(correct)
 
 
 def check_length(requests: Requests, texts: Sequence[str], model: PreTrainedModel, where: object) -> None:
@@ -369,11 +392,13 @@ def score_file(
     Mode ``float32`` computes in float32 and shares ties (1/k each). Mode ``reference`` is the published rule of Zhang
     et al. (ACL 2025), ``src/main.py``: bfloat16 weights and loss, one sequence at a time, lowest mean loss over all
     tokens, the first listed of equals wins; there ``mean_nll`` is what the model gave and ``sum_logprob`` is derived.
+    That mode reads lists of answers, too (:func:`published_decisions`).
 
     Args:
         model: a Hugging Face folder of a causal language model with its tokenizer.
         questions: a JSON file in the released shape.
-        out: the table, one row per option; ``predicted`` marks the best option, or each of the best where ties share.
+        out: the table, one row per option; ``predicted`` marks the best option, each of the best where ties share, or
+            as many as there are answers.
         mode: ``float32`` or ``reference``.
         known_missing_gold: 0-based rows whose answer may be absent from the options; they are never right.
         batch_tokens: see :func:`lorebridge.probes.trees.sum_logprobs`; not used in mode ``reference``.
@@ -381,8 +406,9 @@ def score_file(
         threads: CPU threads for the model.
 
     Returns:
-        ``mode, n_questions, correct, accuracy, lo, hi, ties``: `correct` is the summed credit, `lo` and `hi` the 95 %
-        Wilson interval over questions, `ties` the number of questions with more than one best option.
+        ``mode, n_questions, n_answers, correct, accuracy, lo, hi, ties, remarks``: `correct` is the summed credit,
+        `accuracy` that of an answer, `lo` and `hi` its 95 % Wilson interval over answers, `ties` the number of
+        questions with more than one best option, `remarks` what is odd about questions -> their 0-based rows.
 
     Raises:
         InputError: the folder is no model, the file is malformed, a text is longer than the model reads, or the model
@@ -393,17 +419,18 @@ def score_file(
     model, out = Path(model), Path(out)
     set_threads(threads)
     require_model_folder(model)
-    rows = read_released(questions, known_missing_gold)
+    reference = mode == "reference"
+    rows = read_released(questions, known_missing_gold, several_answers=reference)
+    odd = warn(questions, rows)
     asked = pd.DataFrame(
         [
-            {"question_index": index, "option_index": place, "option": option, "is_gold": option == row["answer"]}
+            {"question_index": index, "option_index": place, "option": option, "is_gold": option in row.answers}
             for index, row in enumerate(rows)
-            for place, option in enumerate(row["options"])
+            for place, option in enumerate(row.options)
         ]
     )
-    texts = [fill_blanks(row["question"], option) for row in rows for option in row["options"]]
+    texts = [fill_blanks(row.text, option) for row in rows for option in row.options]
     requests = build_requests(texts, asked["question_index"].tolist(), load_tokenizer(model))
-    reference = mode == "reference"
     network = load_model(model, torch.bfloat16 if reference else torch.float32, device)
     check_length(requests, texts, network, model)
     with tqdm(total=requests.total_tokens, unit="tok", unit_scale=True, desc=f"score {model.name}") as progress:
@@ -423,21 +450,26 @@ def score_file(
     _check_finite(totals, model)
 
     groups = asked["question_index"].to_numpy()
-    shares = prediction_shares(-losses, groups, "reference" if reference else "share")
     tied = prediction_shares(-losses, groups, "share")
+    n_answers = sum(len(row.answers) for row in rows)
+    if reference:
+        predicted, correct = published_decisions(rows, losses)
+    else:
+        predicted, correct = tied > 0, float(tied @ asked["is_gold"].to_numpy())
     tables.write(
         "option_scores",
-        asked.assign(sum_logprob=totals, n_tokens=requests.n_tokens, mean_nll=losses, predicted=shares > 0),
+        asked.assign(sum_logprob=totals, n_tokens=requests.n_tokens, mean_nll=losses, predicted=predicted),
         out,
     )
-    correct = float(shares @ asked["is_gold"].to_numpy())
-    lo, hi = proportion_confint(correct, len(rows), alpha=0.05, method="wilson")
+    lo, hi = proportion_confint(correct, n_answers, alpha=0.05, method="wilson")
     return {
         "mode": mode,
         "n_questions": len(rows),
+        "n_answers": n_answers,
         "correct": correct,
-        "accuracy": correct / len(rows),
+        "accuracy": correct / n_answers,
         "lo": float(lo),
         "hi": float(hi),
         "ties": len(np.unique(groups[(tied > 0) & (tied < 1)])),
+        "remarks": odd,
     }
