@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,8 @@ from lorebridge.errors import InputError
 from lorebridge.probes.alignment import Translations, measure_alignment, read_translations
 from lorebridge.probes.decisions import prediction_shares
 from lorebridge.probes.models import (
+    check_causal,
+    check_vocabulary,
     encode,
     load_model,
     load_tokenizer,
@@ -35,7 +37,7 @@ from lorebridge.probes.models import (
 )
 from lorebridge.probes.perplexity import Sample, measure_perplexity, read_sample
 from lorebridge.probes.released import Question, fill_blanks, read_released, warn
-from lorebridge.probes.trees import reads_trees, sum_logprobs
+from lorebridge.probes.trees import reads_batches, reads_trees, sum_logprobs
 from lorebridge.records import file_digest, fingerprint
 
 if TYPE_CHECKING:
@@ -83,12 +85,33 @@ def build_requests(texts: Sequence[str], groups: Sequence[int], tokenizer: PreTr
         texts: filled questions, and what else a model is to be asked; none is empty.
         groups: [texts] the number of the question that each belongs to. A text of several questions goes to the first.
         tokenizer: of the model that will be asked.
+
+    Raises:
+        InputError: the tokenizer makes no token of a text.
     """
     request, distinct = pd.factorize(np.array(texts, dtype=object))
     first = np.unique(request, return_index=True)[1]
     sequences = encode(tokenizer, list(distinct))
+    of_sequence = [groups[index] for index in first]
     n_tokens = np.array([len(sequence) - 1 for sequence in sequences])
-    return Requests(request, n_tokens[request], sequences, [groups[index] for index in first])
+    if not n_tokens.all():
+        raise InputError(
+            tokenizer.name_or_path or "tokenizer",
+            f"makes no token of {distinct[int(n_tokens.argmin())]!r}",
+            "Take the question out, or give a model whose tokenizer reads its text.",
+        )
+    alike: dict[tuple[int, tuple[int, ...]], list[str]] = {}
+    for text, sequence, group in zip(distinct, sequences, of_sequence, strict=True):
+        alike.setdefault((group, tuple(sequence)), []).append(text)
+    same = [several for several in alike.values() if len(several) > 1]
+    if same:
+        log.warning(
+            "the tokenizer reads %d of %d texts as another text of the same question, and so they tie: %r and %r",
+            sum(len(several) - 1 for several in same),
+            len(distinct),
+            *same[0][:2],
+        )
+    return Requests(request, n_tokens[request], sequences, of_sequence)
 
 
 def reference_losses(
@@ -209,6 +232,15 @@ class _Measures:
         return self.requests.total_tokens + held_out + sum(map(len, sides))
 
     @property
+    def sequences(self) -> Iterator[Sequence[int]]:
+        """Yield all that a model is to read."""
+        yield from self.requests.sequences
+        for sample in self.samples.values():
+            yield from sample.windows
+        for pairs in self.translations.values():
+            yield from (*pairs.en, *pairs.xx)
+
+    @property
     def identity(self) -> str:
         held_out = [[lang, dataclasses.asdict(sample)] for lang, sample in self.samples.items()]
         aligned = [[lang, dataclasses.asdict(pairs)] for lang, pairs in self.translations.items()]
@@ -297,8 +329,8 @@ def score_run(
         held-out tokens and pairs by language.
 
     Raises:
-        InputError: a folder is no model, checkpoints differ in their tokenizer, a text is longer than the model
-            reads, there is no held-out text, or a model has diverged.
+        InputError: a folder is no model or none that is causal, checkpoints differ in their tokenizer, a text is
+            longer than the model reads or has tokens that it lacks, there is no held-out text, or a model has diverged.
     """
     import torch
 
@@ -355,8 +387,11 @@ def score_run(
             else:
                 model = load_model(folder, torch.float32, device)
                 check_length(requests, texts, model, folder)
+                check_vocabulary(model, tokenizer, measures.sequences, folder)
+                check_causal(model, requests.sequences, folder)
                 if trees is None:  # the checkpoints of a run share their architecture
                     trees = reads_trees(model, requests.longest_group())
+                    batch_tokens = batch_tokens if reads_batches(model, requests.sequences, trees=trees) else 1
                 found = measures.take(model, name, trees=trees, batch_tokens=batch_tokens, progress=progress)
                 del model  # one at a time in memory
                 _check_finite(found["scores"]["sum_logprob"].to_numpy(), folder)
@@ -411,8 +446,8 @@ def score_file(
         questions with more than one best option, `remarks` what is odd about questions -> their 0-based rows.
 
     Raises:
-        InputError: the folder is no model, the file is malformed, a text is longer than the model reads, or the model
-            has diverged.
+        InputError: the folder is no model or none that is causal, the file is malformed, a text is longer than the
+            model reads or has tokens that it lacks, or the model has diverged.
     """
     import torch
 
@@ -430,20 +465,24 @@ def score_file(
         ]
     )
     texts = [fill_blanks(row.text, option) for row in rows for option in row.options]
-    requests = build_requests(texts, asked["question_index"].tolist(), load_tokenizer(model))
+    tokenizer = load_tokenizer(model)
+    requests = build_requests(texts, asked["question_index"].tolist(), tokenizer)
     network = load_model(model, torch.bfloat16 if reference else torch.float32, device)
     check_length(requests, texts, network, model)
+    check_vocabulary(network, tokenizer, requests.sequences, model)
+    check_causal(network, requests.sequences, model)
     with tqdm(total=requests.total_tokens, unit="tok", unit_scale=True, desc=f"score {model.name}") as progress:
         if reference:
             losses = reference_losses(network, requests.sequences, progress=progress)[requests.request]
             totals = -losses * requests.n_tokens
         else:
+            trees = reads_trees(network, requests.longest_group())
             totals = sum_logprobs(
                 network,
                 requests.sequences,
                 requests.groups,
-                trees=reads_trees(network, requests.longest_group()),
-                batch_tokens=batch_tokens,
+                trees=trees,
+                batch_tokens=batch_tokens if reads_batches(network, requests.sequences, trees=trees) else 1,
                 progress=progress,
             )[requests.request]
             losses = -totals / requests.n_tokens
