@@ -34,7 +34,7 @@ def configuration() -> str:
     lines = [
         MADE + "# Configuration",
         "",
-        "Every key of a study, from `config/config.schema.yaml`. An unknown key, a missing one or a wrong value stops "
+        "Every key of a study, from `config/config.schema.yaml`. An unknown key, a missing one, one that stands twice or a wrong value stops "
         "a dry run with one line that names the key and the mend. A key without a default must be given. What each "
         "value of the paper's study is and where it comes from: `lorebridge plan --config config/config.yaml`.",
         "",
