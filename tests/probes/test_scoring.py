@@ -3,6 +3,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -330,6 +332,32 @@ def test_one_job_measures_answers_perplexity_and_alignment(tmp_path, checkpoints
     (tmp_path / "work" / "step10.alignment.parquet").unlink()
     with pytest.raises(TypeError):
         run_scores(checkpoints, questions, outs[0], work=tmp_path / "work", **settings)
+
+
+def test_a_given_model_has_no_step(tmp_path, checkpoints, released, monkeypatch):
+    questions = question_table(tmp_path, released)
+    settings = held_out(tmp_path)
+    outs = [tmp_path / f"{name}.parquet" for name in ("scores", "perplexity", "alignment")]
+    run_scores([(0, checkpoints[0][1])], questions, outs[0], **settings)
+    of_step = [tables.read(path) for path in outs]
+    for _ in range(2):
+        run_scores([(None, checkpoints[0][1])], questions, outs[0], work=tmp_path / "work", **settings)
+        for path, stepped in zip(outs, of_step, strict=True):
+            given = tables.read(path)
+            assert given["step"].isna().all()
+            assert pq.read_schema(path).field("step").type == "int32"
+            pd.testing.assert_frame_equal(given.drop(columns="step"), stepped.drop(columns="step"))
+        monkeypatch.setattr(scoring, "load_model", None)  # the second try asks no model
+    decided = accuracy(tables.read(outs[0]), tables.read(questions), subset="reference")
+    expected = accuracy(of_step[0], tables.read(questions), subset="reference")
+    pd.testing.assert_frame_equal(decided.drop(columns="step"), expected.drop(columns="step"))
+
+
+def test_two_checkpoints_of_one_step_are_refused(tmp_path, checkpoints, released):
+    questions = question_table(tmp_path, released)
+    for step in (None, 10):
+        with pytest.raises(InputError, match="two checkpoints"):
+            run_scores([(step, folder) for _, folder in checkpoints], questions, tmp_path / "s.parquet")
 
 
 def test_parts_of_other_weights_are_not_used(tmp_path, checkpoints, released):

@@ -193,11 +193,15 @@ def _check_finite(values: np.ndarray, where: Path) -> None:
         )
 
 
-def _read_parts(work: Path, step: int, identity: str) -> dict[str, pd.DataFrame] | None:
+def _part(work: Path, step: int | None, name: str) -> Path:
+    return work / f"{'given' if step is None else f'step{step}'}.{name}.parquet"
+
+
+def _read_parts(work: Path, step: int | None, identity: str) -> dict[str, pd.DataFrame] | None:
     """Return the tables of one checkpoint from an earlier try, if they are whole and of these weights and requests."""
     found = {}
     for name in PARTS:
-        path = work / f"step{step}.{name}.parquet"
+        path = _part(work, step, name)
         try:
             metadata = pq.read_schema(path).metadata or {}
         except (OSError, pa.ArrowInvalid):
@@ -208,9 +212,9 @@ def _read_parts(work: Path, step: int, identity: str) -> dict[str, pd.DataFrame]
     return found
 
 
-def _write_parts(work: Path, step: int, found: Mapping[str, pd.DataFrame], identity: str) -> None:
+def _write_parts(work: Path, step: int | None, found: Mapping[str, pd.DataFrame], identity: str) -> None:
     for name, rows in found.items():
-        path = work / f"step{step}.{name}.parquet"
+        path = _part(work, step, name)
         partial = path.with_name(path.name + ".partial")
         tables.write(name, rows, partial, metadata={"identity": identity})
         partial.replace(path)
@@ -290,7 +294,7 @@ def score_run(
     lang_pair: str,
     arm: str,
     seed: int,
-    checkpoints: Sequence[tuple[int, Path]],
+    checkpoints: Sequence[tuple[int | None, Path]],
     questions: Sequence[Path],
     out: Path,
     batch_tokens: int,
@@ -309,7 +313,8 @@ def score_run(
 
     Args:
         run, lang_pair, arm, seed: what the run is called; copied into the tables.
-        checkpoints: step and Hugging Face folder of each checkpoint, all with one tokenizer.
+        checkpoints: step and Hugging Face folder of each checkpoint, all with one tokenizer. A given model, which no
+            run has trained, has no step: None, which is missing in the tables.
         questions: ``questions`` tables.
         out: the table ``scores``; rows stand in the order of `checkpoints`, then of `questions`.
         batch_tokens: see :func:`lorebridge.probes.trees.sum_logprobs`.
@@ -337,6 +342,8 @@ def score_run(
     set_threads(threads)
     checkpoints = [(step, Path(folder)) for step, folder in checkpoints]
     work = Path(work) if work else None
+    if len({step for step, _ in checkpoints}) < len(checkpoints):
+        raise InputError(run, "has two checkpoints of one step", "Give each step once, or a given model alone.")
     for _, folder in checkpoints:
         require_model_folder(folder)
     tokenizers = [folder / "tokenizer.json" for _, folder in checkpoints]
