@@ -19,6 +19,7 @@ from transformers import (
     MixtralConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen2ForSequenceClassification,
     RobertaConfig,
     T5Config,
     T5ForConditionalGeneration,
@@ -28,7 +29,7 @@ from transformers import (
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.probes.models import check_causal, load_model
+from lorebridge.probes.models import check_causal, load_model, positions
 from lorebridge.probes.perplexity import read_sample
 from lorebridge.probes.questions import build_questions
 from lorebridge.probes.scoring import build_requests, score_file, score_run
@@ -251,6 +252,30 @@ def test_a_token_beyond_the_embedding_is_one_line(tmp_path, checkpoints, release
             out=tmp_path / "s.parquet",
             batch_tokens=512,
         )
+
+
+def test_positions_behind_that_of_the_padding_are_counted(tmp_path, checkpoints, released):
+    for limit in (12, 300):
+        config = XLMRobertaConfig(**SMALL, is_decoder=True, max_position_embeddings=limit, pad_token_id=1)
+        model = network(config)
+        assert positions(model) == limit - 2
+        with torch.no_grad():
+            model(input_ids=torch.full((1, limit - 2), 5))
+            with pytest.raises((IndexError, RuntimeError)):
+                model(input_ids=torch.full((1, limit - 1), 5))
+    folder = folder_of(
+        tmp_path / "model", network(XLMRobertaConfig(**SMALL, is_decoder=True, max_position_embeddings=12)), checkpoints
+    )
+    with pytest.raises(InputError, match="the model reads 10 tokens"):
+        score_file(model=folder, questions=dump(tmp_path / "q.json", released), out=tmp_path / "s.parquet")
+
+
+def test_tensors_that_are_left_out_are_named(tmp_path, caplog):
+    model = Qwen2ForSequenceClassification(Qwen2Config(**GROUPED, tie_word_embeddings=True))
+    model.save_pretrained(tmp_path)
+    with caplog.at_level(logging.WARNING, "lorebridge.probes"):
+        load_model(tmp_path, torch.float32, "cpu")
+    assert "1 of its tensors are no part of Qwen2ForCausalLM and are left out: score.weight" in caplog.text
 
 
 def words(vocabulary, **special):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from lorebridge.records import file_digest
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger("lorebridge.probes")
 
 END_OF_TEXT = "<|endoftext|>"
 # What rounding moves a logit of size 1 by at most, in float32. What a later token moves, where it is seen, is above
@@ -134,12 +137,28 @@ def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrain
         raise InputError(
             folder, f"its weights lack {min(loading['missing_keys'])}", "Give a causal language model, and all of it."
         )
+    if loading["unexpected_keys"]:
+        # What is left over may be a head that the model was trained for, in place of predicting tokens.
+        log.warning(
+            "%s: %d of its tensors are no part of %s and are left out: %s",
+            folder,
+            len(loading["unexpected_keys"]),
+            type(model).__name__,
+            ", ".join(sorted(loading["unexpected_keys"])[:3]),
+        )
     return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def positions(model: PreTrainedModel) -> int | None:
-    """Return how many tokens the model reads at most, or None where its configuration does not say."""
-    return getattr(model.config, "max_position_embeddings", None)
+    """Return how many tokens the model reads at most, or None where its configuration does not say.
+
+    Positions of the RoBERTa family begin behind that of the padding, so that they are fewer than configured.
+    """
+    limits = [getattr(model.config, "max_position_embeddings", None)]
+    for name, layer in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(layer, "padding_idx", None) is not None:
+            limits.append(layer.num_embeddings - layer.padding_idx - 1)
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def check_vocabulary(
