@@ -27,7 +27,7 @@ import torch
 from transformers import AutoTokenizer
 
 from lorebridge.probes.decisions import prediction_shares
-from lorebridge.probes.questions import fill_blanks
+from lorebridge.probes.released import fill_blanks
 from lorebridge.probes.scoring import build_requests, reference_losses
 from lorebridge.probes.trees import build_tree, reads_trees, sum_logprobs
 from lorebridge.train.model import build, qwen2_config

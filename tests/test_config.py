@@ -214,6 +214,88 @@ def test_provenance_finds_every_value(root):
 def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         config.load(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [1, 2")
-    with pytest.raises(ConfigError, match=r"bad\.yaml.*YAML"):
-        config.load(tmp_path / "bad.yaml")
+    bad = tmp_path / "bad.yaml"
+    for content in (
+        b"a: [1, 2",
+        b"a: 1\n---\nb: 2\n",
+        b"a: \xff\n",
+        b"a: !!python/none\n",
+        b"a: &x [*x]\n",
+        b"\t- a\n",
+    ):
+        bad.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"bad\.yaml") as error:
+            config.load(bad)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nseeds: [0]\nb: 2\nseeds: [1]\n", r"lines 2 and 4: the key seeds stands twice"),
+        ("a:\n  b: 1\n  b: 1\n", r"lines 2 and 3: the key a\.b stands twice"),
+        ("a:\n- {c: 1}\n- {c: 1, d: 2, c: 3}\n", r"lines 3 and 3: the key a\[1\]\.c stands twice"),
+        ('a: 1\n"a": 2\n', r"lines 1 and 2: the key a stands twice"),
+        ("x: &x {p: 1}\ny: &y {q: 1}\nz:\n  <<: *x\n  <<: *y\n", r"lines 4 and 5: the key z\.<< stands twice"),
+        ("x: &x {p: 1, p: 2}\nz: *x\n", r"lines 1 and 1: the key x\.p stands twice"),
+        ('{\n\t"a": 1,\n\t"a": 2\n}', r"lines 2 and 3: the key a stands twice"),
+        ("languages:\n  no: 1\n", r"line 2: the key languages\.no is read as False.*\"no\""),
+        ("a: 1\n2024-01-01: 1\n", r"line 2: the key 2024-01-01 is read as"),
+        ("1: a\n", r"line 1: the key 1 is read as 1"),
+        ("~: a\n", r"line 1: the key ~ is read as None"),
+    ],
+)
+def test_a_key_that_stands_twice_or_is_no_text_is_refused(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    for read in (config.load, lambda path: config.refuse_duplicate_keys([path])):
+        with pytest.raises(ConfigError, match=rf"study\.yaml, {message}") as error:
+            read(path)
+        assert "\n" not in str(error.value)
+
+
+def test_what_the_refusal_of_a_key_that_is_no_text_advises_works(tmp_path):
+    with pytest.raises(ConfigError, match='Quote it: "no"'):
+        config.parse("{no: 1}", "study")
+    assert config.parse('{"no": 1}', "study") == {"no": 1}
+
+
+def test_anchors_and_merged_keys_are_read_as_yaml_says():
+    text = "x: &x {p: 1, q: 2}\ny:\n  <<: *x\n  p: 3\nz:\n  <<: [*x, {r: 4}]\nw: [*x, *x]\n"
+    assert config.parse(text, "study") == yaml.safe_load(text)
+    assert config.parse(text, "study")["y"] == {"p": 3, "q": 2}
+
+
+def test_another_file_may_set_a_key_again(tmp_path):
+    paths = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    for path in paths:
+        path.write_text("seeds: [0]\n")
+    config.refuse_duplicate_keys(paths)
+    paths[1].write_text("seeds: [0]\nseeds: [1]\n")
+    with pytest.raises(ConfigError, match=r"two\.yaml, lines 1 and 2"):
+        config.refuse_duplicate_keys(paths)
+
+
+def test_no_yaml_of_the_project_has_a_key_twice(root):
+    folders = ("config", "envs", "profiles", "tests", "docs", "workflow")
+    paths = [path for folder in folders for path in sorted((root / folder).rglob("*.yaml"))]
+    assert len(paths) > 8
+    config.refuse_duplicate_keys(paths)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["seeds=[0]", "seeds=[1]"], "--set seeds: is given twice"),
+        (["training={steps: 1, steps: 2}"], "--set training, lines 1 and 1: the key steps stands twice"),
+        (["training={steps: 1"], "--set training: is not YAML"),
+    ],
+)
+def test_values_on_the_command_line_are_read_as_strictly(root, capsys, sets, message):
+    from lorebridge.cli import main
+
+    arguments = [argument for one in sets for argument in ("--set", one)]
+    assert main(["plan", "--config", str(root / "config" / "demo.yaml"), *arguments]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}")
+    assert said.count("\n") == 1

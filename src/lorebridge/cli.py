@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lorebridge import __version__, workers
 from lorebridge.errors import InputError, LorebridgeError
 from lorebridge.plan import Plan
@@ -145,7 +143,9 @@ def _load_plan(arguments: argparse.Namespace) -> Plan:
         key, equals, value = item.partition("=")
         if not equals:
             raise InputError(f"--set {item}", "has no value", "Write KEY=VALUE.")
-        overrides[key] = yaml.safe_load(value)
+        if key in overrides:
+            raise InputError(f"--set {key}", "is given twice", "Give it once.")
+        overrides[key] = config.parse(value, f"--set {key}")
     loaded = config.load(arguments.config)
     return studies.plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
 

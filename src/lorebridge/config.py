@@ -8,7 +8,7 @@ import functools
 import importlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ PEOPLE_FILE = SCHEMA_FILE.with_name("people.yaml")
 
 
 @functools.cache
+<<<<<<< HEAD
 def schema(kind: str = "bridge") -> dict[str, Any]:
     """Return the schema of a configuration of one kind of study (JSON Schema 2020-12).
 
@@ -66,18 +67,28 @@ def _resolved(node: Any) -> Any:
         module, _, name = node["$from"].partition(":")
         return list(getattr(importlib.import_module(module), name))
     return {key: _resolved(value) for key, value in node.items()}
+=======
+def schema(path: Path = SCHEMA_FILE) -> dict[str, Any]:
+    """Return the schema of a configuration (JSON Schema 2020-12)."""
+    return read(path)
+>>>>>>> questions
 
 
 @functools.cache
 def people_properties() -> dict[str, str]:
     """Return attribute of a person -> its property in Wikidata, as ``config/people.yaml`` lists them."""
-    return yaml.safe_load(PEOPLE_FILE.read_text(encoding="utf-8"))["properties"]
+    return read(PEOPLE_FILE)["properties"]
 
 
 @functools.cache
+<<<<<<< HEAD
 def shipped_templates() -> dict[str, dict[str, str]]:
     """Return language -> attribute -> wording, as ``config/people.yaml`` has them."""
     return yaml.safe_load(PEOPLE_FILE.read_text(encoding="utf-8"))["templates"]
+=======
+def _shipped_templates() -> dict[str, dict[str, str]]:
+    return read(PEOPLE_FILE)["templates"]
+>>>>>>> questions
 
 
 def people_templates(config: Mapping[str, Any], lang: str) -> dict[str, str]:
@@ -85,19 +96,107 @@ def people_templates(config: Mapping[str, Any], lang: str) -> dict[str, str]:
     return dict(config["people"]["templates"].get(lang) or shipped_templates()[lang])
 
 
+def parse(text: str, name: str) -> Any:
+    """Return what a text in YAML says, each key of it once and each a string.
+
+    YAML takes the last of two equal keys without a word, and reads ``no`` (Norwegian) as false. Merged keys (``<<``)
+    may be set again beside what they merge.
+
+    Args:
+        text: one document.
+        name: where it is from, for errors.
+
+    Raises:
+        ConfigError: not YAML, or such a key: names it and its lines.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        for where, what, mend in _key_problems(root, [], {}):
+            raise ConfigError(f"{name}, {where}", what, mend)
+        return loader.construct_document(root)
+    except (yaml.YAMLError, ValueError) as error:  # a date of no calendar is a ValueError
+        raise ConfigError(name, f"is not YAML ({' '.join(str(error).split())})", "Mend the file.") from error
+
+
+def _key_problems(node: yaml.Node, path: list[str], seen: dict[int, bool]) -> Iterator[tuple[str, str, str]]:
+    """Yield (where, what, mend) of the keys below a node that are not what they seem.
+
+    Args:
+        node: of a composed document; an anchor and its aliases are one object.
+        path: the keys above, and ``[0]``, ``[1]``, ... for items.
+        seen: id of each node met -> whether it is gone through.
+    """
+    line = node.start_mark.line + 1
+    if id(node) in seen:
+        if not seen[id(node)]:
+            yield f"line {line}", f"{'.'.join(path)} holds itself", "Take the alias out."
+        return
+    seen[id(node)] = False
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _key_problems(item, [*path[:-1], f"{path[-1] if path else ''}[{index}]"], seen)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no key that a mapping can have: the constructor says so
+            below, line = ".".join([*path, key.value]), key.start_mark.line + 1
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                meant = yaml.safe_load(key.value) if key.style is None else key.value
+                yield (
+                    f"line {line}",
+                    f"the key {below} is read as {meant!r}, and is no text",
+                    f'Quote it: "{key.value}".',
+                )
+            if key.value in lines:
+                yield (
+                    f"lines {lines[key.value]} and {line}",
+                    f"the key {below} stands twice, and only the second would count",
+                    "Take one of the two out.",
+                )
+            lines[key.value] = line
+            yield from _key_problems(value, [*path, key.value], seen)
+    seen[id(node)] = True
+
+
+def read(path: Path | str) -> Any:
+    """Return what a file in YAML (or JSON) says, read by :func:`parse`.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key that stands twice or is no text.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(path, "cannot be read", "Name an existing configuration file.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, f"not UTF-8 (byte {error.start})", "Save the file as UTF-8.") from error
+    # JSON may be indented by tabs, and YAML not; no string of JSON has one.
+    return parse(text.replace("\t", " ") if text.lstrip().startswith("{") else text, str(path))
+
+
+def refuse_duplicate_keys(paths: Iterable[Path | str]) -> None:
+    """Read configuration files again that a program has read which takes the last of two equal keys.
+
+    One file may set what another has set; no file may set a key twice.
+
+    Raises:
+        ConfigError: as :func:`read`.
+    """
+    for path in paths:
+        read(path)
+
+
 def load(path: Path | str) -> dict[str, Any]:
     """Read a configuration file and return it validated, with defaults filled in.
 
     Raises:
-        ConfigError: no such file, not YAML, or not a valid configuration.
+        ConfigError: no such file, not YAML, a key that stands twice, or not a valid configuration.
     """
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(path, "cannot be read", "Name an existing configuration file.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(path, f"is not YAML ({error})", "Mend the file.") from error
-    return check(loaded, name=str(path))
+    return check(read(path), name=str(path))
 
 
 def check(config: Any, name: str = "configuration") -> dict[str, Any]:

@@ -64,8 +64,8 @@ def save_model(folder: Path, seed: int, positions: int = 256) -> Path:
     return folder
 
 
-def published_scorer(folder: Path, rows: list[dict], dtype) -> tuple[list[dict[str, float]], list[bool]]:
-    """Score as the published scorer does, step by step: what every option costs and whether the answer is right.
+def published_scorer(folder: Path, rows: list[dict], dtype) -> tuple[list[dict[str, float]], list[int]]:
+    """Score as the published scorer does, step by step: what every option costs and how many answers are right.
 
     Only the number of the start token is not its own (151643 there), and the dtype is given.
     """
@@ -87,7 +87,8 @@ def published_scorer(folder: Path, rows: list[dict], dtype) -> tuple[list[dict[s
             losses[option] = float(torch.nn.CrossEntropyLoss(reduction="mean")(logits, ids[0, 1:]))
         ranking = [option for option, _ in sorted(losses.items(), key=lambda pair: pair[1])]
         all_losses.append(losses)
-        right.append(row["answer"] in ranking[:1])
+        answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+        right.append(sum(answer in ranking[: len(answers)] for answer in answers))
     return all_losses, right
 
 
@@ -111,7 +112,7 @@ def train(folder: Path, texts: list[str], steps: int) -> None:
 
 @pytest.fixture(scope="session")
 def published_rule():
-    """Return the published scorer: (folder, rows, dtype) -> losses by option text, and right or wrong."""
+    """Return the published scorer: (folder, rows, dtype) -> losses by option text, and right answers, of each row."""
     return published_scorer
 
 

@@ -281,3 +281,39 @@ def test_ties_count_as_lots_drawn_in_each_language(first, second):
     lots = list(itertools.permutations([0.0, 0.1, 0.2, 0.3]))
     every = [published_rankc(np.array(first) + a, np.array(second) + b) for a in lots for b in lots]
     assert row["rankc"] == pytest.approx(np.mean(every))
+
+
+def test_an_empty_subset_is_an_error_and_no_average():
+    questions = questions_of(["a", "bb"])
+    scores = scores_of(questions, [-1.0] * 8)
+    for ask in (
+        lambda: accuracy(scores, questions, subset="clean"),
+        lambda: baselines(questions, subset="clean"),
+        lambda: model_baselines(scores, questions, subset="clean"),
+        lambda: consistency(scores, questions, subset="clean", base="en"),
+    ):
+        with pytest.raises(InputError, match="questions of ko: none of the 2 is in the subset 'clean'"):
+            ask()
+
+
+def test_scores_without_a_step_are_counted_as_any_others():
+    questions = pd.concat([questions_of(["a", "bb"]), questions_of(["a", "bb"]).assign(lang="ko")], ignore_index=True)
+    sums = [-1.0, -2.0, -3.0, -4.0] * 4
+    steps = pd.concat([scores_of(questions, sums, step=step) for step in (0, 10)], ignore_index=True)
+    given = scores_of(questions, sums).assign(run="given", arm=None, seed=None, step=None)
+    mixed = pd.concat([steps, given.astype({"step": "float64", "seed": "float64"})], ignore_index=True)
+    for scored, n_runs in ((given, 1), (mixed, 2)):
+        decided = accuracy(scored, questions, subset="reference")
+        assert len(decided) == len(scored) / 4
+        of_given = decided[decided["run"] == "given"]
+        assert list(of_given["credit"]) == [1, 0, 1, 0] and of_given["step"].isna().all()
+        assert len(summarise(decided)) == len(decided) / 2
+        told = histories(decided)
+        assert sorted(told["run"].unique()) == sorted(scored["run"].unique()) and len(told) == 4 * n_runs
+        assert told[told["run"] == "given"]["n_right"].tolist() == [1, 0, 1, 0]
+        alike = consistency(scored, questions, subset="reference", base="en")
+        assert alike[alike["run"] == "given"]["n_questions"].tolist() == [2]
+        assert alike["rankc"].eq(1).all()
+    assert set(model_baselines(given, questions, subset="reference")["baseline"]) == {"prior", "base_model"}
+    with pytest.raises(InputError, match=r"scores of given: 15 of the 16 options"):
+        accuracy(given[1:], questions, subset="reference")

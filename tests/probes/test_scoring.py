@@ -3,6 +3,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,9 +16,12 @@ from lorebridge.errors import InputError
 from lorebridge.probes import scoring
 from lorebridge.probes.decisions import accuracy
 from lorebridge.probes.models import start_token
-from lorebridge.probes.questions import build_questions, fill_blanks
+from lorebridge.probes.questions import build_questions
+from lorebridge.probes.released import fill_blanks
 from lorebridge.probes.scoring import build_requests, score_file, score_run
 from lorebridge.probes.trees import sum_logprobs
+
+SCRIPTS = {"ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 
 
 def filled(released: list[dict]) -> tuple[list[str], list[int]]:
@@ -99,6 +104,47 @@ def test_reference_mode_is_the_published_rule(tmp_path, checkpoints, released, p
         assert list(winners["is_gold"].first()) == right
         assert summary["correct"] == sum(right)
         assert summary["accuracy"] == sum(right) / len(released)
+
+
+def test_reference_mode_reads_masks_and_lists_of_answers_as_published(tmp_path, checkpoints, released, published_rule):
+    rows = [
+        {
+            "question": "The capital of Korea is <mask>.",
+            "options": ["Seoul", "Busan", "Jeju", "Daegu"],
+            "answer": "Seoul",
+        },
+        {"question": "<mask> and ____ again.", "options": ["he", "she", "she", "it"], "answer": ["it", "she"]},
+        {**released[0], "answer": ["Jeju", "Seoul", "Daegu"]},
+        {**released[1], "answer": ["Tea", "Tea"]},
+        {**released[2], "answer": ["4개"]},
+        released[3],
+    ]
+    for _, folder in checkpoints:
+        losses, right = published_rule(folder, rows, torch.bfloat16)
+        path, out = dump(tmp_path / "q.json", rows), tmp_path / "s.parquet"
+        summary = score_file(model=folder, questions=path, out=out, mode="reference")
+        table = tables.read(out)
+        assert list(table["mean_nll"]) == [losses[i][option] for i, row in enumerate(rows) for option in row["options"]]
+        assert table[table["question_index"] == 0]["sum_logprob"].nunique() > 1
+        answers = [len(row["answer"]) if isinstance(row["answer"], list) else 1 for row in rows]
+        assert list(table.groupby("question_index")["predicted"].sum()) == answers
+        assert summary["correct"] == sum(right)
+        assert summary["n_answers"] == sum(answers)
+        assert summary["accuracy"] == sum(right) / sum(answers)
+    with pytest.raises(InputError, match=r"row 1: `answer` lists 2 answers"):
+        score_file(model=folder, questions=path, out=out)
+
+
+def test_questions_without_a_blank_are_counted_or_refused(tmp_path, checkpoints, released, caplog):
+    path = dump(tmp_path / "q.json", released)
+    with caplog.at_level("WARNING", "lorebridge.probes"):
+        summary = score_file(model=checkpoints[0][1], questions=path, out=tmp_path / "s.parquet")
+    assert summary["remarks"]["no blank"] == [6]
+    assert "q.json: 1 of 8 questions: no blank (row 6)" in caplog.text
+    (tmp_path / "s.parquet").unlink()
+    with pytest.raises(InputError, match="none of its 1 questions has a blank"):
+        score_file(model=checkpoints[0][1], questions=dump(path, released[6:7]), out=tmp_path / "s.parquet")
+    assert not (tmp_path / "s.parquet").exists()
 
 
 def test_float32_mode_shares_ties(tmp_path, checkpoints, released):
@@ -288,6 +334,32 @@ def test_one_job_measures_answers_perplexity_and_alignment(tmp_path, checkpoints
         run_scores(checkpoints, questions, outs[0], work=tmp_path / "work", **settings)
 
 
+def test_a_given_model_has_no_step(tmp_path, checkpoints, released, monkeypatch):
+    questions = question_table(tmp_path, released)
+    settings = held_out(tmp_path)
+    outs = [tmp_path / f"{name}.parquet" for name in ("scores", "perplexity", "alignment")]
+    run_scores([(0, checkpoints[0][1])], questions, outs[0], **settings)
+    of_step = [tables.read(path) for path in outs]
+    for _ in range(2):
+        run_scores([(None, checkpoints[0][1])], questions, outs[0], work=tmp_path / "work", **settings)
+        for path, stepped in zip(outs, of_step, strict=True):
+            given = tables.read(path)
+            assert given["step"].isna().all()
+            assert pq.read_schema(path).field("step").type == "int32"
+            pd.testing.assert_frame_equal(given.drop(columns="step"), stepped.drop(columns="step"))
+        monkeypatch.setattr(scoring, "load_model", None)  # the second try asks no model
+    decided = accuracy(tables.read(outs[0]), tables.read(questions), subset="reference")
+    expected = accuracy(of_step[0], tables.read(questions), subset="reference")
+    pd.testing.assert_frame_equal(decided.drop(columns="step"), expected.drop(columns="step"))
+
+
+def test_two_checkpoints_of_one_step_are_refused(tmp_path, checkpoints, released):
+    questions = question_table(tmp_path, released)
+    for step in (None, 10):
+        with pytest.raises(InputError, match="two checkpoints"):
+            run_scores([(step, folder) for _, folder in checkpoints], questions, tmp_path / "s.parquet")
+
+
 def test_parts_of_other_weights_are_not_used(tmp_path, checkpoints, released):
     questions = question_table(tmp_path, released)
     (_, first), (_, second) = checkpoints
@@ -380,7 +452,7 @@ def test_all_released_questions_score(tmp_path, data, make_model, culture):
         langs=["en", culture],
         known_missing_gold=missing,
         files=files,
-        scripts={"en": "Latin", culture: "other"},
+        scripts={"en": "Latin", culture: SCRIPTS[culture]},
         out=tmp_path / "q.parquet",
     )
     model = make_model(tmp_path / "model", 0, positions=4096)

@@ -86,6 +86,15 @@ def test_sentences(script, text, sentences):
     assert script_of(script).sentences(text) == sentences
 
 
+@pytest.mark.parametrize("script", ["Latin", "Han", "Hangul", "Tibetan", "Mongolian"])
+def test_a_mask_is_a_blank_as_underscores_are(script):
+    reading = script_of(script)
+    cloze = "The capital of Korea is {} today."
+    masked, underscored = cloze.format("<mask>"), cloze.format("____")
+    assert reading.fill(masked, "Seoul") == reading.fill(underscored, "Seoul")
+    assert reading.words(reading.without_blank(masked)) == reading.words(reading.without_blank(underscored))
+
+
 def test_a_filled_cloze_holds_the_option_at_every_blank_or_at_its_end():
     latin = script_of("Latin")
     assert latin.fill("____ or not ___.", r"to \1") == r"to \1 or not to \1."

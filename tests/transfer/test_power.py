@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lorebridge import tables
+from lorebridge.errors import InputError
 from lorebridge.transfer.power import detectable_effect, detectable_effects, effective_questions, half_width
 
 
@@ -36,3 +38,19 @@ def test_table_of_a_study(write_questions, unlike):
     row = table.iloc[0]
     assert (row["n_questions"], row["n_clusters"]) == (21, 20)
     assert row["detectable_effect"] == detectable_effect(21, discordance=0.2) < row["detectable_effect_clustered"]
+
+
+def test_no_question_of_the_subset_is_one_line(write_questions, unlike):
+    path = write_questions("ko", {"en": unlike(3)})
+    table = tables.read(path)
+    table["subset"] = [["reference"]] * len(table)
+    tables.write("questions", table, path)
+    with pytest.raises(InputError, match=r"questions of ko: none of the 3 is in the subset 'clean'.*probing\.subset"):
+        detectable_effects(questions={"ko": path}, subset="clean", discordance=0.2)
+    # What the message advises, done.
+    assert detectable_effects(questions={"ko": path}, subset="reference", discordance=0.2)["n_questions"].item() == 3
+
+
+def test_a_table_without_questions_is_one_line(write_questions):
+    with pytest.raises(InputError, match="questions: there are none"):
+        detectable_effects(questions={"ko": write_questions("ko", {"en": []})}, subset="clean", discordance=0.2)

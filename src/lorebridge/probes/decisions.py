@@ -12,10 +12,11 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from lorebridge.errors import InputError
-from lorebridge.probes.questions import in_subset
+from lorebridge.probes.questions import counted
 
 RULES = ("mean", "sum", "bytes", "pmi", "prior")
 TIES = ("share", "reference")
+# A given model has no step, arm or seed: rows are grouped with what is missing as a value of its own.
 DECISION = ["run", "arm", "seed", "step", "culture", "lang", "question_id"]
 
 
@@ -104,10 +105,10 @@ def accuracy(
         ValueError: unknown rule, ties or subset.
     """
     merged = _asked_scores(scores, questions, subset)
-    grouped = merged.groupby(DECISION, sort=False)
+    grouped = merged.groupby(DECISION, sort=False, dropna=False)
     shares = prediction_shares(rule_values(merged, rule), grouped.ngroup().to_numpy(), ties)
     credit = merged[DECISION].assign(credit=shares * merged["is_gold"].to_numpy())
-    return credit.groupby(DECISION, sort=False, as_index=False).sum()
+    return credit.groupby(DECISION, sort=False, as_index=False, dropna=False).sum()
 
 
 def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) -> pd.DataFrame:
@@ -117,15 +118,17 @@ def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) ->
         InputError: a culture that was scored lacks the score of some option.
         ValueError: unknown subset.
     """
-    asked = in_subset(questions, subset)
+    asked = counted(questions, subset)
     option = ["culture", "lang", "question_id", "option_index"]
     merged = scores.merge(asked[[*option, "is_gold"]], on=option, validate="many_to_one")
     expected = asked.groupby("culture").size()
-    found = merged.drop_duplicates(["run", "step", *option]).groupby(["run", "step", "culture"], as_index=False)
+    found = merged.drop_duplicates(["run", "step", *option]).groupby(
+        ["run", "step", "culture"], as_index=False, dropna=False
+    )
     for run, step, culture, n in found.size().itertuples(index=False):
         if n != expected[culture]:
             raise InputError(
-                f"scores of {run}, step {step}",
+                f"scores of {run}" + ("" if pd.isna(step) else f", step {int(step)}"),
                 f"{n} of the {expected[culture]} options of the {culture} questions",
                 "Score the run again on these questions.",
             )
@@ -143,24 +146,26 @@ def histories(credits: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns ``run, arm, seed, culture, lang, question_id``; ``n_steps`` (checkpoints) and ``n_right`` of them;
         ``first_right``, the step of the first right answer, and ``right_since``, the first step of the unbroken row of
-        right answers that ends at the last checkpoint (both missing where there is none); ``changes``, how often two
-        checkpoints in a row differ.
+        right answers that ends at the last checkpoint (both missing where there is none, or no step); ``changes``, how
+        often two checkpoints in a row differ.
     """
     key = [name for name in DECISION if name != "step"]
     table = credits.sort_values([*key, "step"], kind="stable", ignore_index=True)
     table["right"] = table["credit"] > 0.5
-    groups = table.groupby(key, sort=False)
+    groups = table.groupby(key, sort=False, dropna=False)
     before = groups["right"].shift()
     table["changed"] = before.notna() & (before != table["right"])
     # Right at this step and at all later ones.
-    table["kept"] = table[::-1].groupby(key, sort=False)["right"].cummin()[::-1]
+    table["kept"] = table[::-1].groupby(key, sort=False, dropna=False)["right"].cummin()[::-1]
+    table["first_right"] = table["step"].where(table["right"])
+    table["right_since"] = table["step"].where(table["kept"])
     return pd.DataFrame(
         {
             "n_steps": groups.size(),
             "n_right": groups["right"].sum(),
-            "first_right": table["step"].where(table["right"]).groupby([table[name] for name in key], sort=False).min(),
-            "right_since": table["step"].where(table["kept"]).groupby([table[name] for name in key], sort=False).min(),
-            "changes": table.groupby(key, sort=False)["changed"].sum(),
+            "first_right": groups["first_right"].min(),
+            "right_since": groups["right_since"].min(),
+            "changes": groups["changed"].sum(),
         }
     ).reset_index()
 
@@ -190,7 +195,7 @@ def consistency(
         ValueError: unknown rule or subset.
     """
     merged = _asked_scores(scores, questions, subset)
-    question = merged.groupby(DECISION, sort=False).ngroup().to_numpy()
+    question = merged.groupby(DECISION, sort=False, dropna=False).ngroup().to_numpy()
     values = rule_values(merged, rule)
     starts = np.flatnonzero(np.diff(question, prepend=-1))
     sizes = np.diff(starts, append=len(merged))
@@ -214,7 +219,7 @@ def consistency(
         rows.append(first.loc[in_base, key].assign(rankc=overlap @ weights, chance=chance))
     return (
         pd.concat(rows, ignore_index=True)
-        .groupby(["run", "arm", "seed", "step", "culture"], as_index=False)
+        .groupby(["run", "arm", "seed", "step", "culture"], as_index=False, dropna=False)
         .agg(n_questions=("rankc", "size"), rankc=("rankc", "mean"), chance=("chance", "mean"))
     )
 
@@ -234,7 +239,7 @@ def summarise(
     Returns:
         The columns `by`, then ``n_questions, accuracy, lo, hi``.
     """
-    table = credits.groupby(list(by), as_index=False).agg(
+    table = credits.groupby(list(by), as_index=False, dropna=False).agg(
         n_questions=("credit", "size"), accuracy=("credit", "mean"), total=("credit", "sum")
     )
     lo, hi = proportion_confint(table["total"], table["n_questions"], alpha=1 - level, method="wilson")
@@ -260,7 +265,7 @@ def baselines(questions: pd.DataFrame, *, subset: str) -> pd.DataFrame:
         ValueError: unknown subset.
     """
     question = ["culture", "lang", "question_id"]
-    asked = in_subset(questions, subset).sort_values([*question, "option_index"], kind="stable", ignore_index=True)
+    asked = counted(questions, subset).sort_values([*question, "option_index"], kind="stable", ignore_index=True)
     groups = asked.groupby(question, sort=False).ngroup().to_numpy()
     gold = asked["is_gold"].to_numpy(bool)
     position = asked["option_index"].to_numpy()

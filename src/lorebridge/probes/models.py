@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,14 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+log = logging.getLogger("lorebridge.probes")
+
 END_OF_TEXT = "<|endoftext|>"
+# What rounding moves a logit of size 1 by at most, in float32. What a later token moves, where it is seen, is above
+# 1e-4 even in a network with random weights.
+ROUNDING = 1e-5
+# Tokens of the text that a model is tried on.
+TRIED = 64
 
 
 def start_token(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -57,6 +66,12 @@ def require_model_folder(folder: Path) -> None:
         )
 
 
+def _said(error: Exception) -> str:
+    """Return what a library says of an error on one line, cut where it is long (some list all that they know)."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= 200 else f"{said[:199]}…"
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a model folder.
 
@@ -67,9 +82,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the tokenizers library raises no class of its own
         raise InputError(
-            folder, f"no tokenizer can be loaded ({error})", "Give a Hugging Face model folder."
+            folder, f"no tokenizer can be loaded ({_said(error)})", "Give a Hugging Face model folder."
         ) from error
 
 
@@ -82,11 +97,11 @@ def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrain
         device: where to compute; by default the GPU where there is one.
 
     Raises:
-        InputError: the folder holds no such model, or not all of it.
+        InputError: the folder holds no such model, or not all of it; or one with an encoder of its own.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     if not any(folder.glob("*.safetensors")):
         raise InputError(
@@ -95,6 +110,14 @@ def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrain
             "Convert its weights: `save_pretrained` writes safetensors; pickled weights are never read.",
         )
     try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if getattr(config, "is_encoder_decoder", False):
+            # The library would take some of them for their decoder alone, which then reads nothing.
+            raise InputError(
+                folder,
+                f"an encoder-decoder model ({config.model_type})",
+                "Give a causal language model: one that was trained to predict the next token.",
+            )
         # With the loading information it returns a pair, which its annotation does not say.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -104,20 +127,111 @@ def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrain
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(folder, f"no model can be loaded ({error})", "Give a Hugging Face model folder.") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            folder, f"no model can be loaded ({_said(error)})", "Give a Hugging Face model folder."
+        ) from error
     model, loading = loaded
     if loading["missing_keys"]:
         # The library fills what is missing with random numbers and only warns.
         raise InputError(
             folder, f"its weights lack {min(loading['missing_keys'])}", "Give a causal language model, and all of it."
         )
+    if loading["unexpected_keys"]:
+        # What is left over may be a head that the model was trained for, in place of predicting tokens.
+        log.warning(
+            "%s: %d of its tensors are no part of %s and are left out: %s",
+            folder,
+            len(loading["unexpected_keys"]),
+            type(model).__name__,
+            ", ".join(sorted(loading["unexpected_keys"])[:3]),
+        )
     return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def positions(model: PreTrainedModel) -> int | None:
-    """Return how many tokens the model reads at most, or None where its configuration does not say."""
-    return getattr(model.config, "max_position_embeddings", None)
+    """Return how many tokens the model reads at most, or None where its configuration does not say.
+
+    Positions of the RoBERTa family begin behind that of the padding, so that they are fewer than configured.
+    """
+    limits = [getattr(model.config, "max_position_embeddings", None)]
+    for name, layer in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(layer, "padding_idx", None) is not None:
+            limits.append(layer.num_embeddings - layer.padding_idx - 1)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def check_vocabulary(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sequences: Iterable[Sequence[int]], where: object
+) -> None:
+    """Refuse token sequences with a token that the model does not have.
+
+    Args:
+        model: a language model.
+        tokenizer: that the sequences were made by.
+        sequences: all that the model will be asked.
+        where: the model's folder.
+
+    Raises:
+        InputError: names the token.
+    """
+    layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    sizes = [len(layer.weight) for layer in layers if layer is not None]
+    highest = max(max(sequence) for sequence in sequences)
+    if highest >= min(sizes):
+        raise InputError(
+            where,
+            f"the tokenizer's token {highest} ({tokenizer.convert_ids_to_tokens(highest)!r}) has no embedding: "
+            f"the model has {min(sizes)}",
+            "Give the tokenizer that the model was trained with, or enlarge the model's embedding and train it.",
+        )
+
+
+def check_causal(model: PreTrainedModel, sequences: Sequence[Sequence[int]], where: object) -> None:
+    """Refuse a model that sees tokens before it predicts them.
+
+    The longest of the sequences is read beside ones that end otherwise: from the second token on (which finds a
+    beginning that is read both ways), in its second half, and in the last token. The logits before must be the same.
+    Both have one shape, so that rounding is the same, too, for all but mixtures of experts. What would pass otherwise
+    are masked language models: the library loads them as causal ones and only warns.
+
+    Args:
+        model: in evaluation mode, in any dtype.
+        sequences: what the model will be asked, two or more tokens each.
+        where: the model's folder.
+
+    Raises:
+        InputError: it does.
+    """
+    import torch
+
+    longest = max((list(sequence) for sequence in sequences), key=len)[:TRIED]
+    known = sorted({token for sequence in sequences for token in sequence})
+    if len(known) == 1:
+        known.append(0 if known[0] else 1)
+    following = dict(zip(known, [*known[1:], known[0]], strict=True))
+
+    def logits(network: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
+        return network(input_ids=torch.tensor([tokens], device=network.device), use_cache=False).logits[0].float()
+
+    exact = model
+    with torch.inference_mode():
+        said = logits(model, longest)
+        for first in sorted({1, len(longest) // 2, len(longest) - 1} - {0}):
+            other = [*longest[:first], *(following[token] for token in longest[first:])]
+            off = (logits(exact, other) - said)[:first].abs().max()
+            if off > 0 and exact.dtype != torch.float32:
+                # A coarse dtype may round, or hide how much is moved.
+                exact = copy.deepcopy(model).float()
+                said = logits(exact, longest)
+                off = (logits(exact, other) - said)[:first].abs().max()
+            if off > ROUNDING * max(1.0, float(said.abs().max())):
+                raise InputError(
+                    where,
+                    f"is not causal ({type(model).__name__}): another end of a text moves the log-probabilities before "
+                    f"it (logits by {off:.2g})",
+                    "Give a causal language model: one that was trained to predict the next token.",
+                )
 
 
 def weights_digest(folder: Path) -> list[str]:

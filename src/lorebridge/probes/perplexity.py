@@ -61,8 +61,14 @@ def read_sample(paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_
         window: tokens that a model reads at once.
 
     Raises:
-        InputError: the tables hold no text.
+        InputError: the tables hold no text, or the tokenizer does not say where its tokens lie.
     """
+    if not tokenizer.is_fast:
+        raise InputError(
+            tokenizer.name_or_path or type(tokenizer).__name__,
+            "a tokenizer written in Python, which does not give the offsets of its tokens",
+            "Give the folder a fast tokenizer (tokenizer.json).",
+        )
     documents = pd.concat([tables.read(path, ["doc_id", "text"]) for path in paths], ignore_index=True)
     start = start_token(tokenizer)
     windows: list[list[int]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,8 @@ from lorebridge.errors import InputError
 from lorebridge.probes.alignment import Translations, measure_alignment, read_translations
 from lorebridge.probes.decisions import prediction_shares
 from lorebridge.probes.models import (
+    check_causal,
+    check_vocabulary,
     encode,
     load_model,
     load_tokenizer,
@@ -34,8 +36,8 @@ from lorebridge.probes.models import (
     weights_digest,
 )
 from lorebridge.probes.perplexity import Sample, measure_perplexity, read_sample
-from lorebridge.probes.questions import fill_blanks, read_released
-from lorebridge.probes.trees import reads_trees, sum_logprobs
+from lorebridge.probes.released import Question, fill_blanks, read_released, warn
+from lorebridge.probes.trees import reads_batches, reads_trees, sum_logprobs
 from lorebridge.records import file_digest, fingerprint
 
 if TYPE_CHECKING:
@@ -83,12 +85,33 @@ def build_requests(texts: Sequence[str], groups: Sequence[int], tokenizer: PreTr
         texts: filled questions, and what else a model is to be asked; none is empty.
         groups: [texts] the number of the question that each belongs to. A text of several questions goes to the first.
         tokenizer: of the model that will be asked.
+
+    Raises:
+        InputError: the tokenizer makes no token of a text.
     """
     request, distinct = pd.factorize(np.array(texts, dtype=object))
     first = np.unique(request, return_index=True)[1]
     sequences = encode(tokenizer, list(distinct))
+    of_sequence = [groups[index] for index in first]
     n_tokens = np.array([len(sequence) - 1 for sequence in sequences])
-    return Requests(request, n_tokens[request], sequences, [groups[index] for index in first])
+    if not n_tokens.all():
+        raise InputError(
+            tokenizer.name_or_path or "tokenizer",
+            f"makes no token of {distinct[int(n_tokens.argmin())]!r}",
+            "Take the question out, or give a model whose tokenizer reads its text.",
+        )
+    alike: dict[tuple[int, tuple[int, ...]], list[str]] = {}
+    for text, sequence, group in zip(distinct, sequences, of_sequence, strict=True):
+        alike.setdefault((group, tuple(sequence)), []).append(text)
+    same = [several for several in alike.values() if len(several) > 1]
+    if same:
+        log.warning(
+            "the tokenizer reads %d of %d texts as another text of the same question, and so they tie: %r and %r",
+            sum(len(several) - 1 for several in same),
+            len(distinct),
+            *same[0][:2],
+        )
+    return Requests(request, n_tokens[request], sequences, of_sequence)
 
 
 def reference_losses(
@@ -120,6 +143,29 @@ def reference_losses(
     return losses
 
 
+def published_decisions(rows: Sequence[Question], losses: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return which options the published scorer predicts, [options], and how many answers are right by it.
+
+    A question with k answers has the k options of the lowest loss for its prediction, each option text once, the first
+    listed of equals first; each answer among them is right (Zhang et al., ACL 2025, ``src/main.py``).
+
+    Args:
+        rows: the questions.
+        losses: [options] mean loss of each option of each question.
+    """
+    predicted = np.zeros(len(losses), bool)
+    correct, start = 0, 0
+    for row in rows:
+        places: dict[str, int] = {}
+        for place, option in enumerate(row.options, start):
+            places.setdefault(option, place)
+        best = sorted(places, key=lambda option: losses[places[option]])[: len(row.answers)]
+        predicted[[places[option] for option in best]] = True
+        correct += sum(answer in best for answer in row.answers)
+        start += len(row.options)
+    return predicted, float(correct)
+
+
 def check_length(requests: Requests, texts: Sequence[str], model: PreTrainedModel, where: object) -> None:
     """Refuse a text that is longer than the model reads.
 
@@ -147,11 +193,15 @@ def _check_finite(values: np.ndarray, where: Path) -> None:
         )
 
 
-def _read_parts(work: Path, step: int, identity: str) -> dict[str, pd.DataFrame] | None:
+def _part(work: Path, step: int | None, name: str) -> Path:
+    return work / f"{'given' if step is None else f'step{step}'}.{name}.parquet"
+
+
+def _read_parts(work: Path, step: int | None, identity: str) -> dict[str, pd.DataFrame] | None:
     """Return the tables of one checkpoint from an earlier try, if they are whole and of these weights and requests."""
     found = {}
     for name in PARTS:
-        path = work / f"step{step}.{name}.parquet"
+        path = _part(work, step, name)
         try:
             metadata = pq.read_schema(path).metadata or {}
         except (OSError, pa.ArrowInvalid):
@@ -162,9 +212,9 @@ def _read_parts(work: Path, step: int, identity: str) -> dict[str, pd.DataFrame]
     return found
 
 
-def _write_parts(work: Path, step: int, found: Mapping[str, pd.DataFrame], identity: str) -> None:
+def _write_parts(work: Path, step: int | None, found: Mapping[str, pd.DataFrame], identity: str) -> None:
     for name, rows in found.items():
-        path = work / f"step{step}.{name}.parquet"
+        path = _part(work, step, name)
         partial = path.with_name(path.name + ".partial")
         tables.write(name, rows, partial, metadata={"identity": identity})
         partial.replace(path)
@@ -184,6 +234,15 @@ class _Measures:
         sides = [sequence for pairs in self.translations.values() for sequence in (*pairs.en, *pairs.xx)]
         held_out = sum(sample.n_tokens for sample in self.samples.values())
         return self.requests.total_tokens + held_out + sum(map(len, sides))
+
+    @property
+    def sequences(self) -> Iterator[Sequence[int]]:
+        """Yield all that a model is to read."""
+        yield from self.requests.sequences
+        for sample in self.samples.values():
+            yield from sample.windows
+        for pairs in self.translations.values():
+            yield from (*pairs.en, *pairs.xx)
 
     @property
     def identity(self) -> str:
@@ -235,7 +294,7 @@ def score_run(
     lang_pair: str,
     arm: str,
     seed: int,
-    checkpoints: Sequence[tuple[int, Path]],
+    checkpoints: Sequence[tuple[int | None, Path]],
     questions: Sequence[Path],
     out: Path,
     batch_tokens: int,
@@ -254,7 +313,8 @@ def score_run(
 
     Args:
         run, lang_pair, arm, seed: what the run is called; copied into the tables.
-        checkpoints: step and Hugging Face folder of each checkpoint, all with one tokenizer.
+        checkpoints: step and Hugging Face folder of each checkpoint, all with one tokenizer. A given model, which no
+            run has trained, has no step: None, which is missing in the tables.
         questions: ``questions`` tables.
         out: the table ``scores``; rows stand in the order of `checkpoints`, then of `questions`.
         batch_tokens: see :func:`lorebridge.probes.trees.sum_logprobs`.
@@ -274,14 +334,16 @@ def score_run(
         held-out tokens and pairs by language.
 
     Raises:
-        InputError: a folder is no model, checkpoints differ in their tokenizer, a text is longer than the model
-            reads, there is no held-out text, or a model has diverged.
+        InputError: a folder is no model or none that is causal, checkpoints differ in their tokenizer, a text is
+            longer than the model reads or has tokens that it lacks, there is no held-out text, or a model has diverged.
     """
     import torch
 
     set_threads(threads)
     checkpoints = [(step, Path(folder)) for step, folder in checkpoints]
     work = Path(work) if work else None
+    if len({step for step, _ in checkpoints}) < len(checkpoints):
+        raise InputError(run, "has two checkpoints of one step", "Give each step once, or a given model alone.")
     for _, folder in checkpoints:
         require_model_folder(folder)
     tokenizers = [folder / "tokenizer.json" for _, folder in checkpoints]
@@ -332,8 +394,11 @@ def score_run(
             else:
                 model = load_model(folder, torch.float32, device)
                 check_length(requests, texts, model, folder)
+                check_vocabulary(model, tokenizer, measures.sequences, folder)
+                check_causal(model, requests.sequences, folder)
                 if trees is None:  # the checkpoints of a run share their architecture
                     trees = reads_trees(model, requests.longest_group())
+                    batch_tokens = batch_tokens if reads_batches(model, requests.sequences, trees=trees) else 1
                 found = measures.take(model, name, trees=trees, batch_tokens=batch_tokens, progress=progress)
                 del model  # one at a time in memory
                 _check_finite(found["scores"]["sum_logprob"].to_numpy(), folder)
@@ -369,11 +434,13 @@ def score_file(
     Mode ``float32`` computes in float32 and shares ties (1/k each). Mode ``reference`` is the published rule of Zhang
     et al. (ACL 2025), ``src/main.py``: bfloat16 weights and loss, one sequence at a time, lowest mean loss over all
     tokens, the first listed of equals wins; there ``mean_nll`` is what the model gave and ``sum_logprob`` is derived.
+    That mode reads lists of answers, too (:func:`published_decisions`).
 
     Args:
         model: a Hugging Face folder of a causal language model with its tokenizer.
         questions: a JSON file in the released shape.
-        out: the table, one row per option; ``predicted`` marks the best option, or each of the best where ties share.
+        out: the table, one row per option; ``predicted`` marks the best option, each of the best where ties share, or
+            as many as there are answers.
         mode: ``float32`` or ``reference``.
         known_missing_gold: 0-based rows whose answer may be absent from the options; they are never right.
         batch_tokens: see :func:`lorebridge.probes.trees.sum_logprobs`; not used in mode ``reference``.
@@ -381,63 +448,74 @@ def score_file(
         threads: CPU threads for the model.
 
     Returns:
-        ``mode, n_questions, correct, accuracy, lo, hi, ties``: `correct` is the summed credit, `lo` and `hi` the 95 %
-        Wilson interval over questions, `ties` the number of questions with more than one best option.
+        ``mode, n_questions, n_answers, correct, accuracy, lo, hi, ties, remarks``: `correct` is the summed credit,
+        `accuracy` that of an answer, `lo` and `hi` its 95 % Wilson interval over answers, `ties` the number of
+        questions with more than one best option, `remarks` what is odd about questions -> their 0-based rows.
 
     Raises:
-        InputError: the folder is no model, the file is malformed, a text is longer than the model reads, or the model
-            has diverged.
+        InputError: the folder is no model or none that is causal, the file is malformed, a text is longer than the
+            model reads or has tokens that it lacks, or the model has diverged.
     """
     import torch
 
     model, out = Path(model), Path(out)
     set_threads(threads)
     require_model_folder(model)
-    rows = read_released(questions, known_missing_gold)
+    reference = mode == "reference"
+    rows = read_released(questions, known_missing_gold, several_answers=reference)
+    odd = warn(questions, rows)
     asked = pd.DataFrame(
         [
-            {"question_index": index, "option_index": place, "option": option, "is_gold": option == row["answer"]}
+            {"question_index": index, "option_index": place, "option": option, "is_gold": option in row.answers}
             for index, row in enumerate(rows)
-            for place, option in enumerate(row["options"])
+            for place, option in enumerate(row.options)
         ]
     )
-    texts = [fill_blanks(row["question"], option) for row in rows for option in row["options"]]
-    requests = build_requests(texts, asked["question_index"].tolist(), load_tokenizer(model))
-    reference = mode == "reference"
+    texts = [fill_blanks(row.text, option) for row in rows for option in row.options]
+    tokenizer = load_tokenizer(model)
+    requests = build_requests(texts, asked["question_index"].tolist(), tokenizer)
     network = load_model(model, torch.bfloat16 if reference else torch.float32, device)
     check_length(requests, texts, network, model)
+    check_vocabulary(network, tokenizer, requests.sequences, model)
+    check_causal(network, requests.sequences, model)
     with tqdm(total=requests.total_tokens, unit="tok", unit_scale=True, desc=f"score {model.name}") as progress:
         if reference:
             losses = reference_losses(network, requests.sequences, progress=progress)[requests.request]
             totals = -losses * requests.n_tokens
         else:
+            trees = reads_trees(network, requests.longest_group())
             totals = sum_logprobs(
                 network,
                 requests.sequences,
                 requests.groups,
-                trees=reads_trees(network, requests.longest_group()),
-                batch_tokens=batch_tokens,
+                trees=trees,
+                batch_tokens=batch_tokens if reads_batches(network, requests.sequences, trees=trees) else 1,
                 progress=progress,
             )[requests.request]
             losses = -totals / requests.n_tokens
     _check_finite(totals, model)
 
     groups = asked["question_index"].to_numpy()
-    shares = prediction_shares(-losses, groups, "reference" if reference else "share")
     tied = prediction_shares(-losses, groups, "share")
+    n_answers = sum(len(row.answers) for row in rows)
+    if reference:
+        predicted, correct = published_decisions(rows, losses)
+    else:
+        predicted, correct = tied > 0, float(tied @ asked["is_gold"].to_numpy())
     tables.write(
         "option_scores",
-        asked.assign(sum_logprob=totals, n_tokens=requests.n_tokens, mean_nll=losses, predicted=shares > 0),
+        asked.assign(sum_logprob=totals, n_tokens=requests.n_tokens, mean_nll=losses, predicted=predicted),
         out,
     )
-    correct = float(shares @ asked["is_gold"].to_numpy())
-    lo, hi = proportion_confint(correct, len(rows), alpha=0.05, method="wilson")
+    lo, hi = proportion_confint(correct, n_answers, alpha=0.05, method="wilson")
     return {
         "mode": mode,
         "n_questions": len(rows),
+        "n_answers": n_answers,
         "correct": correct,
-        "accuracy": correct / len(rows),
+        "accuracy": correct / n_answers,
         "lo": float(lo),
         "hi": float(hi),
         "ties": len(np.unique(groups[(tied > 0) & (tied < 1)])),
+        "remarks": odd,
     }

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from lorebridge import tables
 from lorebridge.probes.decisions import prediction_shares
 from lorebridge.probes.models import load_tokenizer, set_threads, start_token
-from lorebridge.probes.questions import fill_blanks
+from lorebridge.probes.released import fill_blanks
 from lorebridge.probes.scoring import build_requests, check_length, reference_losses
 from lorebridge.probes.trees import reads_trees, sum_logprobs
 

@@ -205,6 +205,31 @@ def reads_trees(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> b
     return agrees
 
 
+def reads_batches(model: PreTrainedModel, sequences: Sequence[Sequence[int]], *, trees: bool) -> bool:
+    """Return whether `model` says the same of a sequence in a batch, padded on the right, as of it alone.
+
+    Most do. Statistics over a batch and a capacity that its rows share are examples of what would make a difference.
+
+    Args:
+        model: a causal language model in evaluation mode, in float32.
+        sequences: what the model will be asked; the longest is tried beside its own beginning.
+        trees: see :func:`sum_logprobs`.
+    """
+    longest = max(sequences, key=len)
+    pair = [longest, longest[: len(longest) - max(1, len(longest) // 5)]]
+    if len(longest) < 5:  # no two lengths share a batch (see make_batches)
+        return True
+    alone, together = (
+        sum_logprobs(model, pair, [0, 1], trees=trees, batch_tokens=batch_tokens)
+        for batch_tokens in (1, 2 * len(longest))
+    )
+    off = np.abs(together - alone) / [len(sequence) - 1 for sequence in pair]
+    if not (off <= ROUNDING).all():
+        log.info("%s: off by %.2g in batches: one row at a time", type(model).__name__, off.max())
+        return False
+    return True
+
+
 def sum_logprobs(
     model: PreTrainedModel,
     sequences: Sequence[Sequence[int]],

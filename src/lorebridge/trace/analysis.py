@@ -23,9 +23,10 @@ from typing import Any
 
 import regex
 
+from lorebridge.probes.released import BLANK, fill_blanks
+
 # Letters with their marks, and digits. Marks matter: the vowel signs of Tibetan are marks, and `\w` leaves them out.
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
-_BLANK = regex.compile(r"_+")
 
 # Bits of mutual information from which two units make a word: almost six times as frequent together as by chance.
 COHESION = 2.5
@@ -66,7 +67,7 @@ class Script:
 
     sentence_end = regex.compile(r"""(?<=[.!?…]["'”’)\]]*)\s+|\n+""")
     # Letters that touch a blank are a particle, an ending or a piece of a compound: no word of the question.
-    _gap = regex.compile(r"[\p{L}\p{M}\p{N}]*_+[\p{L}\p{M}\p{N}]*")
+    _gap = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]*(?:{BLANK.pattern})[\p{{L}}\p{{M}}\p{{N}}]*")
     joiner = ""
     # Words that are part of the word right before them, although a space stands between.
     suffixes: frozenset[str] = frozenset()
@@ -84,7 +85,7 @@ class Script:
 
         The order of words does not matter to BM25, so an item that lost its blank still gets its query.
         """
-        return _BLANK.sub(lambda _: option, text) if _BLANK.search(text) else f"{text} {option}"
+        return fill_blanks(text, option) if BLANK.search(text) else f"{text} {option}"
 
     def without_blank(self, text: str) -> str:
         """Return a cloze with its blanks replaced by a space, so that no word spans one."""
@@ -164,7 +165,7 @@ class Han(Script):
     """
 
     sentence_end = regex.compile(r"(?<=[。！？；…!?;][”’」』）]*)(?![。！？；…!?;”’」』）])|\n+")
-    _gap = _BLANK
+    _gap = BLANK
     _run = regex.compile(r"\p{Han}+|[\p{L}\p{M}\p{N}--\p{Han}]+", regex.V1)
     _han = regex.compile(r"\p{Han}")
 
@@ -235,7 +236,7 @@ class Tibetan(Script):
     is indexed in both readings, and a phrase that ends in an open syllable matches with and without them.
     """
 
-    _gap = _BLANK
+    _gap = BLANK
     joiner = "་"
     sentence_end = regex.compile(
         rf"(?<=[{_SHAD}])(?<!(?:^|[^\p{{L}}\p{{M}}])(?:{_CONNECTIVE})་?\s*།)(?!\s*[{_SHAD}]|་)\s*|\n+"

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import pandas as pd
 
 from lorebridge import tables
-from lorebridge.probes.questions import in_subset
+from lorebridge.probes.questions import counted
 from lorebridge.transfer.clusters import question_clusters
 
 
@@ -66,11 +66,14 @@ def detectable_effects(*, questions: Mapping[str, Path], subset: str, discordanc
     Returns:
         columns culture, n_questions, n_clusters, half_width, detectable_effect (questions independent) and
         detectable_effect_clustered (those of a cluster answered alike); effects in 0..1.
+
+    Raises:
+        InputError: a culture has no question in the subset.
     """
     rows = []
     for culture, path in questions.items():
         table = tables.read(path)
-        kept = in_subset(table, subset)["question_id"].unique()
+        kept = counted(table, subset)["question_id"].unique()
         clusters = question_clusters(table).reindex(sorted(kept))
         n = len(clusters)
         rows.append(
