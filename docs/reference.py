@@ -34,16 +34,11 @@ def configuration() -> str:
     lines = [
         MADE + "# Configuration",
         "",
-<<<<<<< HEAD
-        "Every key of a study, from `config/config.schema.yaml` and the schema of the kind of study, `src/lorebridge/studies/bridge/schema.yaml`. An unknown key, a missing one or a wrong value stops "
-        "a dry run with one line that names the key and the mend. A key without a default must be given. What each "
-        "value of the paper's study is and where it comes from: `lorebridge plan --config config/config.yaml`.",
-=======
-        "Every key of a study, from `config/config.schema.yaml`. An unknown key, a missing one, one that stands twice "
-        "or a wrong value stops a dry run with one line that names the key and the mend. A key without a default must "
-        "be given. What each value of the paper's study is and where it comes from: `lorebridge plan --config "
+        "Every key of a study, from `config/config.schema.yaml` and the schema of its kind, "
+        "`src/lorebridge/studies/bridge/schema.yaml`. An unknown key, a missing one, one that stands twice or a wrong "
+        "value stops a dry run with one line that names the key and the mend. A key without a default must be given. "
+        "What each value of the paper's study is and where it comes from: `lorebridge plan --config "
         "config/config.yaml`.",
->>>>>>> questions
         "",
         "`<code>` is the code of a language, `[]` an item of a list; where a value has several kinds, the kind stands "
         "in brackets.",

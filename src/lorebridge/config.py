@@ -23,7 +23,6 @@ PEOPLE_FILE = SCHEMA_FILE.with_name("people.yaml")
 
 
 @functools.cache
-<<<<<<< HEAD
 def schema(kind: str = "bridge") -> dict[str, Any]:
     """Return the schema of a configuration of one kind of study (JSON Schema 2020-12).
 
@@ -40,8 +39,7 @@ def schema(kind: str = "bridge") -> dict[str, Any]:
         close = difflib.get_close_matches(kind, studies.kinds(), n=1)
         mend = f"Did you mean {close[0]!r}?" if close else f"Kinds: {', '.join(studies.kinds())}."
         raise ConfigError("key kind", f"there is no kind of study called {kind!r}", mend)
-    shared = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
-    return _resolved(_joined(shared, yaml.safe_load(studies.schema_file(kind).read_text(encoding="utf-8"))))
+    return _resolved(_joined(read(SCHEMA_FILE), read(studies.schema_file(kind))))
 
 
 def _joined(below: Any, above: Any) -> Any:
@@ -67,11 +65,6 @@ def _resolved(node: Any) -> Any:
         module, _, name = node["$from"].partition(":")
         return list(getattr(importlib.import_module(module), name))
     return {key: _resolved(value) for key, value in node.items()}
-=======
-def schema(path: Path = SCHEMA_FILE) -> dict[str, Any]:
-    """Return the schema of a configuration (JSON Schema 2020-12)."""
-    return read(path)
->>>>>>> questions
 
 
 @functools.cache
@@ -81,14 +74,9 @@ def people_properties() -> dict[str, str]:
 
 
 @functools.cache
-<<<<<<< HEAD
 def shipped_templates() -> dict[str, dict[str, str]]:
     """Return language -> attribute -> wording, as ``config/people.yaml`` has them."""
-    return yaml.safe_load(PEOPLE_FILE.read_text(encoding="utf-8"))["templates"]
-=======
-def _shipped_templates() -> dict[str, dict[str, str]]:
     return read(PEOPLE_FILE)["templates"]
->>>>>>> questions
 
 
 def people_templates(config: Mapping[str, Any], lang: str) -> dict[str, str]:

@@ -12,6 +12,8 @@ from lorebridge.records import DigestCache
 
 def _plan():
     try:
+        # Snakemake has read them, and takes the last of two equal keys.
+        lorebridge.config.refuse_duplicate_keys(workflow.configfiles)
         plan = studies.plan(
             lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
             digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
