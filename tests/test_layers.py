@@ -12,12 +12,22 @@ from lorebridge.kernels import compiled
 
 ROOT = Path(lorebridge.__file__).parent
 # A folder uses those of later layers, and none of its own or an earlier one.
-LAYERS = [["figures"], ["transfer"], ["trace", "probes"], ["train"], ["tokens"], ["corpora"], ["world"]]
+LAYERS = [
+    ["studies"],
+    ["figures"],
+    ["transfer"],
+    ["trace", "probes"],
+    ["train"],
+    ["tokens"],
+    ["corpora"],
+    ["world"],
+    ["plan"],
+]
 BELOW = {part: set(itertools.chain(*LAYERS[i + 1 :])) for i, layer in enumerate(LAYERS) for part in layer}
-# What stands beside all folders: it plans and starts their work, or is used by all of them.
-ABOVE = {"cli", "workers", "plan", "bundle"}
-# The names of the arms are the configuration's words, too; a drawing is told its inputs by the plan.
-ALLOWED = {("config", "tokens.arms"), ("figures", "plan")}
+# What stands above all folders: it starts their work.
+ABOVE = {"cli", "workers", "bundle"}
+# A configuration is checked by the rules of its kind of study, which it names.
+ALLOWED = {("config", "studies")}
 
 
 def imports(path: Path) -> Iterator[str]:

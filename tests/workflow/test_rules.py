@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
 import pytest
-import test_recipes
 
+import test_recipes
 from lorebridge import studies
 from lorebridge.errors import ConfigError
 from lorebridge.plan import shown
@@ -33,11 +34,8 @@ def rules() -> dict[str, str]:
 def said(body: str, helper: str) -> tuple[str, dict[str, str]]:
     """The stage that a rule names in a call of `makes` or `needs`, and the paths that it shows."""
     call = body[re.search(rf"\b{helper}\(", body).start() :]
-    depth, end = 0, 0
-    for end, letter in enumerate(call):
-        depth += {"(": 1, ")": -1}.get(letter, 0)
-        if letter == ")" and not depth:
-            break
+    depths = itertools.accumulate({"(": 1, ")": -1}.get(letter, 0) for letter in call)
+    end = next(i for i, depth in enumerate(depths) if not depth and call[i] == ")")
     call = ast.parse(call[: end + 1]).body[0].value
     return call.args[0].value, {word.arg: word.value.value for word in call.keywords if word.arg != "of"}
 

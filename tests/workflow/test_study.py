@@ -26,7 +26,7 @@ def test_every_artifact_is_there_with_its_record(finished):
 
 
 def test_what_runs_need_to_resume_is_freed_when_they_are_published(finished):
-    runs = [run.run for run in Plan(finished.config).runs]
+    runs = list(studies.plan(finished.config).study.models)
     assert runs
     left = [path for run in runs for path in (finished.folder / "work" / "tiny" / run).glob("*")]
     assert not left
