@@ -462,7 +462,7 @@ def _run_of(plan: Any, name: str) -> Any:
 
 
 def _filter(arguments: argparse.Namespace) -> None:
-    from lorebridge.corpora.documents import filter_file
+    from lorebridge.corpora.documents import EDITS, filter_file
 
     plan = _load_plan(arguments)
     _language(plan, arguments.lang)
@@ -475,10 +475,9 @@ def _filter(arguments: argparse.Namespace) -> None:
         **{key: corpus[key] for key in ("min_chars", "max_deleted", "simplify", "deduplicate")},
     )
     print(f"{audit['rows']:>12,}  rows read\n{audit['kept']:>12,}  kept, {audit['edited']:,} of them edited")
-    for kind, edits in audit["edits"].items():
-        print(
-            f"{edits['characters']:>12,}  characters {'deleted' if kind == 'letters' else kind}, in {edits['rows']:,}"
-        )
+    for kind, what in EDITS.items():
+        edits = audit["edits"][kind]
+        print(f"{edits['characters']:>12,}  {what}, in {edits['rows']:,}")
     for reason, count in audit["dropped"].items():
         print(f"{count:>12,}  dropped: {reason}")
 

@@ -38,6 +38,18 @@ _OPTIONAL = ["id", "title", "source"]  # columns of documents, beside their text
 _N_SAMPLES = 5
 _EXCERPT = 200  # characters
 _KEPT, _HELD_OUT = "kept", "heldout"
+# What is counted of edits, by the field of what the filter returns.
+_EDITS = {"letters": "deleted", "signs": "signs", "line_ends": "line_ends", "normal_form": "composed", "torn": "torn"}
+EDITS = {
+    "letters": "letters deleted",
+    "signs": "other characters deleted",
+    "line_ends": "ends of lines made U+000A",
+    "normal_form": "characters brought into NFC",
+    "simplified": "characters simplified",
+    "titles": "characters deleted or replaced in titles",
+    "torn": "words of which a piece is left",
+}
+"""What an audit counts of edits, in words."""
 
 Fates = npt.NDArray[np.object_]  # of every row of a batch: "kept", "heldout", or the reason why it is dropped
 
@@ -96,10 +108,17 @@ class _Cleaner:
         simplified = [self._converter.convert(text) for text in traditional]
         for i, (text, other) in enumerate(zip(traditional, simplified, strict=True)):
             if text != other:
-                replaced[i] = sum(a != b for a, b in zip(text, other, strict=False))
+                differ = sum(a != b for a, b in zip(text, other, strict=False))
+                replaced[i] = differ + abs(len(text) - len(other))
         again = self._filter.clean(pa.array(simplified, pa.string()))
+        counts = {name: getattr(cleaned, name) + getattr(again, name) for name in ("deleted", "signs", "composed")}
         cleaned = dataclasses.replace(
-            cleaned, texts=again.texts, characters_left=again.characters_left, letters_left=again.letters_left
+            cleaned,
+            texts=again.texts,
+            characters_left=again.characters_left,
+            letters_left=again.letters_left,
+            edited=cleaned.edited | again.edited | (replaced > 0),
+            **counts,
         )
         return _Texts(texts, cleaned, replaced)
 
@@ -115,11 +134,18 @@ class Audit:
         """Start from zero."""
         self._counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         self._samples: dict[str, list[tuple[bytes, dict[str, str]]]] = collections.defaultdict(list)
-        self._edits = {kind: {"rows": 0, "characters": 0} for kind in ("letters", "simplified")}
+        self._edits = {kind: {"rows": 0, "characters": 0} for kind in EDITS}
         self._letters = {column: np.zeros((2, len(SCRIPTS)), dtype=np.int64) for column in columns}
         self._characters: dict[str, list[int]] = {column: [0, 0] for column in columns}
 
-    def note(self, labels: Sequence[str], identities: Sequence[str], texts: Mapping[str, _Texts], fates: Fates) -> None:
+    def note(
+        self,
+        labels: Sequence[str],
+        identities: Sequence[str],
+        texts: Mapping[str, _Texts],
+        fates: Fates,
+        titles: _Texts | None = None,
+    ) -> None:
         """Count the rows of a batch.
 
         Args:
@@ -127,14 +153,19 @@ class Audit:
             identities: the identities of the documents or pairs.
             texts: their texts by column.
             fates: what becomes of each.
+            titles: their titles, where they have them.
         """
         stays = (fates == _KEPT) | (fates == _HELD_OUT)
         columns = list(texts.values())
         edits = {
-            "letters": np.sum([column.cleaned.deleted for column in columns], axis=0),
-            "simplified": np.sum([column.simplified for column in columns], axis=0),
+            kind: np.sum([getattr(column.cleaned, name) for column in columns], axis=0) for kind, name in _EDITS.items()
         }
-        edited = np.logical_or.reduce([column.cleaned.edited | (column.simplified > 0) for column in columns])
+        edits["simplified"] = np.sum([column.simplified for column in columns], axis=0)
+        if titles is not None:
+            edits["titles"] = titles.simplified + np.sum(
+                [getattr(titles.cleaned, name) for kind, name in _EDITS.items() if kind != "torn"], axis=0
+            )
+        edited = np.logical_or.reduce([column.cleaned.edited for column in columns])
         for kind, replaced in edits.items():
             self._edits[kind]["rows"] += int(np.count_nonzero(stays & (replaced > 0)))
             self._edits[kind]["characters"] += int(replaced[stays].sum())
@@ -171,10 +202,12 @@ class Audit:
         """Return the audit as JSON types.
 
         ``rows``, ``kept``, ``heldout``, ``edited`` (of those kept and held out) and ``dropped`` by reason;
-        ``sources``: the same for every source; ``edits``: rows kept or held out of which ``letters`` were deleted, and
-        in which Traditional characters were ``simplified``, with how many; ``characters`` and ``letters`` (by Unicode
-        script) before (all rows) and after (kept rows) for every column; ``samples`` of edited rows and of every
-        reason, excerpts of 200 characters from shortly before the first difference.
+        ``sources``: the same for every source; ``edits``: rows kept or held out and in them the characters of each kind
+        of edit (``letters`` and other ``signs`` that were deleted, ``line_ends``, ``normal_form`` and ``simplified``
+        characters that were replaced, all of these in ``titles``; ``torn`` counts the words of which a piece is left,
+        see :class:`~lorebridge.corpora.scripts.Cleaned`); ``characters`` and ``letters`` (by Unicode script) before
+        (all rows) and after (kept rows) for every column; ``samples`` of edited rows and of every reason, excerpts of
+        200 characters from shortly before the first difference. The edits explain every difference of a text.
 
         Raises:
             ValueError: the counts do not add up.
@@ -296,6 +329,10 @@ class _Documents:
     texts: _Texts
     fates: Fates
 
+    def titles(self, clean: _Cleaner) -> _Texts:
+        """Return their titles before and after, "" where there is none."""
+        return clean(self.batch.columns["title"].fill_null(""))
+
 
 def _documents(
     opened: Sequence[Source],
@@ -348,7 +385,7 @@ def signatures(
         paths: the path of each source, None where it has none.
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
         min_chars: the fewest characters of a document after filtering.
-        max_deleted: the largest share of letters that may be deleted.
+        max_deleted: the largest share of letters (and foreign signs) that may be deleted.
         simplify: whether Traditional characters are simplified.
         deduplicate: as of :func:`lorebridge.corpora.duplicates.duplicates`.
         shard: which shard, from 0.
@@ -408,16 +445,15 @@ def _decided(documents: Iterator[_Documents], duplicates: Path, heldout: float) 
         yield batch
 
 
-def _document_rows(documents: _Documents, fate: str, clean: _Cleaner) -> pa.Table | None:
+def _document_rows(documents: _Documents, fate: str, titles: _Texts) -> pa.Table | None:
     """Return the documents of a batch that have one fate as rows of the table ``documents``, None where none has."""
     rows = np.flatnonzero(documents.fates == fate)
     if not len(rows):
         return None
-    titles = documents.batch.columns["title"].take(pa.array(rows)).fill_null("")
     return pa.table(
         {
             "doc_id": [documents.doc_ids[i] for i in rows.tolist()],
-            "title": clean(titles).cleaned.texts,
+            "title": titles.after(rows),
             "text": documents.texts.after(rows),
             "source": [documents.labels[i] for i in rows.tolist()],
             "n_chars": documents.texts.cleaned.characters_left[rows],
@@ -449,7 +485,7 @@ def filter_corpus(
     the first reason that holds:
 
     - ``empty``: no letter or digit is left;
-    - ``foreign``: more than `max_deleted` of its letters were deleted;
+    - ``foreign``: more than `max_deleted` of its letters (and of foreign digits, signs and marks) were deleted;
     - ``short``: it has fewer than `min_chars` characters;
     - ``duplicate``, ``near_duplicate``: it repeats an earlier document of any shard, by the table `duplicates`.
 
@@ -461,7 +497,7 @@ def filter_corpus(
         lang: the language, for messages and the audit.
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
         min_chars: the fewest characters of a document after filtering.
-        max_deleted: the largest share of letters that may be deleted.
+        max_deleted: the largest share of letters (and foreign signs) that may be deleted.
         simplify: whether Traditional characters are simplified (OpenCC), for a language that Han writes.
         heldout: the share of documents that are held out.
         shard: which shard, from 0.
@@ -492,9 +528,10 @@ def filter_corpus(
             for fate, path in ((_KEPT, documents), (_HELD_OUT, heldout_documents))
         }
         for batch in _decided(batches, duplicates, heldout):
-            counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
+            titles = batch.titles(clean)
+            counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
             for fate, write in writers.items():
-                if (rows := _document_rows(batch, fate, clean)) is not None:
+                if (rows := _document_rows(batch, fate, titles)) is not None:
                     write(rows)
     result = {"lang": lang, "letters_policy": dict(letters), "resolved": _resolved(opened), **counts.as_json()}
     _log_counts(lang, "documents", result)
@@ -728,7 +765,7 @@ def filter_file(
         out: ``.jsonl`` or ``.jsonl.gz`` with `id`, `title`, `text`, `source`, which can be a source again; or
             ``.parquet``, a table ``documents``. It appears when it is whole.
         min_chars: the fewest characters of a document after filtering.
-        max_deleted: the largest share of letters that may be deleted.
+        max_deleted: the largest share of letters (and foreign signs) that may be deleted.
         simplify: whether Traditional characters are simplified.
         deduplicate: None for equal texts alone; else as of :func:`lorebridge.corpora.duplicates.duplicates`.
 
@@ -760,8 +797,9 @@ def filter_file(
             for batch in _decided(
                 _documents(_open(literals["sources"], [source], ["text"], _OPTIONAL), **literals), repeats, 0.0
             ):
-                counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
-                if (rows := _document_rows(batch, _KEPT, clean)) is not None:
+                titles = batch.titles(clean)
+                counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
+                if (rows := _document_rows(batch, _KEPT, titles)) is not None:
                     write(rows)
     partial.replace(out)
     result = {"lang": lang, "letters_policy": dict(letters), "resolved": {}, **counts.as_json()}

@@ -24,6 +24,7 @@ import regex
 from statsmodels.stats.proportion import proportion_confint
 
 from lorebridge import tables
+from lorebridge.corpora.documents import EDITS
 from lorebridge.corpora.scripts import LetterFilter, by_script
 
 SHORT = 200
@@ -270,8 +271,8 @@ def _filter_told(audit: Mapping[str, Any]) -> Iterator[str]:
             f"<p>Letters of <i>{escape(column)}</i> as read: {escape(before or 'none')}; kept: "
             f"{escape(after or 'none')}.</p>"
         )
-    deleted = audit["edits"]["letters"]
-    yield f"<p>{deleted['characters']:,} letters were deleted from {deleted['rows']:,} of those that stayed.</p>"
+    edits = ", ".join(f"{n['characters']:,} {EDITS[kind]} (in {n['rows']:,})" for kind, n in audit["edits"].items())
+    yield f"<p>Of those that stayed: {edits}.</p>"
     for kind, samples in audit["samples"].items():
         yield f"<h3>{'Edited' if kind == 'edited' else f'Dropped: {escape(kind)}'}, for example</h3>"
         yield _html(pd.DataFrame(samples))
