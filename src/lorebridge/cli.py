@@ -264,10 +264,13 @@ def _power(arguments: argparse.Namespace) -> None:
 def _sample_audit(arguments: argparse.Namespace) -> None:
     from lorebridge.corpora.spotcheck import sample_documents, sample_pairs
     from lorebridge.figures.style import FONTS
+    from lorebridge.publish import check_folder
 
     plan = _load_plan(arguments)
     scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
+    samples = [*langs, *(f"{plan.base}-{lang}" for lang in langs if lang != plan.base)]
+    check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")])
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "corpus", lang=lang)["audit"][0] for lang in langs}
     shards = {

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from tqdm import tqdm
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.corpora.duplicates import digests, duplicates, first_of_equal, minhashes
 from lorebridge.corpora.heldout import is_heldout
 from lorebridge.corpora.scripts import SCRIPTS, Cleaned, LetterFilter, by_script
@@ -251,8 +251,7 @@ def _adds_up(audit: Mapping[str, Any]) -> bool:
 
 
 def _write_json(value: Mapping[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    publish.write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def _require_kept(audit: Mapping[str, Any], where: str, mend: str) -> None:
@@ -771,11 +770,10 @@ def filter_file(
 
     Raises:
         InputError: the file cannot be read, a row is malformed, an identity comes twice, no document is left, or `out`
-            has another suffix.
+            cannot be written, has another suffix, or is `source`.
     """
+    publish.check_file(out, suffixes=[".jsonl", ".jsonl.gz", ".parquet"], inputs=[source], name="OUT")
     out = Path(out)
-    if not out.name.endswith((".jsonl", ".jsonl.gz", ".parquet")):
-        raise InputError(out, "not a format that is written", "Use .jsonl, .jsonl.gz or .parquet.")
     literals: dict[str, Any] = {
         "sources": [{"kind": "local", "name": Path(source).name.split(".")[0]}],
         "letters": letters,
@@ -786,9 +784,7 @@ def filter_file(
         "of": 1,
     }
     counts, clean = Audit(["text"]), _Cleaner(letters, simplify)
-    partial = out.with_name(out.name + ".partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="lorebridge-filter-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lorebridge-filter-") as folder, publish.whole(out) as partial:
         found, repeats = Path(folder) / "signatures.parquet", Path(folder) / "duplicates.parquet"
         signatures(**literals, paths=[source], deduplicate=deduplicate, signatures=found)
         duplicates(signatures=[found], deduplicate=deduplicate, duplicates=repeats)
@@ -801,28 +797,24 @@ def filter_file(
                 counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
                 if (rows := _document_rows(batch, _KEPT, titles)) is not None:
                     write(rows)
-    partial.replace(out)
-    result = {"lang": lang, "letters_policy": dict(letters), "resolved": {}, **counts.as_json()}
-    _require_kept(result, str(source), f"Check that the file is in the language {lang}, and min_chars and max_deleted.")
+        result = {"lang": lang, "letters_policy": dict(letters), "resolved": {}, **counts.as_json()}
+        mend = f"Check that the file is in the language {lang}, and min_chars and max_deleted."
+        _require_kept(result, str(source), mend)
     return result
 
 
 @contextlib.contextmanager
-def _jsonl_writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
-    """Write documents as rows of a source, in the same bytes every time; a body that fails leaves no file."""
-    try:
-        with path.open("wb") as raw, contextlib.ExitStack() as stack:
-            file = cast(IO[bytes], raw)
-            if suffix == ".gz":
-                file = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0)))
+def _jsonl_writer(partial: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Write documents as rows of a source, in the same bytes every time."""
+    with partial.open("wb") as raw, contextlib.ExitStack() as stack:
+        file = cast(IO[bytes], raw)
+        if suffix == ".gz":
+            file = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0)))
 
-            def write(documents: pa.Table) -> None:
-                for document in documents.to_pylist():
-                    row = {"id": document["doc_id"].removeprefix(document["source"] + "/")}
-                    row |= {key: document[key] for key in ("title", "text", "source")}
-                    file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        def write(documents: pa.Table) -> None:
+            for document in documents.to_pylist():
+                row = {"id": document["doc_id"].removeprefix(document["source"] + "/")}
+                row |= {key: document[key] for key in ("title", "text", "source")}
+                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
-            yield write
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        yield write

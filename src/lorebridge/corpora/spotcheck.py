@@ -23,7 +23,7 @@ import pyarrow as pa
 import regex
 from statsmodels.stats.proportion import proportion_confint
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.corpora.documents import EDITS
 from lorebridge.corpora.scripts import LetterFilter, by_script
 
@@ -228,9 +228,9 @@ def _write(
             }
         )
     table = pd.DataFrame(rates)
-    out.mkdir(parents=True, exist_ok=True)
-    # The byte order mark tells spreadsheets that this is UTF-8.
-    shown.to_csv(out / f"{name}.csv", index=False, encoding="utf-8-sig", lineterminator="\n")
+    with publish.whole(out / f"{name}.csv") as partial:
+        # The byte order mark tells spreadsheets that this is UTF-8.
+        shown.to_csv(partial, index=False, encoding="utf-8-sig", lineterminator="\n")
     told = json.loads(audit.read_text(encoding="utf-8"))
     page = [
         f"<h1>{n:,} of {total:,} {escape(what)}</h1>",
@@ -244,7 +244,8 @@ def _write(
     ]
     face = ""
     if font is not None:
-        shutil.copyfile(font, out / font.name)
+        with publish.whole(out / font.name) as partial:
+            shutil.copyfile(font, partial)
         face = f"@font-face{{font-family:sample;src:url('{font.name}')}}td{{font-family:sans-serif,sample}}"
     style = (
         f"{face}body{{font-family:sans-serif;margin:2em}}table{{border-collapse:collapse}}"
@@ -254,7 +255,7 @@ def _write(
         f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>{escape(what)}</title><style>{style}</style></head>'
     )
     text = "\n".join([head, "<body>", *page, "</body></html>"]) + "\n"
-    (out / f"{name}.html").write_text(text, encoding="utf-8")
+    publish.write_text(out / f"{name}.html", text)
     return table
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from statsmodels.stats.proportion import proportion_confint
 from tqdm import tqdm
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.errors import InputError
 from lorebridge.probes.alignment import Translations, measure_alignment, read_translations
 from lorebridge.probes.decisions import prediction_shares
@@ -385,12 +385,13 @@ def score_file(
         Wilson interval over questions, `ties` the number of questions with more than one best option.
 
     Raises:
-        InputError: the folder is no model, the file is malformed, a text is longer than the model reads, or the model
-            has diverged.
+        InputError: `out` cannot be written, the folder is no model, the file is malformed, a text is longer than the
+            model reads, or the model has diverged.
     """
     import torch
 
     model, out = Path(model), Path(out)
+    publish.check_file(out, suffixes=[".parquet"], inputs=[questions, model])
     set_threads(threads)
     require_model_folder(model)
     rows = read_released(questions, known_missing_gold)
