@@ -15,6 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from lorebridge.corpora.specs import check_sources
 from lorebridge.errors import ConfigError
 from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, REPLAY
 
@@ -276,6 +277,9 @@ def _semantic_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
             "Leave it out.",
         )
     yield from _people_problems(config)
+    for section in ("corpora", "parallel"):
+        for lang, entry in config[section].items():
+            yield from check_sources(section, lang, base, entry["sources"])
     planted = [
         f"{section}.{lang}"
         for section in ("corpora", "parallel")

@@ -85,7 +85,7 @@ ROWS = [
 def test_reasons_and_counts(tmp_path: Path) -> None:
     documents, audit = run(tmp_path, ROWS)
     assert documents == [
-        {"doc_id": "wiki/kept", "title": "Kyōto", "text": LONG, "source": "wiki", "n_chars": len(LONG)},
+        {"doc_id": "mine:wiki/kept", "title": "Kyōto", "text": LONG, "source": "wiki", "n_chars": len(LONG)},
         {"doc_id": "mine/edited", "title": "", "text": LONG + "Tokyo", "source": "mine", "n_chars": len(LONG) + 5},
     ]
     assert {key: audit[key] for key in ("rows", "kept", "edited", "dropped")} == {
@@ -94,7 +94,7 @@ def test_reasons_and_counts(tmp_path: Path) -> None:
         "edited": 1,
         "dropped": {"duplicate": 1, "empty": 1, "foreign": 1, "short": 1},
     }
-    assert audit["sources"]["wiki"] == {"rows": 1, "kept": 1, "heldout": 0, "edited": 0, "dropped": {}}
+    assert audit["sources"]["mine:wiki"] == {"rows": 1, "kept": 1, "heldout": 0, "edited": 0, "dropped": {}}
     assert audit["sources"]["mine"]["rows"] == 5
     assert audit["letters_policy"] == LATIN
     assert audit["letters"]["text"]["before"]["Hangul"] == 15
@@ -378,7 +378,7 @@ def run_pairs(folder: Path, rows: list[dict], **literals: object) -> tuple[list,
 def test_pairs_are_dropped_whole(tmp_path: Path) -> None:
     pairs, audit = run_pairs(tmp_path, PAIRS)
     assert pairs == [
-        {"pair_id": "ntrex/0000001", "en": "One and two", "xx": "하나 둘", "source": "ntrex"},
+        {"pair_id": "mine:ntrex/0000001", "en": "One and two", "xx": "하나 둘", "source": "ntrex"},
         {"pair_id": "mine/0000008", "en": "1945", "xx": "1945", "source": "mine"},
         {"pair_id": "mine/0000009", "en": "Mostly fine here", "xx": "이 문장은 거의 다 한글로 썼다", "source": "mine"},
     ]
@@ -438,23 +438,48 @@ def test_no_pair_left(tmp_path: Path) -> None:
         run_pairs(tmp_path, [PAIRS[3]])
 
 
-def test_two_sources_of_one_name(tmp_path: Path) -> None:
-    source = jsonl(tmp_path / "pairs.jsonl", PAIRS)
-    with pytest.raises(InputError, match="the identity ntrex/0000001 comes a second time"):
-        filter_pairs(
-            sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}],
-            paths=[source, source],
-            base="en",
-            lang="ko",
-            letters_base=LATIN,
-            letters_xx=NO_LATIN,
-            pairs=tmp_path / "pairs.parquet",
-            heldout_pairs=tmp_path / "heldout.parquet",
-            audit=tmp_path / "audit.json",
-            max_lost=0.1,
-            simplify=False,
-            heldout=0.0,
-        )
+def test_sources_whose_rows_carry_one_label(tmp_path: Path) -> None:
+    """A label is shown, and is no key: neither two sources nor two ways to cut a name collide."""
+    rows = [{"en": "One", "ko": "하나", "source": "tatoeba"}, {"en": "Two", "ko": "둘", "source": "a/b"}]
+    names = ["a", "b"]
+    filter_pairs(
+        sources=[{"kind": "local", "name": name} for name in names],
+        paths=[
+            jsonl(tmp_path / f"{name}.jsonl", [row | {"en": f"{row['en']} {name}"} for row in rows]) for name in names
+        ],
+        base="en",
+        lang="ko",
+        letters_base={"drop": "Han"},
+        letters_xx={"drop": "Han"},
+        pairs=tmp_path / "pairs.parquet",
+        heldout_pairs=tmp_path / "heldout.parquet",
+        audit=tmp_path / "audit.json",
+        max_lost=0.1,
+        simplify=False,
+        heldout=0.0,
+    )
+    pairs = tables.read(tmp_path / "pairs.parquet")
+    assert pairs["pair_id"].tolist() == [
+        f"{n}:{label}" for n in names for label in ("tatoeba/0000001", "a%2Fb/0000002")
+    ]
+    assert pairs["source"].tolist() == ["tatoeba", "a/b"] * 2
+    assert set(json.loads((tmp_path / "audit.json").read_text())["sources"]) == {
+        f"{name}:{label}" for name in names for label in ("tatoeba", "a%2Fb")
+    }
+
+
+PARTS = st.text(alphabet="ab/:%", max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(PARTS.filter(bool), PARTS.filter(bool)), min_size=1, max_size=8, unique=True))
+def test_no_two_labels_and_ids_make_one_identity(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
+    texts = [{"source": label, "id": key, "text": f"{LONG}{i}"} for i, (label, key) in enumerate(rows)]
+    documents, _ = run(tmp_path_factory.mktemp("labels"), texts)
+    assert len({row["doc_id"] for row in documents}) == len(documents) == len(rows)
+    assert [row["source"] for row in documents] == [label for label, _ in rows]
 
 
 # --- one file -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -139,17 +140,11 @@ class Audit:
         self._characters: dict[str, list[int]] = {column: [0, 0] for column in columns}
 
     def note(
-        self,
-        labels: Sequence[str],
-        identities: Sequence[str],
-        texts: Mapping[str, _Texts],
-        fates: Fates,
-        titles: _Texts | None = None,
+        self, identities: Sequence[str], texts: Mapping[str, _Texts], fates: Fates, titles: _Texts | None = None
     ) -> None:
         """Count the rows of a batch.
 
         Args:
-            labels: the labels of their sources.
             identities: the identities of the documents or pairs.
             texts: their texts by column.
             fates: what becomes of each.
@@ -169,8 +164,8 @@ class Audit:
         for kind, replaced in edits.items():
             self._edits[kind]["rows"] += int(np.count_nonzero(stays & (replaced > 0)))
             self._edits[kind]["characters"] += int(replaced[stays].sum())
-        for label, fate, is_edited in zip(labels, fates, (edited & stays).tolist(), strict=True):
-            counts = self._counts[label]
+        for identity, fate, is_edited in zip(identities, fates, (edited & stays).tolist(), strict=True):
+            counts = self._counts[identity.partition("/")[0]]
             counts["rows"] += 1
             counts[fate if fate in (_KEPT, _HELD_OUT) else f"dropped/{fate}"] += 1
             counts["edited"] += is_edited
@@ -202,12 +197,13 @@ class Audit:
         """Return the audit as JSON types.
 
         ``rows``, ``kept``, ``heldout``, ``edited`` (of those kept and held out) and ``dropped`` by reason;
-        ``sources``: the same for every source; ``edits``: rows kept or held out and in them the characters of each kind
-        of edit (``letters`` and other ``signs`` that were deleted, ``line_ends``, ``normal_form`` and ``simplified``
-        characters that were replaced, all of these in ``titles``; ``torn`` counts the words of which a piece is left,
-        see :class:`~lorebridge.corpora.scripts.Cleaned`); ``characters`` and ``letters`` (by Unicode script) before
-        (all rows) and after (kept rows) for every column; ``samples`` of edited rows and of every reason, excerpts of
-        200 characters from shortly before the first difference. The edits explain every difference of a text.
+        ``sources``: the same for every source, and every label (``{name}:{label}``) of its rows; ``edits``: rows kept
+        or held out and in them the characters of each kind of edit (``letters`` and other ``signs`` that were deleted,
+        ``line_ends``, ``normal_form`` and ``simplified`` characters that were replaced, all of these in ``titles``;
+        ``torn`` counts the words of which a piece is left, see :class:`~lorebridge.corpora.scripts.Cleaned`);
+        ``characters`` and ``letters`` (by Unicode script) before (all rows) and after (kept rows) for every column;
+        ``samples`` of edited rows and of every reason, excerpts of 200 characters from shortly before the first
+        difference. The edits explain every difference of a text.
 
         Raises:
             ValueError: the counts do not add up.
@@ -308,6 +304,19 @@ def _column(batch: Batch, name: str, default: str | Sequence[str]) -> list[str]:
     return [other if value is None else value for value, other in zip(values, defaults, strict=True)]
 
 
+def _identities(source: Source, batch: Batch, keys: Sequence[str]) -> list[str]:
+    """Return what tells rows from all others of a text: ``{name}/{key}``, or ``{name}:{label}/{key}``.
+
+    The second where a row carries a label of its own. Neither a name nor, escaped, a label holds a slash, and no name
+    a colon: whatever the labels and keys, two identities are equal only where all three parts are.
+    """
+    found = []
+    for label, key in zip(batch.columns["source"].to_pylist(), keys, strict=True):
+        own = "" if label in (None, source.name) else ":" + label.replace("%", "%25").replace("/", "%2F")
+        found.append(f"{source.name}{own}/{key}")
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class _Documents:
     """A batch of documents, filtered.
@@ -356,7 +365,7 @@ def _documents(
             fates[cleaned.characters_left < sources[index].get("min_chars", min_chars)] = "short"
             fates[cleaned.share_deleted > max_deleted] = "foreign"
             fates[~cleaned.content] = "empty"
-            doc_ids = [f"{label}/{key}" for label, key in zip(labels, keys, strict=True)]
+            doc_ids = _identities(source, batch, keys)
             yield _Documents(index, batch, labels, doc_ids, texts, fates)
 
 
@@ -528,7 +537,7 @@ def filter_corpus(
         }
         for batch in _decided(batches, duplicates, heldout):
             titles = batch.titles(clean)
-            counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
+            counts.note(batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
             for fate, write in writers.items():
                 if (rows := _document_rows(batch, fate, titles)) is not None:
                     write(rows)
@@ -631,7 +640,7 @@ def _pairs(sources: Sequence[Source], halves: Mapping[str, tuple[str, _Cleaner]]
                 fates[texts[half].cleaned.share_deleted > max_lost] = f"foreign_{half}"
             for half in ("xx", "en"):
                 fates[~texts[half].cleaned.content] = f"empty_{half}"
-            pair_ids = [f"{label}/{key}" for label, key in zip(labels, batch.keys(), strict=True)]
+            pair_ids = _identities(source, batch, batch.keys())
             yield _Pairs(batch, labels, pair_ids, texts, fates)
 
 
@@ -726,7 +735,7 @@ def filter_pairs(
                     )
                 batch.fates[i] = fates[n_passed]
                 n_passed += 1
-            counts.note(batch.labels, batch.pair_ids, batch.texts, batch.fates)
+            counts.note(batch.pair_ids, batch.texts, batch.fates)
             for fate, write in writers.items():
                 rows = np.flatnonzero(batch.fates == fate)
                 if len(rows):
@@ -775,7 +784,7 @@ def filter_file(
     publish.check_file(out, suffixes=[".jsonl", ".jsonl.gz", ".parquet"], inputs=[source], name="OUT")
     out = Path(out)
     literals: dict[str, Any] = {
-        "sources": [{"kind": "local", "name": Path(source).name.split(".")[0]}],
+        "sources": [{"kind": "local", "name": re.sub("[/:]", "_", Path(source).name.split(".")[0])}],
         "letters": letters,
         "min_chars": min_chars,
         "max_deleted": max_deleted,
@@ -794,7 +803,7 @@ def filter_file(
                 _documents(_open(literals["sources"], [source], ["text"], _OPTIONAL), **literals), repeats, 0.0
             ):
                 titles = batch.titles(clean)
-                counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
+                counts.note(batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
                 if (rows := _document_rows(batch, _KEPT, titles)) is not None:
                     write(rows)
         result = {"lang": lang, "letters_policy": dict(letters), "resolved": {}, **counts.as_json()}
@@ -813,7 +822,7 @@ def _jsonl_writer(partial: Path, suffix: str) -> Iterator[Callable[[pa.Table], N
 
         def write(documents: pa.Table) -> None:
             for document in documents.to_pylist():
-                row = {"id": document["doc_id"].removeprefix(document["source"] + "/")}
+                row = {"id": document["doc_id"].partition("/")[2]}
                 row |= {key: document[key] for key in ("title", "text", "source")}
                 file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
