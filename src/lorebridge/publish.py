@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -124,8 +123,6 @@ def _check_folder(folder: Path, out: Path, name: str) -> None:
         raise InputError(
             out, f"{folder} cannot be written to ({error.strerror})", f"Give {name} another place."
         ) from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(out, f"{folder} cannot be written to", f"Give {name} another place.")
 
 
 def _partial(out: Path) -> Path:

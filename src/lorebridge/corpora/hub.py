@@ -204,5 +204,6 @@ def _refusal(where: str, name: str, error: Exception) -> InputError:
     return InputError(
         where,
         f"the hub does not answer, and the cache does not have it ({type(error).__name__})",
-        f"Check the network, or fetch it where there is one: `hf download {name} --repo-type dataset`.",
+        f"Check the network, or write a commit as `revision` and fetch it where there is one: `hf download {name} "
+        "--repo-type dataset --revision COMMIT`.",
     )
