@@ -769,7 +769,7 @@ def filter_file(
     Args:
         lang: the language, for the audit.
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
-        source: ``.jsonl``, ``.jsonl.gz`` or ``.parquet``; rows without a label are labelled with its name.
+        source: a file as of a ``local`` source; rows without a label are labelled with its name.
         out: ``.jsonl`` or ``.jsonl.gz`` with `id`, `title`, `text`, `source`, which can be a source again; or
             ``.parquet``, a table ``documents``. It appears when it is whole.
         min_chars: the fewest characters of a document after filtering.
