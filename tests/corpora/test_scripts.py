@@ -77,6 +77,7 @@ TEXTS = st.lists(st.one_of(PIECES, st.characters(exclude_categories=["Cs"])), ma
         ("called '서울', 'it' isn't", "called, 'it' isn't"),
         ('one "a" 서울 "b"', 'one "a" "b"'),
         ('5" 서울 and 6"', '5" and 6"'),
+        ('at 5" "서울" and on', 'at 5" and on'),
         ("as \u200e서울\u200e or \u2067서울\u2069 or \u202a(서울)\u202c said", "as or or said"),
         ("It is 東京. They said, 東京!", "It is. They said!"),
         ("Name: 東京\nNext", "Name\nNext"),

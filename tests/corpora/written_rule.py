@@ -41,7 +41,8 @@ _INNER = rf"(?:(?!{_OPEN}|{_CLOSE}|{_WORD})[^\n{_GAP}{_MENDED}])*+"
 _EMPTY_BRACKET = regex.compile(rf"{_OPEN}{_INNER}(?:{_G}{_INNER})++{_CLOSE}[{_MARK}{_FORMAT}]*+")
 _EMPTY = rf"{_G}(?:(?!{_OPEN}|{_CLOSE}|{_WORD})[^\n\"'])*+"
 _EMPTY_QUOTE = regex.compile(rf'"{_EMPTY}"[{_MARK}{_FORMAT}]*+')
-_EMPTY_APOSTROPHES = regex.compile(rf"(?<!{_WORD})'{_EMPTY}'(?!{_WORD})[{_MARK}{_FORMAT}]*+")
+_EMPTY_APART = rf"(?<!{_WORD})%s{_EMPTY}%s(?!{_WORD})[{_MARK}{_FORMAT}]*+"
+_EMPTY_APOSTROPHES, _EMPTY_QUOTE_APART = (regex.compile(_EMPTY_APART % (mark, mark)) for mark in "'\"")
 _B = r"[ \t\u200b" + _GAP + _MENDED + "]"
 _BLANKS = rf"{_B}*?{_G}{_B}*+"
 _LEFT_OVER = regex.compile(rf"{_SEP}(?={_BLANKS}(?:{_SEP}|{_CLOSE}|[.!?。！？]|$))")
@@ -157,6 +158,8 @@ def _drop_quotes(line: str) -> tuple[str, int]:
         if even and line.count('"', 0, match.start()) % 2 == 0
     ]
     found += _EMPTY_APOSTROPHES.finditer(line)
+    if not even:
+        found += _EMPTY_QUOTE_APART.finditer(line)
     if not found:
         return line, 0
     first = min(found, key=lambda match: match.start())

@@ -51,8 +51,9 @@ _SCRIPT_SHIFT, _CLASS_SHIFT = 8, 16
 _SCRIPT = np.uint32(0xFF << _SCRIPT_SHIFT)
 _FORMAT, _SEPARATOR, _TERMINAL, _IN_WORD = (1 << bit for bit in range(24, 28))
 
-# What ends a line (The Unicode Standard, section 5.8), and what it is turned into.
+# What ends a line beside U+000A (The Unicode Standard, section 5.8).
 _LINE_ENDS = regex.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
+# Begin and end of an embedded, overridden or isolated direction (Unicode Standard Annex 9).
 _DIRECTED = {"opening": r"\u202a\u202b\u202d\u202e\u2066-\u2068", "closing": r"\u202c\u2069"}
 # Letters of these scripts stand side by side without making one word.
 UNBROKEN = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
@@ -88,6 +89,9 @@ def _holding(pattern: str) -> npt.NDArray[np.uint32]:
     return _points("".join(regex.findall(f"{pattern}+", _characters())))
 
 
+_SHAPES = ("<font>", "<circle>", "<square>", "<super>", "<sub>", "<wide>", "<narrow>")
+
+
 @functools.cache
 def variants() -> dict[str, str]:
     """Return the characters that are another shape of one letter but belong to no script, with that letter.
@@ -105,9 +109,6 @@ def variants() -> dict[str, str]:
         elif tag in _SHAPES and regex.fullmatch(r"\p{L}", letters):
             found[character] = letters
     return found
-
-
-_SHAPES = ("<font>", "<circle>", "<square>", "<super>", "<sub>", "<wide>", "<narrow>")
 
 
 @functools.cache
@@ -135,9 +136,8 @@ def _properties() -> npt.NDArray[np.uint32]:
             table[found] |= np.uint32((1 + SCRIPTS.index(script)) << _SCRIPT_SHIFT)
             rest = pattern.sub("", rest)
     unbroken = "".join(rf"\p{{Script={script}}}" for script in UNBROKEN)
-    table[_points(regex.sub(f"[{unbroken}]+", "", "".join(regex.findall(r"[\p{L}\p{N}]+", _characters()))))] |= (
-        np.uint32(_IN_WORD)
-    )
+    in_words = regex.sub(f"[{unbroken}]+", "", "".join(regex.findall(r"[\p{L}\p{N}]+", _characters())))
+    table[_points(in_words)] |= np.uint32(_IN_WORD)
     for character, letter in variants().items():
         table[ord(character)] &= ~_SCRIPT
         table[ord(character)] |= np.uint32(_LETTER) | table[ord(letter)] & (_SCRIPT | np.uint32(_IN_WORD))
@@ -440,7 +440,7 @@ def _drop_emptied_quotes(line, n, table):
     """Put a gap in the place of straight quotes that hold a gap and neither letter nor digit.
 
     The gap follows the first quote at once. Quotation marks are paired in their order on the line, where their number
-    is even; an apostrophe opens after what is neither letter nor digit, and closes before such.
+    is even; else a mark, and an apostrophe always, opens after what is neither letter nor digit and closes before such.
 
     Returns:
         the new length, and whether there were any.
@@ -451,8 +451,9 @@ def _drop_emptied_quotes(line, n, table):
     i, kept, before, emptied = 0, 0, 0, False
     while i < n:
         point = line[i]
-        opens = point == _QUOTE and n_quotes % 2 == 0 and before % 2 == 0
-        if point == _APOSTROPHE:
+        paired = point == _QUOTE and n_quotes % 2 == 0
+        opens = paired and before % 2 == 0
+        if not paired and point in (_QUOTE, _APOSTROPHE):
             opens = i == 0 or not table[line[i - 1]] & (_LETTER | _DIGIT)
         if opens and i + 1 < n and _is_gap(line[i + 1]):
             j = i + 2
@@ -461,7 +462,7 @@ def _drop_emptied_quotes(line, n, table):
                     break
                 j += 1
             closes = j < n and line[j] == point
-            if closes and point == _APOSTROPHE and j + 1 < n and table[line[j + 1]] & (_LETTER | _DIGIT):
+            if closes and not paired and j + 1 < n and table[line[j + 1]] & (_LETTER | _DIGIT):
                 closes = False
             if closes:
                 before += 2 * (point == _QUOTE)
