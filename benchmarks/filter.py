@@ -7,9 +7,10 @@ Reads every ``corpora/*.jsonl.gz`` under DIR and, for each, runs
   counts of the audit, against a loop over Python strings with `regex`;
 - *read and filter*: the same from an uncompressed JSONL file, against `json.loads` and that loop. Uncompressed, because
   unpacking gzip (about 300 MB/s) would hide what is compared.
-The ordinary way does what gives the same result: NFC, deletion with the marks, mended gaps and brackets, and counts of
-letters. Every text and count is compared. ``sub`` is a bare ``regex.sub`` of the foreign characters, which gives
-another result: what deleting alone costs. The limit is a copy of the same bytes (memcpy).
+The ordinary way does what gives the same result (``tests/corpora/written_rule.py``): ends of lines, NFC, deletion with
+the marks, mended gaps and brackets, and counts of what was edited. Every text and count is compared. ``sub`` is a bare
+substitution of the foreign characters, which gives another result: what deleting alone costs. The limit is a copy of
+the same bytes (memcpy).
 """
 
 from __future__ import annotations
@@ -22,58 +23,20 @@ import shutil
 import sys
 import tempfile
 import time
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import regex
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "corpora"))
+from written_rule import Expected, WrittenRule
 
 from lorebridge.corpora.scripts import LetterFilter
 from lorebridge.corpora.sources import open_source
 
 BATCH = 1024  # rows, as sources give them
-
-
-class OrdinaryWay:
-    """The rule with regular expressions, one Python string at a time."""
-
-    GAP = "\ufdd0"
-    INNER = rf"[^\p{{Ps}}\p{{Pe}}\p{{Pi}}\p{{Pf}}\p{{L}}\p{{N}}\n{GAP}]*+"
-    BRACKET = regex.compile(rf"[\p{{Ps}}\p{{Pi}}]{INNER}(?:{GAP}{INNER})++[\p{{Pe}}\p{{Pf}}]")
-    GAPS = regex.compile(rf"(?<![ \t])[ \t]*+(?:{GAP}[ \t]*+)++(\n?)")
-    LETTERS = regex.compile(r"\p{L}+")
-
-    def __init__(self, keeps_latin: bool) -> None:
-        self.foreign = (
-            r"[^\p{Script=Latin}\p{Script=Common}\p{Script=Inherited}]" if keeps_latin else rf"[\p{{Latin}}{self.GAP}]"
-        )
-        self.search = regex.compile(self.foreign).search
-        self.run = regex.compile(rf"(?:{self.foreign}[\p{{M}}\u200c\u200d]*+)++")
-
-    def count(self, text: str) -> int:
-        return sum(map(len, self.LETTERS.findall(text)))
-
-    def close(self, gaps: regex.Match[str]) -> str:
-        opens = gaps.start() == 0 or gaps.string[gaps.start() - 1] == "\n"
-        closes = bool(gaps[1]) or gaps.end() == len(gaps.string)
-        if opens or closes:
-            return "" if opens and closes else gaps[1]
-        return " " if " " in gaps[0] or "\t" in gaps[0] else ""
-
-    def __call__(self, text: str) -> tuple[str, int, int]:
-        text = unicodedata.normalize("NFC", text)
-        letters = self.count(text)
-        if not self.search(text):
-            return text, letters, 0
-        while self.search(text):
-            text, emptied = self.run.sub(self.GAP, text), 1
-            while emptied:
-                text, emptied = self.BRACKET.subn(self.GAP, text)
-            text = unicodedata.normalize("NFC", self.GAPS.sub(self.close, text))
-        return text, letters, letters - self.count(text)
 
 
 def timed(function: Callable[[], Any], repeat: int) -> tuple[float, Any]:
@@ -109,7 +72,8 @@ def row(packed: Path, plain: Path, repeat: int) -> None:
         shutil.copyfileobj(source, out)
     name = plain.name.split(".")[0]
     keeps_latin = name == "en"
-    ours, ordinary = LetterFilter({"keep" if keeps_latin else "drop": "Latin"}), OrdinaryWay(keeps_latin)
+    policy = {"keep" if keeps_latin else "drop": "Latin"}
+    ours, ordinary = LetterFilter(policy), WrittenRule(policy)
     source = open_source({"kind": "local", "name": name}, plain)
     texts = [json.loads(line)["text"] for line in plain.open(encoding="utf-8")]
     column = pa.array(texts, pa.string())
@@ -118,14 +82,14 @@ def row(packed: Path, plain: Path, repeat: int) -> None:
     ours.clean(batches[0])  # compiles, or loads what was compiled
 
     seconds, cleaned = timed(lambda: [ours.clean(batch) for batch in batches], repeat)
-    seconds_regex, expected = timed(lambda: [ordinary(text) for text in texts], 1)
+    seconds_regex, expected = timed(lambda: [ordinary.clean(text) for text in texts], 1)
     check(cleaned, expected)
     read, cleaned = timed(lambda: [ours.clean(batch.columns["text"]) for batch in source.batches(0, 1)], repeat)
     read_regex, expected = timed(
-        lambda: [ordinary(json.loads(line)["text"]) for line in plain.open(encoding="utf-8")], 1
+        lambda: [ordinary.clean(json.loads(line)["text"]) for line in plain.open(encoding="utf-8")], 1
     )
     check(cleaned, expected)
-    bare, _ = timed(lambda: [regex.sub(ordinary.foreign, "", text) for text in texts], 1)
+    bare, _ = timed(lambda: [ordinary.foreign.sub("", text) for text in texts], 1)
     data = np.frombuffer(column.buffers()[2], dtype=np.uint8)
     copy, _ = timed(data.copy, 5)
     edited = sum(int(batch.edited.sum()) for batch in cleaned) / len(texts)
@@ -137,14 +101,14 @@ def row(packed: Path, plain: Path, repeat: int) -> None:
     )
 
 
-def check(cleaned: list[Any], expected: list[tuple[str, int, int]]) -> None:
-    """See that texts, and letters before and deleted, are equal."""
-    texts = [text for batch in cleaned for text in batch.texts.to_pylist()]
-    deleted = np.concatenate([batch.deleted for batch in cleaned])
-    assert texts == [text for text, _, _ in expected]
-    assert deleted.tolist() == [n for _, _, n in expected]
+def check(cleaned: list[Any], expected: list[Expected]) -> None:
+    """See that texts and counts are equal."""
+    assert [text for batch in cleaned for text in batch.texts.to_pylist()] == [e.text for e in expected]
+    for name in ("deleted", "signs", "line_ends", "torn"):
+        found = np.concatenate([getattr(batch, name) for batch in cleaned])
+        assert found.tolist() == [getattr(e, name) for e in expected], name
     left = np.concatenate([batch.letters_left.sum(axis=1) for batch in cleaned])
-    assert (left + deleted).tolist() == [n for _, n, _ in expected]
+    assert left.tolist() == [e.letters - e.deleted for e in expected]
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
+from lorebridge.corpora.released import fill_blanks
 from lorebridge.probes.decisions import prediction_shares
-from lorebridge.probes.released import fill_blanks
 from lorebridge.probes.scoring import build_requests, reference_losses
 from lorebridge.probes.trees import build_tree, reads_trees, sum_logprobs
 from lorebridge.train.model import build, qwen2_config

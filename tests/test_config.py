@@ -299,3 +299,65 @@ def test_values_on_the_command_line_are_read_as_strictly(root, capsys, sets, mes
     said = capsys.readouterr().err
     assert said.startswith(f"error: {message}")
     assert said.count("\n") == 1
+
+
+LOCAL = {"kind": "local", "name": "a", "path": "a.jsonl"}
+HUB = {"kind": "huggingface", "name": "a", "dataset": "some/set"}
+OPUS = {"kind": "opus", "name": "a", "corpus": "CCMatrix", "version": "v1", "pair": "en-ko"}
+NLLB = {"kind": "nllb", "name": "a", "pair": "eng_Latn-kor_Hang", "fields": {"en": "eng_Latn", "ko": "kor_Hang"}}
+
+
+@pytest.mark.parametrize(
+    ("section", "sources", "key", "what"),
+    [
+        ("parallel", [{**LOCAL, "min_chars": 9}], "0.min_chars", "pairs have no rule of length"),
+        ("parallel", [{**HUB, "min_chars": 9}], "0.min_chars", "pairs have no rule of length"),
+        ("parallel", [LOCAL, {**LOCAL, "path": "b.jsonl"}], "1.name", "is the name of another source"),
+        ("parallel", [{**LOCAL, "path": "a.tmx"}], "0.path", "a.tmx is not in a format that is read"),
+        ("corpora", [{**LOCAL, "path": "a.zip"}], "0.path", "a.zip is not in a format that is read"),
+        ("corpora", [{**LOCAL, "columns": ["text"]}], "0.columns", "says nothing of a.jsonl"),
+        ("corpora", [{**LOCAL, "fields": {"txet": "body"}}], "0.fields.txet", "is not read"),
+        ("parallel", [{**LOCAL, "fields": {"id": "number"}}], "0.fields.id", "is not read"),
+        ("parallel", [{**LOCAL, "path": "a.zip", "fields": {"source": "x"}}], "0.fields.source", "is not read"),
+        ("parallel", [{**LOCAL, "path": "a.tsv", "columns": ["en", "kor"]}], "0.fields.ko", "there is no column `ko`"),
+        ("corpora", [{**HUB, "config": "a", "data_files": "b"}], "0.config", "says nothing where `data_files`"),
+        ("corpora", [{**HUB, "split": "test", "data_files": "b"}], "0.split", "says nothing where `data_files`"),
+        ("corpora", [OPUS], "0.kind", "opus is parallel text"),
+        ("corpora", [{k: v for k, v in NLLB.items() if k != "fields"}], "0.kind", "nllb is parallel text"),
+        ("parallel", [{**OPUS, "pair": "en-zh_cn"}], "0.pair", "does not say how the file in the language ko ends"),
+        ("parallel", [{k: v for k, v in NLLB.items() if k != "fields"}], "0.fields.en", "there is no column `en`"),
+    ],
+)
+def test_a_key_of_a_source_that_would_do_nothing_is_refused(demo, section, sources, key, what):
+    demo = copy.deepcopy(demo)
+    demo[section]["ko"]["sources"] = sources
+    with pytest.raises(ConfigError) as error:
+        config.check(demo)
+    assert f"key {section}.ko.sources.{key}: " in str(error.value)
+    assert what in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "source"),
+    [
+        ("corpora", {**LOCAL, "min_chars": 9, "fields": {"text": "body", "id": "number"}}),
+        ("corpora", {**LOCAL, "path": "a.tsv.gz"}),
+        ("corpora", {**HUB, "columns": ["text"], "data_files": "a.tsv"}),
+        ("parallel", {**LOCAL, "path": "a.zip", "fields": {"ko": "kr"}}),
+        ("parallel", {**LOCAL, "path": "a.tsv", "columns": ["en", "kor"], "fields": {"ko": "kor"}}),
+        ("parallel", OPUS),
+        ("parallel", {**OPUS, "pair": "en-kr", "fields": {"ko": "kr"}}),
+        ("parallel", NLLB),
+    ],
+)
+def test_sources_that_are_read(demo, section, source):
+    demo = copy.deepcopy(demo)
+    demo[section]["ko"]["sources"] = [source]
+    config.check(demo)
+
+
+def test_opus_needs_its_pair(demo):
+    demo = copy.deepcopy(demo)
+    demo["parallel"]["ko"]["sources"] = [{k: v for k, v in OPUS.items() if k != "pair"}]
+    with pytest.raises(ConfigError, match="'pair' is missing"):
+        config.check(demo)

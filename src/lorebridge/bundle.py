@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorebridge import __version__, config, studies
+from lorebridge import __version__, config, publish, studies
 from lorebridge.errors import ConfigError, InputError
 from lorebridge.plan import Artifact, Plan
 from lorebridge.records import Task, file_digest, read_record
@@ -87,8 +87,7 @@ def pack(
             for name, content in sorted(members.items())
         },
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(out, "w:xz", format=tarfile.USTAR_FORMAT, preset=9) as archive:
+    with publish.whole(out) as partial, tarfile.open(partial, "w:xz", format=tarfile.USTAR_FORMAT, preset=9) as archive:
         for name, content in [(MANIFEST, _json(manifest)), *sorted(members.items())]:
             member = tarfile.TarInfo(name)
             member.size = len(content)

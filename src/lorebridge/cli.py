@@ -267,10 +267,13 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     from lorebridge.corpora.spotcheck import sample_documents, sample_pairs
     from lorebridge.corpora.stages import shards
     from lorebridge.figures.style import FONTS
+    from lorebridge.publish import check_folder
 
     plan = _load_plan(arguments)
     scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
+    samples = [*langs, *(f"{plan.base}-{lang}" for lang in langs if lang != plan.base)]
+    check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")])
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "corpus", lang=lang)["audit"][0] for lang in langs}
     documents = {
@@ -459,7 +462,7 @@ def _model(plan: Plan, name: str) -> Model:
 
 
 def _filter(arguments: argparse.Namespace) -> None:
-    from lorebridge.corpora.documents import filter_file
+    from lorebridge.corpora.documents import EDITS, filter_file
 
     plan = _load_plan(arguments)
     _language(plan, arguments.lang)
@@ -472,10 +475,9 @@ def _filter(arguments: argparse.Namespace) -> None:
         **{key: corpus[key] for key in ("min_chars", "max_deleted", "simplify", "deduplicate")},
     )
     print(f"{audit['rows']:>12,}  rows read\n{audit['kept']:>12,}  kept, {audit['edited']:,} of them edited")
-    for kind, edits in audit["edits"].items():
-        print(
-            f"{edits['characters']:>12,}  characters {'deleted' if kind == 'letters' else kind}, in {edits['rows']:,}"
-        )
+    for kind, what in EDITS.items():
+        edits = audit["edits"][kind]
+        print(f"{edits['characters']:>12,}  {what}, in {edits['rows']:,}")
     for reason, count in audit["dropped"].items():
         print(f"{count:>12,}  dropped: {reason}")
 

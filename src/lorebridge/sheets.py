@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lorebridge import publish
 from lorebridge.errors import InputError
 
 
@@ -18,9 +19,10 @@ def write_rows(path: Path, rows: Sequence[Mapping[Any, Any]], columns: Sequence[
 
     The sheet's folder is made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # With this line end, cells are quoted that hold either half of it.
-    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False, encoding="utf-8-sig", lineterminator="\r\n")
+    table = pd.DataFrame(rows, columns=list(columns))
+    with publish.whole(path) as partial:
+        # With this line end, cells are quoted that hold either half of it.
+        table.to_csv(partial, index=False, encoding="utf-8-sig", lineterminator="\r\n")
 
 
 def read_rows(path: Path, columns: Collection[str], *, what: str, mend: str) -> list[dict[str, str]]:

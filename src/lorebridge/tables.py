@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lorebridge import publish
 from lorebridge.errors import InputError
 
 STR, I64, I32, I16, F64, F32, BOOL = (
@@ -372,7 +373,7 @@ def write(
     Args:
         name: a key of :data:`SCHEMAS`.
         rows: the rows; a missing column, one too many, or a value that does not fit the schema is an error.
-        path: where to write; its folder is made.
+        path: where to write; its folder is made, and the table appears when it is whole.
         metadata: strings kept with the schema.
 
     Raises:
@@ -391,8 +392,8 @@ def write(
     table = table.select(schema.names).replace_schema_metadata(None).cast(schema)
     if metadata:
         table = table.replace_schema_metadata({k.encode(): v.encode() for k, v in metadata.items()})
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, **FORMAT)
+    with publish.whole(path) as partial:
+        pq.write_table(table, partial, **FORMAT)
 
 
 @contextlib.contextmanager
@@ -401,7 +402,7 @@ def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[s
 
     A batch that is a pyarrow Table has exactly the columns of the schema.
 
-    The bytes depend on the rows and on how they are batched. A body that fails leaves no file.
+    The bytes depend on the rows and on how they are batched. A body that fails leaves what was there before.
 
     Args:
         name: a key of :data:`SCHEMAS`.
@@ -411,16 +412,10 @@ def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[s
         pyarrow.ArrowInvalid: a value does not fit the schema.
     """
     schema = SCHEMAS[name]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with pq.ParquetWriter(path, schema, **FORMAT) as file:
-            yield lambda rows: file.write_table(
-                rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
-            )
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with publish.whole(path) as partial, pq.ParquetWriter(partial, schema, **FORMAT) as file:
+        yield lambda rows: file.write_table(
+            rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+        )
 
 
 def batches(path: Path | str, columns: Sequence[str], size: int = 1024) -> Iterator[list[dict[str, Any]]]:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lorebridge import publish
 from lorebridge.errors import Busy, InputError
 
 log = logging.getLogger("lorebridge.work")
@@ -80,12 +81,10 @@ def _slurm_job() -> str:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file to be written, so that a crash or an error leaves either the old file or the whole new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with publish.whole(path) as partial, partial.open("wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
     sync(path.parent)
 
 

@@ -4,12 +4,14 @@ import gzip
 import json
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from written_rule import count_letters
 
 from lorebridge import tables
 from lorebridge.corpora.documents import filter_corpus, filter_file, filter_pairs, merge_audits, signatures
@@ -83,7 +85,7 @@ ROWS = [
 def test_reasons_and_counts(tmp_path: Path) -> None:
     documents, audit = run(tmp_path, ROWS)
     assert documents == [
-        {"doc_id": "wiki/kept", "title": "Kyōto", "text": LONG, "source": "wiki", "n_chars": len(LONG)},
+        {"doc_id": "mine:wiki/kept", "title": "Kyōto", "text": LONG, "source": "wiki", "n_chars": len(LONG)},
         {"doc_id": "mine/edited", "title": "", "text": LONG + "Tokyo", "source": "mine", "n_chars": len(LONG) + 5},
     ]
     assert {key: audit[key] for key in ("rows", "kept", "edited", "dropped")} == {
@@ -92,7 +94,7 @@ def test_reasons_and_counts(tmp_path: Path) -> None:
         "edited": 1,
         "dropped": {"duplicate": 1, "empty": 1, "foreign": 1, "short": 1},
     }
-    assert audit["sources"]["wiki"] == {"rows": 1, "kept": 1, "heldout": 0, "edited": 0, "dropped": {}}
+    assert audit["sources"]["mine:wiki"] == {"rows": 1, "kept": 1, "heldout": 0, "edited": 0, "dropped": {}}
     assert audit["sources"]["mine"]["rows"] == 5
     assert audit["letters_policy"] == LATIN
     assert audit["letters"]["text"]["before"]["Hangul"] == 15
@@ -172,6 +174,91 @@ def test_a_missing_source_is_told_before_any_row_is_read(tmp_path: Path) -> None
         )
 
 
+# --- text fidelity ---------------------------------------------------------------------------------------------------
+
+END_OF_LINE = ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("end", END_OF_LINE, ids=ascii)
+def test_however_a_line_ends_the_text_is_the_same(tmp_path: Path, end: str) -> None:
+    text = f"끝{end}ABC{end}다음 문장은 글자가 스무 개보다 많아야 남는다."
+    documents, audit = run(tmp_path, [{"text": text}], letters=NO_LATIN)
+    assert documents[0]["text"] == "끝\n다음 문장은 글자가 스무 개보다 많아야 남는다."
+    assert audit["edits"]["line_ends"] == {"rows": int(end != "\n"), "characters": 2 * (end != "\n")}
+
+
+@pytest.mark.parametrize("letter", ["Ⅲ", "ⓐ", "⒜", "🄰", "Ａ", "𝐀", "𝒜", "ᵃ", "ʰ", "ª", "ₐ", "ℹ", "ﬁ"])
+def test_letters_in_whatever_shape_weigh(tmp_path: Path, letter: str) -> None:
+    text = f"제{letter}장 은 글자가 스무 개보다 많아야 남으므로 이렇게 길게 쓴다."
+    n_letters = len(regex.findall(r"\p{Hangul}", text))
+    documents, audit = run(tmp_path, [{"id": "1", "text": text}], letters=NO_LATIN)
+    assert documents[0]["text"] == text.replace(letter, "")
+    assert audit["edits"]["letters"] == {"rows": 1, "characters": 1}
+    assert audit["letters"]["text"]["before"] == {"Hangul": n_letters, "Latin": 1}
+    pairs, audit = run_pairs(tmp_path, [{"en": "a", "ko": text}, {"en": "b", "ko": letter + "가"}], max_lost=0.4)
+    assert len(pairs) == 1
+    assert audit["dropped"] == {"foreign_xx": 1}
+
+
+def test_edits_of_titles_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"id": str(i), "title": title, "text": LONG + str(i)} for i, title in enumerate(["京都", "Kyōto", "a\r\nb"])
+    ]
+    documents, audit = run(tmp_path, rows)
+    assert [row["title"] for row in documents] == ["", "Kyōto", "a\nb"]
+    assert audit["edits"]["titles"] == {"rows": 2, "characters": 3}
+
+
+PIECES = st.one_of(
+    st.sampled_from("aＢⅢⓒ가나東ᠮ༡ \"'()“”\u00ad\u200b\u200e\u2067\u2069"),
+    st.sampled_from(["\u202fᠤᠨ", ", ", ": ", "; ", ".\n", "e\u0301", "\u1112\u1161", *END_OF_LINE]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=st.lists(st.lists(PIECES, max_size=25).map("".join), max_size=6), lost=st.sampled_from([0.1, 0.5, 1.0]))
+@pytest.mark.parametrize("letters", [LATIN, NO_LATIN], ids=str)
+def test_no_text_is_lost_or_edited_uncounted(
+    tmp_path_factory: pytest.TempPathFactory, letters: dict, texts: list[str], lost: float
+) -> None:
+    """Of documents and of halves: what the audit counts explains every difference; a second filter finds nothing."""
+    folder = tmp_path_factory.mktemp("texts")
+    long = LONG if letters == LATIN else "이 문장은 글자가 스무 개보다 많아서 남는다. "
+    rows = [{"id": str(i), "text": f"{i} {long}{text}"} for i, text in enumerate(texts)] + [{"id": "x", "text": long}]
+    documents, audit = run(folder, rows, letters=letters)
+    check_edits(audit, "text", {row["doc_id"].removeprefix("mine/"): row["text"] for row in documents}, rows)
+    again, audit = run(folder, [{"id": row["doc_id"], "text": row["text"]} for row in documents], letters=letters)
+    assert [row["text"] for row in again] == [row["text"] for row in documents]
+    assert audit["edited"] == 0
+
+    pairs = [{"en": "One", "ko": "하나"}] + [
+        {"en": f"{i} {LONG}", "ko": f"{i} 글 {text}"} for i, text in enumerate(texts)
+    ]
+    found, audit = run_pairs(folder, pairs, max_lost=lost, letters_xx=NO_LATIN)
+    rows = [{"id": f"{i + 1:07d}", "text": row["ko"]} for i, row in enumerate(pairs)]
+    check_edits(audit, "xx", {row["pair_id"].removeprefix("mine/"): row["xx"] for row in found}, rows)
+    again, audit = run_pairs(folder, [{"en": row["en"], "ko": row["xx"]} for row in found], max_lost=lost)
+    assert [row["xx"] for row in again] == [row["xx"] for row in found]
+    assert audit["edited"] == 0
+
+
+def check_edits(audit: dict, column: str, after: dict[str, str], rows: list[dict]) -> None:
+    """Hold an audit against the texts before and after."""
+    before = {row["id"]: row["text"] for row in rows}
+    kept = {identity: before[identity] for identity in after}
+    ended = {i: regex.sub(r"\r\n|[\r\v\f\x85\u2028\u2029]", "\n", text) for i, text in kept.items()}
+    edits = {kind: counts["characters"] for kind, counts in audit["edits"].items()}
+    assert audit["edited"] == sum(kept[i] != after[i] for i in after)
+    n_normal = sum(len(unicodedata.normalize("NFC", text)) for text in ended.values())
+    assert n_normal - sum(map(len, after.values())) == edits["letters"] + edits["signs"]
+    n_ends = sum(len(regex.findall(r"\r\n|[\r\v\f\x85\u2028\u2029]", text)) for text in kept.values())
+    assert n_ends == edits["line_ends"]
+    assert audit["edits"]["normal_form"]["rows"] == sum(
+        not unicodedata.is_normalized("NFC", text) for text in ended.values()
+    )
+    assert audit["characters"][column]["after"] == sum(map(len, after.values()))
+
+
 # --- held-out documents, near duplicates, simplified characters ------------------------------------------------------
 
 
@@ -215,7 +302,8 @@ def test_traditional_characters_are_simplified_and_counted(tmp_path: Path) -> No
     assert [(row["title"], row["text"]) for row in documents] == [("汉语", simplified), ("", simplified + "。")]
     assert audit["dropped"] == {"duplicate": 1}
     changed = sum(a != b for a, b in zip(traditional, simplified, strict=True))
-    assert audit["edits"] == {"letters": {"rows": 0, "characters": 0}, "simplified": {"rows": 1, "characters": changed}}
+    edits = {kind: counts["characters"] for kind, counts in audit["edits"].items() if counts["rows"]}
+    assert edits == {"simplified": changed, "titles": len("語漢 A")}
     assert audit["edited"] == 1
     assert audit["samples"]["edited"][0]["text after"] == simplified
     unchanged, audit = run(tmp_path, rows, letters={"drop": "Latin"})
@@ -279,11 +367,10 @@ def run_pairs(folder: Path, rows: list[dict], **literals: object) -> tuple[list,
         base="en",
         lang="ko",
         letters_base=LATIN,
-        letters_xx=NO_LATIN,
         pairs=folder / "pairs.parquet",
         audit=folder / "audit.json",
         heldout_pairs=folder / "heldout.parquet",
-        **{"max_lost": 0.1, "simplify": False, "heldout": 0.0} | literals,
+        **{"max_lost": 0.1, "simplify": False, "heldout": 0.0, "letters_xx": NO_LATIN} | literals,
     )
     return tables.read(folder / "pairs.parquet").to_dict("records"), json.loads((folder / "audit.json").read_text())
 
@@ -291,7 +378,7 @@ def run_pairs(folder: Path, rows: list[dict], **literals: object) -> tuple[list,
 def test_pairs_are_dropped_whole(tmp_path: Path) -> None:
     pairs, audit = run_pairs(tmp_path, PAIRS)
     assert pairs == [
-        {"pair_id": "ntrex/0000001", "en": "One and two", "xx": "하나 둘", "source": "ntrex"},
+        {"pair_id": "mine:ntrex/0000001", "en": "One and two", "xx": "하나 둘", "source": "ntrex"},
         {"pair_id": "mine/0000008", "en": "1945", "xx": "1945", "source": "mine"},
         {"pair_id": "mine/0000009", "en": "Mostly fine here", "xx": "이 문장은 거의 다 한글로 썼다", "source": "mine"},
     ]
@@ -351,23 +438,48 @@ def test_no_pair_left(tmp_path: Path) -> None:
         run_pairs(tmp_path, [PAIRS[3]])
 
 
-def test_two_sources_of_one_name(tmp_path: Path) -> None:
-    source = jsonl(tmp_path / "pairs.jsonl", PAIRS)
-    with pytest.raises(InputError, match="the identity ntrex/0000001 comes a second time"):
-        filter_pairs(
-            sources=[{"kind": "local", "name": "a"}, {"kind": "local", "name": "b"}],
-            paths=[source, source],
-            base="en",
-            lang="ko",
-            letters_base=LATIN,
-            letters_xx=NO_LATIN,
-            pairs=tmp_path / "pairs.parquet",
-            heldout_pairs=tmp_path / "heldout.parquet",
-            audit=tmp_path / "audit.json",
-            max_lost=0.1,
-            simplify=False,
-            heldout=0.0,
-        )
+def test_sources_whose_rows_carry_one_label(tmp_path: Path) -> None:
+    """A label is shown, and is no key: neither two sources nor two ways to cut a name collide."""
+    rows = [{"en": "One", "ko": "하나", "source": "tatoeba"}, {"en": "Two", "ko": "둘", "source": "a/b"}]
+    names = ["a", "b"]
+    filter_pairs(
+        sources=[{"kind": "local", "name": name} for name in names],
+        paths=[
+            jsonl(tmp_path / f"{name}.jsonl", [row | {"en": f"{row['en']} {name}"} for row in rows]) for name in names
+        ],
+        base="en",
+        lang="ko",
+        letters_base={"drop": "Han"},
+        letters_xx={"drop": "Han"},
+        pairs=tmp_path / "pairs.parquet",
+        heldout_pairs=tmp_path / "heldout.parquet",
+        audit=tmp_path / "audit.json",
+        max_lost=0.1,
+        simplify=False,
+        heldout=0.0,
+    )
+    pairs = tables.read(tmp_path / "pairs.parquet")
+    assert pairs["pair_id"].tolist() == [
+        f"{n}:{label}" for n in names for label in ("tatoeba/0000001", "a%2Fb/0000002")
+    ]
+    assert pairs["source"].tolist() == ["tatoeba", "a/b"] * 2
+    assert set(json.loads((tmp_path / "audit.json").read_text())["sources"]) == {
+        f"{name}:{label}" for name in names for label in ("tatoeba", "a%2Fb")
+    }
+
+
+PARTS = st.text(alphabet="ab/:%", max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(PARTS.filter(bool), PARTS.filter(bool)), min_size=1, max_size=8, unique=True))
+def test_no_two_labels_and_ids_make_one_identity(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
+    texts = [{"source": label, "id": key, "text": f"{LONG}{i}"} for i, (label, key) in enumerate(rows)]
+    documents, _ = run(tmp_path_factory.mktemp("labels"), texts)
+    assert len({row["doc_id"] for row in documents}) == len(documents) == len(rows)
+    assert [row["source"] for row in documents] == [label for label, _ in rows]
 
 
 # --- one file -----------------------------------------------------------------------------------------------------
@@ -474,7 +586,7 @@ def test_real_corpora_hold_no_foreign_letter(tmp_path: Path, data: Path, lang: s
     script = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}[lang]
     after = audit["letters"]["text"]["after"]
     assert after[script] > 0.999 * sum(after.values())
-    assert sum(after.values()) == sum(len(regex.findall(r"\p{L}", text)) for text in documents.text)
+    assert sum(after.values()) == sum(map(count_letters, documents.text))
     if lang == "mn":
         raw = [json.loads(line)["text"] for line in gzip.decompress(source.read_bytes()).splitlines()]
         for space in "\u202f\u180e":

@@ -114,7 +114,7 @@ def ngrams_of(text: str, n: int) -> list[tuple[str, ...]]:
 def hashed(texts: list[str], n: int) -> list[list[int]]:
     data, offsets = dup.scripts.bytes_of(pa.array(texts, pa.string()))
     hashes, ends = np.zeros(max(1, len(data)), dtype=np.uint64), np.zeros(len(texts) + 1, dtype=np.uint64)
-    dup._ngrams(data, offsets, dup.scripts.unit_kinds(dup._UNBROKEN), n, hashes, ends)
+    dup._ngrams(data, offsets, dup.scripts.unit_kinds(dup.scripts.UNBROKEN), n, hashes, ends)
     return [hashes[a:b].tolist() for a, b in zip(ends[:-1].astype(int), ends[1:].astype(int), strict=True)]
 
 

@@ -11,7 +11,7 @@ import pytest
 import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from written_rule import Expected, WrittenRule, count_letters, letters_by_script
+from written_rule import LETTER, SHAPES, Expected, WrittenRule, count_letters, letters_by_script
 
 from lorebridge.corpora.scripts import SCRIPTS, LetterFilter, by_script
 from lorebridge.errors import InputError
@@ -32,17 +32,24 @@ def check(letter_filter: LetterFilter, rule: WrittenRule, texts: list[str]) -> N
     """Hold a column against the rule, text by text."""
     cleaned = letter_filter.clean(column(texts))
     expected = [rule.clean(text) for text in texts]
-    found = [
-        Expected(text, 0, int(deleted), bool(edited))
-        for text, deleted, edited in zip(cleaned.texts.to_pylist(), cleaned.deleted, cleaned.edited, strict=True)
-    ]
+    letters = [int(n) for n in cleaned.letters_left.sum(axis=1) + cleaned.deleted]
+    values = zip(
+        cleaned.texts.to_pylist(),
+        letters,
+        cleaned.deleted.tolist(),
+        cleaned.signs.tolist(),
+        cleaned.line_ends.tolist(),
+        (cleaned.composed > 0).tolist(),
+        cleaned.torn.tolist(),
+        cleaned.share_deleted.tolist(),
+        cleaned.edited.tolist(),
+        strict=True,
+    )
     # Compared as lists of a few texts, so that a failure shows the text.
-    assert found == [Expected(e.text, 0, e.deleted, e.edited) for e in expected]
-    shares = [e.deleted / e.letters if e.letters else 0 for e in expected]
-    assert cleaned.share_deleted.tolist() == shares
+    assert [Expected(*row) for row in values] == expected
     assert cleaned.characters.tolist() == [len(text) for text in texts]
     assert cleaned.characters_left.tolist() == [len(e.text) for e in expected]
-    assert cleaned.content.tolist() == [bool(regex.search(r"[\p{L}\p{N}]", e.text)) for e in expected]
+    assert cleaned.content.tolist() == [bool(LETTER.search(e.text) or regex.search(r"\p{N}", e.text)) for e in expected]
     assert cleaned.letters.sum(axis=1).tolist() == [count_letters(text) for text in texts]
     assert cleaned.letters_left.sum(axis=1).tolist() == [count_letters(e.text) for e in expected]
     assert by_script(cleaned.letters.sum(axis=0)) == letters_by_script(texts, SCRIPTS)
@@ -51,8 +58,8 @@ def check(letter_filter: LetterFilter, rule: WrittenRule, texts: list[str]) -> N
 
 # Letters, marks, brackets and spaces that meet at gaps, drawn far more often than plain sampling would.
 PIECES = st.sampled_from(
-    "aZéＡⅣªK 1.,;()[]（）「」“”«»\t\n\u00a0\u202f\u180e\u200d\u180b\u3000\u0300\u0301\u0338\u00a8ꭓ"
-    "가가한東京のーབོད་།ཡ༣ᠠᠪ᠃яΩαא\ufdd0\ue000\uf900"
+    "aZéＡⅣªK 1.,;:()[]（）「」“”«»\"\"''\t\n\r\u2028\u00a0\u202f\u180e\u200d\u180b\u3000\u0300\u0301\u0338\u00a8ꭓ"
+    "가가한東京のーབོད་།ཡ༣ᠠᠪ᠃яΩαא\ufdd0\ufdd1\ue000\uf900ⓐ𝐁𝛼㊗⒜〇㎏ℵ\u00ad\u200b\u200e\u202a\u202c\u2067\u2069\ufeff"
 )
 TEXTS = st.lists(st.one_of(PIECES, st.characters(exclude_categories=["Cs"])), max_size=40).map("".join)
 
@@ -60,10 +67,24 @@ TEXTS = st.lists(st.one_of(PIECES, st.characters(exclude_categories=["Cs"])), ma
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("Tokyo (東京, Tōkyō) is (日本語) big.", "Tokyo (, Tōkyō) is big."),
+        ("Tokyo (東京, Tōkyō) is (日本語) big.", "Tokyo (Tōkyō) is big."),
+        ("Tokyo (Tōkyō; 東京, 도쿄) is big", "Tokyo (Tōkyō) is big"),
         ("the 東京 tower", "the tower"),
         ("東京 tower", "tower"),
-        ("in Tokyo (Japanese: 東京)", "in Tokyo (Japanese: )"),
+        ("in Tokyo (Japanese: 東京)", "in Tokyo (Japanese)"),
+        ("Seoul (Korean: 서울; Hanja: 漢城; RR: Seoul) is", "Seoul (Korean; Hanja; RR: Seoul) is"),
+        ('called "서울" by "us"', "called by us".replace("us", '"us"')),
+        ("called '서울', 'it' isn't", "called, 'it' isn't"),
+        ('one "a" 서울 "b"', 'one "a" "b"'),
+        ('5" 서울 and 6"', '5" and 6"'),
+        ('at 5" "서울" and on', 'at 5" and on'),
+        ("as \u200e서울\u200e or \u2067서울\u2069 or \u202a(서울)\u202c said", "as or or said"),
+        ("It is 東京. They said, 東京!", "It is. They said!"),
+        ("Name: 東京\nNext", "Name\nNext"),
+        ("a\t東京\tb 東京.NET", "a\tb.NET"),
+        ("a(東京)\u0301b", "ab"),
+        ("in ⓐ, ㊗, 𝐀, 𝛼, ℵ, µm, ㎏ and ℃", "in ⓐ, 𝐀, ℵ, µm, ㎏ and ℃"),
+        ("one\r\n東京\r\ntwo\u2028三\u2028\x85three", "one\ntwo\n\nthree"),
         ("see (བོད་ཡིག།; 東京) there", "see there"),
         ("so [(東京)] it is", "so it is"),
         ("the word “བོད” means", "the word means"),
@@ -84,8 +105,13 @@ def test_english_keeps_latin_only(before: str, after: str) -> None:
     [
         ("KTX를 타고 2014년에", "를 타고 2014년에"),
         ("시작(start) 한다", "시작 한다"),
-        ("使用 Python（派森）编程，ＡＢＣ。", "使用（派森）编程，。".replace("使用", "使用 ")),
+        ("使用 Python（派森）编程，ＡＢＣ。", "使用（派森）编程。".replace("使用", "使用 ")),
         ("ᠮᠣᠩᠭᠣᠯ\u202fᠤᠨ abc ᠨᠡᠷ\u180eᠡ ᠠ\u180b ᠪᠢ\u200d", "ᠮᠣᠩᠭᠣᠯ\u202fᠤᠨ ᠨᠡᠷ\u180eᠡ ᠠ\u180b ᠪᠢ\u200d"),
+        ("끝\r\nABC\r\n다음", "끝\n다음"),
+        ("제Ⅲ장 ⓐ ⒝ 𝐂 ℹ ｄ ᵉ ㎏ ℃ №", "제장 ㎏ ℃ №"),
+        ("서울\u00adSeoul\u00ad시", "서울시"),
+        ("二〇〇〇年Ｗindows", "二〇〇〇年"),
+        ("包括Python、Java：C。", "包括。"),
         ("བོད་ Tibet སྐད།", "བོད་ སྐད།"),
         ("가 é 나", "가 나"),
         ("가 x\u0301\u0302 나", "가 나"),
@@ -98,10 +124,26 @@ def test_other_languages_lose_latin(before: str, after: str) -> None:
 def test_letters_are_counted_in_nfc() -> None:
     cleaned = DROP.clean(column(["한국 KBS 1", "12 + 3", "\u1112\u1161\u11ab"]))
     assert cleaned.deleted.tolist() == [3, 0, 0]
-    assert cleaned.edited.tolist() == [True, False, False]
+    assert cleaned.edited.tolist() == [True, False, True]
     assert cleaned.share_deleted.tolist() == [3 / 5, 0, 0]
     assert cleaned.letters.sum(axis=1).tolist() == [5, 0, 3]
     assert cleaned.letters_left.sum(axis=1).tolist() == [2, 0, 1]
+    assert cleaned.composed.tolist() == [0, 0, 3]
+
+
+def test_every_edit_is_counted() -> None:
+    texts = ["제Ⅲ장 ⓐ", "둘\r셋\u2029", "e\u0301", "(KBS) 하나 KTX를", "ᠮᠣᠩ KBS\u202fᠤᠨ", "하나", "\u0316a\u0301\u0316"]
+    cleaned = DROP.clean(column(texts))
+    assert cleaned.texts.to_pylist() == ["제장", "둘\n셋\n", "", "하나 를", "ᠮᠣᠩ \u202fᠤᠨ", "하나", "\u0316"]
+    assert cleaned.deleted.tolist() == [2, 0, 1, 6, 3, 0, 1]
+    assert cleaned.signs.tolist() == [1, 0, 0, 3, 0, 0, 1]
+    assert cleaned.line_ends.tolist() == [0, 2, 0, 0, 0, 0, 0]
+    assert cleaned.composed.tolist() == [0, 0, 2, 0, 0, 0, 2]
+    assert cleaned.torn.tolist() == [1, 0, 0, 1, 1, 0, 0]
+    assert cleaned.edited.tolist() == [True, True, True, True, True, False, True]
+    assert cleaned.share_deleted.tolist() == [0.5, 0, 1, 6 / 9, 3 / 8, 0, 1]
+    # Digits, marks and signs of a foreign script weigh as its letters do.
+    assert KEEP.clean(column(["ab ༡༢་ཀྱ"])).share_deleted.tolist() == [5 / 7]
 
 
 @pytest.mark.parametrize("letters", [{}, {"keep": "Latin", "drop": "Latin"}, {"only": "Latin"}, {"keep": "latin"}])
@@ -142,25 +184,33 @@ def test_nothing_foreign_is_left_and_nothing_is_added(policy: dict, text: str) -
     assert not foreign.search(found)
     assert unicodedata.is_normalized("NFC", found)
     assert clean(letter_filter, found) == found
-    assert not letter_filter.clean(column([found])).edited.any()
-    assert is_subsequence(letters_of(found), letters_of(text))
-    assert is_subsequence(
-        regex.sub(r"[^\u202f\u180e\u00a0\u3000]", "", found), regex.sub(r"[^\u202f\u180e\u00a0\u3000]", "", text)
-    )
+    again = letter_filter.clean(column([found]))
+    assert not again.edited.any()
+    normal = unicodedata.normalize("NFC", regex.sub(r"\r\n|[\r\v\f\x85\u2028\u2029]", "\n", text))
+    assert is_subsequence(unicodedata.normalize("NFD", found), unicodedata.normalize("NFD", normal))
+    # No letter or digit goes but the foreign ones.
+    kept = [c for c in unicodedata.normalize("NFD", foreign.sub("", normal)) if LETTER.match(c) or c.isnumeric()]
+    assert [c for c in unicodedata.normalize("NFD", found) if LETTER.match(c) or c.isnumeric()] == kept
+    cleaned = letter_filter.clean(column([text]))
+    assert len(normal) - len(found) == cleaned.deleted[0] + cleaned.signs[0]
+    assert cleaned.signs[0] >= 0
+    assert cleaned.edited[0] == (found != text)
+    counts = (cleaned.deleted, cleaned.signs, cleaned.line_ends, cleaned.composed)
+    assert (sum(int(count[0]) for count in counts) > 0) == (found != text)
 
 
 @pytest.mark.parametrize("policy", POLICIES[:2], ids=str)
 def test_every_character_is_filtered_and_counted_as_the_rule_says(policy: dict) -> None:
-    every = regex.findall(r"[^\p{Cn}\p{Cs}]|[\ufdd0\uffff]", "".join(map(chr, range(0x30000))))
+    every = regex.findall(r"[^\p{Cn}\p{Cs}\r\v\f\x85\u2028\u2029]|[\ufdd0\uffff]", "".join(map(chr, range(0x30000))))
     letter_filter, rule = LetterFilter(policy), WrittenRule(policy)
-    letters = set(regex.findall(r"\p{L}", "".join(every)))
+    letters = set(regex.findall(r"[\p{L}\p{Nl}]", "".join(every))) | set(SHAPES)
     counts = np.zeros(len(SCRIPTS), dtype=np.int64)
     for start in range(0, len(every), 4096):
         characters = every[start : start + 4096]
         cleaned = letter_filter.clean(column(characters))
         expected = [unicodedata.normalize("NFC", c) for c in characters]
         foreign = [bool(rule.foreign.search(text)) for text in expected]
-        assert cleaned.edited.tolist() == foreign
+        assert cleaned.edited.tolist() == [f or c != e for f, c, e in zip(foreign, characters, expected, strict=True)]
         assert cleaned.texts.to_pylist() == ["" if edited else e for edited, e in zip(foreign, expected, strict=True)]
         assert cleaned.letters.sum(axis=1).tolist() == [c in letters for c in characters]
         counts += cleaned.letters.sum(axis=0)
@@ -174,9 +224,13 @@ def test_the_quick_check_overlooks_no_text_that_is_not_normal() -> None:
     for before, after in (("a", ""), ("a", "\u0301"), ("\u0301", "\u0316"), ("\u1100", "\u11a8"), ("\u0f71", "\u0f72")):
         texts = [before + c + after for c in every if not 0xD800 <= ord(c) < 0xE000]
         cleaned = LetterFilter({"drop": "Runic"}).clean(column(texts))
-        untouched = [text for text, edited in zip(texts, cleaned.edited, strict=True) if not edited]
-        found = [text for text, edited in zip(cleaned.texts.to_pylist(), cleaned.edited, strict=True) if not edited]
-        assert found == [unicodedata.normalize("NFC", text) for text in untouched]
+        ends = [regex.sub(r"\r|[\v\f\x85\u2028\u2029]", "\n", text) for text in texts]
+        normal = [unicodedata.normalize("NFC", text) for text in ends]
+        untouched = [not regex.search(r"[\p{Runic}\ufdd0\ufdd1]", text) for text in normal]
+        found = cleaned.texts.to_pylist()
+        assert [text for text, same in zip(found, untouched, strict=True) if same] == [
+            text for text, same in zip(normal, untouched, strict=True) if same
+        ]
 
 
 @given(st.text(alphabet="ᠠᠡᠢᠪᠨ᠂᠃\u202f\u180e\u180b\u180c\u180d\u200c\u200d (1)《》", max_size=60))

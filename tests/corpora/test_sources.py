@@ -106,8 +106,19 @@ def test_shards_part_the_rows_and_keep_their_keys_and_order(source: Callable[...
 
 
 def test_fields_rename(source: Callable[..., Any]) -> None:
-    batch = next(source({"text": "title", "id": "absent"}).batches())
-    assert batch.columns.to_pylist()[0] == {"text": "Title 0", "title": "Title 0", "id": None, "source": "wiki"}
+    batch = next(source({"text": "title", "id": "source"}).batches())
+    assert batch.columns.to_pylist()[0] == {"text": "Title 0", "title": "Title 0", "id": "wiki", "source": "wiki"}
+
+
+@pytest.mark.parametrize("name", ["rows.tsv", "rows.parquet"])
+def test_a_column_that_is_renamed_must_be_there(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "rows.tsv":
+        path.write_text("text\ttitle\na\tb\n")
+    else:
+        parquet(path, [{"text": "a", "title": "b"}])
+    assert rows_of(LOCAL, path)[0]["id"] is None
+    fails(path, "no `number` (there is `text`, `title`)", spec={**LOCAL, "fields": {"id": "number"}})
 
 
 @pytest.mark.parametrize("of", [1, 3])
@@ -382,31 +393,85 @@ def test_dictionary_and_large_strings_in_parquet(tmp_path: Path) -> None:
 def test_tsv_defects(tmp_path: Path) -> None:
     path = tmp_path / "rows.tsv"
     path.write_bytes(b"a\tb\nc\n")
-    fails(path, "nothing names its columns")
+    fails(path, "no `text` (there is `a`, `b`)")
     fails(path, "rows.tsv, row 2: 1 tab-separated values, not the 2", spec={**LOCAL, "columns": ["x", "text"]})
     fails(path, "no `text` (there is `x`)", spec={**LOCAL, "columns": ["x"]})
     path.write_bytes(b"a\tb\nc\t\xff\n")
     fails(path, "rows.tsv, row 2: not UTF-8", spec={**LOCAL, "columns": ["x", "text"]})
 
 
+def test_the_first_line_of_a_tsv_names_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(b"\xef\xbb\xbfen\tsource\tko\r\nOne\tbook\t\xed\x95\x98\r\nTwo\t\t\xeb\x91\x98\r\n")
+    expected = [{"en": "One", "ko": "하", "source": "book"}, {"en": "Two", "ko": "둘", "source": None}]
+    for of in (1, 2, 3):
+        found = [
+            row for shard in range(of) for row in rows_of(LOCAL, path, ["en", "ko"], ["source"], shard=shard, of=of)
+        ]
+        assert sorted(found, key=lambda row: row["en"]) == expected
+    [batch] = open_source(LOCAL, path, ["en", "ko"]).batches()
+    assert batch.keys() == ["0000002", "0000003"]
+    path.write_bytes(b"")
+    fails(path, "no `text` (there is nothing)")
+
+
+@pytest.mark.parametrize("first", ["en\tko", "EN\tKO", '"en"\t"ko"', "source\ttarget", "English\tko"])
+def test_a_tsv_with_names_is_not_read_as_text(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text(f"{first}\nOne\t하나\n")
+    with pytest.raises(InputError, match=r"row 1: names the columns .* Leave out `columns`"):
+        rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])
+    path.write_text("Sources\t원천\nOne\t하나\n")
+    assert len(rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])) == 2
+
+
+def test_a_tsv_with_quotes_of_a_spreadsheet_is_not_read_as_text(tmp_path: Path) -> None:
+    path, spec = tmp_path / "rows.tsv", {**LOCAL, "columns": ["en", "ko"]}
+    path.write_text('One\t하나\n"Go," she said, "now"\t"가"\n', encoding="utf-8")
+    assert rows_of(spec, path, ["en", "ko"], [])[1] == {"en": '"Go," she said, "now"', "ko": '"가"'}
+    path.write_text('One\t하나\n"She said ""go"""\t가\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"rows\.tsv, row 2: `en` is quoted as a spreadsheet does it"):
+        rows_of(spec, path, ["en", "ko"], [])
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".tsv"])
+def test_gzip_is_read_whatever_the_name_says(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows{suffix}"
+    text = "text\nOne\n" if suffix == ".tsv" else '{"text": "One"}\n'
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + text.encode()))
+    assert rows_of(LOCAL, path, ["text"], []) == [{"text": "One"}]
+
+
+@pytest.mark.parametrize(
+    ("beginning", "message"),
+    [
+        (b"\x28\xb5\x2f\xfd", "packed by zstd"),
+        (b"\xfd7zXZ\0", "packed by xz"),
+        (b"BZh9", "packed by bzip2"),
+        (b"PK\x03\x04", "a zip"),
+        (b"PAR1", "Parquet"),
+        ('{"text": "One"}'.encode("utf-16"), "in UTF-16"),
+    ],
+)
+def test_what_is_no_file_of_lines_is_told(tmp_path: Path, beginning: bytes, message: str) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(beginning + b"...")
+    fails(tmp_path / "rows.jsonl", f"rows.jsonl: is {message}")
+
+
 # --- line-aligned files -------------------------------------------------------------------------------------------
 
-MOSES = {"kind": "moses", "name": "bible"}
+MOSES = {"kind": "local", "name": "bible"}
 
 
-@pytest.fixture(params=["folder", "zip"])
-def moses(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
-    """Write files, in a folder or a zip."""
+@pytest.fixture
+def moses(tmp_path: Path) -> Callable[..., Path]:
+    """Write files in a zip."""
 
     def make(files: dict[str, bytes]) -> Path:
-        if request.param == "zip":
-            with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, content in files.items():
-                    archive.writestr(name, content)
-            return tmp_path / "x.zip"
-        for name, content in files.items():
-            (tmp_path / name).write_bytes(content)
-        return tmp_path
+        with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return tmp_path / "x.zip"
 
     return make
 
@@ -448,6 +513,20 @@ def test_long_moses_files(moses: Callable[..., Path]) -> None:
 def test_moses_defects(moses: Callable[..., Path], files: dict[str, bytes], message: str) -> None:
     with pytest.raises(InputError, match=message):
         list(open_source(MOSES, moses(files), ["en", "ko"]).batches())
+
+
+@pytest.mark.parametrize("pair", ["en-zh_cn", "zh_cn-en"])
+def test_the_pair_of_opus_says_how_its_files_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: str) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(f"TED.{pair}.en", "One\n")
+        archive.writestr(f"TED.{pair}.zh_cn", "一\n")
+        archive.writestr("README", "zh_cn.en\n")
+    monkeypatch.setattr("lorebridge.corpora.sources.fetch_cached", lambda _: (tmp_path / "x.zip", "0" * 64))
+    spec = {"kind": "opus", "name": "ted", "corpus": "TED2020", "version": "v1", "pair": pair}
+    assert rows_of(spec, None, ["en", "zh"], []) == [{"en": "One", "zh": "一"}]
+    with pytest.raises(InputError, match="does not say how the file in the language ko ends"):
+        rows_of(spec, None, ["en", "ko"], [])
+    assert rows_of({**spec, "fields": {"ko": "zh_cn"}}, None, ["en", "ko"], []) == [{"en": "One", "ko": "一"}]
 
 
 def test_a_zip_that_is_damaged(tmp_path: Path) -> None:

@@ -278,3 +278,27 @@ def test_a_cache_that_cannot_be_written(wikipedia: Server, tmp_path: Path, monke
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"the cache cannot be used \(.*\)\. Make room, or let HF_HOME name"):
         texts(WIKIPEDIA)
+
+
+def test_a_split_that_is_not_there_is_not_another(hub: Server) -> None:
+    hub.datasets["some/set"] = Dataset({"train-0.jsonl": b'{"text": "One"}\n'})
+    spec = {"kind": "huggingface", "name": "a", "dataset": "some/set", "revision": "c" * 40}
+    assert len(open_source(spec).files) == len(open_source({**spec, "split": "train"}).files) == 1
+    with pytest.raises(InputError, match="Check `config`, `split` and `data_files`"):
+        open_source({**spec, "split": "validation"})
+    hub.datasets["some/set"] = Dataset({"rows.jsonl": b'{"text": "One"}\n'})
+    assert len(open_source(spec).files) == 1
+
+
+def test_columns_of_a_tsv_of_the_hub(hub: Server) -> None:
+    hub.datasets["some/set"] = Dataset({"a.tsv": b"text\tid\nOne\t1\n", "b.tsv": b"Two\t2\n", "c.jsonl": b"{}\n"})
+    spec = {"kind": "huggingface", "name": "a", "dataset": "some/set", "revision": "c" * 40}
+
+    def texts(**keys: object) -> list[str]:
+        source = open_source({**spec, **keys})
+        return [text for batch in source.batches() for text in batch.columns["text"].to_pylist()]
+
+    assert texts(data_files="a.tsv") == ["One"]
+    assert texts(data_files="b.tsv", columns=["text", "id"]) == ["Two"]
+    with pytest.raises(InputError, match=r"`columns` says nothing of files whose columns have names\. Leave it out"):
+        texts(data_files="c.jsonl", columns=["text"])

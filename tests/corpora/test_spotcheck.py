@@ -16,7 +16,7 @@ AUDIT = {
     "heldout": 2,
     "edited": 5,
     "dropped": {"short": 8},
-    "edits": {"letters": {"rows": 5, "characters": 77}},
+    "edits": {"letters": {"rows": 5, "characters": 77}, "torn": {"rows": 2, "characters": 3}},
     "letters": {"text": {"before": {"Hangul": 9}, "after": {}}},
     "samples": {"edited": [{"id": "a/1", "text before": "<b>KTX</b> 열차", "text after": "열차"}]},
 }
@@ -106,7 +106,7 @@ def test_the_page_shows_what_the_filter_removed_and_runs_nothing(corpus, audit, 
     assert "<b>" not in page
     assert "10 of 60 documents of ko" in page
     assert "dropped: short" in page
-    assert "77 letters were deleted" in page
+    assert "77 letters deleted (in 5), 3 words of which a piece is left (in 2)" in page
 
 
 def test_pairs_that_do_not_say_the_same(audit, tmp_path):

@@ -8,12 +8,46 @@ from collections.abc import Mapping
 
 import regex
 
-LETTER = regex.compile(r"\p{L}+")
 
-_GAP = "\ufdd0"
-_INNER = r"[^\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{L}\p{N}\n" + _GAP + "]*+"
-_EMPTY_BRACKET = regex.compile(rf"[\p{{Ps}}\p{{Pi}}]{_INNER}(?:{_GAP}{_INNER})++[\p{{Pe}}\p{{Pf}}]")
-_GAPS = regex.compile(rf"(?<![ \t])[ \t]*+(?:{_GAP}[ \t]*+)++(\n?)")
+def _shapes() -> dict[str, str]:
+    """Return the characters of no script that are one letter in another shape, with that letter."""
+    found = {}
+    for character in map(chr, [*range(0xD800), *range(0xE000, 0x110000)]):
+        match = regex.fullmatch(
+            r"(?:<(?:font|circle|square|super|sub|wide|narrow)> |<compat> 0028 )(\S+)(?: 0029)?",
+            (unicodedata.decomposition(character)),
+        )
+        if match and regex.match(r"\p{Script=Common}", character):
+            letter = chr(int(match[1], 16))
+            if regex.match(r"\p{L}", letter):
+                found[character] = letter
+    return found
+
+
+SHAPES = _shapes()
+LETTER = regex.compile(rf"[\p{{L}}\p{{Nl}}{''.join(SHAPES)}]+")
+
+_GAP, _MENDED = "\ufdd0", "\ufdd1"
+_G = f"[{_GAP}{_MENDED}]"
+_MARK = r"\p{M}\u200c\u200d"
+_FORMAT = r"\u00ad\u061c\u200e\u200f\u2060-\u2064\ufeff"
+_OPEN = r"[\p{Ps}\p{Pi}\u202a\u202b\u202d\u202e\u2066-\u2068]"
+_CLOSE = r"[\p{Pe}\p{Pf}\u202c\u2069]"
+_SEP = "[,;:、，；：]"
+_WORD = rf"[\p{{L}}\p{{N}}{''.join(SHAPES)}]"
+_SPACED = r"[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+# A character that is neither bracket nor letter nor digit.
+_INNER = rf"(?:(?!{_OPEN}|{_CLOSE}|{_WORD})[^\n{_GAP}{_MENDED}])*+"
+_EMPTY_BRACKET = regex.compile(rf"{_OPEN}{_INNER}(?:{_G}{_INNER})++{_CLOSE}[{_MARK}{_FORMAT}]*+")
+_EMPTY = rf"{_G}(?:(?!{_OPEN}|{_CLOSE}|{_WORD})[^\n\"'])*+"
+_EMPTY_QUOTE = regex.compile(rf'"{_EMPTY}"[{_MARK}{_FORMAT}]*+')
+_EMPTY_APART = rf"(?<!{_WORD})%s{_EMPTY}%s(?!{_WORD})[{_MARK}{_FORMAT}]*+"
+_EMPTY_APOSTROPHES, _EMPTY_QUOTE_APART = (regex.compile(_EMPTY_APART % (mark, mark)) for mark in "'\"")
+_B = r"[ \t\u200b" + _GAP + _MENDED + "]"
+_BLANKS = rf"{_B}*?{_G}{_B}*+"
+_LEFT_OVER = regex.compile(rf"{_SEP}(?={_BLANKS}(?:{_SEP}|{_CLOSE}|[.!?。！？]|$))")
+_LEADING = regex.compile(rf"({_OPEN}{_BLANKS}){_SEP}")
+_GAPS = regex.compile(rf"(?<![ \t\u200b])[ \t\u200b]*+{_G}(?:{_B}|[{_MARK}{_FORMAT}])*+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +57,11 @@ class Expected:
     text: str
     letters: int
     deleted: int
+    signs: int
+    line_ends: int
+    composed: bool
+    torn: int
+    share: float
     edited: bool
 
 
@@ -31,38 +70,100 @@ class WrittenRule:
 
     def __init__(self, letters: Mapping[str, str]) -> None:
         [(verb, script)] = letters.items()
-        if verb == "keep":
-            foreign = rf"[^\p{{Script={script}}}\p{{Script=Common}}\p{{Script=Inherited}}]"
-        else:
-            foreign = rf"[\p{{Script={script}}}{_GAP}]"
-        self.foreign = regex.compile(foreign)
-        self._foreign_run = regex.compile(rf"(?:{foreign}[\p{{M}}\u200c\u200d]*+)++")
+        own = rf"\p{{Script={script}}}"
+        other = rf"[^{own}\p{{Script=Common}}\p{{Script=Inherited}}]" if verb == "keep" else own
+        shapes = "".join(shape for shape, letter in SHAPES.items() if regex.match(other, letter))
+        self.foreign = regex.compile(rf"(?:{other}|[{shapes}{_GAP}{_MENDED}])")
+        self._run = regex.compile(rf"[{_FORMAT}]*+(?:{self.foreign.pattern}[{_MARK}{_FORMAT}]*+)++")
 
-    def clean(self, text: str) -> Expected:
-        text = unicodedata.normalize("NFC", text)
-        letters, edited = count_letters(text), False
+    def clean(self, before: str) -> Expected:
+        ended, line_ends = regex.subn(r"\r\n|[\r\v\f\x85\u2028\u2029]", "\n", before)
+        text = normal = unicodedata.normalize("NFC", ended)
+        letters, torn = count_letters(normal), 0
+        signs = sum(not LETTER.match(character) for character in self.foreign.findall(normal))
         while self.foreign.search(text):
-            edited = True
-            text = unicodedata.normalize("NFC", _mend(self._foreign_run.sub(_GAP, text)))
-        return Expected(text, letters, letters - count_letters(text), edited)
+            lines = []
+            for line in regex.findall(r"[^\n]*\n|[^\n]+", text):
+                if self.foreign.search(line):
+                    line, n = _mend(self._run.sub(_GAP, line))
+                    torn += n
+                lines.append(line)
+            text = unicodedata.normalize("NFC", "".join(lines))
+        deleted = letters - count_letters(text)
+        return Expected(
+            text,
+            letters,
+            deleted,
+            len(normal) - len(text) - deleted,
+            line_ends,
+            normal != ended,
+            torn,
+            (deleted + signs) / max(letters + signs, 1),
+            text != before,
+        )
 
 
-def _mend(text: str) -> str:
+def _mend(line: str) -> tuple[str, int]:
+    """Return a line without its gaps, and how many tore a word."""
+    body, end = line.removesuffix("\n"), line[len(line.removesuffix("\n")) :]
     emptied = 1
     while emptied:
-        text, emptied = _EMPTY_BRACKET.subn(_GAP, text)
-    return _GAPS.sub(_close, text)
+        while emptied:
+            body, emptied = _EMPTY_BRACKET.subn(_MENDED, body)
+        body, emptied = _drop_quotes(body)
+    for pattern, mended in ((_LEFT_OVER, _MENDED), (_LEADING, rf"\1{_MENDED}")):
+        dropped = 1
+        while dropped:
+            body, dropped = pattern.subn(mended, body)
+    if not regex.sub(rf"{_B}|[{_MARK}{_FORMAT}]", "", body) and _GAPS.fullmatch(body):
+        return "", 0
+    torn = 0
+    pieces, at = [], 0
+    for gaps in _GAPS.finditer(body):
+        before, after = body[at : gaps.start()], body[gaps.end() : gaps.end() + 1]
+        last = regex.sub(rf"[{_MARK}{_FORMAT}]+$", "", gaps[0])
+        left = body[gaps.start() - 1 : gaps.start()] if gaps.start() else ""
+        pieces.append(before)
+        at = gaps.end()
+        torn += bool((gaps[0][0] == _GAP and _in_word(left)) or (_last_blank(last) == _GAP and _in_word(after)))
+        if not left or not after:
+            continue
+        if regex.match(_G, gaps[0]) and regex.match(_OPEN, left):
+            continue
+        if regex.match(_G, _last_blank(last)) and regex.match(rf"{_CLOSE}|{_SEP}|[.!?。！？]", after):
+            continue
+        pieces.append(next((space for space in " \t\u200b" if space in gaps[0]), ""))
+    return "".join([*pieces, body[at:], end]), torn
 
 
-def _close(gaps: regex.Match[str]) -> str:
-    text, start, end, line_end = gaps.string, gaps.start(), gaps.end(), gaps[1]
-    opens = start == 0 or text[start - 1] == "\n"
-    closes = bool(line_end) or end == len(text)
-    if opens and closes:
-        return ""
-    if opens or closes:
-        return line_end
-    return " " if " " in gaps[0] or "\t" in gaps[0] else ""
+def _last_blank(gaps: str) -> str:
+    """Return the last gap or space of a run, whatever marks follow it."""
+    return regex.findall(_B, gaps)[-1]
+
+
+def _in_word(character: str) -> bool:
+    """Return whether a character is part of a word that spaces part from others, or binds a suffix to one."""
+    if not character:
+        return False
+    letter = SHAPES.get(character, character)
+    return character in "\u202f\u180e" or bool(regex.match(_WORD, character) and regex.match(_SPACED, letter))
+
+
+def _drop_quotes(line: str) -> tuple[str, int]:
+    """Put a gap in the place of the first straight quotes that are empty; return whether there were any."""
+    even = line.count('"') % 2 == 0
+    found = [
+        match
+        for match in _EMPTY_QUOTE.finditer(line, overlapped=True)
+        if even and line.count('"', 0, match.start()) % 2 == 0
+    ]
+    found += _EMPTY_APOSTROPHES.finditer(line)
+    if not even:
+        found += _EMPTY_QUOTE_APART.finditer(line)
+    if not found:
+        return line, 0
+    first = min(found, key=lambda match: match.start())
+    return line[: first.start()] + _MENDED + line[first.end() :], 1
 
 
 def count_letters(text: str) -> int:
@@ -71,5 +172,6 @@ def count_letters(text: str) -> int:
 
 def letters_by_script(texts: list[str], scripts: tuple[str, ...]) -> dict[str, int]:
     letters = "".join("".join(LETTER.findall(text)) for text in texts)
+    letters = "".join(SHAPES.get(letter, letter) for letter in letters)
     counts = {script: len(regex.findall(rf"\p{{Script={script}}}", letters)) for script in scripts}
     return {script: n for script, n in counts.items() if n}

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lorebridge import tables
+from lorebridge.corpora.released import read_released
 from lorebridge.errors import InputError
 from lorebridge.probes.decisions import baselines
 from lorebridge.probes.questions import build_questions, in_subset
-from lorebridge.probes.released import read_released
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lorebridge import tables
+from lorebridge.corpora.released import check_questions, fill_blanks, read_released, remarks, warn
 from lorebridge.errors import InputError
 from lorebridge.probes.questions import build_questions
-from lorebridge.probes.released import check_questions, fill_blanks, read_released, remarks, warn
 
 SEOUL = {"question": "The capital is ____.", "options": ["Seoul", "Busan", "Jeju", "Daegu"], "answer": "Seoul"}
 SPOON = {"question": "Rice is eaten with __.", "options": ["spoons", "forks", "knives", "hands"], "answer": "spoons"}

@@ -12,12 +12,12 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from lorebridge import tables
+from lorebridge.corpora.released import fill_blanks
 from lorebridge.errors import InputError
 from lorebridge.probes import scoring
 from lorebridge.probes.decisions import accuracy
 from lorebridge.probes.models import start_token
 from lorebridge.probes.questions import build_questions
-from lorebridge.probes.released import fill_blanks
 from lorebridge.probes.scoring import build_requests, score_file, score_run
 from lorebridge.probes.trees import sum_logprobs
 

@@ -67,6 +67,53 @@ def test_phrases_match_whole_words_of_each_script(script, sentence, phrase, foun
     assert holds(sentence, phrase, script) is found
 
 
+UNSEEN = [
+    "\u00ad",
+    "\u200b",
+    "\u200c",
+    "\u200d",
+    "\u200e",
+    "\u200f",
+    "\u2060",
+    "\ufeff",
+    "\ufe0f",
+    "\u2067",
+    "\U000e0100",
+]
+
+
+@pytest.mark.parametrize("unseen", UNSEEN, ids=ascii)
+@pytest.mark.parametrize(
+    ("script", "word"),
+    [
+        ("Latin", "Pyongyang"),
+        ("Cyrillic", "Улаанбаатар"),
+        ("Hangul", "대한민국"),
+        ("Han", "漢城"),
+        ("Tibetan", "བོད་ལྗོངས"),
+        ("Mongolian", "ᠮᠣᠩᠭᠣᠯ"),
+        ("Devanagari", "नेपाल"),
+    ],
+)
+def test_what_is_not_seen_hides_no_word(script, word, unseen):
+    for place in range(len(word) + 1):
+        hidden = word[:place] + unseen + word[place:]
+        assert holds(f"{hidden} 1", word, script)
+        assert holds(f"{word} 1", hidden, script)
+        assert analyse(hidden, script) == analyse(word, script)
+
+
+def test_what_parts_words_parts_them():
+    """The narrow space before a Mongolian suffix, a Persian ending after U+200C."""
+    assert analyse("ᠣᠷᠣᠨ\u202f\u00adᠳᠤ", "Mongolian") == ["ᠣᠷᠣᠨ", "ᠣᠷᠣᠨᠳᠤ"]
+    assert holds("کتاب\u200cها", "کتاب", "Arabic")
+    assert holds("کتا\u00adب\u200cها", "کتاب", "Arabic")
+
+
+def test_a_mark_of_direction_holds_no_sentences_together():
+    assert script_of("Latin").sentences("One.\u200f Two!\u202c\u2069 Three") == ["One.", "Two!", "Three"]
+
+
 @pytest.mark.parametrize(
     ("script", "text", "sentences"),
     [

@@ -49,6 +49,15 @@ def searches(draw):
     return script, asked, "".join(itertools.chain.from_iterable(draw(pieces))), draw(st.integers(1, 3))
 
 
+def test_what_is_not_seen_hides_no_mention():
+    english = Matcher([Asked("q", ("pyongyang", "capital"), "Korea", ())], "Latin", window=1, max_chars=300)
+    [mention] = english.find("Pyong\u00adyang is the cap\u200bital of Ko\u2060rea.").values()
+    assert (mention.subject, mention.object, mention.n_statements) == (True, True, 1)
+    korean = Matcher([Asked("q", ("수도", "서울"), "대한민국", ())], "Hangul", window=1, max_chars=300)
+    [mention] = korean.find("서\ufeff울은 대한\u00ad민국의 수\u200d도이다.").values()
+    assert (mention.subject, mention.object, mention.n_statements) == (True, True, 1)
+
+
 @settings(max_examples=200, deadline=None)
 @given(searches())
 def test_a_text_is_searched_by_the_rule_of_the_judge(search):

@@ -46,10 +46,10 @@ def count(folder: Path, texts: list[str], names: dict[str, str], workers: int = 
     return dict(zip(found["person_id"], found["n_documents"], strict=True))
 
 
-NAMES = {"Q1": "Ada Moor", "Q2": "Ada Moore", "Q3": "Élise Fen", "Q4": "Bo Li-Wren", "Q5": "Nobody Here"}
+NAMES = {"Q1": "Ada Moor", "Q2": "Ada Moore", "Q3": "Élise\u200e Fen", "Q4": "Bo Li-Wren", "Q5": "Nobody Here"}
 TEXTS = [
     "Ada Moor met Ada Moor.",
-    "Ada Moore, too.",
+    "A\u00adda Moo\u200bre, too.",
     "Of Ada Moors nothing is known.",
     "Élise Fen! (Bo Li-Wren)",
     "ada moor in small letters",

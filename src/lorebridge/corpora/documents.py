@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from tqdm import tqdm
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.corpora.duplicates import digests, duplicates, first_of_equal, minhashes
 from lorebridge.corpora.heldout import is_heldout
 from lorebridge.corpora.scripts import SCRIPTS, Cleaned, LetterFilter, by_script
@@ -38,6 +39,18 @@ _OPTIONAL = ["id", "title", "source"]  # columns of documents, beside their text
 _N_SAMPLES = 5
 _EXCERPT = 200  # characters
 _KEPT, _HELD_OUT = "kept", "heldout"
+# What is counted of edits, by the field of what the filter returns.
+_EDITS = {"letters": "deleted", "signs": "signs", "line_ends": "line_ends", "normal_form": "composed", "torn": "torn"}
+EDITS = {
+    "letters": "letters deleted",
+    "signs": "other characters deleted",
+    "line_ends": "ends of lines made U+000A",
+    "normal_form": "characters brought into NFC",
+    "simplified": "characters simplified",
+    "titles": "characters deleted or replaced in titles",
+    "torn": "words of which a piece is left",
+}
+"""What an audit counts of edits, in words."""
 
 Fates = npt.NDArray[np.object_]  # of every row of a batch: "kept", "heldout", or the reason why it is dropped
 
@@ -96,10 +109,17 @@ class _Cleaner:
         simplified = [self._converter.convert(text) for text in traditional]
         for i, (text, other) in enumerate(zip(traditional, simplified, strict=True)):
             if text != other:
-                replaced[i] = sum(a != b for a, b in zip(text, other, strict=False))
+                differ = sum(a != b for a, b in zip(text, other, strict=False))
+                replaced[i] = differ + abs(len(text) - len(other))
         again = self._filter.clean(pa.array(simplified, pa.string()))
+        counts = {name: getattr(cleaned, name) + getattr(again, name) for name in ("deleted", "signs", "composed")}
         cleaned = dataclasses.replace(
-            cleaned, texts=again.texts, characters_left=again.characters_left, letters_left=again.letters_left
+            cleaned,
+            texts=again.texts,
+            characters_left=again.characters_left,
+            letters_left=again.letters_left,
+            edited=cleaned.edited | again.edited | (replaced > 0),
+            **counts,
         )
         return _Texts(texts, cleaned, replaced)
 
@@ -115,31 +135,37 @@ class Audit:
         """Start from zero."""
         self._counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         self._samples: dict[str, list[tuple[bytes, dict[str, str]]]] = collections.defaultdict(list)
-        self._edits = {kind: {"rows": 0, "characters": 0} for kind in ("letters", "simplified")}
+        self._edits = {kind: {"rows": 0, "characters": 0} for kind in EDITS}
         self._letters = {column: np.zeros((2, len(SCRIPTS)), dtype=np.int64) for column in columns}
         self._characters: dict[str, list[int]] = {column: [0, 0] for column in columns}
 
-    def note(self, labels: Sequence[str], identities: Sequence[str], texts: Mapping[str, _Texts], fates: Fates) -> None:
+    def note(
+        self, identities: Sequence[str], texts: Mapping[str, _Texts], fates: Fates, titles: _Texts | None = None
+    ) -> None:
         """Count the rows of a batch.
 
         Args:
-            labels: the labels of their sources.
             identities: the identities of the documents or pairs.
             texts: their texts by column.
             fates: what becomes of each.
+            titles: their titles, where they have them.
         """
         stays = (fates == _KEPT) | (fates == _HELD_OUT)
         columns = list(texts.values())
         edits = {
-            "letters": np.sum([column.cleaned.deleted for column in columns], axis=0),
-            "simplified": np.sum([column.simplified for column in columns], axis=0),
+            kind: np.sum([getattr(column.cleaned, name) for column in columns], axis=0) for kind, name in _EDITS.items()
         }
-        edited = np.logical_or.reduce([column.cleaned.edited | (column.simplified > 0) for column in columns])
+        edits["simplified"] = np.sum([column.simplified for column in columns], axis=0)
+        if titles is not None:
+            edits["titles"] = titles.simplified + np.sum(
+                [getattr(titles.cleaned, name) for kind, name in _EDITS.items() if kind != "torn"], axis=0
+            )
+        edited = np.logical_or.reduce([column.cleaned.edited for column in columns])
         for kind, replaced in edits.items():
             self._edits[kind]["rows"] += int(np.count_nonzero(stays & (replaced > 0)))
             self._edits[kind]["characters"] += int(replaced[stays].sum())
-        for label, fate, is_edited in zip(labels, fates, (edited & stays).tolist(), strict=True):
-            counts = self._counts[label]
+        for identity, fate, is_edited in zip(identities, fates, (edited & stays).tolist(), strict=True):
+            counts = self._counts[identity.partition("/")[0]]
             counts["rows"] += 1
             counts[fate if fate in (_KEPT, _HELD_OUT) else f"dropped/{fate}"] += 1
             counts["edited"] += is_edited
@@ -171,10 +197,13 @@ class Audit:
         """Return the audit as JSON types.
 
         ``rows``, ``kept``, ``heldout``, ``edited`` (of those kept and held out) and ``dropped`` by reason;
-        ``sources``: the same for every source; ``edits``: rows kept or held out of which ``letters`` were deleted, and
-        in which Traditional characters were ``simplified``, with how many; ``characters`` and ``letters`` (by Unicode
-        script) before (all rows) and after (kept rows) for every column; ``samples`` of edited rows and of every
-        reason, excerpts of 200 characters from shortly before the first difference.
+        ``sources``: the same for every source, and every label (``{name}:{label}``) of its rows; ``edits``: rows kept
+        or held out and in them the characters of each kind of edit (``letters`` and other ``signs`` that were deleted,
+        ``line_ends``, ``normal_form`` and ``simplified`` characters that were replaced, all of these in ``titles``;
+        ``torn`` counts the words of which a piece is left, see :class:`~lorebridge.corpora.scripts.Cleaned`);
+        ``characters`` and ``letters`` (by Unicode script) before (all rows) and after (kept rows) for every column;
+        ``samples`` of edited rows and of every reason, excerpts of 200 characters from shortly before the first
+        difference. The edits explain every difference of a text.
 
         Raises:
             ValueError: the counts do not add up.
@@ -218,8 +247,7 @@ def _adds_up(audit: Mapping[str, Any]) -> bool:
 
 
 def _write_json(value: Mapping[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    publish.write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def _require_kept(audit: Mapping[str, Any], where: str, mend: str) -> None:
@@ -276,6 +304,19 @@ def _column(batch: Batch, name: str, default: str | Sequence[str]) -> list[str]:
     return [other if value is None else value for value, other in zip(values, defaults, strict=True)]
 
 
+def _identities(source: Source, batch: Batch, keys: Sequence[str]) -> list[str]:
+    """Return what tells rows from all others of a text: ``{name}/{key}``, or ``{name}:{label}/{key}``.
+
+    The second where a row carries a label of its own. Neither a name nor, escaped, a label holds a slash, and no name
+    a colon: whatever the labels and keys, two identities are equal only where all three parts are.
+    """
+    found = []
+    for label, key in zip(batch.columns["source"].to_pylist(), keys, strict=True):
+        own = "" if label in (None, source.name) else ":" + label.replace("%", "%25").replace("/", "%2F")
+        found.append(f"{source.name}{own}/{key}")
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class _Documents:
     """A batch of documents, filtered.
@@ -295,6 +336,10 @@ class _Documents:
     doc_ids: list[str]
     texts: _Texts
     fates: Fates
+
+    def titles(self, clean: _Cleaner) -> _Texts:
+        """Return their titles before and after, "" where there is none."""
+        return clean(self.batch.columns["title"].fill_null(""))
 
 
 def _documents(
@@ -320,7 +365,7 @@ def _documents(
             fates[cleaned.characters_left < sources[index].get("min_chars", min_chars)] = "short"
             fates[cleaned.share_deleted > max_deleted] = "foreign"
             fates[~cleaned.content] = "empty"
-            doc_ids = [f"{label}/{key}" for label, key in zip(labels, keys, strict=True)]
+            doc_ids = _identities(source, batch, keys)
             yield _Documents(index, batch, labels, doc_ids, texts, fates)
 
 
@@ -348,7 +393,7 @@ def signatures(
         paths: the path of each source, None where it has none.
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
         min_chars: the fewest characters of a document after filtering.
-        max_deleted: the largest share of letters that may be deleted.
+        max_deleted: the largest share of letters (and foreign signs) that may be deleted.
         simplify: whether Traditional characters are simplified.
         deduplicate: as of :func:`lorebridge.corpora.duplicates.duplicates`.
         shard: which shard, from 0.
@@ -408,16 +453,15 @@ def _decided(documents: Iterator[_Documents], duplicates: Path, heldout: float) 
         yield batch
 
 
-def _document_rows(documents: _Documents, fate: str, clean: _Cleaner) -> pa.Table | None:
+def _document_rows(documents: _Documents, fate: str, titles: _Texts) -> pa.Table | None:
     """Return the documents of a batch that have one fate as rows of the table ``documents``, None where none has."""
     rows = np.flatnonzero(documents.fates == fate)
     if not len(rows):
         return None
-    titles = documents.batch.columns["title"].take(pa.array(rows)).fill_null("")
     return pa.table(
         {
             "doc_id": [documents.doc_ids[i] for i in rows.tolist()],
-            "title": clean(titles).cleaned.texts,
+            "title": titles.after(rows),
             "text": documents.texts.after(rows),
             "source": [documents.labels[i] for i in rows.tolist()],
             "n_chars": documents.texts.cleaned.characters_left[rows],
@@ -449,7 +493,7 @@ def filter_corpus(
     the first reason that holds:
 
     - ``empty``: no letter or digit is left;
-    - ``foreign``: more than `max_deleted` of its letters were deleted;
+    - ``foreign``: more than `max_deleted` of its letters (and of foreign digits, signs and marks) were deleted;
     - ``short``: it has fewer than `min_chars` characters;
     - ``duplicate``, ``near_duplicate``: it repeats an earlier document of any shard, by the table `duplicates`.
 
@@ -461,7 +505,7 @@ def filter_corpus(
         lang: the language, for messages and the audit.
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
         min_chars: the fewest characters of a document after filtering.
-        max_deleted: the largest share of letters that may be deleted.
+        max_deleted: the largest share of letters (and foreign signs) that may be deleted.
         simplify: whether Traditional characters are simplified (OpenCC), for a language that Han writes.
         heldout: the share of documents that are held out.
         shard: which shard, from 0.
@@ -492,9 +536,10 @@ def filter_corpus(
             for fate, path in ((_KEPT, documents), (_HELD_OUT, heldout_documents))
         }
         for batch in _decided(batches, duplicates, heldout):
-            counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
+            titles = batch.titles(clean)
+            counts.note(batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
             for fate, write in writers.items():
-                if (rows := _document_rows(batch, fate, clean)) is not None:
+                if (rows := _document_rows(batch, fate, titles)) is not None:
                     write(rows)
     result = {"lang": lang, "letters_policy": dict(letters), "resolved": _resolved(opened), **counts.as_json()}
     _log_counts(lang, "documents", result)
@@ -595,7 +640,7 @@ def _pairs(sources: Sequence[Source], halves: Mapping[str, tuple[str, _Cleaner]]
                 fates[texts[half].cleaned.share_deleted > max_lost] = f"foreign_{half}"
             for half in ("xx", "en"):
                 fates[~texts[half].cleaned.content] = f"empty_{half}"
-            pair_ids = [f"{label}/{key}" for label, key in zip(labels, batch.keys(), strict=True)]
+            pair_ids = _identities(source, batch, batch.keys())
             yield _Pairs(batch, labels, pair_ids, texts, fates)
 
 
@@ -690,7 +735,7 @@ def filter_pairs(
                     )
                 batch.fates[i] = fates[n_passed]
                 n_passed += 1
-            counts.note(batch.labels, batch.pair_ids, batch.texts, batch.fates)
+            counts.note(batch.pair_ids, batch.texts, batch.fates)
             for fate, write in writers.items():
                 rows = np.flatnonzero(batch.fates == fate)
                 if len(rows):
@@ -724,23 +769,22 @@ def filter_file(
     Args:
         lang: the language, for the audit.
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``.
-        source: ``.jsonl``, ``.jsonl.gz`` or ``.parquet``; rows without a label are labelled with its name.
+        source: a file as of a ``local`` source; rows without a label are labelled with its name.
         out: ``.jsonl`` or ``.jsonl.gz`` with `id`, `title`, `text`, `source`, which can be a source again; or
             ``.parquet``, a table ``documents``. It appears when it is whole.
         min_chars: the fewest characters of a document after filtering.
-        max_deleted: the largest share of letters that may be deleted.
+        max_deleted: the largest share of letters (and foreign signs) that may be deleted.
         simplify: whether Traditional characters are simplified.
         deduplicate: None for equal texts alone; else as of :func:`lorebridge.corpora.duplicates.duplicates`.
 
     Raises:
         InputError: the file cannot be read, a row is malformed, an identity comes twice, no document is left, or `out`
-            has another suffix.
+            cannot be written, has another suffix, or is `source`.
     """
+    publish.check_file(out, suffixes=[".jsonl", ".jsonl.gz", ".parquet"], inputs=[source], name="OUT")
     out = Path(out)
-    if not out.name.endswith((".jsonl", ".jsonl.gz", ".parquet")):
-        raise InputError(out, "not a format that is written", "Use .jsonl, .jsonl.gz or .parquet.")
     literals: dict[str, Any] = {
-        "sources": [{"kind": "local", "name": Path(source).name.split(".")[0]}],
+        "sources": [{"kind": "local", "name": re.sub("[/:]", "_", Path(source).name.split(".")[0])}],
         "letters": letters,
         "min_chars": min_chars,
         "max_deleted": max_deleted,
@@ -749,9 +793,7 @@ def filter_file(
         "of": 1,
     }
     counts, clean = Audit(["text"]), _Cleaner(letters, simplify)
-    partial = out.with_name(out.name + ".partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="lorebridge-filter-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lorebridge-filter-") as folder, publish.whole(out) as partial:
         found, repeats = Path(folder) / "signatures.parquet", Path(folder) / "duplicates.parquet"
         signatures(**literals, paths=[source], deduplicate=deduplicate, signatures=found)
         duplicates(signatures=[found], deduplicate=deduplicate, duplicates=repeats)
@@ -760,31 +802,28 @@ def filter_file(
             for batch in _decided(
                 _documents(_open(literals["sources"], [source], ["text"], _OPTIONAL), **literals), repeats, 0.0
             ):
-                counts.note(batch.labels, batch.doc_ids, {"text": batch.texts}, batch.fates)
-                if (rows := _document_rows(batch, _KEPT, clean)) is not None:
+                titles = batch.titles(clean)
+                counts.note(batch.doc_ids, {"text": batch.texts}, batch.fates, titles)
+                if (rows := _document_rows(batch, _KEPT, titles)) is not None:
                     write(rows)
-    partial.replace(out)
-    result = {"lang": lang, "letters_policy": dict(letters), "resolved": {}, **counts.as_json()}
-    _require_kept(result, str(source), f"Check that the file is in the language {lang}, and min_chars and max_deleted.")
+        result = {"lang": lang, "letters_policy": dict(letters), "resolved": {}, **counts.as_json()}
+        mend = f"Check that the file is in the language {lang}, and min_chars and max_deleted."
+        _require_kept(result, str(source), mend)
     return result
 
 
 @contextlib.contextmanager
-def _jsonl_writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
-    """Write documents as rows of a source, in the same bytes every time; a body that fails leaves no file."""
-    try:
-        with path.open("wb") as raw, contextlib.ExitStack() as stack:
-            file = cast(IO[bytes], raw)
-            if suffix == ".gz":
-                file = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0)))
+def _jsonl_writer(partial: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Write documents as rows of a source, in the same bytes every time."""
+    with partial.open("wb") as raw, contextlib.ExitStack() as stack:
+        file = cast(IO[bytes], raw)
+        if suffix == ".gz":
+            file = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0)))
 
-            def write(documents: pa.Table) -> None:
-                for document in documents.to_pylist():
-                    row = {"id": document["doc_id"].removeprefix(document["source"] + "/")}
-                    row |= {key: document[key] for key in ("title", "text", "source")}
-                    file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        def write(documents: pa.Table) -> None:
+            for document in documents.to_pylist():
+                row = {"id": document["doc_id"].partition("/")[2]}
+                row |= {key: document[key] for key in ("title", "text", "source")}
+                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
-            yield write
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        yield write

@@ -31,7 +31,6 @@ from lorebridge.kernels import compiled
 
 log = logging.getLogger("lorebridge.corpora")
 
-_UNBROKEN = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
 _SEED = 1  # of the permutations; fixed, so that signatures of any two shards can be compared
 _RECALL = 0.99  # of texts that are as similar as the threshold
 
@@ -125,7 +124,7 @@ def minhashes(texts: pa.Array, *, permutations: int, ngram: int) -> npt.NDArray[
     data, offsets = scripts.bytes_of(texts)
     hashes = np.empty(max(1, int(offsets[-1]) - int(offsets[0])), dtype=np.uint64)
     ends = np.zeros(len(texts) + 1, dtype=np.uint64)
-    _ngrams(data, offsets, scripts.unit_kinds(_UNBROKEN), ngram, hashes, ends)
+    _ngrams(data, offsets, scripts.unit_kinds(scripts.UNBROKEN), ngram, hashes, ends)
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(hashes[: int(ends[-1])], ends, permutations, _SEED)
     return np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(texts), permutations)
 

@@ -98,7 +98,8 @@ def find_files(spec: Mapping[str, Any], suffixes: tuple[str, ...]) -> HubFiles:
     """Ask the hub which files a source means.
 
     Those that match `data_files` (a pattern, or a list of them). Without it, those in the folder `config`, or in the
-    whole data set without one; where the names of some begin with the `split`, these alone. Without a network the
+    whole data set without one; of these the ones whose names begin with the `split`, or all where that is ``train`` and
+    none does. Without a network the
     cache answers, if the commit is pinned and ``hf download DATASET --repo-type dataset --revision COMMIT --include
     PATTERN`` has filled it.
 
@@ -126,13 +127,15 @@ def find_files(spec: Mapping[str, Any], suffixes: tuple[str, ...]) -> HubFiles:
         found = [path for path in found if path.endswith(suffixes)]
         if not given:
             split = spec.get("split") or "train"
-            found = [path for path in found if re.match(rf"{re.escape(split)}[-.]", Path(path).name)] or found
+            of_split = [path for path in found if re.match(rf"{re.escape(split)}[-.]", Path(path).name)]
+            # The files of many data sets say nothing of a split; one that is asked for must be there.
+            found = of_split or (found if split == "train" else [])
         if not found:
             folders = ", ".join(sorted({path.split("/")[0] for path in there})[:40]) or "nothing"
             raise InputError(
                 where,
                 f"no file {' or '.join(patterns)} that ends in {' or '.join(suffixes)} (there is {folders})",
-                f"Check `config` and `data_files` against https://huggingface.co/datasets/{name}/tree/{commit}.",
+                f"Check `config`, `split` and `data_files` against https://huggingface.co/datasets/{name}/tree/{commit}.",
             )
         # Whoever may list a gated data set may yet not read it: ask before any work.
         huggingface_hub.hf_hub_download(name, found[0], repo_type="dataset", revision=commit, dry_run=True)
@@ -201,5 +204,6 @@ def _refusal(where: str, name: str, error: Exception) -> InputError:
     return InputError(
         where,
         f"the hub does not answer, and the cache does not have it ({type(error).__name__})",
-        f"Check the network, or fetch it where there is one: `hf download {name} --repo-type dataset`.",
+        f"Check the network, or write a commit as `revision` and fetch it where there is one: `hf download {name} "
+        "--repo-type dataset --revision COMMIT`.",
     )

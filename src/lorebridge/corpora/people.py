@@ -13,7 +13,7 @@ from typing import Any
 
 import regex
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.corpora.wikidata import read_response
 from lorebridge.errors import InputError
 from lorebridge.records import file_digest
@@ -133,7 +133,7 @@ def merge_people(
         "kept": len(chosen),
         "kept_by_attribute": {a: sum(row["attribute"] == a for row in written) for a in properties},
     }
-    audit.write_text(json.dumps(counts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    publish.write_text(audit, json.dumps(counts, ensure_ascii=False, indent=1) + "\n")
     return {"people": len(chosen)}
 
 

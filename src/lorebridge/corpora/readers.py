@@ -37,6 +37,19 @@ _PARQUET_ROWS = 1024
 # Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
 _BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
 _DAMAGED = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error), igzip.BadGzipFile, zipfile.BadZipFile)
+_NO_LINES = (
+    (b"\x28\xb5\x2f\xfd", "packed by zstd", "Unpack it, or pack it by gzip."),
+    (b"\xfd7zXZ\0", "packed by xz", "Unpack it, or pack it by gzip."),
+    (b"BZh", "packed by bzip2", "Unpack it, or pack it by gzip."),
+    (b"PK\x03\x04", "a zip", "Unpack it, or pack it by gzip; a zip of line-aligned files is called *.zip."),
+    (b"PAR1", "Parquet", "Call it *.parquet."),
+    (codecs.BOM_UTF16_LE, "in UTF-16", "Convert the file to UTF-8."),
+    (codecs.BOM_UTF16_BE, "in UTF-16", "Convert the file to UTF-8."),
+)
+# What a column of text may be called, beside the language's code: a first line of nothing else is no pair.
+_HEADINGS = {"source", "src", "target", "tgt", "trg", "text", "sentence", "sentence1", "sentence2"}
+_HEADINGS |= {"translation", "english", "eng", "document", "content"}
+_QUOTED = '^"(?s:[^"]|"")*""(?s:[^"]|"")*"$'
 _MEND_JSON = 'Write one JSON object a line, such as {"id": "1", "text": "..."}.'
 
 
@@ -100,6 +113,22 @@ def _damaged(file: object, number: int, error: Exception) -> InputError:
 # --- files of lines -----------------------------------------------------------------------------------------------
 
 
+def _open_lines(path: Path) -> IO[bytes]:
+    """Open a file of lines, plain or gzip, whatever its name says.
+
+    Raises:
+        InputError: it is packed in another way, is no file of lines, or is in UTF-16.
+    """
+    with path.open("rb") as file:
+        beginning = file.read(6)
+    if path.suffix == ".gz" or beginning.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], igzip.open(path, "rb"))
+    for magic, what, mend in _NO_LINES:
+        if beginning.startswith(magic):
+            raise InputError(path, f"is {what}, whatever its name says", mend)
+    return path.open("rb")
+
+
 def _blocks(path: Path, part: int, parts: int) -> Iterator[tuple[npt.NDArray[np.int64], bytes]]:
     """Yield the lines of one part of a plain or gzip file, split at U+000A alone, about a megabyte joined at a time.
 
@@ -107,8 +136,7 @@ def _blocks(path: Path, part: int, parts: int) -> Iterator[tuple[npt.NDArray[np.
     """
     number = 0
     try:
-        with igzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
-            file = cast(IO[bytes], opened)
+        with _open_lines(path) as file:
             while block := file.read(_BLOCK):
                 block += file.readline()
                 if not number:
@@ -226,26 +254,41 @@ def _string(where: str, values: Mapping[str, Any], columns: Columns, name: str) 
     return value if required else value or None
 
 
-def read_tsv(path: Path, columns: Columns, header: Sequence[str], part: int = 0, parts: int = 1) -> Iterator[Rows]:
-    """Read a file of lines of tab-separated values, plain or gzip, without a line of names and without quoting.
+def read_tsv(
+    path: Path, columns: Columns, header: Sequence[str] | None, part: int = 0, parts: int = 1, *, quoted: bool = False
+) -> Iterator[Rows]:
+    """Read a file of lines of tab-separated values, plain or gzip, without quoting.
 
     Args:
         path: the file.
         columns: what to read; the column of a name is one of `header`.
-        header: what the values of a line are called, in order. A line may have more values.
+        header: what the values of a line are called, in order; None where the first line says so. A line may have
+            more values.
         part: which part of the file.
         parts: the number of parts.
+        quoted: whether a value may look as if a spreadsheet had quoted it.
 
     Raises:
-        InputError: a column is not in `header`, a line has too few values or is not UTF-8, or the gzip is damaged.
+        InputError: a column is not in `header`, or the first line names the columns although `header` does; a line has
+            too few values, is quoted, or is not UTF-8; or the gzip is damaged.
     """
-    for name in columns.required:
+    first = _first_line(path)
+    named = header is None
+    header = first if header is None else header
+    # A column that the source renames must be there, the optional ones too.
+    for name in [*columns.required, *(name for name in columns.optional if name in columns.fields)]:
         if columns.column(name) not in header:
             raise _no_column(path, columns.column(name), name, header)
+    if not named:
+        _refuse_names(path, columns, header, first)
     places = [header.index(columns.column(n)) if columns.column(n) in header else None for n in columns.names]
     least = 1 + max(at for at in places if at is not None)
     for numbers, block in _blocks(path, part, parts):
         rows = [line.removesuffix(b"\r").split(b"\t", least) for line in _lines(block)]
+        if named and numbers[0] == 1:
+            numbers, rows = numbers[1:], rows[1:]
+            if not rows:
+                continue
         for number, row in zip(numbers, rows, strict=True):
             if len(row) < least:
                 raise InputError(
@@ -257,7 +300,54 @@ def read_tsv(path: Path, columns: Columns, header: Sequence[str], part: int = 0,
             pa.nulls(len(rows), pa.string()) if at is None else _decoded(path, numbers, [row[at] for row in rows])
             for at in places
         ]
+        if not quoted:
+            for name, array in zip(columns.required, arrays, strict=False):
+                _refuse_quotes(path, numbers, columns.column(name), array)
         yield numbers, columns.batch(_null_empty(columns, arrays))
+
+
+def _first_line(path: Path) -> list[str]:
+    """Return the values of the first line of a file, none of an empty one."""
+    try:
+        with _open_lines(path) as file:
+            line = file.readline(_BLOCK).removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
+    except _DAMAGED as error:
+        raise _damaged(path, 0, error) from error
+    return line.decode(errors="replace").split("\t") if line else []
+
+
+def _refuse_names(path: Path, columns: Columns, header: Sequence[str], first: Sequence[str]) -> None:
+    """Refuse a file whose first line names the columns although the source does.
+
+    Raises:
+        InputError: the first line repeats the names, or holds nothing but what columns of text are called.
+    """
+    values = [value.strip().strip('"').casefold() for value in first]
+    wanted = [header.index(columns.column(name)) for name in columns.required]
+    texts = [values[place] for place in wanted if place < len(values)]
+    repeats = values[: len(header)] == [name.casefold() for name in header]
+    codes = {name.casefold() for name in columns.required}
+    if repeats or (len(texts) == len(wanted) and all(text in _HEADINGS | codes for text in texts)):
+        raise InputError(
+            place(path, 1),
+            f"names the columns ({', '.join(first)})",
+            "Leave out `columns` of the source, so that this line names them, or remove the line.",
+        )
+
+
+def _refuse_quotes(path: Path, numbers: npt.NDArray[np.int64], column: str, texts: pa.Array) -> None:
+    """Refuse values in quotes within which quotes are doubled, as spreadsheets and CSV write them.
+
+    Raises:
+        InputError: names the first row.
+    """
+    quoted = pc.match_substring_regex(texts, _QUOTED)
+    if (row := pc.index(quoted, True).as_py()) >= 0:
+        raise InputError(
+            place(path, int(numbers[row])),
+            f"`{column}` is quoted as a spreadsheet does it ({texts[row].as_py()[:60]})",
+            "Write the values as they are, one pair a line, or write JSONL.",
+        )
 
 
 def _decoded(file: object, numbers: npt.NDArray[np.int64], texts: Sequence[bytes]) -> pa.Array:
@@ -307,6 +397,9 @@ def read_parquet(path: Path, columns: Columns, part: int = 0, parts: int = 1) ->
                     raise _no_column(path, columns.column(name), name, schema.names)
             for name in have:
                 _check_type(path, schema, columns, name)
+            for name in columns.optional:
+                if name in columns.fields and name not in have:
+                    raise _no_column(path, columns.column(name), name, schema.names)
             wanted = list(dict.fromkeys(columns.column(name) for name in have))
             groups = file.num_row_groups
             by_group = groups >= parts
@@ -383,7 +476,7 @@ def _strings(
 
 
 def read_moses(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> Iterator[Rows]:
-    """Read two line-aligned files, in a folder or a zip, each named ``*.<language>`` (the required columns).
+    """Read two line-aligned files in a zip, each named ``*.<language>`` (the required columns).
 
     Members of a zip are read as streams: nothing is unpacked, so that no name in the archive can lead elsewhere.
 
@@ -424,9 +517,6 @@ def read_moses(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> I
 
 def _open_halves(path: Path, columns: Columns, stack: contextlib.ExitStack) -> list[IO[bytes]]:
     """Open the file of each language."""
-    if path.is_dir():
-        names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-        return [stack.enter_context((path / _one(path, names, columns, name)).open("rb")) for name in columns.required]
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except zipfile.BadZipFile as error:
@@ -455,6 +545,6 @@ def _one(path: Path, names: Sequence[str], columns: Columns, language: str) -> s
         raise InputError(
             path,
             f"{len(found)} files end in {suffix} (there are {', '.join(names) or 'none'})",
-            f"Keep one file a language, or name its ending under `fields` of the source: {{{language}: ...}}.",
+            f"Keep one file a language, or name its ending under `fields` of the source: {{{language}: ENDING}}.",
         )
     return found[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -43,15 +44,24 @@ _NAMES = """
 SCRIPTS = tuple(_NAMES.split())
 
 
-# What the table says of a code point: flags, then the script of a letter, then the canonical combining class.
-_LETTER, _DIGIT, _MARK, _OPENING, _CLOSING, _FOREIGN, _MAY_COMPOSE = (1 << bit for bit in range(7))
+# What the table says of a code point: flags, the script of a letter, the canonical combining class, further flags.
+_LETTER, _DIGIT, _MARK, _OPENING, _CLOSING, _FOREIGN, _MAY_COMPOSE, _LINE_END = (1 << bit for bit in range(8))
 _SCRIPT_SHIFT, _CLASS_SHIFT = 8, 16
 _SCRIPT = np.uint32(0xFF << _SCRIPT_SHIFT)
+_FORMAT, _SEPARATOR, _TERMINAL, _IN_WORD = (1 << bit for bit in range(24, 28))
 
-# Stands where characters were deleted until the gap is mended. A noncharacter: a text may not hold it, and one that
-# does loses it with the foreign letters.
-_GAP = 0xFDD0
-_TAB, _LINE_FEED, _SPACE = 0x09, 0x0A, 0x20
+# What ends a line beside U+000A (The Unicode Standard, section 5.8).
+_LINE_ENDS = regex.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
+# Begin and end of an embedded, overridden or isolated direction (Unicode Standard Annex 9).
+_DIRECTED = {"opening": r"\u202a\u202b\u202d\u202e\u2066-\u2068", "closing": r"\u202c\u2069"}
+# Letters of these scripts stand side by side without making one word.
+UNBROKEN = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
+
+# They stand where foreign characters, and what they left empty, were deleted, until the gap is mended. Noncharacters:
+# a text may not hold them, and one that does loses them with the foreign letters.
+_GAP, _MENDED = 0xFDD0, 0xFDD1
+_TAB, _LINE_FEED, _SPACE, _QUOTE, _APOSTROPHE = 0x09, 0x0A, 0x20, 0x22, 0x27
+_ZERO_WIDTH_SPACE, _NARROW_SPACE, _VOWEL_SEPARATOR = 0x200B, 0x202F, 0x180E
 
 
 def _points(text: str) -> npt.NDArray[np.uint32]:
@@ -70,19 +80,45 @@ def _holding(pattern: str) -> npt.NDArray[np.uint32]:
     return _points("".join(regex.findall(f"{pattern}+", _characters())))
 
 
+_SHAPES = ("<font>", "<circle>", "<square>", "<super>", "<sub>", "<wide>", "<narrow>")
+
+
+@functools.cache
+def variants() -> dict[str, str]:
+    """Return the characters that are another shape of one letter but belong to no script, with that letter.
+
+    Mathematical (U+1D400), circled (U+24B6), squared, parenthesised, raised and lowered letters of Script Common. Not
+    signs with a meaning of their own (the micro sign, degrees Celsius, the kilogram, "No"): they stay signs.
+    """
+    found = {}
+    for character in "".join(regex.findall(r"[\p{Script=Common}--[\p{Cc}\p{Co}\p{Cn}]]+", _characters(), regex.V1)):
+        tag, _, parts = unicodedata.decomposition(character).partition(" ")
+        letters = "".join(chr(int(part, 16)) for part in parts.split())
+        in_brackets = tag == "<compat>" and regex.fullmatch(r"\((\p{L})\)", letters)
+        if in_brackets:
+            found[character] = in_brackets[1]
+        elif tag in _SHAPES and regex.fullmatch(r"\p{L}", letters):
+            found[character] = letters
+    return found
+
+
 @functools.cache
 def _properties() -> npt.NDArray[np.uint32]:
     """Return what the kernels need to know of every code point, but for what is foreign."""
     table = np.zeros(0x110000, dtype=np.uint32)
     for flag, pattern in {
-        _LETTER: r"\p{L}",
+        _LETTER: r"[\p{L}\p{Nl}]",
         _DIGIT: r"\p{N}",
         _MARK: r"[\p{M}\u200c\u200d]",
-        _OPENING: r"[\p{Ps}\p{Pi}]",
-        _CLOSING: r"[\p{Pe}\p{Pf}]",
+        _OPENING: rf"[\p{{Ps}}\p{{Pi}}{_DIRECTED['opening']}]",
+        _CLOSING: rf"[\p{{Pe}}\p{{Pf}}{_DIRECTED['closing']}]",
+        _LINE_END: r"[\r\v\f\x85\u2028\u2029]",
+        _FORMAT: r"[\u00ad\u061c\u200e\u200f\u2060-\u2064\ufeff]",
+        _SEPARATOR: "[,;:、，；：]",
+        _TERMINAL: "[.!?。！？]",
     }.items():
         table[_holding(pattern)] |= np.uint32(flag)
-    rest = "".join(regex.findall(r"\p{L}+", _characters()))
+    rest = "".join(regex.findall(r"[\p{L}\p{Nl}]+", _characters()))
     # Han and Hangul first: they are most of the letters, and what is found need not be looked at again.
     for script in sorted(SCRIPTS, key=lambda name: name not in ("Han", "Hangul")):
         pattern = regex.compile(rf"\p{{Script={script}}}+")
@@ -90,6 +126,13 @@ def _properties() -> npt.NDArray[np.uint32]:
         if len(found):
             table[found] |= np.uint32((1 + SCRIPTS.index(script)) << _SCRIPT_SHIFT)
             rest = pattern.sub("", rest)
+    unbroken = "".join(rf"\p{{Script={script}}}" for script in UNBROKEN)
+    in_words = regex.sub(f"[{unbroken}]+", "", "".join(regex.findall(r"[\p{L}\p{N}]+", _characters())))
+    table[_points(in_words)] |= np.uint32(_IN_WORD)
+    for character, letter in variants().items():
+        table[ord(character)] &= ~_SCRIPT
+        table[ord(character)] |= np.uint32(_LETTER) | table[ord(letter)] & (_SCRIPT | np.uint32(_IN_WORD))
+    table[[_NARROW_SPACE, _VOWEL_SEPARATOR]] |= np.uint32(_IN_WORD)
     # The quick check of Unicode Standard Annex 15, section 9: NFC_Quick_Check is not "yes" for a character that
     # normalises to something else, that is the second half of a composition, or a vowel or final consonant of Hangul.
     table[0x1161:0x1176] |= np.uint32(_MAY_COMPOSE)
@@ -108,14 +151,15 @@ def _properties() -> npt.NDArray[np.uint32]:
 
 @functools.cache
 def _table(verb: str, script: str) -> npt.NDArray[np.uint32]:
-    """Return the properties of every code point under a policy: the gap is always foreign."""
+    """Return the properties of every code point under a policy: what stands for a gap is always foreign."""
+    foreign = rf"\p{{Script={script}}}"
     if verb == "keep":
-        foreign = _holding(rf"[^\p{{Script={script}}}\p{{Script=Common}}\p{{Script=Inherited}}]")
-    else:
-        foreign = _holding(rf"\p{{Script={script}}}")
+        foreign = rf"[^{foreign}\p{{Script=Common}}\p{{Script=Inherited}}]"
     table = _properties().copy()
-    table[foreign] |= np.uint32(_FOREIGN)
-    table[_GAP] |= np.uint32(_FOREIGN)
+    table[_holding(foreign)] |= np.uint32(_FOREIGN)
+    shapes = [character for character, letter in variants().items() if regex.match(foreign, letter)]
+    table[[ord(character) for character in shapes]] |= np.uint32(_FOREIGN)
+    table[[_GAP, _MENDED]] |= np.uint32(_FOREIGN)
     return table
 
 
@@ -174,8 +218,8 @@ def _encode(point, out, at):
 
 
 @compiled
-def _scan(data, words, offsets, table, latin, characters, foreign, content, normal, n_letters, letters):
-    """Look at every text of a column once; the last six arguments are filled.
+def _scan(data, words, offsets, table, latin, characters, foreign, signs, content, normal, broken, n_letters, letters):
+    """Look at every text of a column once; the arguments from `characters` on are filled.
 
     Args:
         data: the bytes of the column.
@@ -185,8 +229,10 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
         latin: the number of the Latin script.
         characters: [texts], their code points.
         foreign: [texts], their foreign characters.
+        signs: [texts], those of them that are no letters.
         content: [texts], whether there is a letter or digit.
         normal: [texts], whether the quick check says that the text is in NFC.
+        broken: [texts], whether a line ends in another way than by U+000A.
         n_letters: [texts], their letters.
         letters: [texts, scripts], letters of each script.
     """
@@ -194,7 +240,7 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
     ascii_is_foreign = table[0x61] & _FOREIGN
     for text in range(len(offsets) - 1):
         i, end = offsets[text], offsets[text + 1]
-        n_characters = n_foreign = n_other_letters = 0
+        n_characters = n_foreign = n_signs = n_other_letters = 0
         n_ascii_letters = np.int64(0)
         flags, last_class = np.uint32(0), np.uint32(0)
         unordered = False
@@ -208,6 +254,9 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
                     found = (lower + np.uint64(0x1F1F1F1F1F1F1F1F)) & ~(lower + np.uint64(0x0505050505050505)) & high
                     in_bytes = (found >> np.uint64(7)) * np.uint64(0x0101010101010101)
                     n_ascii_letters += np.int64(in_bytes >> np.uint64(56))
+                    # In the same way: a byte not below U+000B, and not above U+000D.
+                    if (word + np.uint64(0x7575757575757575)) & ~(word + np.uint64(0x7272727272727272)) & high:
+                        flags |= np.uint32(_LINE_END)
                     if n_ascii_letters == 0 and not flags & (_LETTER | _DIGIT):
                         for k in range(8):
                             flags |= table[data[i + k]]
@@ -221,6 +270,7 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
             n_characters += 1
             i += length
             n_foreign += entry & _FOREIGN != 0
+            n_signs += entry & (_FOREIGN | _LETTER) == _FOREIGN
             if entry & _LETTER:
                 if entry & _SCRIPT != script:
                     if run:
@@ -228,7 +278,7 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
                         n_other_letters += run
                     script, run = entry & _SCRIPT, 0
                 run += 1
-            combining = entry >> _CLASS_SHIFT
+            combining = entry >> _CLASS_SHIFT & 0xFF
             unordered |= (combining != 0) & (combining < last_class)
             last_class = combining
         if run:
@@ -238,13 +288,15 @@ def _scan(data, words, offsets, table, latin, characters, foreign, content, norm
         n_letters[text] = n_ascii_letters + n_other_letters
         characters[text] = n_characters
         foreign[text] = n_foreign + (n_ascii_letters if ascii_is_foreign else 0)
+        signs[text] = n_signs
         content[text] = flags & (_LETTER | _DIGIT) != 0 or n_ascii_letters > 0
         normal[text] = not unordered and not flags & _MAY_COMPOSE
+        broken[text] = flags & _LINE_END != 0
 
 
 @compiled
-def _delete(data, offsets, table, out, ends):
-    """Delete the foreign characters of texts and mend the gaps; `out` and `ends` are filled.
+def _delete(data, offsets, table, out, ends, torn):
+    """Delete the foreign characters of texts and mend the gaps; `out`, `ends` and `torn` are filled.
 
     A gap never reaches over the end of a line, so a line without foreign characters is copied as it is.
 
@@ -254,6 +306,7 @@ def _delete(data, offsets, table, out, ends):
         table: what :func:`_table` returned.
         out: as many bytes as the texts have.
         ends: [texts + 1], where the texts begin and end in `out`.
+        torn: [texts], gaps that touch what is left of a word.
     """
     longest = 0
     for text in range(len(offsets) - 1):
@@ -263,6 +316,7 @@ def _delete(data, offsets, table, out, ends):
     ends[0] = 0
     for text in range(len(offsets) - 1):
         i, end = offsets[text], offsets[text + 1]
+        n_torn = 0
         while i < end:
             start = i
             found = np.uint32(0)
@@ -277,16 +331,38 @@ def _delete(data, offsets, table, out, ends):
                 at += i - start
                 continue
             n = _open_gaps(data, start, i, table, line)
-            n = _drop_emptied_brackets(line, n, table)
-            at = _close_gaps(line, n, out, at)
+            emptied = True
+            while emptied:
+                n = _drop_emptied_brackets(line, n, table)
+                n, emptied = _drop_emptied_quotes(line, n, table)
+            _drop_separators(line, n, table)
+            at, n_gaps = _close_gaps(line, n, table, out, at)
+            n_torn += n_gaps
         ends[text + 1] = at
+        torn[text] = n_torn
+
+
+@compiled
+def _is_gap(point):
+    """Return whether a code point stands for a gap."""
+    return point in (_GAP, _MENDED)
+
+
+@compiled
+def _is_blank(point):
+    """Return whether a code point stands for a gap or is a space that a gap takes along.
+
+    A space is U+0020, a tab or U+200B: U+00A0, U+202F (part of Mongolian words) and U+3000 belong to the text.
+    """
+    return _is_gap(point) or point in (_SPACE, _TAB, _ZERO_WIDTH_SPACE)
 
 
 @compiled
 def _open_gaps(data, start, end, table, line):
     """Fill `line` with the code points between two bytes, a gap where there are foreign characters; return its length.
 
-    The combining marks and joiners after a foreign character go with it.
+    The combining marks and joiners after a foreign character go with it, and the invisible characters on both sides
+    (soft hyphens, marks of direction): they say something of it alone.
     """
     n = 0
     after_foreign = False
@@ -297,10 +373,12 @@ def _open_gaps(data, start, end, table, line):
         entry = table[point]
         if entry & _FOREIGN:
             if not after_foreign:
+                while n and table[line[n - 1]] & _FORMAT:
+                    n -= 1
                 line[n] = _GAP
                 n += 1
             after_foreign = True
-        elif not (after_foreign and entry & _MARK):
+        elif not (after_foreign and entry & (_MARK | _FORMAT)):
             line[n] = point
             n += 1
             after_foreign = False
@@ -311,7 +389,8 @@ def _open_gaps(data, start, end, table, line):
 def _drop_emptied_brackets(line, n, table):
     """Put a gap in the place of every bracket that holds a gap and neither letter nor digit; return the new length.
 
-    Quotes with a direction count as brackets. A bracket that the source left empty ("f()") holds no gap and stays.
+    Quotes with a direction and the pairs of characters that embed or isolate a direction count as brackets, and the
+    marks after a bracket go with it. A bracket that the source left empty ("f()") holds no gap and stays.
     """
     emptied = True
     while emptied:
@@ -321,15 +400,15 @@ def _drop_emptied_brackets(line, n, table):
             if table[line[i]] & _OPENING:
                 j, n_gaps = i + 1, 0
                 while j < n and line[j] != _LINE_FEED:
-                    if line[j] == _GAP:
+                    if _is_gap(line[j]):
                         n_gaps += 1
                     elif table[line[j]] & (_OPENING | _CLOSING | _LETTER | _DIGIT):
                         break
                     j += 1
                 if j < n and n_gaps and line[j] != _LINE_FEED and table[line[j]] & _CLOSING:
-                    line[kept] = _GAP
+                    line[kept] = _MENDED
                     kept += 1
-                    i = j + 1
+                    i = _after_marks(line, j + 1, n, table)
                     emptied = True
                     continue
             line[kept] = line[i]
@@ -340,19 +419,110 @@ def _drop_emptied_brackets(line, n, table):
 
 
 @compiled
-def _close_gaps(line, n, out, at):
-    """Write a line without its gaps to `out` from byte `at`, and return where it ends.
+def _after_marks(line, i, n, table):
+    """Return the place of the first code point from `i` on that is no mark and not invisible."""
+    while i < n and table[line[i]] & (_MARK | _FORMAT):
+        i += 1
+    return i
 
-    Nothing takes the place of a gap and the spaces around it at the edge of the line, else one space where there was
-    any. A line that holds nothing else goes, with its end. A space is U+0020 or a tab: U+00A0, U+202F (part of
-    Mongolian words) and U+3000 belong to the text.
+
+@compiled
+def _drop_emptied_quotes(line, n, table):
+    """Put a gap in the place of straight quotes that hold a gap and neither letter nor digit.
+
+    The gap follows the first quote at once. Quotation marks are paired in their order on the line, where their number
+    is even; else a mark, and an apostrophe always, opens after what is neither letter nor digit and closes before such.
+
+    Returns:
+        the new length, and whether there were any.
     """
-    i = 0
+    n_quotes = 0
+    for i in range(n):
+        n_quotes += line[i] == _QUOTE
+    i, kept, before, emptied = 0, 0, 0, False
     while i < n:
-        start, n_gaps, n_spaces = i, 0, 0
-        while i < n and (line[i] == _GAP or line[i] == _SPACE or line[i] == _TAB):
-            n_gaps += line[i] == _GAP
-            n_spaces += line[i] != _GAP
+        point = line[i]
+        paired = point == _QUOTE and n_quotes % 2 == 0
+        opens = paired and before % 2 == 0
+        if not paired and point in (_QUOTE, _APOSTROPHE):
+            opens = i == 0 or not table[line[i - 1]] & (_LETTER | _DIGIT)
+        if opens and i + 1 < n and _is_gap(line[i + 1]):
+            j = i + 2
+            while j < n and line[j] != _QUOTE and line[j] != _APOSTROPHE and line[j] != _LINE_FEED:
+                if table[line[j]] & (_OPENING | _CLOSING | _LETTER | _DIGIT):
+                    break
+                j += 1
+            closes = j < n and line[j] == point
+            if closes and not paired and j + 1 < n and table[line[j + 1]] & (_LETTER | _DIGIT):
+                closes = False
+            if closes:
+                before += 2 * (point == _QUOTE)
+                line[kept] = _MENDED
+                kept += 1
+                i = _after_marks(line, j + 1, n, table)
+                emptied = True
+                continue
+        before += point == _QUOTE
+        line[kept] = point
+        kept += 1
+        i += 1
+    return kept, emptied
+
+
+@compiled
+def _drop_separators(line, n, table):
+    """Put a gap in the place of separators that a gap parts from what they separated.
+
+    These are the ones before a gap that another separator, the end of a sentence, of a bracket or of the line follows,
+    and those after a gap at the beginning of a bracket: "(Korean: _; RR: Seoul)", "(_, Seoul)".
+    """
+    ends = True  # whether what follows the blanks after `i` is a separator or an end
+    n_gaps = 0
+    for i in range(n - 1, -1, -1):
+        point = line[i]
+        if _is_blank(point):
+            n_gaps += _is_gap(point)
+        elif table[point] & _SEPARATOR and n_gaps and ends:
+            line[i] = _MENDED
+            n_gaps += 1
+        else:
+            ends = point == _LINE_FEED or table[point] & (_SEPARATOR | _TERMINAL | _CLOSING) != 0
+            n_gaps = 0
+    opened = False
+    n_gaps = 0
+    for i in range(n):
+        point = line[i]
+        if _is_blank(point):
+            n_gaps += _is_gap(point)
+        elif table[point] & _SEPARATOR and n_gaps and opened:
+            line[i] = _MENDED
+        else:
+            opened = table[point] & _OPENING != 0
+            n_gaps = 0
+
+
+@compiled
+def _close_gaps(line, n, table, out, at):
+    """Write a line without its gaps to `out` from byte `at`; return where it ends, and how many gaps tore a word.
+
+    Nothing takes the place of a gap and the spaces around it at the edge of the line, right after a bracket that opens,
+    and right before one that closes, a separator or the end of a sentence; else one of its spaces where there were any.
+    A line that holds nothing else goes, with its end. Marks after a gap have lost what they stood on, and go.
+
+    A gap tears a word where foreign letters touch a letter or digit that stays, or the U+202F or U+180E of a suffix;
+    not in scripts that are written without spaces.
+    """
+    i, n_torn = 0, 0
+    while i < n:
+        start, n_gaps, space = i, 0, np.uint32(0)
+        last = line[i]
+        while i < n and (_is_blank(line[i]) or (n_gaps and table[line[i]] & (_MARK | _FORMAT))):
+            if _is_blank(line[i]):
+                last = line[i]
+                if _is_gap(last):
+                    n_gaps += 1
+                elif space == 0 or last == _SPACE or space == _ZERO_WIDTH_SPACE:
+                    space = last
             i += 1
         if n_gaps == 0:
             for k in range(start, i):
@@ -360,14 +530,19 @@ def _close_gaps(line, n, out, at):
         else:
             opens, closes = start == 0, i == n or line[i] == _LINE_FEED
             if opens and closes:
-                return at
-            if not opens and not closes and n_spaces:
-                out[at] = _SPACE
-                at += 1
+                return at, n_torn
+            if not opens and not closes:
+                bare = _is_gap(line[start]) and table[line[start - 1]] & _OPENING
+                bare |= _is_gap(last) and table[line[i]] & (_CLOSING | _SEPARATOR | _TERMINAL)
+                if space and not bare:
+                    at = _encode(space, out, at)
+            before = not opens and line[start] == _GAP and table[line[start - 1]] & _IN_WORD
+            after = not closes and last == _GAP and table[line[i]] & _IN_WORD
+            n_torn += 1 if before or after else 0
         if i < n:
             at = _encode(line[i], out, at)
             i += 1
-    return at
+    return at, n_torn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -378,9 +553,17 @@ class Cleaned:
         texts: what is left of each, in NFC.
         characters: [texts], code points before.
         characters_left: [texts], code points in what is left.
-        deleted: [texts], letters (general category L) that are gone, counted in NFC.
-        share_deleted: [texts], their share of the letters, 0 where there were none.
-        edited: [texts], whether anything was deleted.
+        deleted: [texts], letters that are gone, counted in NFC. A letter is of general category L or Nl (the Roman
+            numeral three, the Chinese zero), or one of :func:`variants`.
+        signs: [texts], other characters that are gone, counted in NFC: foreign digits, signs and marks, and the
+            brackets, separators and spaces around what was deleted.
+        line_ends: [texts], ends of lines that became U+000A.
+        composed: [texts], characters that NFC made others of, or 1 where it only put marks in order.
+        torn: [texts], gaps that left a piece of a word: "KTX" of a word that goes on in Hangul, or the stem of a
+            suffix after U+202F.
+        share_deleted: [texts], the share of the letters and of the foreign digits, signs and marks that are gone, 0
+            where there were none.
+        edited: [texts], whether the text is another than before.
         content: [texts], whether a letter or digit is left.
         letters: [texts, scripts], letters of each of :data:`SCRIPTS` before.
         letters_left: [texts, scripts], those in what is left.
@@ -390,6 +573,10 @@ class Cleaned:
     characters: npt.NDArray[np.int64]
     characters_left: npt.NDArray[np.int64]
     deleted: npt.NDArray[np.int64]
+    signs: npt.NDArray[np.int64]
+    line_ends: npt.NDArray[np.int64]
+    composed: npt.NDArray[np.int64]
+    torn: npt.NDArray[np.int64]
     share_deleted: npt.NDArray[np.float64]
     edited: npt.NDArray[np.bool_]
     content: npt.NDArray[np.bool_]
@@ -405,8 +592,10 @@ class _Column:
         data, offsets = bytes_of(texts)
         self.characters = np.zeros(len(texts), dtype=np.int64)
         self.foreign = np.zeros(len(texts), dtype=np.int64)
+        self.signs = np.zeros(len(texts), dtype=np.int64)
         self.content = np.zeros(len(texts), dtype=np.bool_)
         self.normal = np.zeros(len(texts), dtype=np.bool_)
+        self.broken = np.zeros(len(texts), dtype=np.bool_)
         self.n_letters = np.zeros(len(texts), dtype=np.int64)
         self.letters = np.zeros((len(texts), len(SCRIPTS)), dtype=np.int32)
         words = data[: len(data) // 8 * 8].view(np.uint64)
@@ -418,8 +607,10 @@ class _Column:
             SCRIPTS.index("Latin"),
             self.characters,
             self.foreign,
+            self.signs,
             self.content,
             self.normal,
+            self.broken,
             self.n_letters,
             self.letters,
         )
@@ -430,24 +621,45 @@ class _Column:
         take = np.arange(len(self.texts))
         take[indices] = len(self.texts) + np.arange(len(indices))
         self.texts = pa.concat_arrays([self.texts, texts]).take(pa.array(take))
-        for name in ("characters", "foreign", "content", "normal", "n_letters", "letters"):
+        for name in ("characters", "foreign", "signs", "content", "normal", "broken", "n_letters", "letters"):
             getattr(self, name)[indices] = getattr(other, name)
 
-    def normalise(self, indices: npt.NDArray[np.int64]) -> None:
-        """Bring those of some texts into NFC of which the quick check does not say that they are."""
-        doubtful = indices[~self.normal[indices]]
-        if len(doubtful):
-            texts = self.texts.take(pa.array(doubtful)).to_pylist()
-            self.put(doubtful, pa.array([unicodedata.normalize("NFC", text) for text in texts], pa.string()))
+    def end_lines(self) -> npt.NDArray[np.int64]:
+        """Let every line end in U+000A; return how many did not, by text."""
+        counts = np.zeros(len(self.texts), dtype=np.int64)
+        if len(broken := np.flatnonzero(self.broken)):
+            mended = [_LINE_ENDS.subn("\n", text) for text in self.texts.take(pa.array(broken)).to_pylist()]
+            counts[broken] = [n for _, n in mended]
+            self.put(broken, pa.array([text for text, _ in mended], pa.string()))
+        return counts
 
-    def delete(self, indices: npt.NDArray[np.int64]) -> None:
-        """Delete the foreign characters of some texts."""
+    def normalise(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Bring those of some texts into NFC of which the quick check does not say that they are.
+
+        Returns:
+            [texts], how many characters became others, at least 1 where the text did.
+        """
+        counts = np.zeros(len(self.texts), dtype=np.int64)
+        if len(doubtful := indices[~self.normal[indices]]):
+            texts = self.texts.take(pa.array(doubtful)).to_pylist()
+            normal = [unicodedata.normalize("NFC", text) for text in texts]
+            counts[doubtful] = [
+                0 if before == after else max(1, (Counter(before) - Counter(after)).total())
+                for before, after in zip(texts, normal, strict=True)
+            ]
+            self.put(doubtful, pa.array(normal, pa.string()))
+        return counts
+
+    def delete(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Delete the foreign characters of some texts; return how many words that tore, for each of them."""
         data, offsets = bytes_of(self.texts.take(pa.array(indices)))
         out = np.empty(offsets[-1] - offsets[0], dtype=np.uint8)
         ends = np.empty(len(offsets), dtype=np.int32)
-        _delete(data, offsets, self._table, out, ends)
+        torn = np.zeros(len(indices), dtype=np.int64)
+        _delete(data, offsets, self._table, out, ends, torn)
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]])]
         self.put(indices, pa.Array.from_buffers(pa.string(), len(indices), buffers))
+        return torn
 
 
 def bytes_of(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
@@ -472,13 +684,16 @@ class LetterFilter:
     Latin characters in the other languages).
 
     ``{"keep": "Latin"}`` deletes every character whose Script is not Latin, Common or Inherited;
-    ``{"drop": "Latin"}`` every character whose Script is Latin, full-width forms included. The combining marks and
-    joiners after a deleted character go with it. Signs and digits that belong to a foreign script (a Tibetan tsheg
-    in English) go too; ASCII digits and shared punctuation stay. Then brackets that were emptied go, lines that were
-    emptied go, and the spaces around a gap become one. A text without foreign characters is only normalised.
+    ``{"drop": "Latin"}`` every character whose Script is Latin, full-width forms included. Letters in another shape
+    (:func:`variants`) belong to the script of the letter. The combining marks and joiners after a deleted character go
+    with it. Signs and digits that belong to a foreign script (a Tibetan tsheg in English) go too; ASCII digits and
+    shared punctuation stay. Then brackets and quotes that were emptied go, separators that lost what they separated,
+    lines that were emptied, and all but one of the spaces around a gap. In a text without foreign characters only the
+    ends of lines and the normal form are changed.
 
-    The result is in NFC (never NFKC, which rewrites full-width punctuation and the spaces that Mongolian spells with).
-    Up to canonical equivalence its letters are a subsequence of the text's; filtering it again changes nothing.
+    Every line of the result ends in U+000A, and the result is in NFC (never NFKC, which rewrites full-width punctuation
+    and the spaces that Mongolian spells with). But for both it is a subsequence of the text, no letter or digit goes
+    that is not foreign, and filtering it again changes nothing.
 
     Args:
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``, with a script of :data:`SCRIPTS`.
@@ -505,12 +720,14 @@ class LetterFilter:
         """
         column = _Column(texts, self._table)
         characters, letters = column.characters.copy(), column.letters.copy()
-        column.normalise(np.arange(len(texts)))
-        n_letters = column.n_letters.copy()
-        edited = column.foreign > 0
-        # Closing a gap can join what composes into a foreign sign (U+00A8 and U+0300 make the Greek U+1FED).
+        line_ends = column.end_lines()
+        composed = column.normalise(np.arange(len(texts)))
+        n_characters, n_letters, signs = column.characters.copy(), column.n_letters.copy(), column.signs.copy()
+        edited = (column.foreign > 0) | (line_ends > 0) | (composed > 0)
+        torn = np.zeros(len(texts), dtype=np.int64)
+        # Closing a gap can join what composes into another sign: the halves of a Hangul syllable.
         while len(foreign := np.flatnonzero(column.foreign)):
-            column.delete(foreign)
+            torn[foreign] += column.delete(foreign)
             column.normalise(foreign)
         deleted = n_letters - column.n_letters
         return Cleaned(
@@ -518,7 +735,11 @@ class LetterFilter:
             characters,
             column.characters,
             deleted,
-            deleted / np.maximum(n_letters, 1),
+            n_characters - column.characters - deleted,
+            line_ends,
+            composed,
+            torn,
+            (deleted + signs) / np.maximum(n_letters + signs, 1),
             edited,
             column.content,
             letters,

@@ -2,11 +2,10 @@
 
 Kinds of sources (`kind` of a specification):
 
-- ``local``: a file of rows: ``.jsonl``, ``.tsv`` (both also ``.gz``) or ``.parquet``. A TSV has no line of names:
-  `columns` gives them.
+- ``local``: a file of rows: ``.jsonl``, ``.tsv`` (both also ``.gz``) or ``.parquet``; or a ``.zip`` of two line-aligned
+  files, named ``*.<language>``, as Moses reads them. The first line of a TSV names its columns, unless `columns` does.
 - ``huggingface``: `dataset`, `config`, `data_files`, `split`, `revision` (see :mod:`lorebridge.corpora.hub`).
-- ``moses``: two line-aligned files, named ``*.<language>``, in a folder or a zip.
-- ``opus``: `corpus`, `version`, `pair`, `sha256`: a Moses zip of OPUS (Tiedemann 2012).
+- ``opus``: `corpus`, `version`, `pair`, `sha256`: a Moses zip of OPUS (Tiedemann 2012). `pair` says how its files end.
 - ``nllb``: `pair`, `sha256`: the bitext that AllenAI mined anew for NLLB (NLLB Team 2022; the files that the loader of
   ``allenai/nllb`` fetches): gzipped lines of tab-separated values, the two sentences first. `pair` is as published
   (``bod_Tibt-eng_Latn``), and its two codes are the columns.
@@ -32,22 +31,12 @@ import pyarrow as pa
 from lorebridge.corpora import readers
 from lorebridge.corpora.fetch import fetch_cached
 from lorebridge.corpora.readers import Columns, Rows
+from lorebridge.corpora.specs import NLLB_COLUMNS, SUFFIXES, ZIP, endings, is_tsv
 from lorebridge.errors import InputError
 
-__all__ = ["Batch", "Source", "open_source"]
+__all__ = ["Batch", "Source", "open_source", "peek"]
 
 log = logging.getLogger("lorebridge.corpora")
-
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz", ".parquet")
-_NLLB_REST = (
-    "laser_score",
-    "source_sentence_lid",
-    "target_sentence_lid",
-    "source_sentence_source",
-    "source_sentence_url",
-    "target_sentence_source",
-    "target_sentence_url",
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +80,7 @@ class Source:
     """Rows that can be read as often as wanted.
 
     Attributes:
-        name: the label of rows that carry none.
+        name: what tells it from the other sources of a text, and the label of rows that carry none.
         notes: what opening found out, for a record: `revision` of a hub source, `sha256` of a fetched file.
         files: its files, in order.
         many: whether keys name the file.
@@ -131,7 +120,7 @@ def open_source(
 
     Args:
         spec: its specification (see the module), with `kind` and `name`.
-        path: the file of a ``local`` source, the folder or zip of a ``moses`` source.
+        path: the file of a ``local`` source.
         required: the columns that every row must have; for pairs the two languages.
         optional: the columns that a row may have.
 
@@ -147,26 +136,59 @@ def open_source(
         if spec.get("sha256") is None:
             log.warning("%s: not pinned; write `sha256: %s` to read the same text again", name, digest)
         if kind == "opus":
-            return Source(name, {"sha256": digest}, [_moses(fetched, columns)])
-        header = [*spec["pair"].split("-"), *_NLLB_REST]
-        return Source(name, {"sha256": digest}, [_tsv(fetched, columns, header)])
+            columns = dataclasses.replace(columns, fields=_endings(spec, required))
+            return Source(name, {"sha256": digest}, [_File(str(fetched), _reader(fetched, columns, spec))])
+        header = [*spec["pair"].split("-"), *NLLB_COLUMNS]
+        read = functools.partial(readers.read_tsv, fetched, columns, header, quoted=True)
+        return Source(name, {"sha256": digest}, [_File(str(fetched), read)])
+    if kind != "local":
+        raise InputError(name, f"{kind!r} is no kind of source", "Use local, huggingface, opus or nllb.")
     if path is None or not Path(path).exists():
         raise InputError(
             path or name, "no such file or folder", f"Correct the path of the source {name!r} in the configuration."
         )
     path = Path(path)
-    if kind == "moses":
-        return Source(name, {}, [_moses(path, columns)])
-    if kind != "local":
-        raise InputError(name, f"{kind!r} is no kind of source", "Use local, huggingface, moses, opus or nllb.")
     return Source(name, {}, [_File(str(path), _reader(path, columns, spec))])
+
+
+def peek(spec: Mapping[str, Any], path: Path | str, required: Sequence[str], optional: Sequence[str]) -> None:
+    """Read the first rows of a local source, so that a file of another kind than it is called is told at once.
+
+    Args:
+        spec: its specification.
+        path: the file.
+        required: as of :func:`open_source`.
+        optional: as of :func:`open_source`.
+
+    Raises:
+        InputError: it cannot be read, or one of its first rows is malformed.
+    """
+    next(open_source(spec, path, required, optional).batches(), None)
+
+
+def _endings(spec: Mapping[str, Any], required: Sequence[str]) -> dict[str, str]:
+    """Return how the files of a zip of OPUS end.
+
+    Raises:
+        InputError: neither `pair` nor `fields` says so.
+    """
+    try:
+        return endings(spec, required)
+    except ValueError as error:
+        raise InputError(
+            f"{spec['name']}, pair {spec['pair']}",
+            f"does not say how the file in the language {error} ends",
+            f"Write `pair` as OPUS spells it, or name the ending: `fields: {{{error}: ENDING}}`.",
+        ) from error
 
 
 def _open_hub(spec: Mapping[str, Any], columns: Columns) -> Source:
     """Open a source of the hub; its files are fetched when they are read."""
     from lorebridge.corpora import hub  # slow to import, and local sources do without it
 
-    found = hub.find_files(spec, _SUFFIXES)
+    found = hub.find_files(spec, SUFFIXES)
+    if spec.get("columns") and not any(map(is_tsv, found.paths)):
+        raise InputError(spec["name"], "`columns` says nothing of files whose columns have names", "Leave it out.")
 
     def read(name: str, part: int, parts: int) -> Iterator[Rows]:
         yield from _reader(found.fetch(name), columns, spec)(part, parts)
@@ -185,16 +207,9 @@ def _reader(path: Path, columns: Columns, spec: Mapping[str, Any]) -> Callable[[
         return functools.partial(readers.read_jsonl, path, columns)
     if path.suffix == ".parquet":
         return functools.partial(readers.read_parquet, path, columns)
-    if path.name.endswith((".tsv", ".tsv.gz")):
-        if not spec.get("columns"):
-            raise InputError(path, "nothing names its columns", "Name them in order under `columns` of the source.")
-        return functools.partial(readers.read_tsv, path, columns, spec["columns"])
-    raise InputError(path, "not a format that is read", f"Use one of {', '.join(_SUFFIXES)}.")
-
-
-def _moses(path: Path, columns: Columns) -> _File:
-    return _File(str(path), functools.partial(readers.read_moses, path, columns))
-
-
-def _tsv(path: Path, columns: Columns, header: Sequence[str]) -> _File:
-    return _File(str(path), functools.partial(readers.read_tsv, path, columns, header))
+    if is_tsv(path.name):
+        return functools.partial(readers.read_tsv, path, columns, spec.get("columns"))
+    if path.suffix == ZIP and len(columns.required) > 1:
+        return functools.partial(readers.read_moses, path, columns)
+    known = (*SUFFIXES, ZIP) if len(columns.required) > 1 else SUFFIXES
+    raise InputError(path, "not a format that is read", f"Use one of {', '.join(known)}.")

@@ -23,7 +23,8 @@ import pyarrow as pa
 import regex
 from statsmodels.stats.proportion import proportion_confint
 
-from lorebridge import tables
+from lorebridge import publish, tables
+from lorebridge.corpora.documents import EDITS
 from lorebridge.corpora.scripts import LetterFilter, by_script
 from lorebridge.sheets import write_rows
 
@@ -242,7 +243,8 @@ def _write(
     ]
     face = ""
     if font is not None:
-        shutil.copyfile(font, out / font.name)
+        with publish.whole(out / font.name) as partial:
+            shutil.copyfile(font, partial)
         face = f"@font-face{{font-family:sample;src:url('{font.name}')}}td{{font-family:sans-serif,sample}}"
     style = (
         f"{face}body{{font-family:sans-serif;margin:2em}}table{{border-collapse:collapse}}"
@@ -252,7 +254,7 @@ def _write(
         f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>{escape(what)}</title><style>{style}</style></head>'
     )
     text = "\n".join([head, "<body>", *page, "</body></html>"]) + "\n"
-    (out / f"{name}.html").write_text(text, encoding="utf-8")
+    publish.write_text(out / f"{name}.html", text)
     return table
 
 
@@ -269,8 +271,8 @@ def _filter_told(audit: Mapping[str, Any]) -> Iterator[str]:
             f"<p>Letters of <i>{escape(column)}</i> as read: {escape(before or 'none')}; kept: "
             f"{escape(after or 'none')}.</p>"
         )
-    deleted = audit["edits"]["letters"]
-    yield f"<p>{deleted['characters']:,} letters were deleted from {deleted['rows']:,} of those that stayed.</p>"
+    edits = ", ".join(f"{n['characters']:,} {EDITS[kind]} (in {n['rows']:,})" for kind, n in audit["edits"].items())
+    yield f"<p>Of those that stayed: {edits}.</p>"
     for kind, samples in audit["samples"].items():
         yield f"<h3>{'Edited' if kind == 'edited' else f'Dropped: {escape(kind)}'}, for example</h3>"
         yield _html(pd.DataFrame(samples))

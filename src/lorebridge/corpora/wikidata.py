@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lorebridge import __version__
+from lorebridge import __version__, publish
 from lorebridge.corpora.fetch import fetch_answer
 from lorebridge.errors import InputError
 from lorebridge.records import file_digest, fingerprint
@@ -191,9 +191,8 @@ def _ask(text: str, *, endpoint: str, contact: str | None, out: Path) -> list[di
 
 def write_response(bindings: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Write rows as a response in SPARQL 1.1 JSON; the bytes depend on the rows alone."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     response = {"head": {"vars": list(VARIABLES)}, "results": {"bindings": list(bindings)}}
-    out.write_text(json.dumps(response, ensure_ascii=False, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+    publish.write_text(out, json.dumps(response, ensure_ascii=False, indent=0, sort_keys=True) + "\n")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

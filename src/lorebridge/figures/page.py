@@ -23,7 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.config import checkpoint_steps
 from lorebridge.figures.effects import contrast_label
 from lorebridge.figures.readings import HEADLINES, Findings
@@ -97,8 +97,7 @@ def page(
         sources=_sources(config),
         configuration=yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False, width=100),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text.replace("/* fonts */", _fonts(text)), encoding="utf-8")
+    publish.write_text(out, text.replace("/* fonts */", _fonts(text)))
 
 
 def _reading(name: str) -> Findings:

@@ -18,6 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lorebridge import publish
 from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, REPLAY
 
 FONTS = Path(__file__).parent / "fonts"
@@ -152,9 +153,9 @@ def styled() -> Iterator[None]:
 
 def save(fig: Figure, out: Path) -> None:
     """Write `fig` as OUT.pdf, OUT.svg and OUT.png, without dates."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     for suffix, undated in (("pdf", {"CreationDate": None}), ("svg", {"Date": None}), ("png", {})):
-        fig.savefig(out.with_name(f"{out.name}.{suffix}"), metadata=undated, bbox_inches="tight", pad_inches=0.04)
+        with publish.whole(out.with_name(f"{out.name}.{suffix}")) as partial:
+            fig.savefig(partial, format=suffix, metadata=undated, bbox_inches="tight", pad_inches=0.04)
 
 
 def smoothed(values: Sequence[float] | np.ndarray, weight: float) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from lorebridge import publish
+
 _LATEX = str.maketrans(
     {
         **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -28,8 +30,8 @@ def write_table(table: pd.DataFrame, stem: Path, caption: str, formats: Mapping[
         formats: column -> format specification of its numbers in Markdown and LaTeX; default ``,`` for integers,
             ``.3g`` for other numbers. Missing values are dashes.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(_with_suffix(stem, "csv"), index=False, float_format="%.10g", lineterminator="\n")
+    with publish.whole(_with_suffix(stem, "csv")) as partial:
+        table.to_csv(partial, index=False, float_format="%.10g", lineterminator="\n")
     formats = formats or {}
     shown = pd.DataFrame(
         {
@@ -41,7 +43,7 @@ def write_table(table: pd.DataFrame, stem: Path, caption: str, formats: Mapping[
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
     sides = ["right" if right else "left" for right in numeric]
     markdown = shown.to_markdown(index=False, disable_numparse=True, colalign=sides)
-    _with_suffix(stem, "md").write_text(f"{caption}\n\n{markdown}\n", encoding="utf-8")
+    publish.write_text(_with_suffix(stem, "md"), f"{caption}\n\n{markdown}\n")
     latex = shown.map(_latex).rename(columns=_latex).style.hide(axis="index")
     text = latex.to_latex(
         hrules=True,
@@ -51,7 +53,7 @@ def write_table(table: pd.DataFrame, stem: Path, caption: str, formats: Mapping[
         position_float="centering",
         column_format="".join(side[0] for side in sides),
     )
-    _with_suffix(stem, "tex").write_text(text, encoding="utf-8")
+    publish.write_text(_with_suffix(stem, "tex"), text)
 
 
 def _with_suffix(stem: Path, suffix: str) -> Path:

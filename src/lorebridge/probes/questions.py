@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from lorebridge import tables
+from lorebridge.corpora.released import BLANK, SUBSETS, check_questions, warn
 from lorebridge.errors import InputError
-from lorebridge.probes.released import BLANK, SUBSETS, check_questions, warn
 
 log = logging.getLogger("lorebridge.probes")
 
@@ -29,7 +29,7 @@ def build_questions(
     """Write the ``questions`` table of one culture: a row per language, question and option.
 
     Args:
-        culture, langs, known_missing_gold, files, scripts: see :func:`lorebridge.probes.released.check_questions`.
+        culture, langs, known_missing_gold, files, scripts: see :func:`lorebridge.corpora.released.check_questions`.
         out: the table.
         subset: the subset that the study's numbers are of, which must not be empty. The table does not depend on it.
 
@@ -38,7 +38,7 @@ def build_questions(
         ``remarks`` (0-based rows by language and what is odd about the wording).
 
     Raises:
-        InputError: as :func:`lorebridge.probes.released.check_questions`.
+        InputError: as :func:`lorebridge.corpora.released.check_questions`.
     """
     found = check_questions(
         culture=culture, langs=langs, known_missing_gold=known_missing_gold, files=files, scripts=scripts, subset=subset

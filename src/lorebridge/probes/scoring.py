@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from statsmodels.stats.proportion import proportion_confint
 from tqdm import tqdm
 
-from lorebridge import tables
+from lorebridge import publish, tables
+from lorebridge.corpora.released import Question, fill_blanks, read_released, warn
 from lorebridge.errors import InputError
 from lorebridge.probes.alignment import Translations, measure_alignment, read_translations
 from lorebridge.probes.decisions import prediction_shares
@@ -36,7 +37,6 @@ from lorebridge.probes.models import (
     weights_digest,
 )
 from lorebridge.probes.perplexity import Sample, measure_perplexity, read_sample
-from lorebridge.probes.released import Question, fill_blanks, read_released, warn
 from lorebridge.probes.trees import reads_batches, reads_trees, sum_logprobs
 from lorebridge.records import file_digest, fingerprint
 
@@ -453,12 +453,13 @@ def score_file(
         questions with more than one best option, `remarks` what is odd about questions -> their 0-based rows.
 
     Raises:
-        InputError: the folder is no model or none that is causal, the file is malformed, a text is longer than the
-            model reads or has tokens that it lacks, or the model has diverged.
+        InputError: `out` cannot be written, the folder is no model or none that is causal, the file is malformed, a
+            text is longer than the model reads or has tokens that it lacks, or the model has diverged.
     """
     import torch
 
     model, out = Path(model), Path(out)
+    publish.check_file(out, suffixes=[".parquet"], inputs=[questions, model])
     set_threads(threads)
     require_model_folder(model)
     reference = mode == "reference"

@@ -18,9 +18,9 @@ from statsmodels.stats.proportion import proportion_confint
 from tqdm import tqdm
 
 from lorebridge import tables
+from lorebridge.corpora.released import fill_blanks
 from lorebridge.probes.decisions import prediction_shares
 from lorebridge.probes.models import load_tokenizer, set_threads, start_token
-from lorebridge.probes.released import fill_blanks
 from lorebridge.probes.scoring import build_requests, check_length, reference_losses
 from lorebridge.probes.trees import reads_trees, sum_logprobs
 

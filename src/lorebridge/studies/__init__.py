@@ -18,6 +18,7 @@ from typing import Any
 from lorebridge.plan import Plan
 from lorebridge.plan.stage import WILDCARDS, Stage
 from lorebridge.records import file_digest
+from lorebridge.studies import checks
 
 __path__ = pkgutil.extend_path(__path__, __name__)
 
@@ -39,8 +40,8 @@ def schema_file(kind: str) -> Path:
 
 
 def problems(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (key, what, mend) of what is wrong with a configuration by the rules of its kind."""
-    return list(_module(config["kind"]).problems(config))
+    """Return (key, what, mend) of what is wrong with a configuration, by what holds of every study and of its kind."""
+    return [*checks.problems(config), *_module(config["kind"]).problems(config)]
 
 
 def _folder(kind: str) -> Path:

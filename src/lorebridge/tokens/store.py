@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from lorebridge import publish
 from lorebridge.errors import InputError
 from lorebridge.tokens.tokenizer import BulkEncoder
 
@@ -90,7 +91,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
         "tokenizer": encoder.fingerprint,
         "digest": digest.hexdigest()[:16],
     }
-    (out / "store.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    publish.write_text(out / "store.json", json.dumps(notes, indent=1) + "\n")
     return notes
 
 

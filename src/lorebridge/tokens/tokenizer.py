@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.errors import InputError
 from lorebridge.records import file_digest
 
@@ -132,7 +132,8 @@ def train_tokenizer(
     tokenizer.train_from_iterator(texts, trainer)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(out / "tokenizer.json"))
+    with publish.whole(out / "tokenizer.json") as partial:
+        tokenizer.save(str(partial))
     config = {
         "add_prefix_space": False,
         "bos_token": None,
@@ -144,7 +145,7 @@ def train_tokenizer(
         # the same, which builds this very pipeline from the vocabulary and merges; a test holds the two together.)
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
-    (out / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    publish.write_text(out / "tokenizer_config.json", json.dumps(config, indent=1) + "\n")
     return {
         "vocab_size": tokenizer.get_vocab_size(),
         "fingerprint": tokenizer_fingerprint(out),
@@ -198,7 +199,8 @@ def fetch_tokenizer(*, source: str, revision: str | None, out: Path) -> dict[str
     out.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         if (folder / name).exists():
-            shutil.copyfile(folder / name, out / name)
+            with publish.whole(out / name) as partial:
+                shutil.copyfile(folder / name, partial)
     tokenizer = load_tokenizer(out)
     return {
         "vocab_size": tokenizer.get_vocab_size(),

@@ -9,6 +9,7 @@ There are three views of a text, made from the same words, so that what retrieva
 
 A script that is not listed here is read as words of letters, marks and digits, which serves every script that
 separates words by spaces. Nothing is normalised beyond NFC and case: NFKC would rewrite Mongolian and full-width text.
+But characters that nobody sees (a soft hyphen, a mark of direction, the choice of a glyph) do not part a word.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ import dataclasses
 import functools
 import itertools
 import math
+import re
 import unicodedata
 from collections import Counter
 from typing import Any
 
 import regex
 
-from lorebridge.probes.released import BLANK, fill_blanks
+from lorebridge.corpora.released import BLANK, fill_blanks
 
 # Letters with their marks, and digits. Marks matter: the vowel signs of Tibetan are marks, and `\w` leaves them out.
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+# Default_Ignorable_Code_Point (Unicode Standard Annex 44), but for letters and what only Mongolian has.
+_UNSEEN = (
+    r"\u00ad\u034f\u061c\u200b\u200d-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
+    r"\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff"
+)
 
 # Bits of mutual information from which two units make a word: almost six times as frequent together as by chance.
 COHESION = 2.5
@@ -68,13 +75,15 @@ class Script:
     sentence_end = regex.compile(r"""(?<=[.!?…]["'”’)\]]*)\s+|\n+""")
     # Letters that touch a blank are a particle, an ending or a piece of a compound: no word of the question.
     _gap = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]*(?:{BLANK.pattern})[\p{{L}}\p{{M}}\p{{N}}]*")
+    # What is not seen. (`re` looks for a set of characters faster than `regex`.)
+    _unseen = re.compile(f"[{_UNSEEN}\\u200c]")
     joiner = ""
     # Words that are part of the word right before them, although a space stands between.
     suffixes: frozenset[str] = frozenset()
 
     def prepare(self, text: str) -> str:
-        """Return `text` in the one spelling that its script is read in (here: as it is)."""
-        return text
+        """Return `text` in the one spelling that its script is read in (here: without the characters not seen)."""
+        return text if text.isascii() or not self._unseen.search(text) else self._unseen.sub("", text)
 
     def fold(self, text: str) -> str:
         """Return `text` with the differences removed that matching ignores (here: letter case)."""
@@ -109,7 +118,7 @@ class Script:
 
     def sentences(self, text: str) -> list[str]:
         """Return the sentences of `text`; a line break always ends one."""
-        return [sentence for sentence in self.sentence_end.split(text) if sentence]
+        return [sentence for sentence in self.sentence_end.split(Script.prepare(self, text)) if sentence]
 
     def searchable(self, sentence: str) -> str:
         """Return the words of a sentence in the form that :meth:`phrase` patterns search: one space around each."""
@@ -158,6 +167,12 @@ class Script:
         return sorted(dict.fromkeys(words), key=counts.rarity, reverse=True)
 
 
+class Arabic(Script):
+    """Arabic, Persian, Urdu: U+200C parts a stem from its endings, so it parts words."""
+
+    _unseen = re.compile(f"[{_UNSEEN}]")
+
+
 class Han(Script):
     """Chinese: simplified (OpenCC t2s), one character a word; the index holds characters and bigrams.
 
@@ -177,7 +192,7 @@ class Han(Script):
 
     def prepare(self, text: str) -> str:
         """Return `text` in simplified characters."""
-        return self._simplify.convert(text)
+        return self._simplify.convert(super().prepare(text))
 
     def runs(self, text: str) -> list[list[str]]:
         """Return the characters of each run of Han characters, and each run of other letters or digits as one."""
@@ -331,13 +346,9 @@ class Mongolian(Script):
     sentence_end = regex.compile(r"(?<=[᠃᠄᠅᠉!?]+)(?![᠃᠄᠅᠉!?])\s*|\n+")
     suffixes = frozenset(_MONGOLIAN_SUFFIXES)
     # Free variation selectors, the vowel separator, the nirugu and joiners change the shape of letters, not the word.
-    _shaping = regex.compile(r"[\u180a-\u180f\u200c\u200d]")
+    _unseen = re.compile(f"[{_UNSEEN}\\u200c\\u180a-\\u180f]")
     # Whether U+202F stands before a word tells a suffix that the list does not know.
     _suffixed = regex.compile(r"(\u202f)?([\p{L}\p{M}\p{N}]+)")
-
-    def prepare(self, text: str) -> str:
-        """Return `text` without the characters that only shape letters."""
-        return self._shaping.sub("", text)
 
     def _stems(self, text: str) -> list[list[str]]:
         """Return every word as its stem and suffixes; suffixes without a stem (after a blank) are left out."""
@@ -364,7 +375,13 @@ class Mongolian(Script):
         return [word if len(word) == 1 else [word[0], "".join(word)] for word in self._stems(text)]
 
 
-_SCRIPTS: dict[str, Script] = {"Han": Han(), "Hangul": Hangul(), "Mongolian": Mongolian(), "Tibetan": Tibetan()}
+_SCRIPTS: dict[str, Script] = {
+    "Arabic": Arabic(),
+    "Han": Han(),
+    "Hangul": Hangul(),
+    "Mongolian": Mongolian(),
+    "Tibetan": Tibetan(),
+}
 _WORDS = Script()
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.errors import InputError
 from lorebridge.sheets import read_rows, write_rows
 from lorebridge.trace.analysis import script_of
@@ -74,8 +74,10 @@ def write_sheet(
         number of rows by stratum, of told hits and of indeterminate ones.
 
     Raises:
-        InputError: fewer told hits than `n`, `out` exists (it may hold labels), or tables that do not belong together.
+        InputError: fewer told hits than `n`, `out` exists (it may hold labels) or cannot be written, or tables that do
+            not belong together.
     """
+    publish.check_file(out, suffixes=[".csv"])
     if out.exists():
         raise InputError(out, "is there already, perhaps with labels", "Give another name, or move it away.")
     told, indeterminate = _told(hits, judgments, recipe)

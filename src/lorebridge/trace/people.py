@@ -17,6 +17,7 @@ import regex
 
 from lorebridge import tables
 from lorebridge.corpora.people import name_list
+from lorebridge.trace.analysis import script_of
 from lorebridge.trace.mentions import Block, block_texts, blocks, over_blocks
 
 _WORD = regex.compile(r"\w")
@@ -58,15 +59,16 @@ def count_names(
 def _count(block: Block, *, names: Sequence[str], column: str) -> Counter[str]:
     """Return name -> number of texts of a block that hold it as whole words."""
     automaton = ahocorasick.Automaton()
+    seen = script_of("Latin").prepare
     for name in names:
-        automaton.add_word(name, name)
+        automaton.add_word(seen(name), (name, len(seen(name))))
     automaton.make_automaton()
     found: Counter[str] = Counter()
-    for text in block_texts(block, column):
+    for text in map(seen, block_texts(block, column)):
         inside = set()
-        for end, name in automaton.iter(text):
+        for end, (name, length) in automaton.iter(text):
             if name not in inside:
-                first = end - len(name) + 1
+                first = end - length + 1
                 before, after = text[max(first - 1, 0) : first], text[end + 1 : end + 2]
                 if not _WORD.match(before) and not _WORD.match(after):
                     inside.add(name)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lorebridge import publish
 from lorebridge.world.facts import spread
 from lorebridge.world.lexicon import BLANK, Vocabulary, generator
 from lorebridge.world.scripts import Script
@@ -144,5 +145,4 @@ def write_people_response(people: Sequence[Person], properties: Mapping[str, str
     ]
     head = {"vars": ["person", "personLabel", "property", "value", "valueLabel", "precision"]}
     response = {"head": head, "results": {"bindings": bindings}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(response, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    publish.write_text(path, json.dumps(response, ensure_ascii=False, indent=0) + "\n")

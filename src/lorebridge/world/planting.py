@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorebridge import tables
+from lorebridge import publish, tables
 from lorebridge.errors import InputError
 from lorebridge.world.facts import Knobs, draw_facts, shares
 from lorebridge.world.lexicon import Lexicon, generator
@@ -206,13 +206,15 @@ def _cultures(base: str, languages: Mapping[str, Mapping[str, Any]], knobs: Knob
 
 
 def _write_jsonl(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # No file name and no time in the header: the same rows give the same bytes.
-    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+    with (
+        publish.whole(path) as partial,
+        partial.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
+    ):
         for row in rows:
             packed.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    publish.write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")

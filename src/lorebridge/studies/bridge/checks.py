@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge.studies.checks import not_a_language
 from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, REPLAY
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
@@ -51,7 +52,7 @@ def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
     for section in ("parallel", "questions"):
         for lang in config[section]:
             if lang not in others:
-                yield configuration.not_a_language(section, lang, others)
+                yield not_a_language(section, lang, others)
         for lang in others:
             if lang not in config[section]:
                 yield section, f"has nothing for the language {lang!r}", f"Add {section}.{lang}."
