@@ -51,6 +51,7 @@ STAGE_VERSIONS = {
     "leaks": 1,
     "density": 2,
     "recovery": 2,
+    "accuracies": 1,
     "gaps": 2,
     "items": 2,
     "table": 1,
@@ -89,11 +90,7 @@ class Drawing(NamedTuple):
 
 
 FIGURES = {
-    "figure3": Drawing(
-        "curves",
-        ("scores", "questions"),
-        ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark"),
-    ),
+    "figure3": Drawing("curves", ("accuracies",), ("base", "names", "arms", "subset", "rule", "last", "ema", "remark")),
     "gaps": Drawing("effects", ("gaps", "questions"), ("base", "names", "last", "discordance", "remark")),
     "asymmetry": Drawing("inference", ("asymmetry",), ("base", "names", "last", "remark")),
     "occurrences": Drawing("effects", ("items",), ("base", "names", "resamples", "seed", "planted")),
@@ -108,12 +105,10 @@ FIGURES = {
     ),
 }
 TABLES = {
-    "accuracy": Drawing(
-        "summary", ("scores", "questions"), ("base", "names", "subset", "rule", "last", "resamples", "seed")
-    ),
-    "baselines": Drawing("scorer", ("scores", "questions"), ("base", "names", "subset", "rule")),
+    "accuracy": Drawing("summary", ("accuracies", "questions"), ("base", "names", "subset", "rule", "last")),
+    "baselines": Drawing("scorer", ("accuracies", "questions"), ("base", "names", "subset", "rule")),
     "consistency": Drawing("summary", ("scores", "questions"), ("base", "names", "subset", "rule", "last")),
-    "ties": Drawing("scorer", ("scores", "questions"), ("base", "names", "last")),
+    "ties": Drawing("scorer", ("scores", "questions", "accuracies"), ("base", "names", "last")),
     "random_models": Drawing("scorer", ("scorer",), ("names",), "table"),
     "gaps": Drawing("summary", ("gaps",), ("names", "last")),
     "asymmetry": Drawing("inference", ("asymmetry",), ("base", "names", "last"), "asymmetry_table"),
@@ -135,7 +130,7 @@ TABLES = {
     "filtering": Drawing("summary", ("audits",), ("base", "names")),
     "alarms": Drawing(
         "checks",
-        ("scores", "questions", "leaks", "occurrences", "exposure_effects", "perplexity"),
+        ("scores", "questions", "accuracies", "leaks", "occurrences", "exposure_effects", "perplexity"),
         ("base", "names", "subset", "rule", "last"),
     ),
     "recovery": Drawing("summary", ("recovery",), ("names",)),
@@ -365,6 +360,8 @@ class Plan:
                 files = {"exposure": f"{r}/trace/exposure/{w['run']}.parquet"}
             case "occurrences" | "leaks" | "density" | "recovery":
                 files = {stage: f"{r}/trace/{stage}.parquet"}
+            case "accuracies":
+                files = {"accuracies": f"{r}/transfer/accuracies.parquet"}
             case "gaps":
                 files = {name: f"{r}/transfer/{name}.parquet" for name in ("gaps", "asymmetry")}
             case "items":
@@ -691,6 +688,7 @@ class Plan:
                 return {
                     "run": run.run,
                     "lang_pair": f"{self.base}-{run.lang}",
+                    "learned": run.lang,
                     "arm": run.arm,
                     "seed": run.seed,
                     "steps": list(run.checkpoints),
@@ -746,6 +744,9 @@ class Plan:
                 run = self.run(w["run"])
                 return {
                     "run": run.run,
+                    "learned": run.lang,
+                    "arm": run.arm,
+                    "seed": run.seed,
                     "steps": list(run.checkpoints),
                     "cultures": self.cultures(run.lang),
                     "langs": {s: self.stream_lang(s) for s in self.streams(run)},
@@ -773,6 +774,13 @@ class Plan:
             case "recovery":
                 heldout = {lang: c["corpora"][lang]["heldout"] for lang in languages}
                 return {"cells": [list(cell) for cell in self.cells], "heldout": heldout}
+            case "accuracies":
+                return {
+                    "base": self.base,
+                    "last": transfer["last"],
+                    "resamples": transfer["resamples"],
+                    "seed": transfer["seed"],
+                }
             case "gaps":
                 return {
                     "base": self.base,
@@ -826,6 +834,7 @@ class Plan:
                 return {
                     "run": run.run,
                     "lang_pair": f"{self.base}-{run.lang}",
+                    "learned": run.lang,
                     "arm": run.arm,
                     "seed": run.seed,
                     "steps": list(run.checkpoints),
@@ -925,6 +934,8 @@ class Plan:
         phase = training["base" if run.arm == "base" else "continual"]
         return {
             "run": run.run,
+            "learned": run.lang,
+            "arm": run.arm,
             "model": self.config["model"],
             "optimizer": training["optimizer"],
             "schedule": {k: phase[k] for k in ("lr", "min_lr", "schedule", "warmup_ratio")},
@@ -1050,6 +1061,8 @@ class Plan:
                     artifact("corpus_shard", lang=lang, shard=s) for lang in c["languages"] for s in self.shards(lang)
                 )
                 return [artifact("world"), *self._traced(), *self._mentions(streams), *documents]
+            case "accuracies":
+                return [*self._scores(self.base_runs + self.runs), *self._questions()]
             case "gaps":
                 return [*self._scores(self.runs), *self._questions(), artifact("leaks")]
             case "items":

@@ -52,7 +52,13 @@ def learned(tmp_path_factory):
     for lang in list(NAMES)[1:]:
         for i, arm in enumerate(("bridge", "no_bridge")):
             for seed in (0, 1):
-                name = {"run": f"{lang}-{arm}-s{seed}", "lang_pair": f"en-{lang}", "arm": arm, "seed": seed}
+                name = {
+                    "run": f"{lang}-{arm}-s{seed}",
+                    "lang_pair": f"en-{lang}",
+                    "learned": lang,
+                    "arm": arm,
+                    "seed": seed,
+                }
                 text, pairs = [], []
                 for step in (0, 50, 100, 150):
                     for of_lang in ("en", lang):
@@ -116,15 +122,11 @@ def test_rounding_is_that_of_bfloat16():
     np.testing.assert_array_equal(scorer._bfloat16(values), expected)
 
 
-def test_ties_and_baselines_of_a_study(tmp_path, inputs):
-    study = inputs[1]["study"]
-    common = {"scores": study["scores"], "questions": study["questions"], "names": NAMES, "base": "en"}
-    scorer.ties(**common, last=3, out=tmp_path / "ties")
-    found = pd.read_csv(tmp_path / "ties.csv")
+def test_ties_and_baselines_of_a_study(drawn):
+    found = pd.read_csv(drawn / "tables" / "ties.csv")
     assert len(found) == 8
     assert found["answer_listed_first"].eq(25).all()  # the answers of the made-up questions take turns
     assert (found["tied_rounded"] >= found["tied_float32"]).all()
-    scorer.baselines(**common, subset="clean", rule="mean", out=tmp_path / "baselines")
-    found = pd.read_csv(tmp_path / "baselines.csv")
+    found = pd.read_csv(drawn / "tables" / "baselines.csv")
     assert len(found) == 8 and found["chance"].eq(25).all()
     assert found[["prior", "base_model"]].notna().all(axis=None)

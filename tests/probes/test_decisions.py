@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from lorebridge.errors import InputError
 from lorebridge.probes.decisions import (
+    DECISION,
     accuracy,
     baselines,
     consistency,
     histories,
-    model_baselines,
     prediction_shares,
     rule_values,
     summarise,
@@ -45,6 +45,7 @@ def scores_of(questions: pd.DataFrame, sums: list[float], n_tokens: int | list[i
     return questions[["culture", "lang", "question_id", "option_index"]].assign(
         run="r",
         lang_pair="en-ko",
+        learned="ko",
         arm="bridge",
         seed=0,
         step=step,
@@ -126,7 +127,7 @@ def test_rows_in_any_order_and_several_steps():
         ]
     ).sample(frac=1, random_state=0)
     decided = accuracy(scores, questions, subset="reference")
-    assert list(decided.columns) == ["run", "arm", "seed", "step", "culture", "lang", "question_id", "credit"]
+    assert list(decided.columns) == [*DECISION, "credit"]
     assert [tuple(row) for row in decided[["step", "question_id", "credit"]].to_numpy()] == [
         (0, "ko-0000", 0),
         (0, "ko-0001", 1),
@@ -202,18 +203,6 @@ def test_pmi_and_prior_rules():
     np.testing.assert_array_equal(rule_values(scores, "prior"), [-1, -1, -0.5, -2])
 
 
-def test_what_a_base_model_knows_before():
-    questions = questions_of(["a", "bb"])
-    scores = scores_of(questions, [-1, -2, -3, -4, -1, -2, -3, -4]).assign(
-        prior_logprob=[-9, -2, -3, -4, -9, -2, -3, -4]
-    )
-    table = model_baselines(scores, questions, subset="reference").set_index("baseline")
-    assert dict(table["accuracy"]) == {"prior": 0.5, "base_model": 0.5}
-    assert table["n_questions"].eq(2).all()
-    two_seeds = pd.concat([scores, scores.assign(run="s", sum_logprob=[-1, -2, -3, -4, -2, -1, -3, -4])])
-    assert model_baselines(two_seeds, questions, subset="reference")["accuracy"].tolist() == [0.5, 0.75]
-
-
 @pytest.mark.parametrize(
     ("right", "expected"),
     [
@@ -229,6 +218,7 @@ def test_answers_over_steps(right, expected):
     rows = [
         {
             "run": "r",
+            "learned": "ko",
             "arm": "bridge",
             "seed": 0,
             "step": step,

@@ -149,6 +149,7 @@ def run_scores(checkpoints, questions: Path, out: Path, **settings) -> dict:
     return score_run(
         run="ko-bridge-s0",
         lang_pair="en-ko",
+        learned="ko",
         arm="bridge",
         seed=0,
         checkpoints=checkpoints,

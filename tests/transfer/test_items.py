@@ -51,6 +51,10 @@ def read_by_run(path):
     """Write an exposure: question i is stated i times in base training; in the course of the run once in each text."""
     rows = [
         {
+            "run": "ko-bridge-s0",
+            "learned": "ko",
+            "arm": "bridge",
+            "seed": 0,
             "question_id": f"ko-{i:04d}",
             "step": step,
             "stage": stage,
@@ -82,7 +86,7 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
         "scores": [write_scores("ko", arm, 0, STEPS, ["en", "ko"], N, right) for arm in ("bridge", "no_bridge")],
         "questions": {"ko": write_questions("ko", {"en": unlike(N), "ko": unlike(N, 1)})},
         "judgments": {"en": {"ko": en}, "ko": {"ko": ko}},
-        "exposure": {"ko-bridge-s0": read_by_run(tmp_path / "exposure.parquet")},
+        "exposure": [read_by_run(tmp_path / "exposure.parquet")],
         "leaks": write_leaks({"ko": N}, set()),
         "base": "en",
         "subset": "clean",

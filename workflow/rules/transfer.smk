@@ -1,7 +1,25 @@
 # in:  probes/scores/{run}.parquet, probes/questions/{culture}.parquet, trace/leaks.parquet, trace/judgments/,
 #      trace/exposure/{run}.parquet
-# out: transfer/gaps.parquet, transfer/asymmetry.parquet, transfer/items.parquet,
+# out: transfer/accuracies.parquet, transfer/gaps.parquet, transfer/asymmetry.parquet, transfer/items.parquet,
 #      transfer/exposure_effects.parquet
+
+
+rule accuracies:
+    input:
+        unpack(needs("accuracies")),
+    output:
+        **produces("accuracies"),
+    log:
+        f"{plan.root}/logs/accuracies.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("accuracies"),
+    script:
+        "../scripts/accuracies.py"
 
 
 rule gaps:

@@ -17,7 +17,7 @@ with task.making(snakemake.output.record, snakemake.rule, snakemake.log[0]) as n
             scores=[Path(path) for path in snakemake.input.scores],
             questions={Path(path).stem: Path(path) for path in snakemake.input.questions},
             judgments=judgments,
-            exposure={Path(path).stem: Path(path) for path in snakemake.input.get("exposure", [])},
+            exposure=[Path(path) for path in snakemake.input.get("exposure", [])],
             leaks=Path(snakemake.input.leaks[0]),
             out=Path(snakemake.output.transferred),
             exposure_effects=Path(snakemake.output.exposure_effects),

@@ -43,12 +43,10 @@ def _argument(what: str, files: Mapping[str, Sequence[str]], base: str) -> Any:
         return [Path(path) for path in files[output]]
 
     match what:
-        case "scores" | "perplexity" | "alignment" | "people_mentions":
+        case "scores" | "perplexity" | "alignment" | "people_mentions" | "metrics" | "exposure":
             return paths(what)
-        case "questions" | "exposure" | "people_questions":
+        case "questions" | "people_questions":
             return {path.stem: path for path in paths(what)}
-        case "metrics":  # models/ko/bridge/s0/metrics.parquet -> ko-bridge-s0
-            return {str(path.parent).rpartition("/models/")[2].replace("/", "-"): path for path in paths("metrics")}
         case "tokenizer":
             return paths("tokenizer")[0].parent
         case "orders":
