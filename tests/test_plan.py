@@ -255,6 +255,7 @@ def test_a_new_seed_adds_only_its_runs(demo):
             "model",
             "scores",
             "exposure",
+            "accuracies",
             "gaps",
             "items",
             "table",
@@ -276,6 +277,15 @@ def test_a_setting_of_the_drawing_redraws_only(demo):
     other = copy.deepcopy(demo)
     other["transfer"]["ema"] = 0.5
     assert stale(demo, other) == {artifact("figure", figure="figure3"), artifact("page")}
+
+
+@pytest.mark.parametrize("change", [{"subset": "reference"}, {"rule": "sum"}])
+def test_accuracies_know_every_subset_and_rule(demo, change):
+    other = copy.deepcopy(demo)
+    other["probing"] |= change
+    found = stale(demo, other)
+    assert artifact("figure", figure="figure3") in found and artifact("table", table="accuracy") in found
+    assert "accuracies" not in stages(found)
 
 
 def test_a_stage_version_makes_its_descendants_stale(demo, monkeypatch):
