@@ -271,3 +271,18 @@ def test_ties_count_as_lots_drawn_in_each_language(first, second):
     lots = list(itertools.permutations([0.0, 0.1, 0.2, 0.3]))
     every = [published_rankc(np.array(first) + a, np.array(second) + b) for a in lots for b in lots]
     assert row["rankc"] == pytest.approx(np.mean(every))
+
+
+def test_a_model_without_step_arm_and_seed_is_decided_as_any_other():
+    """A row whose key is missing would be lost by a plain grouping."""
+    scores, questions = two_languages([-1.0, -2.0, -3.0, -4.0], [-2.0, -1.0, -3.0, -4.0])
+    given = scores.assign(run="g", learned=None, arm=None, seed=None, step=None)
+    both = pd.concat([given, scores])
+    decided = accuracy(both, questions, subset="reference")
+    assert decided.groupby("run")["credit"].apply(list).to_dict() == {"g": [1, 0], "r": [1, 0]}
+    alike = consistency(both, questions, subset="reference", base="en").set_index("run")["rankc"]
+    assert alike["g"] == alike["r"]
+    assert histories(decided).groupby("run").size().to_dict() == {"g": 2, "r": 2}
+    assert summarise(decided).groupby("run").size().to_dict() == {"g": 2, "r": 2}
+    with pytest.raises(InputError, match="scores of g: 7 of the 8 options"):
+        accuracy(given.iloc[1:], questions, subset="reference")

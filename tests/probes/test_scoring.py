@@ -145,13 +145,12 @@ def question_table(folder: Path, released: list[dict]) -> Path:
     return folder / "ko.parquet"
 
 
+NAME = {"run": "ko-bridge-s0", "lang_pair": "en-ko", "learned": "ko", "arm": "bridge", "seed": 0}
+
+
 def run_scores(checkpoints, questions: Path, out: Path, **settings) -> dict:
     return score_run(
-        run="ko-bridge-s0",
-        lang_pair="en-ko",
-        learned="ko",
-        arm="bridge",
-        seed=0,
+        **{**NAME, **settings.pop("name", {})},
         checkpoints=checkpoints,
         questions=[questions],
         out=out,
@@ -287,6 +286,24 @@ def test_one_job_measures_answers_perplexity_and_alignment(tmp_path, checkpoints
     (tmp_path / "work" / "step10.alignment.parquet").unlink()
     with pytest.raises(TypeError):
         run_scores(checkpoints, questions, outs[0], work=tmp_path / "work", **settings)
+
+
+def test_a_model_that_is_given_has_no_step_arm_or_seed(tmp_path, checkpoints, released):
+    """It is asked once; what a killed job has made of it is taken up as of any other."""
+    questions, (_, folder) = question_table(tmp_path, released), checkpoints[1]
+    name = {"run": "gpt2", "lang_pair": None, "learned": None, "arm": None, "seed": None}
+    settings = {**held_out(tmp_path), "name": name, "work": tmp_path / "work"}
+    outs = [tmp_path / f"{part}.parquet" for part in ("scores", "perplexity", "alignment")]
+    run_scores([(None, folder)], questions, outs[0], **settings)
+    first = [path.read_bytes() for path in outs]
+    for table in map(tables.read, outs):
+        assert table["run"].eq("gpt2").all() and len(table)
+        assert table[["lang_pair", "learned", "arm", "seed", "step"]].isna().all(axis=None)
+    run_scores([(None, folder)], questions, outs[0], **settings)
+    assert [path.read_bytes() for path in outs] == first
+    run_scores(checkpoints, questions, tmp_path / "trained.parquet")
+    trained = tables.read(tmp_path / "trained.parquet")
+    assert trained[trained["step"] == 10]["sum_logprob"].tolist() == tables.read(outs[0])["sum_logprob"].tolist()
 
 
 def test_parts_of_other_weights_are_not_used(tmp_path, checkpoints, released):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from lorebridge import tables
+from lorebridge.errors import InputError
 from lorebridge.transfer import alarms
 from lorebridge.transfer.accuracies import accuracies
 from lorebridge.transfer.alarms import BLIND, CANNOT_TELL, COLLAPSED, RINGS, SILENT, TO_DO, UNBRIDGED, UNRELATED
@@ -115,6 +116,15 @@ def collapsed(start, end, seed=0):
     return next(alarm for alarm in found if alarm.quantity.startswith("bridge:"))
 
 
+def test_accuracies_of_other_runs_are_no_accuracies():
+    cultures = study(flat(0.3), np.random.default_rng(0))
+    chance = pd.Series(0.25, index=cultures["ko"]["en"].questions)
+    fewer = shown(cultures)
+    fewer = fewer[fewer["arm"] != "no_bridge"]
+    with pytest.raises(InputError, match="accuracies: lack the arm no_bridge of ko"):
+        list(alarms.collapsed(cultures, chance, fewer, base="en", last=2))
+
+
 @pytest.mark.parametrize(
     ("start", "end", "verdict"),
     [
@@ -162,6 +172,9 @@ def test_forgotten_text_is_seen_in_its_perplexity():
     [doubtful] = alarms.forgotten(perplexities({("bridge", 0): 1.2, ("bridge", 1): 3.0}), base="en")
     assert doubtful.verdict == CANNOT_TELL
     [alone] = alarms.forgotten(perplexities({("bridge", 0): 2.5}), base="en")
+    given = perplexities({("bridge", 0): 2.5})
+    given = pd.concat([given, given.assign(run="gpt2", learned=None, arm=None, seed=None, perplexity=9.0)])
+    assert [alarm.estimate for alarm in alarms.forgotten(given, base="en")] == [alone.estimate]
     assert (alone.verdict, alone.n) == (RINGS, 1)
     assert np.isnan(alone.lo)
 

@@ -136,7 +136,8 @@ def losses(*, metrics: Sequence[Path], names: Mapping[str, str], base: str, arms
     panels: dict[str, list[pd.DataFrame]] = {}
     for path in metrics:
         curve = tables.read(path, columns=["run", "learned", "arm", "step", "loss"])
-        panels.setdefault(curve["learned"].iloc[0] or curve["run"].iloc[0], []).append(curve)
+        learned = [*curve["learned"].dropna().unique(), *curve["run"].unique()]
+        panels.setdefault(learned[0], []).append(curve)
     with style.styled():
         fig, axes = plt.subplots(
             1, len(panels), layout="constrained", figsize=(1.2 + 2.1 * len(panels), 2.9), sharey=True, squeeze=False
