@@ -59,6 +59,7 @@ def test_tables_hold_the_contract(finished):
         "trace/judgments/ko/ko": "judgments",
         "trace/density": "density",
         "trace/recovery": "recovery",
+        "transfer/accuracies": "accuracies",
         "transfer/gaps": "gaps",
         "transfer/asymmetry": "asymmetry",
         "transfer/items": "items",
@@ -104,6 +105,7 @@ def test_touching_every_file_plans_nothing(finished, tmp_path):
 def of_runs(**counts):
     """What any change of one language's runs redraws."""
     return {
+        "accuracies": 1,
         "gaps": 1,
         "items": 1,
         "draw_figure3": 1,
