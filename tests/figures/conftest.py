@@ -271,7 +271,8 @@ def write_inputs(folder: Path) -> dict:
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
         audits[text] = folder / f"{text}.audit.json"
         audits[text].write_text(json.dumps({"rows": 1500, "kept": 1400, "edited": 7, "dropped": dropped}))
-    return {"study": study, "metrics": [folder / f"m-{run['run']}.parquet" for run in metrics], "audits": audits}
+    runs = [folder / f"m-{run['run']}.parquet" for run in metrics]
+    return {"study": study, "metrics": runs, "audits": audits, "names": NAMES, "arms": ARMS}
 
 
 def draw(folder: Path, inputs: dict, out: Path) -> None:
