@@ -46,5 +46,5 @@ rule models:
 
 rule scores:
     input:
-        paths(*(artifact("scores", run=name) for name in plan.study.models)),
+        paths(*(artifact("score", run=name) for name in plan.study.models)),
     localrule: True

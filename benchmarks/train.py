@@ -104,7 +104,7 @@ def ours(shape: dict[str, Any], precision: str, packing: str, stage: int, steps:
     with process_group() as processes:
         network = PackedLanguageModel(build(qwen2_config(shape["model"], VOCABULARY, 151_643), 0)).to(processes.device)
         schedule = Schedule(RATE, schedule="constant")
-        trainer = Trainer(network, reader, processes, schedule, optimizer, precision, stage, shape["micro"], None)
+        trainer = Trainer(network, reader, processes, schedule, optimizer, precision, stage, shape["micro"], None, {})
         measured = []
         for _ in range(steps):
             row, seconds = trainer.update()

@@ -61,7 +61,7 @@ def _keys(key: str, node: dict[str, Any], schema: dict[str, Any], required: bool
     if key.startswith("world."):
         default = f"`{_short(WORLD[key.removeprefix('world.')])}`" if key.count(".") == 1 else "the world's"
     yield f"`{key}`", _value(node), default, node.get("description", "")
-    options = node.get("oneOf", [])
+    options = [option for option in node.get("oneOf", []) if "properties" in option]
     for option in options:
         tag = next(tag for tag in ("kind", "method") if tag in option["properties"])
         name = option["properties"][tag]

@@ -85,7 +85,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
     for name in paper.walk():
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
-    assert stages(seen) == set(studies.stages()) - {"world", "recovery", "sample", "bundle"}
+    assert stages(seen) == set(studies.stages()) - {"world", "recovery", "sample_questions", "bundle", "given_model"}
 
 
 def test_every_input_is_an_edge_of_the_graph(paper, demo):
@@ -113,7 +113,7 @@ def test_a_stage_reads_what_it_takes(demo):
         "parallel/bo.audit.json",
         "parallel/ko.audit.json",
     ]
-    scored = plan.reads("scores", run="ko-bridge-s0")
+    scored = plan.reads("score", run="ko-bridge-s0")
     assert set(scored) == {"checkpoints", "questions", "heldout", "pairs"}
     assert len(scored["checkpoints"]) == len(plan.study.model("ko-bridge-s0").checkpoints)
 
@@ -164,9 +164,9 @@ def everything_after(plan, *roots):
         # What is signed has passed the filter, and so depends on its settings.
         (
             lambda c: c["corpora"]["bo"].update(min_chars=300),
-            [("signatures", {"shard": "00000-of-00001"}), ("corpus_shard", {"shard": "00000-of-00001"})],
+            [("signatures", {"shard": "00000-of-00001"}), ("filter_corpus", {"shard": "00000-of-00001"})],
         ),
-        (lambda c: c["parallel"]["bo"].update(max_lost=0.2), [("parallel", {})]),
+        (lambda c: c["parallel"]["bo"].update(max_lost=0.2), [("filter_pairs", {})]),
     ],
     ids=["a corpus", "pairs"],
 )
@@ -182,10 +182,10 @@ def test_another_languages_pairs_touch_no_base_model(demo):
     other = copy.deepcopy(demo)
     other["parallel"]["bo"]["max_lost"] = 0.2
     found = stale(demo, other)
-    assert "base_model" not in stages(found)
-    assert {dict(w)["lang"] for stage, w in found if stage == "model"} == {"bo"}
+    assert "train_base" not in stages(found)
+    assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "train_continual"} == {"bo"}
     assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "order"} == {"bo"}
-    assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "scores"} == {"base", "bo"}
+    assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "score"} == {"base", "bo"}
 
 
 def test_a_sample_of_questions_costs_no_training_and_no_counting(demo):
@@ -193,12 +193,13 @@ def test_a_sample_of_questions_costs_no_training_and_no_counting(demo):
     other = copy.deepcopy(demo)
     other["questions"]["ko"]["sample"] = {"questions": 5}
     found = stale(demo, other)
-    assert artifact("sample", culture="ko") in found
-    assert {"scores", "hits", "judgments", "gaps"} <= stages(found)
-    assert not {"model", "base_model", "order", "mentions", "subjects", "occurrences", "questions"} & stages(found)
-    assert not any(stage in ("hits", "sample") and dict(w)["culture"] == "bo" for stage, w in found)
+    assert artifact("sample_questions", culture="ko") in found
+    assert {"score", "retrieve", "judge", "gaps"} <= stages(found)
+    kept = {"train_continual", "train_base", "order", "mentions", "subjects", "occurrences", "questions"}
+    assert not kept & stages(found)
+    assert not any(stage in ("retrieve", "sample_questions") and dict(w)["culture"] == "bo" for stage, w in found)
     other["questions"]["ko"]["sample"] = {"questions": 6}
-    assert {"sample", "scores"} <= stages(stale(demo, other))
+    assert {"sample_questions", "score"} <= stages(stale(demo, other))
 
 
 def test_a_template_changes_the_labelled_arms_of_its_language_alone(demo):
@@ -260,9 +261,9 @@ def test_a_replay_reads_the_base_language_too_and_is_counted_so(demo):
     for stage, wildcards in (
         ("order", {"run": "ko-bridge_replay-s0"}),
         ("exposure", {"run": "ko-bridge_replay-s0"}),
-        ("model", {"lang": "ko", "arm": "bridge_replay", "seed": 0}),
+        ("train_continual", {"run": "ko-bridge_replay-s0"}),
     ):
-        assert artifact("tokens", stream="mono-en") in plan.inputs(stage, **wildcards)
+        assert artifact("token_store", stream="mono-en") in plan.inputs(stage, **wildcards)
     assert plan.literals("exposure", run="ko-bridge_replay-s0")["scripts"]["mono-en"] == "Latin"
     assert plan.literals("order", run="ko-bridge_replay-s0")["replay"] == {"base": "en", "share": 0.2}
 
@@ -276,10 +277,11 @@ def test_a_new_seed_adds_only_its_runs(demo):
         assert w.get("run", "-s2").endswith("-s2")
         assert stage in {
             "order",
-            "base_model",
-            "model",
-            "scores",
+            "train_base",
+            "train_continual",
+            "score",
             "exposure",
+            "accuracies",
             "gaps",
             "items",
             "table",
@@ -292,9 +294,9 @@ def test_a_new_arm_leaves_the_others_alone(demo):
     other = copy.deepcopy(demo)
     other["arms"].append("labels_only")
     for stage, wildcards in stale(demo, other):
-        if stage in ("order", "model", "scores"):
+        if stage in ("order", "train_continual", "score"):
             assert "labels_only" in str(wildcards)
-        assert stage not in ("tokens", "tokenizer", "base_model")
+        assert stage not in ("token_store", "tokenizer", "train_base")
 
 
 def test_a_setting_of_the_drawing_redraws_only(demo):
@@ -303,13 +305,22 @@ def test_a_setting_of_the_drawing_redraws_only(demo):
     assert stale(demo, other) == {artifact("figure", figure="figure3"), artifact("page")}
 
 
+@pytest.mark.parametrize("change", [{"subset": "reference"}, {"rule": "sum"}])
+def test_accuracies_know_every_subset_and_rule(demo, change):
+    other = copy.deepcopy(demo)
+    other["probing"] |= change
+    found = stale(demo, other)
+    assert artifact("figure", figure="figure3") in found and artifact("table", table="accuracy") in found
+    assert "accuracies" not in stages(found)
+
+
 def test_a_stage_version_makes_its_descendants_stale(demo, monkeypatch):
     before = recipes(demo)
-    declared = studies.stages()["judgments"]
-    monkeypatch.setitem(bridge.STAGES, "judgments", dataclasses.replace(declared, version=99))
+    declared = studies.stages()["judge"]
+    monkeypatch.setitem(bridge.STAGES, "judge", dataclasses.replace(declared, version=99))
     after = recipes(demo)
     assert stages({a for a in after if after[a] != before[a]}) == {
-        "judgments",
+        "judge",
         "density",
         "recovery",
         "items",
@@ -329,7 +340,7 @@ def test_a_fifth_language_is_a_configuration_edit(demo):
     assert set(plan.study.models) - set(studies.plan(demo).study.models) == {
         f"mn-{arm}-s{seed}" for arm in demo["arms"] for seed in demo["seeds"]
     }
-    assert artifact("judgments", corpus="mn", culture="mn") in set(plan.walk())
+    assert artifact("judge", corpus="mn", culture="mn") in set(plan.walk())
 
 
 PEOPLE = {
@@ -351,7 +362,7 @@ def test_questions_on_people_change_no_other_artifact(demo):
         "people",
         "people_mentions",
         "people_questions",
-        "people_scores",
+        "people_score",
         "people_gaps",
     }
     assert {dict(w)["table"] for stage, w in found if stage == "table"} == {"people", "people_isolation"}
@@ -378,7 +389,7 @@ def test_how_the_query_service_is_reached_is_no_part_of_a_recipe(demo):
 )
 def test_a_change_of_the_questions_on_people_stays_there(demo, change, first):
     found = stale(asked_about_people(demo), asked_about_people(demo, **change))
-    order = ["people_response", "people", "people_mentions", "people_questions", "people_scores", "people_gaps"]
+    order = ["people_response", "people", "people_mentions", "people_questions", "people_score", "people_gaps"]
     expected = order[order.index(first) :]
     assert stages(found) - {"table", "page"} == set(expected)
 
@@ -387,7 +398,7 @@ def test_a_wording_asks_again_in_its_language_alone(demo):
     templates = {"bo": {name: "{name} = ____" for name in config.people_properties()}}
     found = stale(asked_about_people(demo), asked_about_people(demo, templates=templates))
     assert {dict(w)["lang"] for stage, w in found if stage == "people_questions"} == {"bo"}
-    assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "people_scores"} == {"bo"}
+    assert {dict(w)["run"].split("-")[0] for stage, w in found if stage == "people_score"} == {"bo"}
 
 
 def test_a_recorded_response_is_known_by_what_it_holds(demo, tmp_path):
@@ -415,7 +426,7 @@ def test_what_a_local_file_holds_enters_the_recipe(demo, tmp_path):
     before = recipes(demo)
     source.write_text('{"id": "1", "text": "b"}\n')
     after = recipes(demo)
-    name = artifact("corpus_shard", lang="ko", shard="00000-of-00001")
+    name = artifact("filter_corpus", lang="ko", shard="00000-of-00001")
     assert before[name] != after[name]
 
 
@@ -433,14 +444,14 @@ def called(plan, name):
 
 # What a shell rule says beside the task, as options.
 OPTIONS = {
-    "base_model": {"init_from", "out", "work", "recipe", "micro_batch", "budget_seconds", "resume_interval", "threads"},
-    "scores": {"batch_tokens", "threads", "work", "device"},
-    "scorer": {"batch_tokens", "threads", "device"},
-    "hits": {"threads"},
+    "train_base": {"init_from", "out", "work", "recipe", "micro_batch", "budget_seconds", "resume_interval", "threads"},
+    "score": {"batch_tokens", "threads", "work", "device"},
+    "random_models": {"batch_tokens", "threads", "device"},
+    "retrieve": {"threads"},
     "index": {"threads"},
-    "translations": {"threads"},
+    "translate": {"threads"},
 }
-OPTIONS |= {"model": OPTIONS["base_model"], "people_scores": OPTIONS["scores"]}
+OPTIONS |= {"train_continual": OPTIONS["train_base"], "people_score": OPTIONS["score"]}
 
 
 def test_functions_take_what_their_stages_give(paper, demo):
@@ -453,8 +464,8 @@ def test_functions_take_what_their_stages_give(paper, demo):
             function, given = called(plan, name)
             parameters = inspect.signature(function).parameters
             if name[0] in (
-                "base_model",
-                "model",
+                "train_base",
+                "train_continual",
             ):  # the command says the starting point and the folder in its own words
                 given -= {"start", "checkpoints", "metrics"}
             needed = {key for key, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}

@@ -42,10 +42,19 @@ def test_what_has_no_stable_spelling_is_refused(value):
         fingerprint(value)
 
 
+def test_inputs_that_change_places_are_another_recipe():
+    """Each argument is made of what the other was: nothing else tells the two tasks apart."""
+    one, other = "0123456789abcdef", "fedcba9876543210"
+    task = Task("gaps", {}, roles={"first": [["scores", one]], "second": [["scores", other]]})
+    assert task.recipe != Task("gaps", {}, roles={"first": [["scores", other]], "second": [["scores", one]]}).recipe
+    in_order = Task("gaps", {}, roles={"scores": [["scores", one], ["scores", other]]})
+    assert in_order.recipe != Task("gaps", {}, roles={"scores": [["scores", other], ["scores", one]]}).recipe
+
+
 def test_the_recipe_chains():
     inner = Task("tokens", {"column": "text"})
-    outer = Task("order", {"seed": 0}, {"a/record.json": inner.recipe})
-    assert outer.recipe != Task("order", {"seed": 0}, {"a/record.json": "other"}).recipe
+    outer = Task("order", {"seed": 0}, roles={"tokens": [["tokens", inner.recipe]]})
+    assert outer.recipe != Task("order", {"seed": 0}, roles={"tokens": [["tokens", "other"]]}).recipe
     assert outer.recipe != Task("order", {"seed": 1}, {"a/record.json": inner.recipe}).recipe
     assert outer.recipe != Task("order", {"seed": 0}, {"a/record.json": inner.recipe}, version=2).recipe
 

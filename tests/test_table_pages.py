@@ -7,8 +7,9 @@ import pytest
 from lorebridge import tables
 from lorebridge.errors import InputError
 
+NAME = {"run": "ko-bridge-s0", "learned": "ko", "arm": "bridge", "seed": 0}
 ROWS = [
-    {"step": n, "loss": n / 7, "learning_rate": 1e-3, "grad_norm": n / 3, "tokens": n, "target_tokens": n}
+    {**NAME, "step": n, "loss": n / 7, "learning_rate": 1e-3, "grad_norm": n / 3, "tokens": n, "target_tokens": n}
     for n in range(1, 200)
 ]
 

@@ -275,15 +275,15 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     samples = [*langs, *(f"{plan.base}-{lang}" for lang in langs if lang != plan.base)]
     check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")])
     # All are there before the first is read; an audit is made from all shards of its corpus.
-    audits = {lang: _made(arguments, plan, "corpus", lang=lang)["audit"][0] for lang in langs}
+    audits = {lang: _made(arguments, plan, "audit_corpus", lang=lang)["audit"][0] for lang in langs}
     documents = {
         lang: [
-            _made(arguments, plan, "corpus_shard", lang=lang, shard=shard)["documents"][0]
+            _made(arguments, plan, "filter_corpus", lang=lang, shard=shard)["documents"][0]
             for shard in shards(plan.study, lang)
         ]
         for lang in langs
     }
-    parallel = {lang: _made(arguments, plan, "parallel", lang=lang) for lang in langs if lang != plan.study.base}
+    parallel = {lang: _made(arguments, plan, "filter_pairs", lang=lang) for lang in langs if lang != plan.study.base}
     fonts = {lang: FONTS / SCRIPT_FONTS[script] if script in SCRIPT_FONTS else None for lang, script in scripts.items()}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
     found = [
@@ -322,10 +322,11 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
             f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.study.langs)}."
         )
     cell = {"corpus": lang, "culture": lang}
-    files = {stage: _made(arguments, plan, stage, **cell)[stage][0] for stage in ("hits", "judgments")}
+    files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
+    files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
     translations = None
     if lang in plan.config["tracing"]["translation"]:
-        translations = _made(arguments, plan, "translations", **cell)["translations"][0]
+        translations = _made(arguments, plan, "translate", **cell)["translations"][0]
     notes = write_sheet(
         corpus=lang,
         base=plan.study.base,
@@ -336,7 +337,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
         chunks=_made(arguments, plan, "chunks", corpus=lang)["chunks"][0],
         questions=_questions(arguments, plan, lang),
         scripts={name: language["script"] for name, language in plan.config["languages"].items()},
-        recipe=plan.task("judgments", **cell).recipe,
+        recipe=plan.task("judge", **cell).recipe,
     )
     print(
         f"{arguments.out}: {arguments.n} of {notes['told']:,} judged hits; {notes['indeterminate']:,} hits that the "
@@ -355,8 +356,9 @@ def _label_read(arguments: argparse.Namespace) -> None:
     if lang not in plan.study.langs:
         raise InputError(sheets[0], f"is of {lang!r}, which this study does not learn", "Give its --config.")
     cell = {"corpus": lang, "culture": lang}
-    files = {stage: _made(arguments, plan, stage, **cell)[stage][0] for stage in ("hits", "judgments")}
-    table = read_sheets(sheets=sheets, recipe=plan.task("judgments", **cell).recipe, **files)
+    files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
+    files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
+    table = read_sheets(sheets=sheets, recipe=plan.task("judge", **cell).recipe, **files)
     for row in table.to_dict("records"):
         print(
             f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
@@ -428,7 +430,7 @@ def _tokens(plan: Plan, run: str) -> dict[str, Any]:
     """Return the token stores of a run by text, and the tokenizer's folder."""
     texts = plan.study.model(run).texts
     return {
-        "stores": {name: Path(str(plan.outputs("tokens", stream=name)["tokens"])).parent for name in texts},
+        "stores": {name: Path(str(plan.outputs("token_store", stream=name)["tokens"])).parent for name in texts},
         "tokenizer": Path(str(plan.outputs("tokenizer")["tokenizer"])).parent,
     }
 

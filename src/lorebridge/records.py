@@ -31,6 +31,8 @@ from typing import Any
 from lorebridge.errors import LorebridgeError, StaleInput
 
 RECORD = "record.json"
+FORMAT = 2
+"""Of records. Those of format 1 (which said none) had recipes in which the roles of inputs did not count."""
 
 log = logging.getLogger("lorebridge")
 
@@ -116,6 +118,8 @@ class Task:
             arguments. Nothing else may change the result: paths and hardware come from the rule.
         expects: path of the record of each artifact that is read -> the recipe it must have.
         version: the stage's version.
+        roles: argument of the stage's function -> what it is made of: for each file its keys, its name and the recipe
+            of its artifact. Two inputs that change places are another recipe.
         call: how a job calls the stage's function (:mod:`lorebridge.call`); no part of the recipe.
     """
 
@@ -123,18 +127,14 @@ class Task:
     literals: Mapping[str, Any]
     expects: Mapping[str, str] = dataclasses.field(default_factory=dict)
     version: int = 1
+    roles: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     call: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def recipe(self) -> str:
         """The chained fingerprint of this task."""
         return fingerprint(
-            {
-                "stage": self.stage,
-                "version": self.version,
-                "literals": self.literals,
-                "inputs": sorted(self.expects.values()),
-            }
+            {"stage": self.stage, "version": self.version, "literals": self.literals, "inputs": self.roles}
         )
 
     def dumps(self) -> str:
@@ -198,6 +198,7 @@ def write_record(
 ) -> dict[str, Any]:
     """Write and return the record of a task that is done. The write is atomic."""
     record = {
+        "format": FORMAT,
         "recipe": task.recipe,
         "stage": task.stage,
         "rule": rule,

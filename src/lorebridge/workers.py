@@ -38,7 +38,7 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     train.add_argument("--stores", type=Path, nargs="+", required=True, help="tokens.bin of each stream")
     train.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     train.add_argument(
-        "--start", type=Path, nargs="+", help="checkpoints of the model that it starts from, at the last"
+        "--start", type=Path, nargs="*", default=[], help="checkpoints of the model that it starts from, at the last"
     )
     train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
     train.add_argument(
@@ -132,7 +132,7 @@ def _train(arguments: argparse.Namespace) -> None:
         "events",
         stores=_shaped(arguments, "stores"),
         tokenizer=_shaped(arguments, "tokenizer"),
-        init_from=start[max(start, key=int)] if start else None,
+        init_from=start[max(start, key=lambda step: int(step or 0))] if start else None,
         out=out,
         work=work_folder(arguments.work, task.literals["run"], task.recipe),
         recipe=task.recipe,
@@ -156,7 +156,9 @@ def _probe(arguments: argparse.Namespace) -> None:
     task = arguments.task
     work = arguments.work / task.stage / task.literals["run"] / task.recipe
     measured = {name: _shaped(arguments, name) for name in ("heldout", "pairs") if getattr(arguments, name)}
-    checkpoints = sorted((int(step), path) for step, path in _shaped(arguments, "checkpoints").items())
+    found = _shaped(arguments, "checkpoints")
+    # A given model has no step.
+    checkpoints = [(int(step) if step else None, path) for step, path in found.items()]
     _make(
         arguments,
         score_run,
@@ -196,7 +198,7 @@ def _index(arguments: argparse.Namespace) -> None:
 def _translate(arguments: argparse.Namespace) -> None:
     from lorebridge.trace.translation import translate
 
-    work = arguments.work / "translations" / arguments.task.recipe
+    work = arguments.work / arguments.task.stage / arguments.task.recipe
     _make(arguments, translate, "hits", "chunks", "questions", "out", "threads", work=work)
 
 

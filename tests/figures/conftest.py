@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from lorebridge import tables
-from lorebridge.figures import checks, curves, effects, examples, inference, summary, truth
+from lorebridge.figures import checks, curves, effects, examples, inference, scorer, summary, truth
+from lorebridge.transfer.accuracies import accuracies
 from lorebridge.transfer.gaps import gaps
 from lorebridge.transfer.items import items
 
@@ -29,7 +30,7 @@ SAMPLES = {
 def write_inputs(folder: Path) -> dict:
     """Write the tables that the figures are drawn from and return their paths."""
     rng = np.random.default_rng(0)
-    questions, scores, metrics, judgments, recovery, density = {}, [], {}, {"en": {}}, [], []
+    questions, scores, metrics, judgments, recovery, density = {}, [], [], {"en": {}}, [], []
     for culture in list(NAMES)[1:]:
         ids = [f"{culture}-{i:04d}" for i in range(N)]
         rows = []
@@ -60,6 +61,7 @@ def write_inputs(folder: Path) -> dict:
                 table = table.assign(
                     run=run,
                     lang_pair=f"en-{culture}",
+                    learned=culture,
                     arm=arm,
                     seed=seed,
                     culture=culture,
@@ -71,7 +73,7 @@ def write_inputs(folder: Path) -> dict:
                 )
                 scores.append(folder / f"{run}.parquet")
                 tables.write("scores", table, scores[-1])
-                metrics[run] = folder / f"m-{run}.parquet"
+                metrics.append({"run": run, "learned": culture, "arm": arm, "seed": seed})
         for corpus in ("en", culture):
             path = folder / f"j-{corpus}-{culture}.parquet"
             verdicts = [
@@ -126,16 +128,19 @@ def write_inputs(folder: Path) -> dict:
                         "distractor_occurrences": 0.5,
                     }
                 )
-    metrics = {"base-s0": folder / "m-base-s0.parquet", **metrics}
-    for path in metrics.values():
-        table = pd.DataFrame({name: 0 for name in tables.SCHEMAS["metrics"].names}, index=range(60))
+    metrics = [{"run": "base-s0", "learned": "en", "arm": "base", "seed": 0}, *metrics]
+    for run in metrics:
+        table = pd.DataFrame({name: 0 for name in tables.SCHEMAS["metrics"].names}, index=range(60)).assign(**run)
         table["step"] = np.arange(1, 61)
         table["loss"] = 2 + 6 * np.exp(-table["step"] / 20) + rng.normal(0, 0.1, 60)
-        tables.write("metrics", table, path)
+        tables.write("metrics", table, folder / f"m-{run['run']}.parquet")
     tables.write("recovery", recovery, folder / "recovery.parquet")
     tables.write("density", density, folder / "density.parquet")
     study = {"scores": scores, "questions": questions, "base": "en", "subset": "clean", "rule": "mean", "last": 3}
     contrasts = [["bridge", "no_bridge"], ["bridge", "placebo"]]
+    accuracies(
+        scores=scores, questions=questions, base="en", last=3, resamples=200, seed=0, out=folder / "accuracies.parquet"
+    )
     told = [
         {
             "question_id": f"{culture}-{i:04d}",
@@ -160,13 +165,17 @@ def write_inputs(folder: Path) -> dict:
         out=folder / "gaps.parquet",
         asymmetry=folder / "asymmetry.parquet",
     )
-    exposure = {}
+    exposure = []
     for culture in questions:
         for seed in (0, 1):
             run = f"{culture}-bridge-s{seed}"
-            exposure[run] = folder / f"e-{run}.parquet"
+            exposure.append(folder / f"e-{run}.parquet")
             read = [
                 {
+                    "run": run,
+                    "learned": culture,
+                    "arm": "bridge",
+                    "seed": seed,
                     "question_id": f"{culture}-{i:04d}",
                     "step": 150,
                     "stage": stage,
@@ -182,7 +191,7 @@ def write_inputs(folder: Path) -> dict:
                 for i in range(N)
                 for stage, stream in (("base", "mono-en"), ("ct", f"mono-{culture}"))
             ]
-            tables.write("exposure", read, exposure[run])
+            tables.write("exposure", read, exposure[-1])
     items(
         **study,
         judgments=judgments,
@@ -240,6 +249,7 @@ def write_inputs(folder: Path) -> dict:
         {
             "run": f"{culture}-{arm}-s{seed}",
             "lang_pair": f"en-{culture}",
+            "learned": culture,
             "arm": arm,
             "seed": seed,
             "step": step,
@@ -261,14 +271,16 @@ def write_inputs(folder: Path) -> dict:
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
         audits[text] = folder / f"{text}.audit.json"
         audits[text].write_text(json.dumps({"rows": 1500, "kept": 1400, "edited": 7, "dropped": dropped}))
-    return {"study": study, "metrics": metrics, "audits": audits}
+    runs = [folder / f"m-{run['run']}.parquet" for run in metrics]
+    return {"study": study, "metrics": runs, "audits": audits, "names": NAMES, "arms": ARMS}
 
 
 def draw(folder: Path, inputs: dict, out: Path) -> None:
     """Draw every figure and write every table that needs no tokenizer."""
     study, names, base = inputs["study"], NAMES, "en"
     questions, boot = study["questions"], {"resamples": 200, "seed": 0}
-    curves.figure3(**study, **boot, names=names, arms=ARMS, ema=0.8, out=out / "figure3")
+    shown = {"accuracies": folder / "accuracies.parquet", "base": base, "subset": "clean", "rule": "mean"}
+    curves.figure3(**shown, last=3, names=names, arms=ARMS, ema=0.8, out=out / "figure3")
     curves.losses(metrics=inputs["metrics"], names=names, base=base, arms=ARMS, out=out / "loss")
     effects.gaps(
         gaps=folder / "gaps.parquet",
@@ -299,6 +311,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     checks.alarms(
         **study,
         names=names,
+        accuracies=folder / "accuracies.parquet",
         leaks=folder / "leaks.parquet",
         occurrences=folder / "occurrences.parquet",
         exposure_effects=folder / "exposure_effects.parquet",
@@ -322,7 +335,17 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         out=to / "dose_response",
         names=names,
     )
-    summary.accuracy(**study, **boot, names=names, out=to / "accuracy")
+    summary.accuracy(**shown, questions=questions, last=3, names=names, out=to / "accuracy")
+    scorer.baselines(**shown, questions=questions, names=names, out=to / "baselines")
+    scorer.ties(
+        scores=study["scores"],
+        questions=questions,
+        accuracies=folder / "accuracies.parquet",
+        names=names,
+        base=base,
+        last=3,
+        out=to / "ties",
+    )
     summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
     summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
     summary.density(density=folder / "density.parquet", names=names, base=base, planted=False, out=to / "density")

@@ -26,8 +26,13 @@ def runs(tmp_path_factory):
                     f"pairs-{lang}-en": range(0, 50, 10),
                     f"pairs-{lang}-xx": range(0, 50, 10),
                 }
+                run = f"{lang}-{arm}-s{seed}"
                 rows = [
                     {
+                        "run": f"model {len(paths)}",  # nobody reads it
+                        "learned": lang,
+                        "arm": arm,
+                        "seed": seed,
                         "question_id": f"{lang}-{i:04d}",
                         "step": step,
                         "stream": stream,
@@ -44,7 +49,6 @@ def runs(tmp_path_factory):
                     for step in steps
                     for i in range(7)
                 ]
-                run = f"{lang}-{arm}-s{seed}"
                 paths[run] = folder / f"{run}.parquet"
                 tables.write("exposure", rows, paths[run])
     return paths
@@ -52,7 +56,7 @@ def runs(tmp_path_factory):
 
 def test_exposure_is_drawn_and_repeats_to_the_byte(runs, tmp_path):
     for name in ("a", "b"):
-        drawing.exposure(exposure=runs, names=NAMES, base="en", arms=ARMS, out=tmp_path / name)
+        drawing.exposure(exposure=list(runs.values()), names=NAMES, base="en", arms=ARMS, out=tmp_path / name)
     for suffix in ("pdf", "svg", "png"):
         once = (tmp_path / f"a.{suffix}").read_bytes()
         assert len(once) > 5000
@@ -63,9 +67,10 @@ def test_what_is_replayed_is_a_text_of_its_own(runs, tmp_path):
     replay = tmp_path / "ko-bridge_replay-s0.parquet"
     table = tables.read(runs["ko-bridge-s0"])
     again = table[table["stream"] == "mono-ko"].assign(stream="mono-en", stage="ct", n_tokens=7)
-    tables.write("exposure", pd.concat([table, again]), replay)
+    named = pd.concat([table, again]).assign(run="ko-bridge_replay-s0", arm="bridge_replay")
+    tables.write("exposure", named, replay)
     arms = ["bridge_replay", "bridge", "no_bridge"]
-    shared = {"exposure": {replay.stem: replay, **runs}, "names": NAMES, "base": "en", "arms": arms}
+    shared = {"exposure": [replay, *runs.values()], "names": NAMES, "base": "en", "arms": arms}
     drawing.exposure(**shared, out=tmp_path / "exposure")
     drawing.consumed(**shared, out=tmp_path / "consumed")
     consumed = pd.read_csv(tmp_path / "consumed.csv").set_index("text")
@@ -79,7 +84,7 @@ def test_what_is_replayed_is_a_text_of_its_own(runs, tmp_path):
 
 
 def test_what_was_consumed_is_summed_up_by_text(runs, tmp_path):
-    drawing.consumed(exposure=runs, names=NAMES, base="en", arms=ARMS, out=tmp_path / "consumed")
+    drawing.consumed(exposure=list(runs.values()), names=NAMES, base="en", arms=ARMS, out=tmp_path / "consumed")
     table = pd.read_csv(tmp_path / "consumed.csv").set_index(["culture", "text"])
     assert len(table) == 8
     row = table.loc["Korean", "monolingual"]

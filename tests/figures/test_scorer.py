@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorebridge import tables
-from lorebridge.figures import learning, scorer
+from lorebridge.figures import curves, learning, scorer, style
 
 NAMES = {"en": "English", "ko": "Korean", "zh": "Chinese", "bo": "Tibetan", "mn": "Mongolian"}
 
@@ -52,7 +52,13 @@ def learned(tmp_path_factory):
     for lang in list(NAMES)[1:]:
         for i, arm in enumerate(("bridge", "no_bridge")):
             for seed in (0, 1):
-                name = {"run": f"{lang}-{arm}-s{seed}", "lang_pair": f"en-{lang}", "arm": arm, "seed": seed}
+                name = {
+                    "run": f"{lang}-{arm}-s{seed}",
+                    "lang_pair": f"en-{lang}",
+                    "learned": lang,
+                    "arm": arm,
+                    "seed": seed,
+                }
                 text, pairs = [], []
                 for step in (0, 50, 100, 150):
                     for of_lang in ("en", lang):
@@ -116,15 +122,36 @@ def test_rounding_is_that_of_bfloat16():
     np.testing.assert_array_equal(scorer._bfloat16(values), expected)
 
 
-def test_ties_and_baselines_of_a_study(tmp_path, inputs):
-    study = inputs[1]["study"]
-    common = {"scores": study["scores"], "questions": study["questions"], "names": NAMES, "base": "en"}
-    scorer.ties(**common, last=3, out=tmp_path / "ties")
-    found = pd.read_csv(tmp_path / "ties.csv")
+def test_ties_and_baselines_of_a_study(drawn):
+    found = pd.read_csv(drawn / "tables" / "ties.csv")
     assert len(found) == 8
     assert found["answer_listed_first"].eq(25).all()  # the answers of the made-up questions take turns
     assert (found["tied_rounded"] >= found["tied_float32"]).all()
-    scorer.baselines(**common, subset="clean", rule="mean", out=tmp_path / "baselines")
-    found = pd.read_csv(tmp_path / "baselines.csv")
+    found = pd.read_csv(drawn / "tables" / "baselines.csv")
     assert len(found) == 8 and found["chance"].eq(25).all()
     assert found[["prior", "base_model"]].notna().all(axis=None)
+
+
+def test_what_is_given_or_learned_from_several_languages_is_in_no_panel_of_one(tmp_path, learned):
+    """Of a given model there is no curve; the others are drawn as without it."""
+    only = {"names": NAMES, "base": "en", "arms": ["bridge", "no_bridge"]}
+    learning.learning(**learned, **only, out=tmp_path / "without")
+    given = {"run": "gpt2", "lang_pair": None, "learned": None, "arm": None, "seed": None, "step": None}
+    more = {}
+    for name, paths in learned.items():
+        tables.write(name, tables.read(paths[0]).head(1).assign(**given), tmp_path / f"{name}.parquet")
+        more[name] = [*paths, tmp_path / f"{name}.parquet"]
+    learning.learning(**more, **only, out=tmp_path / "with")
+    assert (tmp_path / "with.svg").read_bytes() == (tmp_path / "without.svg").read_bytes()
+
+
+def test_a_model_of_several_languages_has_a_panel_of_its_own(tmp_path, inputs, monkeypatch):
+    one = tables.read(inputs[1]["metrics"][1])
+    tables.write("metrics", one.assign(run="ko-and-zh", learned=None, arm=None), tmp_path / "both.parquet")
+    titles = []
+    monkeypatch.setattr(style, "save", lambda fig, out: titles.extend(ax.get_title() for ax in fig.axes))
+    metrics = [*inputs[1]["metrics"], tmp_path / "both.parquet"]
+    curves.losses(metrics=metrics, names=NAMES, base="en", arms=["bridge"], out=tmp_path / "losses")
+    assert titles[0] == "English\nbase training, 1 run"
+    assert titles[1] == "Korean\ncontinual pretraining, 6 runs"
+    assert titles[-1] == "ko-and-zh\nbase training, 1 run"

@@ -8,7 +8,7 @@ from lorebridge.figures import summary
 from lorebridge.figures.effects import published
 from lorebridge.figures.write import write_table
 from lorebridge.probes.questions import build_questions
-from lorebridge.transfer.accuracies import accuracies
+from lorebridge.transfer.accuracies import of_arms
 from lorebridge.transfer.inference import QUESTIONS_ONLY
 
 
@@ -28,8 +28,8 @@ def test_a_table_in_three_formats(tmp_path):
 def test_accuracy_table_agrees_with_the_scores(drawn, inputs):
     table = pd.read_csv(drawn / "tables" / "accuracy.csv")
     assert len(table) == 4 * 2 * 3
-    expected = accuracies(**inputs[1]["study"], resamples=200, seed=0)
-    expected = expected[(expected["lang"] == "bo") & (expected["arm"] == "placebo") & (expected["seed"] == "all")]
+    expected = of_arms(inputs[0] / "accuracies.parquet", subset="clean", rule="mean")
+    expected = expected[(expected["culture"] == "bo") & (expected["arm"] == "placebo") & (expected["seed"] == "all")]
     row = table[(table["culture"] == "Tibetan") & (table["asked_in"] == "English") & (table["arm"] == "placebo bridge")]
     to_english = expected[expected["direction"] == "xx->en"].set_index("step")["accuracy"]
     assert row["accuracy"].item() == pytest.approx(100 * to_english[-1])

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from lorebridge.errors import InputError
 from lorebridge.probes.decisions import (
+    DECISION,
     accuracy,
     baselines,
     consistency,
     histories,
-    model_baselines,
     prediction_shares,
     rule_values,
     summarise,
@@ -45,6 +45,7 @@ def scores_of(questions: pd.DataFrame, sums: list[float], n_tokens: int | list[i
     return questions[["culture", "lang", "question_id", "option_index"]].assign(
         run="r",
         lang_pair="en-ko",
+        learned="ko",
         arm="bridge",
         seed=0,
         step=step,
@@ -126,7 +127,7 @@ def test_rows_in_any_order_and_several_steps():
         ]
     ).sample(frac=1, random_state=0)
     decided = accuracy(scores, questions, subset="reference")
-    assert list(decided.columns) == ["run", "arm", "seed", "step", "culture", "lang", "question_id", "credit"]
+    assert list(decided.columns) == [*DECISION, "credit"]
     assert [tuple(row) for row in decided[["step", "question_id", "credit"]].to_numpy()] == [
         (0, "ko-0000", 0),
         (0, "ko-0001", 1),
@@ -202,18 +203,6 @@ def test_pmi_and_prior_rules():
     np.testing.assert_array_equal(rule_values(scores, "prior"), [-1, -1, -0.5, -2])
 
 
-def test_what_a_base_model_knows_before():
-    questions = questions_of(["a", "bb"])
-    scores = scores_of(questions, [-1, -2, -3, -4, -1, -2, -3, -4]).assign(
-        prior_logprob=[-9, -2, -3, -4, -9, -2, -3, -4]
-    )
-    table = model_baselines(scores, questions, subset="reference").set_index("baseline")
-    assert dict(table["accuracy"]) == {"prior": 0.5, "base_model": 0.5}
-    assert table["n_questions"].eq(2).all()
-    two_seeds = pd.concat([scores, scores.assign(run="s", sum_logprob=[-1, -2, -3, -4, -2, -1, -3, -4])])
-    assert model_baselines(two_seeds, questions, subset="reference")["accuracy"].tolist() == [0.5, 0.75]
-
-
 @pytest.mark.parametrize(
     ("right", "expected"),
     [
@@ -229,6 +218,7 @@ def test_answers_over_steps(right, expected):
     rows = [
         {
             "run": "r",
+            "learned": "ko",
             "arm": "bridge",
             "seed": 0,
             "step": step,
@@ -289,31 +279,22 @@ def test_an_empty_subset_is_an_error_and_no_average():
     for ask in (
         lambda: accuracy(scores, questions, subset="clean"),
         lambda: baselines(questions, subset="clean"),
-        lambda: model_baselines(scores, questions, subset="clean"),
         lambda: consistency(scores, questions, subset="clean", base="en"),
     ):
         with pytest.raises(InputError, match="questions of ko: none of the 2 is in the subset 'clean'"):
             ask()
 
 
-def test_scores_without_a_step_are_counted_as_any_others():
-    questions = pd.concat([questions_of(["a", "bb"]), questions_of(["a", "bb"]).assign(lang="ko")], ignore_index=True)
-    sums = [-1.0, -2.0, -3.0, -4.0] * 4
-    steps = pd.concat([scores_of(questions, sums, step=step) for step in (0, 10)], ignore_index=True)
-    given = scores_of(questions, sums).assign(run="given", arm=None, seed=None, step=None)
-    mixed = pd.concat([steps, given.astype({"step": "float64", "seed": "float64"})], ignore_index=True)
-    for scored, n_runs in ((given, 1), (mixed, 2)):
-        decided = accuracy(scored, questions, subset="reference")
-        assert len(decided) == len(scored) / 4
-        of_given = decided[decided["run"] == "given"]
-        assert list(of_given["credit"]) == [1, 0, 1, 0] and of_given["step"].isna().all()
-        assert len(summarise(decided)) == len(decided) / 2
-        told = histories(decided)
-        assert sorted(told["run"].unique()) == sorted(scored["run"].unique()) and len(told) == 4 * n_runs
-        assert told[told["run"] == "given"]["n_right"].tolist() == [1, 0, 1, 0]
-        alike = consistency(scored, questions, subset="reference", base="en")
-        assert alike[alike["run"] == "given"]["n_questions"].tolist() == [2]
-        assert alike["rankc"].eq(1).all()
-    assert set(model_baselines(given, questions, subset="reference")["baseline"]) == {"prior", "base_model"}
-    with pytest.raises(InputError, match=r"scores of given: 15 of the 16 options"):
-        accuracy(given[1:], questions, subset="reference")
+def test_a_model_without_step_arm_and_seed_is_decided_as_any_other():
+    """A row whose key is missing would be lost by a plain grouping."""
+    scores, questions = two_languages([-1.0, -2.0, -3.0, -4.0], [-2.0, -1.0, -3.0, -4.0])
+    given = scores.assign(run="g", learned=None, arm=None, seed=None, step=None)
+    both = pd.concat([given, scores])
+    decided = accuracy(both, questions, subset="reference")
+    assert decided.groupby("run")["credit"].apply(list).to_dict() == {"g": [1, 0], "r": [1, 0]}
+    alike = consistency(both, questions, subset="reference", base="en").set_index("run")["rankc"]
+    assert alike["g"] == alike["r"]
+    assert histories(decided).groupby("run").size().to_dict() == {"g": 2, "r": 2}
+    assert summarise(decided).groupby("run").size().to_dict() == {"g": 2, "r": 2}
+    with pytest.raises(InputError, match="scores of g: 7 of the 8 options"):
+        accuracy(given.iloc[1:], questions, subset="reference")

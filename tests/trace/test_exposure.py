@@ -105,9 +105,10 @@ def write_order(study, path, segments, *, run, arm, steps):
     return path
 
 
-def count(study, order, out, *, run="bo-bridge-s0", steps=(0, 1, 4), cultures=("bo",), base=None):
+def count(study, order, out, *, run="bo-bridge-s0", steps=(0, 1, 4), cultures=("bo",), base=None, **name):
     return exposure(
         run=run,
+        **{"learned": "bo", "arm": "bridge", "seed": 0, **name},
         steps=list(steps),
         cultures=list(cultures),
         scripts={stream: SCRIPTS[lang] for stream, (lang, _) in STREAMS.items()},
@@ -253,7 +254,8 @@ def test_a_continued_run_begins_with_what_its_base_had_read(study, oracle, tmp_p
     lengths = oracle.stores["mono-en"].lengths
     segments = [(piece % 4, "mono-en", piece, 0, 0, int(n)) for piece, n in enumerate(lengths)]
     order = write_order(study, tmp_path / "base-order.parquet", segments, run="base-s0", arm="base", steps=2)
-    count(study, order, tmp_path / "base.parquet", run="base-s0", steps=(0, 1, 2), cultures=("ko", "bo"))
+    name = {"run": "base-s0", "learned": "en", "arm": "base"}
+    count(study, order, tmp_path / "base.parquet", steps=(0, 1, 2), cultures=("ko", "bo"), **name)
     base = tables.read(tmp_path / "base.parquet")
     assert set(base["stage"]) == {"base"}
     assert set(base["question_id"].str[:2]) == {"ko", "bo"}
@@ -262,7 +264,7 @@ def test_a_continued_run_begins_with_what_its_base_had_read(study, oracle, tmp_p
     table = tables.read(tmp_path / "out.parquet")
     before = table[table["stage"] == "base"].reset_index(drop=True)
     expected = base[(base["step"] == 2) & base["question_id"].str.startswith("bo")].reset_index(drop=True)
-    pd.testing.assert_frame_equal(before, expected)
+    pd.testing.assert_frame_equal(before, expected.assign(run="r", learned="bo", arm="bridge"))
     assert set(table.loc[table["stage"] == "ct", "stream"]) == {"mono-bo", "pairs-bo-en", "pairs-bo-xx"}
     # Without parallel text read, its rows are there and count nothing.
     assert table.loc[table["stream"] == "pairs-bo-en", "n_tokens"].tolist() == [0] * 20

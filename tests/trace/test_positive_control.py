@@ -109,6 +109,8 @@ def score(root, arm):
     )
     train(
         run=arm,
+        learned="ko",
+        arm=arm,
         model={
             "hidden_size": 64,
             "num_hidden_layers": 2,
@@ -144,6 +146,7 @@ def score(root, arm):
     score_run(
         run=f"ko-{arm}-s0",
         lang_pair="en-ko",
+        learned="ko",
         arm=arm,
         seed=0,
         questions=[root / "questions.parquet"],

@@ -50,6 +50,8 @@ def study(tmp_path_factory):
         )
     return {
         "run": "base-s0",
+        "learned": "en",
+        "arm": "base",
         "model": {
             "hidden_size": 32,
             "num_hidden_layers": 2,

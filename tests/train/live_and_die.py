@@ -24,7 +24,7 @@ KEPT, LAST = (0, 3, 6), 6
 def live(folder):
     """Do with a work directory what a training run does; the weights are a chain of digests."""
     directory = WorkDirectory(folder / "work")
-    row = dict.fromkeys(tables.SCHEMAS["metrics"].names, 1)
+    row = dict.fromkeys(tables.SCHEMAS["metrics"].names, 1) | {"run": "r", "learned": "ko", "arm": "bridge"}
 
     def checkpoint(step, weights):
         partial = directory.begin_checkpoint(step)

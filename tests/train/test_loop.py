@@ -53,6 +53,8 @@ def test_publishes_checkpoints_and_metrics(study, reference):
     folder, notes, metrics = reference
     assert sorted(p.name for p in (folder / "out").iterdir()) == ["metrics.parquet", "step0", "step3", "step8"]
     assert metrics["step"].tolist() == list(range(1, 9))
+    named = metrics[["run", "learned", "arm", "seed"]].drop_duplicates()
+    assert named.to_numpy().tolist() == [["base-s0", "en", "base", 0]]
     assert (metrics["tokens"] == 256).all() and (metrics["target_tokens"] <= 256).all()
     rates = Schedule(**study["schedule"])
     assert metrics["learning_rate"].tolist() == [rates.at(step, 8) for step in range(8)]

@@ -58,6 +58,7 @@ def write_scores(tmp_path):
                         {
                             "run": f"{culture}-{arm}-s{seed}",
                             "lang_pair": f"en-{culture}",
+                            "learned": culture,
                             "arm": arm,
                             "seed": seed,
                             "step": step,

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from lorebridge import tables
+from lorebridge.errors import InputError
 from lorebridge.transfer import alarms
+from lorebridge.transfer.accuracies import accuracies
 from lorebridge.transfer.alarms import BLIND, CANNOT_TELL, COLLAPSED, RINGS, SILENT, TO_DO, UNBRIDGED, UNRELATED
 from lorebridge.transfer.credits import Credits
 
@@ -83,15 +85,44 @@ def test_without_a_control_nothing_is_said_of_a_missing_gap():
 # ---------------------------------------------------------------------- English collapsed
 
 
+def shown(cultures, last=2):
+    """Return of the table "accuracies" what it says of the base language."""
+    return pd.DataFrame(
+        [
+            {
+                "culture": culture,
+                "direction": "xx->en",
+                "arm": arm,
+                "seed": "all",
+                "step": step,
+                "accuracy": np.mean([credits[at].mean() for credits in seeds.values()]),
+                "chance": 0.25,
+            }
+            for culture, by_lang in cultures.items()
+            for arm, seeds in by_lang["en"].arms.items()
+            for step, at in ((0, slice(1)), (-1, slice(-last, None)))
+        ]
+    )
+
+
 def collapsed(start, end, seed=0):
     def rates(arm, lang, step):
         return np.full(N, end if step and lang == "en" and arm == "bridge" else start)
 
     cultures = study(rates, np.random.default_rng(seed))
     chance = pd.Series(0.25, index=cultures["ko"]["en"].questions)
-    found = list(alarms.collapsed(cultures, chance, base="en", last=2))
+    found = list(alarms.collapsed(cultures, chance, shown(cultures), base="en", last=2))
     assert {alarm.quantity.split(":")[0] for alarm in found} == set(ARMS)
     return next(alarm for alarm in found if alarm.quantity.startswith("bridge:"))
+
+
+def test_accuracies_of_other_runs_are_no_accuracies():
+    cultures = study(flat(0.3), np.random.default_rng(0))
+    chance = pd.Series(0.25, index=cultures["ko"]["en"].questions)
+    fewer = shown(cultures)
+    fewer = fewer[fewer["arm"] != "no_bridge"]
+    with pytest.raises(InputError, match="accuracies: lack the arm no_bridge of ko"):
+        list(alarms.collapsed(cultures, chance, fewer, base="en", last=2))
 
 
 @pytest.mark.parametrize(
@@ -117,6 +148,7 @@ def perplexities(factors):
         {
             "run": f"ko-{arm}-s{seed}",
             "lang_pair": "en-ko",
+            "learned": "ko",
             "arm": arm,
             "seed": seed,
             "step": step,
@@ -127,7 +159,7 @@ def perplexities(factors):
         for step in (20, 0)
         for lang in ("en", "ko")
     ]
-    return pd.DataFrame([*rows, {**rows[0], "run": "base-s0", "arm": "base", "lang": "en"}])
+    return pd.DataFrame([*rows, {**rows[0], "run": "base-s0", "learned": "en", "arm": "base", "lang": "en"}])
 
 
 def test_forgotten_text_is_seen_in_its_perplexity():
@@ -140,6 +172,9 @@ def test_forgotten_text_is_seen_in_its_perplexity():
     [doubtful] = alarms.forgotten(perplexities({("bridge", 0): 1.2, ("bridge", 1): 3.0}), base="en")
     assert doubtful.verdict == CANNOT_TELL
     [alone] = alarms.forgotten(perplexities({("bridge", 0): 2.5}), base="en")
+    given = perplexities({("bridge", 0): 2.5})
+    given = pd.concat([given, given.assign(run="gpt2", learned=None, arm=None, seed=None, perplexity=9.0)])
+    assert [alarm.estimate for alarm in alarms.forgotten(given, base="en")] == [alone.estimate]
     assert (alone.verdict, alone.n) == (RINGS, 1)
     assert np.isnan(alone.lo)
 
@@ -275,17 +310,22 @@ def test_alarms_of_a_study_are_read_from_its_tables(write_questions, write_score
         n_documents=1, n_tokens=1, n_bytes=1, sum_nll=1.0, bits_per_byte=1.0
     )
     tables.write("perplexity", held, tmp_path / "perplexity.parquet")
+    study = {
+        "scores": [write_scores("ko", "no_bridge", 0, STEPS, ["en", "ko"], n, right)],
+        "questions": {"ko": write_questions("ko", {"en": unlike(n, 0), "ko": unlike(n, 1)})},
+        "base": "en",
+        "last": 2,
+    }
+    accuracies(**study, resamples=200, seed=0, out=tmp_path / "accuracies.parquet")
     table = alarms.alarms(
-        scores=[write_scores("ko", "no_bridge", 0, STEPS, ["en", "ko"], n, right)],
-        questions={"ko": write_questions("ko", {"en": unlike(n, 0), "ko": unlike(n, 1)})},
+        **study,
+        accuracies=tmp_path / "accuracies.parquet",
         leaks=write_leaks({"ko": n}, set()),
         occurrences=tmp_path / "occurrences.parquet",
         exposure_effects=tmp_path / "effects.parquet",
         perplexity=[tmp_path / "perplexity.parquet"],
-        base="en",
         subset="clean",
         rule="mean",
-        last=2,
     )
     assert set(table["alarm"]) == {BLIND, COLLAPSED, UNBRIDGED, UNRELATED} == set(TO_DO)
     verdicts = table.set_index(["alarm", "direction"])["verdict"]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lorebridge import tables
+from lorebridge.errors import InputError
 from lorebridge.transfer.items import BY_LOT, DIFFERENCE, SWAPPED, items, occurrence_means, occurrences
 
 STEPS = [0, 10, 20, 30]
@@ -51,6 +52,10 @@ def read_by_run(path):
     """Write an exposure: question i is stated i times in base training; in the course of the run once in each text."""
     rows = [
         {
+            "run": "ko-bridge-s0",
+            "learned": "ko",
+            "arm": "bridge",
+            "seed": 0,
             "question_id": f"ko-{i:04d}",
             "step": step,
             "stage": stage,
@@ -82,7 +87,7 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
         "scores": [write_scores("ko", arm, 0, STEPS, ["en", "ko"], N, right) for arm in ("bridge", "no_bridge")],
         "questions": {"ko": write_questions("ko", {"en": unlike(N), "ko": unlike(N, 1)})},
         "judgments": {"en": {"ko": en}, "ko": {"ko": ko}},
-        "exposure": {"ko-bridge-s0": read_by_run(tmp_path / "exposure.parquet")},
+        "exposure": [read_by_run(tmp_path / "exposure.parquet")],
         "leaks": write_leaks({"ko": N}, set()),
         "base": "en",
         "subset": "clean",
@@ -174,3 +179,17 @@ def test_effects_are_given_with_and_without_leaks_and_missing_where_items_are_fe
     assert len(effects) == 2 * 2 * 2 * 2 * 2
     assert effects["coefficient"].isna().all()
     assert (effects.loc[effects["sample"] == "risk set", "n_transferred"] <= 6).all()
+
+
+def test_the_run_of_an_exposure_is_told_by_its_columns(study, tmp_path):
+    """Its file and its name say nothing; one that lacks, and two of the same run, are refused."""
+    [path] = study["exposure"]
+    renamed = tmp_path / "any.parquet"
+    tables.write("exposure", tables.read(path).assign(run="zh-placebo-s3"), renamed)
+    assert made(study | {"exposure": [renamed]}, tmp_path) == made(study, tmp_path)
+    with pytest.raises(InputError, match="is of the same language, arm and seed as"):
+        made(study | {"exposure": [path, renamed]}, tmp_path)
+    tables.write("exposure", tables.read(path).assign(arm="no_bridge"), renamed)
+    with pytest.raises(InputError, match="the run that learned ko in the arm bridge from the seed 0 is not given"):
+        made(study | {"exposure": [renamed]}, tmp_path)
+    made(study | {"exposure": [path, renamed]}, tmp_path)

@@ -65,6 +65,7 @@ def test_tables_hold_the_contract(finished):
         "trace/judgments/ko/ko": "judgments",
         "trace/density": "density",
         "trace/recovery": "recovery",
+        "transfer/accuracies": "accuracies",
         "transfer/gaps": "gaps",
         "transfer/asymmetry": "asymmetry",
         "transfer/items": "items",
@@ -110,6 +111,7 @@ def test_touching_every_file_plans_nothing(finished, tmp_path):
 def of_runs(**counts):
     """What any change of one language's runs redraws."""
     return {
+        "accuracies": 1,
         "gaps": 1,
         "items": 1,
         "draw_figure3": 1,

@@ -43,10 +43,10 @@ rule duplicates:
 rule filter_corpus:
     """Filter one shard of a monolingual corpus, and hold some of its documents out."""
     input:
-        unpack(needs("corpus_shard", duplicates="corpora/{lang}/duplicates.parquet", world="world/truth.parquet")),
+        unpack(needs("filter_corpus", duplicates="corpora/{lang}/duplicates.parquet", world="world/truth.parquet")),
     output:
         **makes(
-            "corpus_shard",
+            "filter_corpus",
             documents="corpora/{lang}/documents-{shard}.parquet",
             heldout_documents="corpora/{lang}/heldout-{shard}.parquet",
             shard_audit="corpora/{lang}/documents-{shard}.audit.json",
@@ -59,7 +59,7 @@ rule filter_corpus:
         mem_mb=escalated(4000),
         runtime=escalated(240),
     params:
-        task=task("corpus_shard"),
+        task=task("filter_corpus"),
     script:
         "../scripts/make.py"
 
@@ -67,9 +67,9 @@ rule filter_corpus:
 rule audit_corpus:
     """Merge the audits of a corpus's shards; an empty corpus stops here."""
     input:
-        unpack(needs("corpus", audits="corpora/{lang}/documents-*.audit.json")),
+        unpack(needs("audit_corpus", audits="corpora/{lang}/documents-*.audit.json")),
     output:
-        **makes("corpus", audit="corpora/{lang}/audit.json"),
+        **makes("audit_corpus", audit="corpora/{lang}/audit.json"),
     log:
         f"{plan.root}/logs/audit_corpus/{{lang}}.log",
     conda:
@@ -78,7 +78,7 @@ rule audit_corpus:
         mem_mb=2000,
         runtime=10,
     params:
-        task=task("corpus"),
+        task=task("audit_corpus"),
     script:
         "../scripts/make.py"
 
@@ -86,10 +86,10 @@ rule audit_corpus:
 rule filter_pairs:
     """Filter the sentence pairs of a language, and hold some of them out."""
     input:
-        unpack(needs("parallel", world="world/truth.parquet")),
+        unpack(needs("filter_pairs", world="world/truth.parquet")),
     output:
         **makes(
-            "parallel",
+            "filter_pairs",
             pairs="parallel/{lang}.parquet",
             heldout_pairs="parallel/{lang}.heldout.parquet",
             pairs_audit="parallel/{lang}.audit.json",
@@ -102,6 +102,6 @@ rule filter_pairs:
         mem_mb=escalated(8000),
         runtime=escalated(240),
     params:
-        task=task("parallel"),
+        task=task("filter_pairs"),
     script:
         "../scripts/make.py"

@@ -39,9 +39,9 @@ rule questions:
 rule sample_questions:
     """Choose the questions that models are asked by how often the corpora state their facts."""
     input:
-        unpack(needs("sample", questions="probes/questions/{culture}.parquet", occurrences="trace/occurrences.parquet")),
+        unpack(needs("sample_questions", questions="probes/questions/{culture}.parquet", occurrences="trace/occurrences.parquet")),
     output:
-        **makes("sample", questions="probes/sampled/{culture}.parquet"),
+        **makes("sample_questions", questions="probes/sampled/{culture}.parquet"),
     log:
         f"{plan.root}/logs/sample_questions/{{culture}}.log",
     conda:
@@ -50,7 +50,7 @@ rule sample_questions:
         mem_mb=2000,
         runtime=10,
     params:
-        task=task("sample"),
+        task=task("sample_questions"),
     script:
         "../scripts/make.py"
 
@@ -60,8 +60,8 @@ rule score:
     input:
         unpack(
             needs(
-                "scores",
-                checkpoints="models/base/*/step* | models/*/*/*/step*",
+                "score",
+                checkpoints="models/*/{run}/step* | models/given/{run}/model",
                 questions="probes/questions/*.parquet | probes/sampled/*.parquet",
                 heldout="corpora/*/heldout-*.parquet",
                 pairs="parallel/*.heldout.parquet",
@@ -69,7 +69,7 @@ rule score:
         ),
     output:
         **makes(
-            "scores",
+            "score",
             scores="probes/scores/{run}.parquet",
             perplexity="probes/perplexity/{run}.parquet",
             alignment="probes/alignment/{run}.parquet",
@@ -86,7 +86,7 @@ rule score:
         mem_mb=escalated(16000),
         runtime=escalated(120),
     params:
-        task=task("scores"),
+        task=task("score"),
         work=plan.work,
     shell:
         "lorebridge probe --task {params.task:q} --record {output.record:q} --rule score --logfile {log:q}"
@@ -102,13 +102,13 @@ rule random_models:
     input:
         unpack(
             needs(
-                "scorer",
+                "random_models",
                 questions="probes/questions/*.parquet | probes/sampled/*.parquet",
                 tokenizer="tokenizer/tokenizer.json",
             )
         ),
     output:
-        **makes("scorer", scorer="probes/scorer.parquet"),
+        **makes("random_models", scorer="probes/scorer.parquet"),
     log:
         f"{plan.root}/logs/random_models.log",
     conda:
@@ -121,7 +121,7 @@ rule random_models:
         mem_mb=escalated(16000),
         runtime=escalated(120),
     params:
-        task=task("scorer"),
+        task=task("random_models"),
     shell:
         "lorebridge random-models --task {params.task:q} --record {output.record:q} --rule random_models"
         " --logfile {log:q} --questions {input.questions:q} --tokenizer {input.tokenizer:q} --out {output.scorer:q}"

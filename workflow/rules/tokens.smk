@@ -22,7 +22,7 @@ rule token_store:
     input:
         unpack(
             needs(
-                "tokens",
+                "token_store",
                 tables="corpora/*/documents-*.parquet | parallel/*.parquet",
                 audits="corpora/*/audit.json",
                 tokenizer="tokenizer/tokenizer.json",
@@ -30,7 +30,7 @@ rule token_store:
         ),
     output:
         **makes(
-            "tokens",
+            "token_store",
             tokens="tokens/{stream}/tokens.bin",
             offsets="tokens/{stream}/offsets.npy",
             store="tokens/{stream}/store.json",
@@ -43,7 +43,7 @@ rule token_store:
         mem_mb=escalated(8000),
         runtime=escalated(360),
     params:
-        task=task("tokens"),
+        task=task("token_store"),
     script:
         "../scripts/make.py"
 

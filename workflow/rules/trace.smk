@@ -51,13 +51,13 @@ rule retrieve:
     input:
         unpack(
             needs(
-                "hits",
+                "retrieve",
                 corpus="trace/chunks/{corpus}.parquet | trace/index/{corpus}/index",
                 questions="probes/questions/{culture}.parquet | probes/sampled/{culture}.parquet",
             )
         ),
     output:
-        **makes("hits", hits="trace/hits/{corpus}/{culture}.parquet"),
+        **makes("retrieve", hits="trace/hits/{corpus}/{culture}.parquet"),
     log:
         f"{plan.root}/logs/retrieve/{{corpus}}-{{culture}}.log",
     conda:
@@ -71,7 +71,7 @@ rule retrieve:
         mem_mb=escalated(32000),
         runtime=escalated(360),
     params:
-        task=task("hits"),
+        task=task("retrieve"),
     shell:
         "lorebridge retrieve --task {params.task:q} --record {output.record:q} --rule retrieve --logfile {log:q}"
         " --corpus {input.corpus:q} --questions {input.questions:q} --out {output.hits:q} --threads {threads}"
@@ -82,14 +82,14 @@ rule translate:
     input:
         unpack(
             needs(
-                "translations",
+                "translate",
                 hits="trace/hits/{corpus}/{culture}.parquet",
                 chunks="trace/chunks/{corpus}.parquet",
                 questions="probes/questions/{culture}.parquet | probes/sampled/{culture}.parquet",
             )
         ),
     output:
-        **makes("translations", translations="trace/translations/{corpus}/{culture}.parquet"),
+        **makes("translate", translations="trace/translations/{corpus}/{culture}.parquet"),
     log:
         f"{plan.root}/logs/translate/{{corpus}}-{{culture}}.log",
     conda:
@@ -101,7 +101,7 @@ rule translate:
         mem_mb=escalated(32000),
         runtime=escalated(720),
     params:
-        task=task("translations"),
+        task=task("translate"),
         work=plan.work,
     shell:
         "lorebridge translate --task {params.task:q} --record {output.record:q} --rule translate --logfile {log:q}"
@@ -114,7 +114,7 @@ rule judge:
     input:
         unpack(
             needs(
-                "judgments",
+                "judge",
                 hits="trace/hits/{corpus}/{culture}.parquet",
                 chunks="trace/chunks/{corpus}.parquet",
                 questions="probes/questions/{culture}.parquet | probes/sampled/{culture}.parquet",
@@ -122,7 +122,7 @@ rule judge:
             )
         ),
     output:
-        **makes("judgments", judgments="trace/judgments/{corpus}/{culture}.parquet"),
+        **makes("judge", judgments="trace/judgments/{corpus}/{culture}.parquet"),
     log:
         f"{plan.root}/logs/judge/{{corpus}}-{{culture}}.log",
     conda:
@@ -134,7 +134,7 @@ rule judge:
         mem_mb=escalated(HARDWARE["memory_mb"]),
         runtime=escalated(720),
     params:
-        task=task("judgments"),
+        task=task("judge"),
         work=plan.work,
     shell:
         "lorebridge judge --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule judge"

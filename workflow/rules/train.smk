@@ -29,75 +29,67 @@ TRAIN = (
     " --logfile {log:q} --order {input.order:q} --stores {input.stores:q} --tokenizer {input.tokenizer:q}"
     " --micro-batch {resources.micro_batch} --wall-minutes {resources.runtime}"
     " --resume-interval {resources.resume_interval} --threads {threads} --events {params.events:q}"
+    " --start {input.start:q}"
 )
 
 
-rule train_base:
-    """Train a base model, on text in one language."""
-    input:
-        unpack(
-            needs(
-                "base_model",
-                order="order/*.parquet",
-                stores="tokens/*/tokens.bin",
-                tokenizer="tokenizer/tokenizer.json",
-            )
-        ),
-    output:
-        **makes("base_model", checkpoints="models/base/s{seed}/step*", metrics="models/base/s{seed}/metrics.parquet"),
-    log:
-        f"{plan.root}/logs/train/base-s{{seed}}.log",
-    conda:
-        "../../envs/train.yaml"
-    threads: HARDWARE["threads"]
-    resources:
-        **ON_NODES,
-        processes=PROCESSES,
-        micro_batch=HARDWARE["micro_batch"],
-        resume_interval=HARDWARE["resume_interval"],
-        mem_mb=escalated(HARDWARE["memory_mb"]),
-        runtime=escalated(HARDWARE["train_minutes"]),
-    params:
-        task=task("base_model"),
-        work=plan.work,
-        events=f"{plan.root}/logs/events/base-s{{seed}}",
-    shell:
-        f"{TRAIN} --rule train_base"
+# A rule for each phase of training, because the checkpoints of a phase are its own.
+for phase in plan.study.phases:
+
+    rule:
+        """Train a model; what it starts from, if anything, are the checkpoints of another."""
+        name:
+            f"train_{phase}"
+        input:
+            unpack(
+                needs(
+                    f"train_{phase}",
+                    order="order/{run}.parquet",
+                    stores="tokens/*/tokens.bin",
+                    tokenizer="tokenizer/tokenizer.json",
+                    start="models/*/*/step* | models/given/*/model",
+                )
+            ),
+        output:
+            **makes(
+                f"train_{phase}",
+                checkpoints=f"models/{phase}/{{run}}/step*",
+                metrics=f"models/{phase}/{{run}}/metrics.parquet",
+            ),
+        log:
+            f"{plan.root}/logs/train/{{run}}.log",
+        conda:
+            "../../envs/train.yaml"
+        threads: HARDWARE["threads"]
+        resources:
+            **ON_NODES,
+            processes=PROCESSES,
+            micro_batch=HARDWARE["micro_batch"],
+            resume_interval=HARDWARE["resume_interval"],
+            mem_mb=escalated(HARDWARE["memory_mb"]),
+            runtime=escalated(HARDWARE["train_minutes"]),
+        params:
+            task=task(f"train_{phase}"),
+            work=plan.work,
+            events=f"{plan.root}/logs/events/{{run}}",
+        shell:
+            f"{TRAIN} --rule train_{phase}"
 
 
-rule train:
-    """Train a model on, from a base model."""
+rule given_model:
+    """Put a model in place that is given: a folder, or a commit of a hub's."""
     input:
-        unpack(
-            needs(
-                "model",
-                order="order/*.parquet",
-                stores="tokens/*/tokens.bin",
-                tokenizer="tokenizer/tokenizer.json",
-                start="models/base/*/step*",
-            )
-        ),
+        unpack(needs("given_model")),
     output:
-        **makes(
-            "model",
-            checkpoints="models/{lang}/{arm}/s{seed}/step*",
-            metrics="models/{lang}/{arm}/s{seed}/metrics.parquet",
-        ),
+        **makes("given_model", checkpoints="models/given/{run}/model"),
     log:
-        f"{plan.root}/logs/train/{{lang}}-{{arm}}-s{{seed}}.log",
+        f"{plan.root}/logs/given_model/{{run}}.log",
     conda:
         "../../envs/train.yaml"
-    threads: HARDWARE["threads"]
     resources:
-        **ON_NODES,
-        processes=PROCESSES,
-        micro_batch=HARDWARE["micro_batch"],
-        resume_interval=HARDWARE["resume_interval"],
-        mem_mb=escalated(HARDWARE["memory_mb"]),
-        runtime=escalated(HARDWARE["train_minutes"]),
+        mem_mb=4000,
+        runtime=120,
     params:
-        task=task("model"),
-        work=plan.work,
-        events=f"{plan.root}/logs/events/{{lang}}-{{arm}}-s{{seed}}",
-    shell:
-        f"{TRAIN} --rule train --start {{input.start:q}}"
+        task=task("given_model"),
+    script:
+        "../scripts/make.py"

@@ -1,3 +1,28 @@
+rule accuracies:
+    """Reckon the accuracy of every model at every checkpoint, with its interval."""
+    input:
+        unpack(
+            needs(
+                "accuracies",
+                scores="probes/scores/*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+            )
+        ),
+    output:
+        **makes("accuracies", accuracies="transfer/accuracies.parquet"),
+    log:
+        f"{plan.root}/logs/accuracies.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("accuracies"),
+    script:
+        "../scripts/make.py"
+
+
 rule gaps:
     """Estimate the gaps between arms and test the asymmetry of the directions."""
     input:

@@ -22,12 +22,12 @@ def shards(study: Study, lang: str) -> list[str]:
 
 def shard_files(study: Study, lang: str, file: str) -> list[Item]:
     """Return a file of every shard of a corpus."""
-    return [item("corpus_shard", file, lang=lang, shard=shard) for shard in shards(study, lang)]
+    return [item("filter_corpus", file, lang=lang, shard=shard) for shard in shards(study, lang)]
 
 
 def sound(lang: str) -> Item:
     """Return the merged audit of a corpus, which refuses an empty one."""
-    return item("corpus", "audit", lang=lang)
+    return item("audit_corpus", "audit", lang=lang)
 
 
 def source_paths(study: Study, section: str, lang: str) -> list[str | None]:
@@ -139,7 +139,7 @@ STAGES = (
         },
     ),
     Stage(
-        "corpus_shard",
+        "filter_corpus",
         "Filter one shard of a monolingual corpus, and hold some of its documents out.",
         "lorebridge.corpora.documents:filter_corpus",
         version=2,
@@ -159,7 +159,7 @@ STAGES = (
         sources=lambda study, w: {"paths": source_paths(study, "corpora", w["lang"])},
     ),
     Stage(
-        "corpus",
+        "audit_corpus",
         "Merge the audits of a corpus's shards; an empty corpus stops here.",
         "lorebridge.corpora.documents:merge_audits",
         version=2,
@@ -176,7 +176,7 @@ STAGES = (
         inputs=lambda study, w: {"audits": many(shard_files(study, w["lang"], "shard_audit"))},
     ),
     Stage(
-        "parallel",
+        "filter_pairs",
         "Filter the sentence pairs of a language, and hold some of them out.",
         "lorebridge.corpora.documents:filter_pairs",
         version=2,

@@ -14,6 +14,7 @@ def alarms(
     *,
     scores: Sequence[Path],
     questions: Mapping[str, Path],
+    accuracies: Path,
     leaks: Path,
     occurrences: Path,
     exposure_effects: Path,
@@ -30,6 +31,7 @@ def alarms(
     Args:
         scores: tables "scores", one a run.
         questions: culture -> table "questions".
+        accuracies: table "accuracies".
         leaks: table "leaks".
         occurrences: table "occurrences".
         exposure_effects: table "exposure_effects".
@@ -44,6 +46,7 @@ def alarms(
     table = alarms_.alarms(
         scores=scores,
         questions=questions,
+        accuracies=accuracies,
         leaks=leaks,
         occurrences=occurrences,
         exposure_effects=exposure_effects,

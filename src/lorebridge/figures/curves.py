@@ -12,15 +12,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.probes import decisions
-from lorebridge.transfer.accuracies import accuracies
+from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.credits import LAST, directions
 
 
 def figure3(
     *,
-    scores: Sequence[Path],
-    questions: Mapping[str, Path],
+    accuracies: Path,
     base: str,
     names: Mapping[str, str],
     arms: Sequence[str],
@@ -28,8 +26,6 @@ def figure3(
     rule: str,
     ema: float,
     last: int,
-    resamples: int,
-    seed: int,
     out: Path,
     remark: str = "",
 ) -> None:
@@ -40,8 +36,7 @@ def figure3(
     the mean of the seeds. Right of the last step stands the mean of the last checkpoints with its interval.
 
     Args:
-        scores: tables "scores", one a run.
-        questions: culture -> table "questions".
+        accuracies: table "accuracies"; its cultures are the columns.
         base: code of the base language.
         names: language code -> English name.
         arms: the arms drawn, in the order of the legend.
@@ -49,43 +44,31 @@ def figure3(
         rule: how options are compared.
         ema: weight of the past in the moving average; the paper's is 0.8.
         last: number of final checkpoints pooled.
-        resamples: bootstrap resamples.
-        seed: of the bootstrap.
         out: path without suffix; .pdf, .svg and .png are written.
         remark: what a reader must know of these data; ends the note under the figure.
     """
-    table = accuracies(
-        scores=scores,
-        questions=questions,
-        base=base,
-        subset=subset,
-        rule=rule,
-        last=last,
-        resamples=resamples,
-        seed=seed,
-    )
-    asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
-    without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
+    table = of_arms(accuracies, subset=subset, rule=rule)
+    cultures = list(dict.fromkeys(table["culture"]))
     drawn = [arm for arm in arms if arm in set(table["arm"])]
     with style.styled():
         fig, axes = plt.subplots(
             2,
-            len(questions),
+            len(cultures),
             layout="constrained",
-            figsize=(1.2 + 2.1 * len(questions), 4.6),
+            figsize=(1.2 + 2.1 * len(cultures), 4.6),
             sharex="col",
             sharey=True,
             squeeze=False,
         )
-        for column, culture in enumerate(questions):
+        for column, culture in enumerate(cultures):
             for row, (direction, lang) in enumerate(directions(base, culture).items()):
                 ax = axes[row, column]
-                here = table[(table["lang"] == culture) & (table["direction"] == direction)]
-                ax.axhline(without_model[culture, lang, "chance"], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9)
+                here = table[(table["culture"] == culture) & (table["direction"] == direction)]
+                ax.axhline(here["chance"].iloc[0], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9)
                 final = here["step"].max()
                 for i, arm in enumerate(drawn):
                     _accuracy_curves(ax, here[here["arm"] == arm], arm, ema, final * (1.05 + 0.05 * i))
-                seeds = here[here["seed"] != "all"]["seed"].nunique()
+                seeds = here[here["seed"] != EVERY]["seed"].nunique()
                 ax.set_title(
                     f"{names[culture]} questions in {names[lang]}\n"
                     f"n = {here['n_questions'].iloc[0]}, {style.seeds_phrase(seeds)}"
@@ -116,7 +99,7 @@ def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, ema: float, at:
     """Draw one arm: raw points, a thin line a seed, a thick one for their mean, the last checkpoints at x = `at`."""
     look = style.arm_style(arm)
     curves = rows[rows["step"] != LAST]
-    single = curves[curves["seed"] != "all"]
+    single = curves[curves["seed"] != EVERY]
     several = single["seed"].nunique() > 1
     for _, curve in single.groupby("seed", sort=True):
         ax.scatter(curve["step"], curve["accuracy"], s=5, alpha=0.35, linewidths=0, zorder=2, **look)
@@ -129,46 +112,48 @@ def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, ema: float, at:
                 color=look["color"],
                 zorder=3,
             )
-    mean = curves[curves["seed"] == "all"]
+    mean = curves[curves["seed"] == EVERY]
     ax.plot(
         mean["step"], style.smoothed(mean["accuracy"].to_numpy(), ema), linewidth=1.8, color=look["color"], zorder=4
     )
-    pooled = rows[(rows["step"] == LAST) & (rows["seed"] == "all")].iloc[0]
+    pooled = rows[(rows["step"] == LAST) & (rows["seed"] == EVERY)].iloc[0]
     ax.vlines(at, pooled["lo"], pooled["hi"], color=look["color"], linewidth=1.0, zorder=4)
     ax.scatter(at, pooled["accuracy"], s=16, linewidths=0, zorder=5, **look)
 
 
-def losses(*, metrics: Mapping[str, Path], names: Mapping[str, str], base: str, arms: Sequence[str], out: Path) -> None:
+def losses(*, metrics: Sequence[Path], names: Mapping[str, str], base: str, arms: Sequence[str], out: Path) -> None:
     """Draw the training loss of all runs: a panel a language, an arm a colour, a line a run.
 
+    A run that learned no one language has a panel of its own.
+
     Args:
-        metrics: run name (``{lang}-{arm}-s{seed}``, ``base-s{seed}``) -> table "metrics".
+        metrics: tables "metrics", one a run.
         names: language code -> English name.
         base: code of the base language.
         arms: the arms drawn, in the order of the legend.
         out: path without suffix; .pdf, .svg and .png are written.
     """
-    panels: dict[str, list[tuple[str, Path]]] = {}
-    for run, path in metrics.items():
-        *learned, arm, _ = run.rsplit("-", 2)
-        panels.setdefault(learned[0] if learned else base, []).append((arm, path))
+    panels: dict[str, list[pd.DataFrame]] = {}
+    for path in metrics:
+        curve = tables.read(path, columns=["run", "learned", "arm", "step", "loss"])
+        learned = [*curve["learned"].dropna().unique(), *curve["run"].unique()]
+        panels.setdefault(learned[0], []).append(curve)
     with style.styled():
         fig, axes = plt.subplots(
             1, len(panels), layout="constrained", figsize=(1.2 + 2.1 * len(panels), 2.9), sharey=True, squeeze=False
         )
-        for ax, (lang, runs) in zip(axes[0], panels.items(), strict=True):
-            for arm, path in runs:
-                curve = tables.read(path, columns=["step", "loss"])
+        for ax, (name, runs) in zip(axes[0], panels.items(), strict=True):
+            for curve in runs:
                 around = curve["loss"].rolling(max(1, len(curve) // 40), center=True, min_periods=1).mean()
-                colour = style.arm_style(arm)["color"]
+                colour = style.arm_style(curve["arm"].iloc[0])["color"]
                 ax.plot(curve["step"], curve["loss"], linewidth=0.4, alpha=0.25, color=colour)
                 ax.plot(curve["step"], around, linewidth=1.1, color=colour)
-            stage = "base training" if lang == base else "continual pretraining"
-            ax.set_title(f"{names[lang]}\n{stage}, {len(runs)} run{'s' if len(runs) > 1 else ''}")
+            stage = "continual pretraining" if name in names and name != base else "base training"
+            ax.set_title(f"{names.get(name, name)}\n{stage}, {len(runs)} run{'s' if len(runs) > 1 else ''}")
             ax.set_xlabel("step")
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes[0, 0].set_ylabel("training loss (nats per token)")
-        present = {arm for runs in panels.values() for arm, _ in runs}
+        present = {curve["arm"].iloc[0] for runs in panels.values() for curve in runs}
         handles = style.arm_handles([arm for arm in ["base", *arms] if arm in present])
         for handle in handles:
             handle.set_marker("")

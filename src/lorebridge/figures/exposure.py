@@ -39,40 +39,34 @@ def _whose(arms: Sequence[str]) -> str:
     return "All arms have read the same texts after every two steps. "
 
 
-def _read(exposure: Mapping[str, Path], arms: Sequence[str], base: str) -> pd.DataFrame:
-    """Return the exposure of the first arm's runs, with lang, seed and the kind of text of each row."""
-    frames = []
-    for run, path in exposure.items():
-        *learned, arm, seed = run.rsplit("-", 2)
-        if learned and arm == arms[0]:
-            frames.append(tables.read(path).assign(lang=learned[0], seed=seed))
-    table = pd.concat(frames, ignore_index=True)
+def _read(exposure: Sequence[Path], arms: Sequence[str], base: str) -> pd.DataFrame:
+    """Return the exposure of the first arm's runs, with the kind of text of each row."""
+    frames = (table[table["arm"] == arms[0]] for table in map(tables.read, exposure))
+    table = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     is_mono = table["stream"].str.startswith("mono-")
     table["text"] = table["stream"].str.rsplit("-", n=1).str[1].radd("pairs-").mask(is_mono, "mono")
     table.loc[(table["stage"] == "ct") & (table["stream"] == f"mono-{base}"), "text"] = "replay"
     return table
 
 
-def exposure(
-    *, exposure: Mapping[str, Path], names: Mapping[str, str], base: str, arms: Sequence[str], out: Path
-) -> None:
+def exposure(*, exposure: Sequence[Path], names: Mapping[str, str], base: str, arms: Sequence[str], out: Path) -> None:
     """Draw how many texts a run has read, up to each step, that state a question's fact or name its subject.
 
     Args:
-        exposure: run name (``{lang}-{arm}-s{seed}``) -> table "exposure"; runs of the first arm are drawn.
+        exposure: tables "exposure", one a run; runs of the first arm are drawn.
         names: language code -> English name, in the order of the rows.
         base: code of the base language.
         arms: the study's arms.
         out: path without suffix; .pdf, .svg and .png are written.
     """
     table = _read(exposure, arms, base)
-    langs = [lang for lang in names if lang in set(table["lang"])]
+    langs = [lang for lang in names if lang in set(table["learned"])]
     with style.styled():
         fig, axes = plt.subplots(
             len(langs), 2, layout="constrained", figsize=(7.0, 0.9 + 1.7 * len(langs)), sharex="row", squeeze=False
         )
         for (left, right), lang in zip(axes, langs, strict=True):
-            of_lang = table[table["lang"] == lang]
+            of_lang = table[table["learned"] == lang]
             for ax, measure in ((left, "n_presentations"), (right, "n_subject")):
                 told = of_lang.dropna(subset=measure)
                 means = told.groupby(["stage", "text", "seed", "step"])[measure].mean()
@@ -107,23 +101,21 @@ def exposure(
         style.save(fig, out)
 
 
-def consumed(
-    *, exposure: Mapping[str, Path], names: Mapping[str, str], base: str, arms: Sequence[str], out: Path
-) -> None:
+def consumed(*, exposure: Sequence[Path], names: Mapping[str, str], base: str, arms: Sequence[str], out: Path) -> None:
     """Write what the runs had read of the facts at their last step.
 
     Args:
-        exposure: run name (``{lang}-{arm}-s{seed}``) -> table "exposure"; runs of the first arm are shown.
+        exposure: tables "exposure", one a run; runs of the first arm are shown.
         names: language code -> English name.
         base: code of the base language.
         arms: the study's arms.
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = _read(exposure, arms, base)
-    last = table[table["step"] == table.groupby(["lang", "seed", "stage"])["step"].transform("max")]
+    last = table[table["step"] == table.groupby(["learned", "seed", "stage"])["step"].transform("max")]
     labels = _labels(names[base], table) | {"mono": "monolingual"}
     rows = []
-    for (lang, stage, text), of_text in last.groupby(["lang", "stage", "text"], sort=False):
+    for (lang, stage, text), of_text in last.groupby(["learned", "stage", "text"], sort=False):
         told = of_text.dropna(subset="n_presentations")
         rows.append(
             {

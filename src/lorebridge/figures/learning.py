@@ -35,8 +35,10 @@ def learning(
         arms: the arms drawn, in the order of the legend.
         out: path without suffix; .pdf, .svg and .png are written.
     """
-    text, pairs = (_read(paths) for paths in (perplexity, alignment))
-    langs = [lang for lang in dict.fromkeys(text["learned"]) if lang != base]
+    text, pairs = (
+        pd.concat([tables.read(path) for path in paths], ignore_index=True) for paths in (perplexity, alignment)
+    )
+    langs = [lang for lang in dict.fromkeys(text["learned"].dropna()) if lang != base]
     drawn = [arm for arm in arms if arm in set(text["arm"])]
     with style.styled():
         fig, axes = plt.subplots(
@@ -77,12 +79,6 @@ def learning(
             "are.",
         )
         style.save(fig, out)
-
-
-def _read(paths: Sequence[Path]) -> pd.DataFrame:
-    """Return the rows of all tables with the language that each run learned (of ``{lang}-{arm}-s{seed}``)."""
-    rows = pd.concat([tables.read(path) for path in paths], ignore_index=True)
-    return rows.assign(learned=[run.rsplit("-", 2)[0] for run in rows["run"]])
 
 
 def _curve(ax: plt.Axes, rows: pd.DataFrame, column: str, arm: str, line: object) -> None:

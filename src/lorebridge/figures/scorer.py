@@ -16,7 +16,8 @@ from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
-from lorebridge.probes.questions import in_subset
+from lorebridge.transfer.accuracies import EVERY, of_arms
+from lorebridge.transfer.credits import LAST
 
 _LABELS = {
     "reference": "published rule: bfloat16, the first listed wins",
@@ -143,7 +144,14 @@ def table(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
 
 
 def ties(
-    *, scores: Sequence[Path], questions: Mapping[str, Path], names: Mapping[str, str], base: str, last: int, out: Path
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    accuracies: Path,
+    names: Mapping[str, str],
+    base: str,
+    last: int,
+    out: Path,
 ) -> None:
     """Write how much the trained runs of a study would gain from ties, in percent.
 
@@ -153,15 +161,17 @@ def ties(
     Args:
         scores: tables "scores", one a run.
         questions: culture -> table "questions".
+        accuracies: table "accuracies", of these runs.
         names: language code -> English name.
         base: code of the base language.
-        last: number of final checkpoints that count.
+        last: number of final checkpoints that count, pooled so in `accuracies`.
         out: path without suffix; .csv, .md and .tex are written.
     """
     scored = pd.concat([tables.read(path) for path in scores], ignore_index=True)
     ranks = scored[["run", "step"]].drop_duplicates().sort_values("step", ascending=False)
     final = ranks[ranks.groupby("run").cumcount() < last]
     scored = scored.merge(final, on=["run", "step"])
+    in_float32 = _mean_of_runs(of_arms(accuracies, subset="reference", rule="mean"), LAST)
     rounded = scored.assign(sum_logprob=_bfloat16(scored["sum_logprob"] / scored["n_tokens"]), n_tokens=1)
     rows = []
     for culture, path in questions.items():
@@ -179,7 +189,7 @@ def ties(
                     "answer_listed_first": 100 * float((gold["option_index"] == 0).sum()) / n_questions,
                     "tied_float32": 100 * _tied(here[0]),
                     "tied_rounded": 100 * _tied(here[1]),
-                    "float32": _percent(here[0], of_lang, "share"),
+                    "float32": 100 * in_float32[culture, lang],
                     "rounded_shared": _percent(here[1], of_lang, "share"),
                     "rounded_first_wins": _percent(here[1], of_lang, "reference"),
                 }
@@ -202,6 +212,12 @@ def _bfloat16(values: pd.Series) -> np.ndarray:
     return np.ldexp(np.round(fraction * 256) / 256, exponent)
 
 
+def _mean_of_runs(accuracies: pd.DataFrame, step: int) -> pd.Series:
+    """Return (culture, lang) -> mean accuracy of all runs at a step."""
+    single = accuracies[(accuracies["step"] == step) & (accuracies["seed"] != EVERY)]
+    return single.groupby(["culture", "lang"])["accuracy"].mean()
+
+
 def _percent(scored: pd.DataFrame, asked: pd.DataFrame, ties: str) -> float:
     return 100 * float(decisions.accuracy(scored, asked, subset="reference", ties=ties)["credit"].mean())
 
@@ -216,7 +232,7 @@ def _tied(scored: pd.DataFrame) -> float:
 
 def baselines(
     *,
-    scores: Sequence[Path],
+    accuracies: Path,
     questions: Mapping[str, Path],
     names: Mapping[str, str],
     base: str,
@@ -227,7 +243,7 @@ def baselines(
     """Write what is right without having learned the culture, in percent.
 
     Args:
-        scores: tables "scores" of the continual pretraining runs; their step 0 is the base model.
+        accuracies: table "accuracies"; step 0 of the continual pretraining runs is the base model.
         questions: culture -> table "questions".
         names: language code -> English name.
         base: code of the base language.
@@ -235,22 +251,20 @@ def baselines(
         rule: how options are compared.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    scored = pd.concat([tables.read(path) for path in scores], ignore_index=True)
-    before = scored[scored["step"] == 0]
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
-    found = pd.concat(
-        [decisions.baselines(asked, subset=subset), decisions.model_baselines(before, asked, subset=subset, rule=rule)]
-    )
-    accuracies = found.set_index(["culture", "lang", "baseline"])["accuracy"]
-    order = list(dict.fromkeys(found["baseline"]))
+    without_model = decisions.baselines(asked, subset=subset)
+    found = without_model.set_index(["culture", "lang", "baseline"])
+    # What a base model finds likeliest without the question, and what it answers.
+    by_rule = {"prior": "prior", "base_model": rule}
+    before = {name: _mean_of_runs(of_arms(accuracies, subset=subset, rule=by), step=0) for name, by in by_rule.items()}
+    order = list(dict.fromkeys(without_model["baseline"]))
     rows = [
         {
             "culture": names[culture],
             "asked_in": names[lang],
-            "n": in_subset(asked[(asked["culture"] == culture) & (asked["lang"] == lang)], subset)[
-                "question_id"
-            ].nunique(),
-            **{name: 100 * accuracies[culture, lang, name] for name in order},
+            "n": found["n_questions"][culture, lang, "chance"],
+            **{name: 100 * found["accuracy"][culture, lang, name] for name in order},
+            **{name: 100 * mean[culture, lang] for name, mean in before.items()},
         }
         for culture in questions
         for lang in (culture, base)
@@ -262,5 +276,5 @@ def baselines(
         "that stands in the question; the place where the answer is most often; the option that the base model finds "
         "likeliest as a text of its own (prior), and the one it answers with (base model), mean of the base models. "
         f"Questions: {subset}; options compared by the rule '{rule}'; ties share the credit.",
-        dict.fromkeys(order, ".1f"),
+        dict.fromkeys((*order, *before), ".1f"),
     )

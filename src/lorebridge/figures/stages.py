@@ -10,7 +10,7 @@ from typing import Any
 
 from lorebridge.corpora.stages import PEOPLE_SETTINGS, sound
 from lorebridge.plan.stage import Argument, Arguments, Drawing, File, Stage, Wildcards, by, item, many, one
-from lorebridge.plan.study import Study
+from lorebridge.plan.study import Model, Study
 from lorebridge.tokens.stages import tokenizer
 from lorebridge.trace.stages import JUDGE_SETTINGS
 from lorebridge.train.stages import metrics
@@ -32,7 +32,9 @@ def _of_compared(stage: str, file: str) -> Reads:
 
 def _audits(study: Study) -> Argument:
     corpora = [sound(lang).known_by(text=lang) for lang in study.languages]
-    pairs = [item("parallel", "pairs_audit", lang=lang).known_by(text=f"{study.base}-{lang}") for lang in study.langs]
+    pairs = [
+        item("filter_pairs", "pairs_audit", lang=lang).known_by(text=f"{study.base}-{lang}") for lang in study.langs
+    ]
     return by("text", corpora + pairs)
 
 
@@ -41,16 +43,17 @@ def _people_mentions(study: Study) -> Argument:
 
 
 READS: dict[str, Reads] = {
-    "scores": _of_compared("scores", "scores"),
-    "perplexity": _of_compared("scores", "perplexity"),
-    "alignment": _of_compared("scores", "alignment"),
+    "scores": _of_compared("score", "scores"),
+    "perplexity": _of_compared("score", "perplexity"),
+    "alignment": _of_compared("score", "alignment"),
     "questions": lambda study: by("culture", study.asked.values()),
-    "metrics": lambda study: by("run", [metrics(model) for model in study.models.values()]),
-    "exposure": lambda study: by("run", exposure(study.models.values())),
-    "orders": lambda study: many(item("order", "order", run=name) for name in study.models),
+    "metrics": lambda study: many(metrics(model) for model in _trained(study)),
+    "exposure": lambda study: many(exposure(_trained(study))),
+    "orders": lambda study: many(item("order", "order", run=model.name) for model in _trained(study)),
     "audits": _audits,
     "tokenizer": lambda study: one(tokenizer()),
     "gaps": _only("gaps", "gaps"),
+    "accuracies": _only("accuracies", "accuracies"),
     "asymmetry": _only("gaps", "asymmetry"),
     "transferred": _only("items", "transferred"),
     "exposure_effects": _only("items", "exposure_effects"),
@@ -58,7 +61,7 @@ READS: dict[str, Reads] = {
     "occurrences": _only("occurrences", "occurrences"),
     "density": _only("density", "density"),
     "recovery": _only("recovery", "recovery"),
-    "scorer": _only("scorer", "scorer"),
+    "scorer": _only("random_models", "scorer"),
     "truth": _only("world", "truth"),
     "people_gaps": _only("people_gaps", "people_gaps"),
     "people_mentions": _people_mentions,
@@ -70,6 +73,10 @@ READS: dict[str, Reads] = {
 def reads(*names: str) -> Callable[[Study], Arguments]:
     """Return the inputs of a drawing, by the names of :data:`READS`."""
     return lambda study: {name: READS[name](study) for name in names}
+
+
+def _trained(study: Study) -> list[Model]:
+    return [model for model in study.models.values() if model.given is None]
 
 
 def planted(study: Study) -> bool:
@@ -93,8 +100,8 @@ FIGURES = (
     Drawing(
         "figure3",
         f"{_CURVES}:figure3",
-        reads("scores", "questions"),
-        ("base", "names", "arms", "subset", "rule", "last", "resamples", "seed", "ema", "remark"),
+        reads("accuracies"),
+        ("base", "names", "arms", "subset", "rule", "last", "ema", "remark"),
         "Results",
         "Accuracy by checkpoint",
         "Accuracy on the cloze questions at every checkpoint, by arm (Figure 3 of Zhang et al., ACL 2025). Upper row: "
@@ -215,15 +222,17 @@ FIGURES = (
 )
 
 TABLES = (
-    Drawing("accuracy", f"{_SUMMARY}:accuracy", reads("scores", "questions"), (*_HOW, "resamples", "seed")),
+    Drawing("accuracy", f"{_SUMMARY}:accuracy", reads("accuracies", "questions"), _HOW),
     Drawing(
         "baselines",
         "lorebridge.figures.scorer:baselines",
-        reads("scores", "questions"),
+        reads("accuracies", "questions"),
         ("base", "names", "subset", "rule"),
     ),
     Drawing("consistency", f"{_SUMMARY}:consistency", reads("scores", "questions"), _HOW),
-    Drawing("ties", "lorebridge.figures.scorer:ties", reads("scores", "questions"), ("base", "names", "last")),
+    Drawing(
+        "ties", "lorebridge.figures.scorer:ties", reads("scores", "questions", "accuracies"), ("base", "names", "last")
+    ),
     Drawing("random_models", "lorebridge.figures.scorer:table", reads("scorer"), ("names",)),
     Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("names", "last")),
     Drawing("asymmetry", f"{_INFERENCE}:asymmetry_table", reads("asymmetry"), ("base", "names", "last")),
@@ -261,7 +270,7 @@ TABLES = (
     Drawing(
         "alarms",
         "lorebridge.figures.checks:alarms",
-        reads("scores", "questions", "leaks", "occurrences", "exposure_effects", "perplexity"),
+        reads("scores", "questions", "accuracies", "leaks", "occurrences", "exposure_effects", "perplexity"),
         _HOW,
     ),
     Drawing("recovery", f"{_SUMMARY}:recovery", reads("recovery"), ("names",), when=planted),
@@ -295,8 +304,8 @@ def _without(value: Any, keys: tuple[str, ...]) -> Any:
 
 def _stated(study: Study) -> dict[str, Any]:
     """Return the configuration without the folders of this machine and without who asks a query service."""
-    stated = {key: value for key, value in study.config.items() if key not in ("results", "work", "data", "kind")}
-    return _without(stated, (*PEOPLE_SETTINGS, "filter"))
+    stated = {key: value for key, value in study.config.items() if key not in ("results", "work", "data")}
+    return _without(stated, PEOPLE_SETTINGS)
 
 
 def _page_literals(study: Study, w: Wildcards) -> dict[str, Any]:

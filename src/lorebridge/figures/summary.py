@@ -18,7 +18,7 @@ from lorebridge.probes import decisions
 from lorebridge.probes.questions import in_subset
 from lorebridge.tokens.tokenizer import load_tokenizer
 from lorebridge.trace.density import EXACT
-from lorebridge.transfer import accuracies as accuracies_
+from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.contrasts import ALL
 from lorebridge.transfer.credits import LAST, directions
 from lorebridge.transfer.items import occurrence_means
@@ -34,50 +34,37 @@ def _beside(table: pd.DataFrame, columns: list[str], planted: bool, note: str) -
 
 def accuracy(
     *,
-    scores: Sequence[Path],
+    accuracies: Path,
     questions: Mapping[str, Path],
     base: str,
     names: Mapping[str, str],
     subset: str,
     rule: str,
     last: int,
-    resamples: int,
-    seed: int,
     out: Path,
 ) -> None:
     """Write the accuracies over the last checkpoints beside what needs no model, in percent.
 
     Args:
-        scores: tables "scores", one a run.
+        accuracies: table "accuracies".
         questions: culture -> table "questions".
         base: code of the base language.
         names: language code -> English name.
         subset: which questions count.
         rule: how options are compared.
         last: number of final checkpoints pooled.
-        resamples: bootstrap resamples.
-        seed: of the bootstrap.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = accuracies_.accuracies(
-        scores=scores,
-        questions=questions,
-        base=base,
-        subset=subset,
-        rule=rule,
-        last=last,
-        resamples=resamples,
-        seed=seed,
-    )
+    table = of_arms(accuracies, subset=subset, rule=rule)
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
     rows = []
-    for culture, direction, arm in table[["lang", "direction", "arm"]].drop_duplicates().itertuples(index=False):
-        of_arm = table[(table["lang"] == culture) & (table["direction"] == direction) & (table["arm"] == arm)]
+    for culture, direction, arm in table[["culture", "direction", "arm"]].drop_duplicates().itertuples(index=False):
+        of_arm = table[(table["culture"] == culture) & (table["direction"] == direction) & (table["arm"] == arm)]
         lang = directions(base, culture)[direction]
-        pooled = of_arm[(of_arm["step"] == LAST) & (of_arm["seed"] == "all")].iloc[0]
-        single = of_arm[(of_arm["step"] == LAST) & (of_arm["seed"] != "all")]
-        before = of_arm[(of_arm["step"] == 0) & (of_arm["seed"] == "all")]["accuracy"]
+        pooled = of_arm[(of_arm["step"] == LAST) & (of_arm["seed"] == EVERY)].iloc[0]
+        single = of_arm[(of_arm["step"] == LAST) & (of_arm["seed"] != EVERY)]
+        before = of_arm[(of_arm["step"] == 0) & (of_arm["seed"] == EVERY)]["accuracy"]
         rows.append(
             {
                 "culture": names[culture],
@@ -90,9 +77,10 @@ def accuracy(
                 "lo": 100 * pooled["lo"],
                 "hi": 100 * pooled["hi"],
                 "of_each_seed": ", ".join(f"{100 * value:.1f}" for value in single["accuracy"]),
+                "chance": 100 * pooled["chance"],
                 **{
                     name: 100 * without_model[culture, lang, name]
-                    for name in ("chance", "first_option", "longest_option", "majority_position")
+                    for name in ("first_option", "longest_option", "majority_position")
                 },
             }
         )

@@ -11,10 +11,21 @@ from __future__ import annotations
 
 import functools
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from lorebridge.plan.stage import WILDCARDS, Argument, Arguments, Artifact, Drawing, Item, Stage, Wildcards, artifact
+from lorebridge.plan.stage import (
+    WILDCARDS,
+    Argument,
+    Arguments,
+    Artifact,
+    Drawing,
+    Item,
+    Row,
+    Stage,
+    Wildcards,
+    artifact,
+)
 from lorebridge.plan.study import Study
 from lorebridge.records import Task
 
@@ -155,9 +166,14 @@ class Plan:
         name = artifact(stage, **wildcards)
         if name not in self._tasks:
             declared = self.stage(stage)
-            expects = {self.record(*a): self.recipe(a) for a in self.inputs(stage, **wildcards)}
+            arguments = self.arguments(stage, **wildcards)
             self._tasks[name] = Task(
-                stage, self.literals(stage, **wildcards), expects, declared.version, self._call(declared, dict(name[1]))
+                stage,
+                self.literals(stage, **wildcards),
+                expects={self.record(*a): self.recipe(a) for a in self.inputs(stage, **wildcards)},
+                version=declared.version,
+                roles={argument: self._role(given) for argument, given in arguments.items()},
+                call=self._call(declared, dict(name[1])),
             )
         return self._tasks[name]
 
@@ -182,6 +198,19 @@ class Plan:
             "resumes": stage.resumes(self.study, w),
             "records": stage.records,
         }
+
+    def _role(self, given: Argument) -> list[Any]:
+        """Return what an argument is made of: keys or values beside paths, names of files, recipes."""
+
+        def made(wanted: Item) -> list[str]:
+            key = [
+                {**wanted.wildcards, **wanted.key}[name] for name in given.keys if name in wanted.wildcards | wanted.key
+            ]
+            return [*key, wanted.file, self.recipe(wanted.artifact)]
+
+        if given.rows:
+            return [_cells(row, made) for row in given.rows]
+        return [made(wanted) for wanted in given.items]
 
     def _shape(self, given: Argument) -> dict[str, Any]:
         """Return how an argument is made of its paths, which come in the order of the items."""
@@ -240,3 +269,15 @@ class Plan:
         for a in self.walk():
             found.setdefault(a[0], a)
         return found
+
+
+def _cells(row: Row, made: Callable[[Item], list[str]]) -> dict[str, Any]:
+    """Return the cells of a row with every file replaced by what it is made by."""
+    return {
+        name: made(value)
+        if isinstance(value, Item)
+        else [made(i) for i in value]
+        if isinstance(value, list) and value and isinstance(value[0], Item)
+        else value
+        for name, value in row.items()
+    }

@@ -25,11 +25,9 @@ WILDCARDS = {
     "lang": "[a-z]{2,3}",
     "corpus": "[a-z]{2,3}",
     "culture": "[a-z]{2,3}",
-    "arm": "[a-z_]+",
-    "seed": "[0-9]+",
     "shard": "[0-9]{5}-of-[0-9]{5}",
-    "stream": "(mono-[a-z]{2,3}|pairs-[a-z]{2,3}-(en|xx))",
-    "run": "[a-z]+(-[a-z_]+)?-s[0-9]+",
+    "stream": "[a-z0-9][a-z0-9_.-]*",
+    "run": "[a-z0-9][a-z0-9_.-]*",
     "figure": "[a-z0-9_]+",
     "table": "[a-z0-9_]+",
 }

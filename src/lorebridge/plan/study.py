@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.plan.stage import Artifact, Drawing, Item, Stage
+from lorebridge.plan.stage import Artifact, Drawing, Item, Stage, artifact
+
+GIVEN = "given_model"
+"""The stage that puts a given model in place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,33 +47,42 @@ class Model:
 
     Attributes:
         name: its name, which nobody parses.
-        phase: ``base``, ``continual``, ...: which stage trains it, and the section of ``training`` with its schedule.
+        phase: ``base``, ``continual``, ...: which stage trains it, and the section of ``training`` with its schedule;
+            ``given`` of one that is not trained.
         texts: names of the texts that it is trained on.
         start: the model that it starts from, if any.
         lang: the language that it learns, if it is one.
         arm: the arrangement of its text, if it has one.
         seed: seed of the data order and, where it starts from nothing, of the weights.
         steps: optimizer steps.
-        checkpoints: the steps at which a checkpoint is kept, 0 first.
+        checkpoints: the steps at which a checkpoint is kept, 0 first; one of a given model, which has no step.
         tokens: positions that it trains on, padding included.
-        artifact: what trains it.
         cultures: the question sets that it is asked.
         heldout: the languages of whose held-out text its perplexity is measured.
+        mixture: of a model that learns several texts jointly: how much of each (``shares`` or ``temperature``, see
+            :func:`lorebridge.tokens.mixture.draw_mixture`).
+        given: where a given model is from: ``path``, or ``hub`` and ``revision``.
     """
 
     name: str
     phase: str
     texts: tuple[str, ...]
-    start: str | None
-    lang: str
-    arm: str
-    seed: int
-    steps: int
-    checkpoints: tuple[int, ...]
-    tokens: int
-    artifact: Artifact
+    start: str | None = None
+    lang: str | None = None
+    arm: str | None = None
+    seed: int | None = None
+    steps: int = 0
+    checkpoints: tuple[int | None, ...] = (None,)
+    tokens: int = 0
     cultures: tuple[str, ...] = ()
     heldout: tuple[str, ...] = ()
+    mixture: Mapping[str, Any] | None = None
+    given: Mapping[str, Any] | None = None
+
+    @property
+    def artifact(self) -> Artifact:
+        """What makes it."""
+        return artifact(GIVEN if self.phase == "given" else f"train_{self.phase}", run=self.name)
 
 
 @dataclasses.dataclass
@@ -156,6 +168,11 @@ class Study:
     def half(self, culture: str, lang: str) -> Text:
         """Return the half of a culture's parallel text that is in a language."""
         return next(text for text in self.halves(culture) if text.lang == lang)
+
+    @property
+    def phases(self) -> list[str]:
+        """The phases in which models are trained, in order."""
+        return list(dict.fromkeys(model.phase for model in self.models.values() if model.given is None))
 
     def of_phase(self, *phases: str) -> list[Model]:
         """Return the models of some phases, in order."""

@@ -16,8 +16,9 @@ from lorebridge.probes.questions import counted
 
 RULES = ("mean", "sum", "bytes", "pmi", "prior")
 TIES = ("share", "reference")
-# A given model has no step, arm or seed: rows are grouped with what is missing as a value of its own.
-DECISION = ["run", "arm", "seed", "step", "culture", "lang", "question_id"]
+# What names a decision. A model that is given has no step, no arm and no seed: whoever groups by these keeps rows in
+# which some are missing (``dropna=False``), or such a model would be lost without a word.
+DECISION = ["run", "learned", "arm", "seed", "step", "culture", "lang", "question_id"]
 
 
 def rule_values(scores: pd.DataFrame, rule: str) -> np.ndarray:
@@ -97,18 +98,45 @@ def accuracy(
         ties: see :func:`prediction_shares`; a tie between the answer and k - 1 others is worth 1/k by default.
 
     Returns:
-        Columns ``run, arm, seed, step, culture, lang, question_id, credit``, sorted; credit is in [0, 1]. A question
-        whose answer is not among its options has credit 0.
+        The columns :data:`DECISION` and ``credit``, sorted; credit is in [0, 1]. A question whose answer is not among
+        its options has credit 0.
+
+    Raises:
+        InputError: a culture that was scored lacks the score of some option.
+        ValueError: unknown rule, ties or subset.
+    """
+    by_rule = credits_by_rule(scores, questions, subset=subset, rules=[rule], ties=ties)
+    return by_rule.rename(columns={rule: "credit"})
+
+
+def credits_by_rule(
+    scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, rules: Sequence[str], ties: str = "share"
+) -> pd.DataFrame:
+    """Return how far each question is answered rightly by each of some rules: as :func:`accuracy`, a column a rule.
+
+    Args:
+        scores: a ``scores`` table, of one run or several.
+        questions: a ``questions`` table, of one culture or several.
+        subset: the questions to keep.
+        rules: see :func:`rule_values`.
+        ties: see :func:`prediction_shares`.
+
+    Returns:
+        The columns :data:`DECISION`, then `rules`, sorted.
 
     Raises:
         InputError: a culture that was scored lacks the score of some option.
         ValueError: unknown rule, ties or subset.
     """
     merged = _asked_scores(scores, questions, subset)
-    grouped = merged.groupby(DECISION, sort=False, dropna=False)
-    shares = prediction_shares(rule_values(merged, rule), grouped.ngroup().to_numpy(), ties)
-    credit = merged[DECISION].assign(credit=shares * merged["is_gold"].to_numpy())
-    return credit.groupby(DECISION, sort=False, as_index=False, dropna=False).sum()
+    number = merged.groupby(DECISION, sort=False, dropna=False).ngroup().to_numpy()
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    gold = merged["is_gold"].to_numpy(bool)
+    table = merged.loc[starts, DECISION].reset_index(drop=True)
+    for rule in rules:
+        credit = prediction_shares(rule_values(merged, rule), number, ties) * gold
+        table[rule] = np.add.reduceat(credit, starts) if len(starts) else credit
+    return table
 
 
 def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) -> pd.DataFrame:
@@ -128,7 +156,7 @@ def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) ->
     for run, step, culture, n in found.size().itertuples(index=False):
         if n != expected[culture]:
             raise InputError(
-                f"scores of {run}" + ("" if pd.isna(step) else f", step {int(step)}"),
+                f"scores of {run}" + ("" if pd.isna(step) else f", step {step:g}"),
                 f"{n} of the {expected[culture]} options of the {culture} questions",
                 "Score the run again on these questions.",
             )
@@ -144,7 +172,7 @@ def histories(credits: pd.DataFrame) -> pd.DataFrame:
         credits: from :func:`accuracy`.
 
     Returns:
-        Columns ``run, arm, seed, culture, lang, question_id``; ``n_steps`` (checkpoints) and ``n_right`` of them;
+        The columns :data:`DECISION` but the step; ``n_steps`` (checkpoints) and ``n_right`` of them;
         ``first_right``, the step of the first right answer, and ``right_since``, the first step of the unbroken row of
         right answers that ends at the last checkpoint (both missing where there is none, or no step); ``changes``, how
         often two checkpoints in a row differ.
@@ -157,15 +185,14 @@ def histories(credits: pd.DataFrame) -> pd.DataFrame:
     table["changed"] = before.notna() & (before != table["right"])
     # Right at this step and at all later ones.
     table["kept"] = table[::-1].groupby(key, sort=False, dropna=False)["right"].cummin()[::-1]
-    table["first_right"] = table["step"].where(table["right"])
-    table["right_since"] = table["step"].where(table["kept"])
+    keys = [table[name] for name in key]
     return pd.DataFrame(
         {
             "n_steps": groups.size(),
             "n_right": groups["right"].sum(),
-            "first_right": groups["first_right"].min(),
-            "right_since": groups["right_since"].min(),
-            "changes": groups["changed"].sum(),
+            "first_right": table["step"].where(table["right"]).groupby(keys, sort=False, dropna=False).min(),
+            "right_since": table["step"].where(table["kept"]).groupby(keys, sort=False, dropna=False).min(),
+            "changes": table.groupby(key, sort=False, dropna=False)["changed"].sum(),
         }
     ).reset_index()
 
@@ -188,7 +215,8 @@ def consistency(
         rule: see :func:`rule_values`.
 
     Returns:
-        Columns ``run, arm, seed, step, culture, n_questions, rankc`` and ``chance``, which two unrelated rankings get.
+        Columns ``run, learned, arm, seed, step, culture, n_questions, rankc`` and ``chance``, which two unrelated
+        rankings get.
 
     Raises:
         InputError: a culture that was scored lacks the score of some option.
@@ -219,7 +247,7 @@ def consistency(
         rows.append(first.loc[in_base, key].assign(rankc=overlap @ weights, chance=chance))
     return (
         pd.concat(rows, ignore_index=True)
-        .groupby(["run", "arm", "seed", "step", "culture"], as_index=False, dropna=False)
+        .groupby(["run", "learned", "arm", "seed", "step", "culture"], as_index=False, dropna=False)
         .agg(n_questions=("rankc", "size"), rankc=("rankc", "mean"), chance=("chance", "mean"))
     )
 
@@ -294,32 +322,3 @@ def baselines(questions: pd.DataFrame, *, subset: str) -> pd.DataFrame:
             for name, total in right.items()
         ]
     return pd.DataFrame(rows)
-
-
-def model_baselines(scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, rule: str = "mean") -> pd.DataFrame:
-    """Return the accuracy of a model before it has learned what is asked about.
-
-    ``prior`` picks the option that the model finds likeliest as a text of its own, without the question;
-    ``base_model`` answers the question itself.
-
-    Args:
-        scores: rows of a ``scores`` table of base models; their mean counts.
-        questions: a ``questions`` table, of one culture or several.
-        subset: the questions to keep.
-        rule: by which the base model answers, see :func:`rule_values`.
-
-    Returns:
-        Columns ``culture, lang, baseline, n_questions, accuracy``, as of :func:`baselines`.
-
-    Raises:
-        InputError: a culture that was scored lacks the score of some option.
-        ValueError: unknown rule or subset.
-    """
-    parts = []
-    for name, how in (("prior", "prior"), ("base_model", rule)):
-        credits = accuracy(scores, questions, subset=subset, rule=how)
-        table = credits.groupby(["culture", "lang"], as_index=False).agg(
-            n_questions=("question_id", "nunique"), accuracy=("credit", "mean")
-        )
-        parts.append(table.assign(baseline=name))
-    return pd.concat(parts, ignore_index=True)[["culture", "lang", "baseline", "n_questions", "accuracy"]]

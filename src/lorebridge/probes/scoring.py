@@ -48,6 +48,8 @@ log = logging.getLogger("lorebridge.probes")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 # The tables that are made of each checkpoint.
 PARTS = ("scores", "perplexity", "alignment")
+# What the tables say of the checkpoint that they measure.
+NAME = ("run", "lang_pair", "learned", "arm", "seed", "step")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,10 +195,6 @@ def _check_finite(values: np.ndarray, where: Path) -> None:
         )
 
 
-def _part(work: Path, step: int | None, name: str) -> Path:
-    return work / f"{'given' if step is None else f'step{step}'}.{name}.parquet"
-
-
 def _read_parts(work: Path, step: int | None, identity: str) -> dict[str, pd.DataFrame] | None:
     """Return the tables of one checkpoint from an earlier try, if they are whole and of these weights and requests."""
     found = {}
@@ -210,6 +208,11 @@ def _read_parts(work: Path, step: int | None, identity: str) -> dict[str, pd.Dat
             return None
         found[name] = tables.read(path)
     return found
+
+
+def _part(work: Path, step: int | None, name: str) -> Path:
+    """Return where a table of one checkpoint is kept."""
+    return work / f"{'given' if step is None else f'step{step}'}.{name}.parquet"
 
 
 def _write_parts(work: Path, step: int | None, found: Mapping[str, pd.DataFrame], identity: str) -> None:
@@ -285,15 +288,16 @@ class _Measures:
 
 
 def _unnamed(table: str) -> list[str]:
-    return [name for name in tables.SCHEMAS[table].names if name not in ("run", "lang_pair", "arm", "seed", "step")]
+    return [name for name in tables.SCHEMAS[table].names if name not in NAME]
 
 
 def score_run(
     *,
     run: str,
-    lang_pair: str,
-    arm: str,
-    seed: int,
+    lang_pair: str | None,
+    learned: str | None,
+    arm: str | None,
+    seed: int | None,
     checkpoints: Sequence[tuple[int | None, Path]],
     questions: Sequence[Path],
     out: Path,
@@ -312,9 +316,10 @@ def score_run(
     """Measure all checkpoints of one run in float32: answers, perplexity and alignment.
 
     Args:
-        run, lang_pair, arm, seed: what the run is called; copied into the tables.
-        checkpoints: step and Hugging Face folder of each checkpoint, all with one tokenizer. A given model, which no
-            run has trained, has no step: None, which is missing in the tables.
+        run, lang_pair, learned, arm, seed: what the run is called, and what it is; copied into the tables. Of a model
+            that was not trained in pairs, in one language, in an arm or from a seed these are None.
+        checkpoints: step and Hugging Face folder of each checkpoint, all with one tokenizer; the step of a model that
+            is given, and so is asked once, is None.
         questions: ``questions`` tables.
         out: the table ``scores``; rows stand in the order of `checkpoints`, then of `questions`.
         batch_tokens: see :func:`lorebridge.probes.trees.sum_logprobs`.
@@ -386,7 +391,7 @@ def score_run(
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in PARTS}
     with tqdm(total=total * len(checkpoints), unit="tok", unit_scale=True, desc=f"score {run}") as progress:
         for step, folder in checkpoints:
-            name = {"run": run, "lang_pair": lang_pair, "arm": arm, "seed": seed, "step": step}
+            name = dict(zip(NAME, (run, lang_pair, learned, arm, seed, step), strict=True))
             own = fingerprint([name, weights_digest(folder), identity])
             found = _read_parts(work, step, own) if work else None
             if found is not None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora.stages import shard_files
-from lorebridge.plan.stage import Arguments, File, Stage, Wildcards, after, by, groups, item, many, one
+from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
-from lorebridge.tokens.stages import tokenizer
+from lorebridge.tokens.stages import tokenizer, told
 from lorebridge.train.stages import checkpoints
 
 
@@ -47,7 +47,12 @@ def _pair(study: Study, w: Wildcards) -> list[str]:
 
 def named(study: Study, model: Model) -> dict[str, Any]:
     """Return what the rows of a model's scores say of it."""
-    return {"run": model.name, "lang_pair": f"{study.base}-{model.lang}", "arm": model.arm, "seed": model.seed}
+    pair = None if model.lang is None else f"{study.base}-{model.lang}"
+    return {"run": model.name, "lang_pair": pair, **told(model)}
+
+
+def _heldout_pairs(study: Study, culture: str) -> list[Item]:
+    return [item("filter_pairs", "heldout_pairs", lang=culture)] if study.halves(culture) else []
 
 
 def _scores_inputs(study: Study, w: Wildcards) -> Arguments:
@@ -56,7 +61,7 @@ def _scores_inputs(study: Study, w: Wildcards) -> Arguments:
         "checkpoints": by("step", [checkpoints(model)]),
         "questions": many(study.asked[culture] for culture in model.cultures),
         "heldout": groups("lang", [i for lang in model.heldout for i in shard_files(study, lang, "heldout_documents")]),
-        "pairs": by("lang", [item("parallel", "heldout_pairs", lang=culture) for culture in model.cultures]),
+        "pairs": by("lang", [i for culture in model.cultures for i in _heldout_pairs(study, culture)]),
     }
 
 
@@ -100,10 +105,10 @@ STAGES = (
         },
     ),
     Stage(
-        "scores",
+        "score",
         "Ask all checkpoints of a model the questions, and measure it on held-out text and pairs.",
         "lorebridge.probes.scoring:score_run",
-        version=2,
+        version=3,
         files={
             "scores": File("probes/scores/{run}.parquet", "all checkpoints of a model", table="scores", argument="out"),
             "perplexity": File("probes/perplexity/{run}.parquet", "on held-out documents", table="perplexity"),
@@ -115,11 +120,10 @@ STAGES = (
             "window": study.config["training"]["sequence_length"],
             **{key: study.config["probing"][key] for key in ("perplexity_tokens", "alignment_pairs")},
         },
-        identity=lambda study, w: {"steps": list(study.model(w["run"]).checkpoints)},
         inputs=_scores_inputs,
     ),
     Stage(
-        "scorer",
+        "random_models",
         "Ask random models of the study's shape the questions, by the published rule and in float32.",
         "lorebridge.probes.ties:scorer_bias",
         files={"scorer": File("probes/scorer.parquet", table="scorer", argument="out")},
@@ -159,7 +163,7 @@ STAGES = (
         },
     ),
     Stage(
-        "people_scores",
+        "people_score",
         "Ask all checkpoints of a model the questions on people.",
         "lorebridge.probes.scoring:score_run",
         files={
@@ -169,7 +173,6 @@ STAGES = (
         },
         record="people/scores/{run}.parquet.record.json",
         literals=lambda study, w: named(study, study.model(w["run"])),
-        identity=lambda study, w: {"steps": list(study.model(w["run"]).checkpoints)},
         inputs=lambda study, w: {
             "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
             "questions": many([item("people_questions", "people_questions", lang=study.model(w["run"]).lang)]),

@@ -19,7 +19,7 @@ def tokenizer() -> Item:
 
 def stores(names: Iterable[str]) -> list[Item]:
     """Return the folders of the token stores of some texts."""
-    return [folder("tokens", "tokens", stream=name) for name in names]
+    return [folder("token_store", "tokens", stream=name) for name in names]
 
 
 def leak_texts(study: Study, model: Model) -> list[str]:
@@ -27,6 +27,11 @@ def leak_texts(study: Study, model: Model) -> list[str]:
     if model.arm not in ARMS or ARMS[model.arm].variant not in (LEAK_FREE, LEAK_ONLY):
         return []
     return [name for name in model.texts if study.text(name).pairs]
+
+
+def told(model: Model) -> dict[str, Any]:
+    """Return what the rows of tables about a model say of it, so that nobody reads its name."""
+    return {"learned": model.lang, "arm": model.arm, "seed": model.seed}
 
 
 def template(study: Study, lang: str) -> str:
@@ -58,6 +63,16 @@ def _tokenizer_inputs(study: Study, w: Wildcards) -> Arguments:
 
 def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     model, training = study.model(w["run"]), study.config["training"]
+    if model.mixture is not None:
+        return {
+            "run": model.name,
+            "seed": model.seed,
+            "steps": model.steps,
+            "sequence_length": training["sequence_length"],
+            "batch_tokens": training[model.phase]["batch_tokens"],
+            "packing": training["packing"],
+            **model.mixture,
+        }
     literals = {
         "run": model.name,
         "lang": model.lang,
@@ -92,6 +107,11 @@ def _order_inputs(study: Study, w: Wildcards) -> Arguments:
     }
 
 
+def _layout(model: Model) -> str:
+    """Return the function that lays out a model's order."""
+    return "order:draw_order" if model.mixture is None else "mixture:draw_mixture"
+
+
 STAGES = (
     Stage(
         "tokenizer",
@@ -107,7 +127,7 @@ STAGES = (
         inputs=_tokenizer_inputs,
     ),
     Stage(
-        "tokens",
+        "token_store",
         "Tokenize one text once, into a memory-mapped store.",
         "lorebridge.tokens.store:build_store",
         version=2,
@@ -132,7 +152,7 @@ STAGES = (
     Stage(
         "order",
         "Draw the data order of a model: which piece of text stands where in the rows that it reads.",
-        "lorebridge.tokens.order:draw_order",
+        lambda study, w: "lorebridge.tokens." + _layout(study.model(w["run"])),
         version=2,
         files={
             "order": File(

@@ -39,6 +39,9 @@ DECODED = 256  # stretches decoded at once
 def exposure(
     *,
     run: str,
+    learned: str | None,
+    arm: str | None,
+    seed: int | None,
     steps: Sequence[int],
     cultures: Sequence[str],
     scripts: Mapping[str, str],
@@ -66,6 +69,9 @@ def exposure(
 
     Args:
         run: the run's name.
+        learned: the language that it learns; None where that is not one.
+        arm: the arrangement of its text; None for a run of no arm.
+        seed: the run's seed.
         steps: its checkpoints: at step N it has read the batches before N.
         cultures: whose questions.
         scripts: stream -> the Unicode script that it is read by.
@@ -131,7 +137,8 @@ def exposure(
         frame["step"] = checkpoints[frame.pop("at")]
         frame["n_tokens"] = np.tile(n_tokens, len(asked))
         frames.append(frame.assign(stage="base" if notes["arm"] == BASE else "ct", stream=stream))
-    table = pd.concat(frames, ignore_index=True)
+    # What the base run had read is a part of what this one has.
+    table = pd.concat(frames, ignore_index=True).assign(run=run, learned=learned, arm=arm, seed=seed)
     tables.write("exposure", table, out)
     return {"n_rows": len(table), "n_stretches_read_again": n_again}
 

@@ -8,7 +8,7 @@ from typing import Any
 from lorebridge.corpora.stages import shard_files, sound
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, item, many, one, table
 from lorebridge.plan.study import Study, Text
-from lorebridge.tokens.stages import stores, tokenizer
+from lorebridge.tokens.stages import stores, tokenizer, told
 
 # What of a dense retriever makes the index of a corpus; what of a judge says how it is reached, and not what it says.
 ENCODER = ("model", "revision", "truncate")
@@ -50,9 +50,9 @@ def leaking(study: Study) -> list[tuple[str, Text]]:
     return [(culture, text) for culture in study.langs for text in study.halves(culture)]
 
 
-def judged(study: Study, stage: str, cells: Iterable[tuple[str, str]]) -> list[Item]:
-    """Return the hits or judgments of some cells."""
-    return [item(stage, stage, corpus=corpus, culture=culture) for corpus, culture in cells]
+def judgments(cells: Iterable[tuple[str, str]]) -> list[Item]:
+    """Return the judgments of some cells."""
+    return [item("judge", "judgments", corpus=corpus, culture=culture) for corpus, culture in cells]
 
 
 def _script(study: Study, lang: str) -> dict[str, str]:
@@ -85,7 +85,7 @@ def _hits_inputs(study: Study, w: Wildcards) -> Arguments:
 def _read(study: Study, w: Wildcards) -> Arguments:
     """What a judge or a translator reads."""
     return {
-        "hits": one(item("hits", "hits", **w)),
+        "hits": one(item("retrieve", "hits", **w)),
         "chunks": one(item("chunks", "chunks", corpus=w["corpus"])),
         "questions": one(study.asked[w["culture"]]),
     }
@@ -93,10 +93,7 @@ def _read(study: Study, w: Wildcards) -> Arguments:
 
 def _judgments_inputs(study: Study, w: Wildcards) -> Arguments:
     translated = w["corpus"] in study.config["tracing"]["translation"]
-    return {
-        **_read(study, w),
-        **({"translations": one(item("translations", "translations", **w))} if translated else {}),
-    }
+    return {**_read(study, w), **({"translations": one(item("translate", "translations", **w))} if translated else {})}
 
 
 def _judge(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -110,6 +107,7 @@ def _exposure_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     model = study.model(w["run"])
     return {
         "run": model.name,
+        **told(model),
         "steps": list(model.checkpoints),
         "cultures": list(study.mono(model.lang).cultures),
         "scripts": {name: study.script(study.text(name).lang) for name in model.texts},
@@ -133,7 +131,7 @@ def _exposure_inputs(study: Study, w: Wildcards) -> Arguments:
 
 
 def _store(text: Text) -> Item:
-    return folder("tokens", "tokens", stream=text.name)
+    return folder("token_store", "tokens", stream=text.name)
 
 
 STAGES = (
@@ -153,7 +151,7 @@ STAGES = (
         resumes=lambda study, w: True,
     ),
     Stage(
-        "hits",
+        "retrieve",
         "Retrieve the chunks of a corpus that come nearest to each question of a culture.",
         "lorebridge.trace.retrieval:retrieve",
         version=2,
@@ -167,7 +165,7 @@ STAGES = (
         inputs=_hits_inputs,
     ),
     Stage(
-        "translations",
+        "translate",
         "Translate hits and statements into the language that the judge reads.",
         "lorebridge.trace.translation:translate",
         files={
@@ -187,7 +185,7 @@ STAGES = (
         resumes=lambda study, w: True,
     ),
     Stage(
-        "judgments",
+        "judge",
         "Judge whether retrieved chunks state the facts asked for.",
         "lorebridge.trace.judges:judge",
         version=2,
@@ -239,7 +237,6 @@ STAGES = (
         files={"exposure": File("trace/exposure/{run}.parquet", table="exposure", argument="out")},
         record="trace/exposure/{run}.parquet.record.json",
         literals=_exposure_literals,
-        identity=lambda study, w: {"langs": {name: study.text(name).lang for name in study.model(w["run"]).texts}},
         inputs=_exposure_inputs,
     ),
     Stage(
@@ -248,7 +245,6 @@ STAGES = (
         "lorebridge.trace.occurrences:occurrences",
         files={"occurrences": File("trace/occurrences.parquet", table="occurrences", argument="out")},
         record="trace/occurrences.parquet.record.json",
-        identity=lambda study, w: {"texts": [[*cell, text.name] for *cell, text in counted(study)]},
         inputs=lambda study, w: {
             "texts": table(
                 {
@@ -269,7 +265,6 @@ STAGES = (
         "lorebridge.trace.leaks:leaks",
         files={"leaks": File("trace/leaks.parquet", table="leaks", argument="out")},
         record="trace/leaks.parquet.record.json",
-        identity=lambda study, w: {"halves": [[culture, text.lang, text.name] for culture, text in leaking(study)]},
         inputs=lambda study, w: {
             "halves": table(
                 {
@@ -295,15 +290,14 @@ STAGES = (
             "resamples": study.config["transfer"]["resamples"],
             "seed": study.config["transfer"]["seed"],
         },
-        identity=lambda study, w: {"cells": [list(cell) for cell in study.cells]},
         inputs=lambda study, w: {
             "corpora": table(
                 {
                     "corpus": corpus,
                     "culture": culture,
                     "questions": study.asked[culture],
-                    "hits": item("hits", "hits", corpus=corpus, culture=culture),
-                    "judgments": item("judgments", "judgments", corpus=corpus, culture=culture),
+                    "hits": item("retrieve", "hits", corpus=corpus, culture=culture),
+                    "judgments": item("judge", "judgments", corpus=corpus, culture=culture),
                     "chunks": item("chunks", "chunks", corpus=corpus),
                     "tokens": _store(study.mono(corpus)),
                     "pair_tokens": _store(study.half(culture, corpus)),
@@ -323,15 +317,14 @@ STAGES = (
         literals=lambda study, w: {
             "heldout": {lang: study.config["corpora"][lang]["heldout"] for lang in study.languages}
         },
-        identity=lambda study, w: {"cells": [list(cell) for cell in study.cells]},
         inputs=lambda study, w: {
             "truth": one(item("world", "truth")),
             "corpora": table(
                 {
                     "corpus": corpus,
                     "culture": culture,
-                    "hits": item("hits", "hits", corpus=corpus, culture=culture),
-                    "judgments": item("judgments", "judgments", corpus=corpus, culture=culture),
+                    "hits": item("retrieve", "hits", corpus=corpus, culture=culture),
+                    "judgments": item("judge", "judgments", corpus=corpus, culture=culture),
                     "mentions": mentions(study.mono(corpus)),
                     "subjects": subjects(corpus),
                     "documents": shard_files(study, corpus, "documents"),

@@ -49,6 +49,8 @@ log = logging.getLogger("lorebridge.train")
 def train(
     *,
     run: str,
+    learned: str | None,
+    arm: str | None,
     model: Mapping[str, Any],
     optimizer: Mapping[str, Any],
     schedule: Mapping[str, Any],
@@ -85,17 +87,19 @@ def train(
     of the order, and dropout is refused. Another number of processes adds the same numbers in another order, which
     changes rounding only.
 
-    ``metrics.parquet`` has a row for each step: `step` (updates done after it, so that row N belongs to checkpoint
-    ``step{N}``), `loss` (nats per target, before the update), `learning_rate`, `grad_norm` (before clipping),
-    `tokens` (positions read, padding included) and `target_tokens` (those with a loss).
+    ``metrics.parquet`` has a row for each step: `run`, `learned`, `arm` and `seed` as given, `step` (updates done after
+    it, so that row N belongs to checkpoint ``step{N}``), `loss` (nats per target, before the update), `learning_rate`,
+    `grad_norm` (before clipping), `tokens` (positions read, padding included) and `target_tokens` (those with a loss).
 
     Args:
         run: name of the run.
+        learned: the language that it learns; None where that is not one.
+        arm: the arrangement of its text; None for a run of no arm.
         model: see :func:`lorebridge.train.model.qwen2_config`.
         optimizer: ``betas``, ``eps``, ``weight_decay``, ``clip`` (largest norm of the gradient).
         schedule: see :class:`lorebridge.train.schedule.Schedule`.
         precision: ``float32`` or ``bfloat16``.
-        seed: of the initial weights (unused with `init_from`).
+        seed: the run's, and of the initial weights (unused for these with `init_from`).
         steps: optimizer steps; the order must have as many.
         checkpoint_steps: updates after which a checkpoint is kept; 0 is the initial weights.
         packing: ``isolated`` or ``concatenated``; the order must have been drawn so.
@@ -145,8 +149,9 @@ def train(
         if slot:
             load_parameters(language_model, slot.folder)
         network = PackedLanguageModel(language_model).to(processes.device)
+        name = {"run": run, "learned": learned, "arm": arm, "seed": seed}
         trainer = Trainer(
-            network, reader, processes, Schedule(**schedule), optimizer, precision, zero_stage, micro_batch, slot
+            network, reader, processes, Schedule(**schedule), optimizer, precision, zero_stage, micro_batch, slot, name
         )
         log.info(
             "%s: %s parameters, %d steps of %d rows of %d positions, %d processes on %s%s",
@@ -248,8 +253,13 @@ class Trainer:
         zero_stage: int,
         micro_batch: int,
         slot: Slot | None,
+        name: Mapping[str, Any],
     ) -> None:
-        """Start DeepSpeed on `network`, whose weights are those of `slot` where that is given."""
+        """Start DeepSpeed on `network`, whose weights are those of `slot` where that is given.
+
+        Each row of metrics begins with `name`.
+        """
+        self.name = dict(name)
         self.reader, self.processes, self.schedule = reader, processes, schedule
         self.model, self.clip, self.zero_stage = network.model, optimizer["clip"], zero_stage
         self.done = slot.step if slot else 0
@@ -303,6 +313,7 @@ class Trainer:
         (summed_loss,) = self.processes.totals([loss])
         self.done += 1
         row = {
+            **self.name,
             "step": self.done,
             "loss": summed_loss / n_targets,
             "learning_rate": rate,

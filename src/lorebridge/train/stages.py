@@ -1,46 +1,36 @@
-"""What the stages of training make: models."""
+"""What the stages of training make: models, trained phase by phase, or given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from lorebridge.config import checkpoint_steps
+from lorebridge import config as configuration
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, by, item, one
-from lorebridge.plan.study import Model, Study
-from lorebridge.tokens.stages import stores, tokenizer
+from lorebridge.plan.study import GIVEN, Model, Study
+from lorebridge.tokens.stages import stores, tokenizer, told
 
 
 def checkpoints(model: Model) -> Item:
     """Return the checkpoints of a model."""
-    return _file(model, "checkpoints")
+    return item(model.artifact[0], "checkpoints", run=model.name)
 
 
 def metrics(model: Model) -> Item:
-    """Return the table of a model's training, known by the model."""
-    return _file(model, "metrics").known_by(run=model.name)
+    """Return the table of a model's training."""
+    return item(model.artifact[0], "metrics", run=model.name)
 
 
-def _file(model: Model, file: str) -> Item:
-    stage, wildcards = model.artifact
-    return item(stage, file, **dict(wildcards))
-
-
-def _named(study: Study, stage: str, w: Wildcards) -> Model:
-    """Return the model that an artifact is."""
-    wanted = (stage, tuple(sorted((key, str(value)) for key, value in w.items())))
-    return next(model for model in study.models.values() if model.artifact == wanted)
-
-
-def _literals(study: Study, model: Model) -> dict[str, Any]:
-    training = study.config["training"]
+def _literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    model, training = study.model(w["run"]), study.config["training"]
     return {
         "run": model.name,
+        **told(model),
         "model": study.config["model"],
         "optimizer": training["optimizer"],
         "schedule": {k: training[model.phase][k] for k in ("lr", "min_lr", "schedule", "warmup_ratio")},
         "precision": training["precision"],
-        "seed": model.seed,
         "steps": model.steps,
         "checkpoint_steps": list(model.checkpoints),
         "packing": training["packing"],
@@ -49,7 +39,8 @@ def _literals(study: Study, model: Model) -> dict[str, Any]:
     }
 
 
-def _inputs(study: Study, model: Model) -> Arguments:
+def _inputs(study: Study, w: Wildcards) -> Arguments:
+    model = study.model(w["run"])
     start = {} if model.start is None else {"start": by("step", [checkpoints(study.model(model.start))])}
     return {
         "order": one(item("order", "order", run=model.name)),
@@ -59,32 +50,77 @@ def _inputs(study: Study, model: Model) -> Arguments:
     }
 
 
-def _files(stem: str, phase: str) -> Mapping[str, File]:
-    return {
-        "checkpoints": File(
-            f"{stem}/step{{step}}",
-            "`AutoModelForCausalLM.from_pretrained` works on it; step 0 is the starting point",
-            folder=True,
-            each=lambda study, w: [{"step": str(step)} for step in checkpoint_steps(study.config["training"][phase])],
-        ),
-        "metrics": File(f"{stem}/metrics.parquet", table="metrics"),
-    }
-
-
-def _stage(name: str, says: str, stem: str, phase: str) -> Stage:
+def stage(phase: str, says: str) -> Stage:
+    """Return the stage that trains the models of a phase, which is a section of ``training``."""
     return Stage(
-        name,
+        f"train_{phase}",
         says,
         "lorebridge.train.loop:train",
-        version=2,
-        files=_files(stem, phase),
-        record=f"{stem}/record.json",
-        literals=lambda study, w: _literals(study, _named(study, name, w)),
-        inputs=lambda study, w: _inputs(study, _named(study, name, w)),
+        version=3,
+        files={
+            "checkpoints": File(
+                f"models/{phase}/{{run}}/step{{step}}",
+                "`AutoModelForCausalLM.from_pretrained` works on it; step 0 is the starting point",
+                folder=True,
+                each=lambda study, w: [
+                    {"step": str(step)} for step in configuration.checkpoint_steps(study.config["training"][phase])
+                ],
+            ),
+            "metrics": File(f"models/{phase}/{{run}}/metrics.parquet", table="metrics"),
+        },
+        record=f"models/{phase}/{{run}}/record.json",
+        literals=_literals,
+        inputs=_inputs,
     )
 
 
+def given_models(config: Mapping[str, Any], **rows: Any) -> list[Model]:
+    """Return the models that a configuration gives, with further values of their rows."""
+    return [Model(name=name, phase="given", texts=(), given=said, **rows) for name, said in config["given"].items()]
+
+
+def _given_files(study: Study, w: Wildcards) -> list[Path]:
+    """Return the files of a given folder."""
+    said = study.model(w["run"]).given or {}
+    if "path" not in said:
+        return []
+    folder = configuration.local_path(study.config, said["path"])
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not found:
+        raise configuration.ConfigError(
+            f"key given.{w['run']}", f"there is no model in {folder}", "Mend the path, or `data`."
+        )
+    return found
+
+
+def _given_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    files = _given_files(study, w)
+    folder = configuration.local_path(study.config, str((study.model(w["run"]).given or {}).get("path", "")))
+    contents = {path.relative_to(folder).as_posix(): study.digest(str(path)) for path in files}
+    return {"run": w["run"]} | ({"sha256": contents} if files else {})
+
+
 STAGES = (
-    _stage("base_model", "Train a base model, on text in one language.", "models/base/s{seed}", "base"),
-    _stage("model", "Train a model on, from a base model.", "models/{lang}/{arm}/s{seed}", "continual"),
+    stage("base", "Train a base model, on text in one language."),
+    stage("continual", "Train a model on, from a base model."),
+    Stage(
+        GIVEN,
+        "Put a model in place that is given: a folder, or a commit of a hub's.",
+        lambda study, w: f"lorebridge.train.given:{'copy_model' if _given_files(study, w) else 'fetch_model'}",
+        files={
+            "checkpoints": File(
+                "models/given/{run}/model",
+                "a model that was not trained here, as it is; it is asked once, and its step is null",
+                folder=True,
+                each=lambda study, w: [{"step": ""}],
+                argument="out",
+            )
+        },
+        record="models/given/{run}/record.json",
+        literals=lambda study, w: {k: v for k, v in (study.model(w["run"]).given or {}).items() if k != "path"},
+        identity=_given_identity,
+        sources=lambda study, w: (
+            {"files": [str(path) for path in _given_files(study, w)]} if _given_files(study, w) else {}
+        ),
+    ),
 )

@@ -19,10 +19,13 @@ import pandas as pd
 from scipy import stats
 
 from lorebridge import tables
+from lorebridge.errors import InputError
+from lorebridge.tokens.arms import BASE
 from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
+from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.contrasts import STEP0, Contrast, by_culture, form
-from lorebridge.transfer.credits import Credits
+from lorebridge.transfer.credits import LAST, Credits
 from lorebridge.transfer.inference import Inference, Sample, infer, linearised
 from lorebridge.transfer.items import BRIDGE, NO_BRIDGE
 from lorebridge.transfer.regression import RISK_SET
@@ -89,6 +92,7 @@ def alarms(
     *,
     scores: Sequence[Path],
     questions: Mapping[str, Path],
+    accuracies: Path,
     leaks: Path,
     occurrences: Path,
     exposure_effects: Path,
@@ -103,6 +107,7 @@ def alarms(
     Args:
         scores: tables "scores", one a run.
         questions: culture (= language learned) -> table "questions".
+        accuracies: table "accuracies", of these runs.
         leaks: table "leaks".
         occurrences: table "occurrences".
         exposure_effects: table "exposure_effects".
@@ -113,7 +118,7 @@ def alarms(
         last: number of final checkpoints pooled.
 
     Raises:
-        InputError: as :func:`lorebridge.transfer.credits.load`.
+        InputError: as :func:`lorebridge.transfer.credits.load` and :func:`lorebridge.transfer.accuracies.of_arms`.
     """
     cultures = by_culture(
         credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
@@ -123,7 +128,7 @@ def alarms(
     )
     found: list[Alarm] = [
         *blind(cultures, leaked(tables.read(leaks)), base=base, last=last),
-        *collapsed(cultures, chance, base=base, last=last),
+        *collapsed(cultures, chance, of_arms(accuracies, subset=subset, rule=rule), base=base, last=last),
         *forgotten(pd.concat([tables.read(path) for path in perplexity], ignore_index=True), base=base),
         *unbridged(cultures, tables.read(occurrences), base=base, last=last),
         *unrelated(tables.read(exposure_effects)),
@@ -180,19 +185,27 @@ def blind(cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base
 
 
 def collapsed(
-    cultures: Mapping[str, Mapping[str, Credits]], chance: pd.Series, *, base: str, last: int
+    cultures: Mapping[str, Mapping[str, Credits]], chance: pd.Series, accuracies: pd.DataFrame, *, base: str, last: int
 ) -> Iterator[Alarm]:
     """Yield whether an arm has lost more than half of what the base language answered above chance (:data:`KEPT`).
 
-    Per question: (credit over the last checkpoints - chance) - 1/2 (credit at step 0 - chance), whose mean is below 0
-    where more than half is lost. A base model that answers no better than chance has nothing to lose.
+    (Accuracy over the last checkpoints - chance) - 1/2 (accuracy at step 0 - chance), which is below 0 where more than
+    half is lost. A base model that answers no better than chance has nothing to lose. The accuracies are those that
+    Figure 3 shows. The interval is that of the same difference taken question by question: the intervals of the
+    accuracies do not know that the same questions were answered twice.
 
     Args:
         cultures: culture -> language -> credits.
         chance: question_id -> 1 / number of options.
+        accuracies: rows of the table "accuracies" of these runs (:func:`lorebridge.transfer.accuracies.of_arms`).
         base: code of the base language.
         last: number of final checkpoints pooled.
+
+    Raises:
+        InputError: the accuracies lack an arm.
     """
+    means = accuracies[accuracies["seed"] == EVERY].set_index(["culture", "direction", "arm", "step"])
+    above = (means["accuracy"] - means["chance"]).to_dict()
     formed = {
         (contrast.culture, contrast.name): contrast
         for contrast in form(cultures, base=base, contrasts=[], last=last)
@@ -203,15 +216,20 @@ def collapsed(
         end, begin = (part - chance.reindex(contrast.questions).to_numpy() for part in contrast.final())
         left[key] = Sample(end - KEPT * begin, contrast.clusters)
         start[key] = Sample(begin, contrast.clusters)
-    kept, began = _inferred(left), _inferred(start)
+    kept_of, began_of = _inferred(left), _inferred(start)
     for key, contrast in formed.items():
-        if not began[key].lo > 0:
-            verdict, why = CANNOT_TELL, f"step 0 answers no better than chance: {_points(began[key])} above it"
+        arm = contrast.name.removesuffix(f" - {STEP0}")
+        place = (contrast.culture, contrast.direction, arm)
+        if (*place, LAST) not in above or (*place, 0) not in above:
+            raise InputError("accuracies", f"lack the arm {arm} of {contrast.culture}", "Make them of these scores.")
+        before, after = above[*place, 0], above[*place, LAST]
+        began, kept = _about(before, began_of[key]), _about(after - KEPT * before, kept_of[key])
+        if not began.lo > 0:
+            verdict, why = CANNOT_TELL, f"step 0 answers no better than chance: {_points(began)} above it"
         else:
-            verdict = RINGS if kept[key].hi < 0 else SILENT if kept[key].lo > 0 else CANNOT_TELL
-            why = f"half of the {_points(began[key])} above chance at step 0 is to be kept"
-        quantity = f"{contrast.name.removesuffix(f' - {STEP0}')}: accuracy kept beyond half of step 0's"
-        yield _alarm(COLLAPSED, contrast, quantity, verdict, kept[key], why)
+            verdict = RINGS if kept.hi < 0 else SILENT if kept.lo > 0 else CANNOT_TELL
+            why = f"half of the {_points(began)} above chance at step 0 is to be kept"
+        yield _alarm(COLLAPSED, contrast, f"{arm}: accuracy kept beyond half of step 0's", verdict, kept, why)
 
 
 def forgotten(perplexity: pd.DataFrame, *, base: str) -> Iterator[Alarm]:
@@ -221,10 +239,11 @@ def forgotten(perplexity: pd.DataFrame, *, base: str) -> Iterator[Alarm]:
     seeds pooled over languages and arms. Where each has one seed there is none, and the factor is taken as it is: the
     same tokens are read twice, so that which tokens they are hardly matters.
     """
-    rows = perplexity[(perplexity["lang"] == base) & (perplexity["arm"] != "base")].sort_values("step")
+    learned = perplexity["learned"].notna() & perplexity["arm"].notna() & (perplexity["arm"] != BASE)
+    rows = perplexity[(perplexity["lang"] == base) & learned].sort_values("step")
     growth: dict[tuple[str, str], list[float]] = {}
     for _, of_run in rows.groupby("run", sort=True):
-        place = of_run["lang_pair"].iloc[0].removeprefix(f"{base}-"), of_run["arm"].iloc[0]
+        place = of_run["learned"].iloc[0], of_run["arm"].iloc[0]
         growth.setdefault(place, []).append(np.log(of_run["perplexity"].iloc[-1] / of_run["perplexity"].iloc[0]))
     freedom = sum(len(logs) - 1 for logs in growth.values())
     squares = sum(float(np.var(logs)) * len(logs) for logs in growth.values())
@@ -322,6 +341,11 @@ def _inferred(samples: Mapping[tuple[str, str], Sample]) -> dict[tuple[str, str]
     return dict.fromkeys(samples, Inference(*[np.nan] * 6)) | {
         key: infer([sample], [1.0], level=1 - 0.05 / len(told)) for key, sample in told.items()
     }
+
+
+def _about(estimate: float, found: Inference) -> Inference:
+    """Return an inference with its estimate as another table gives it; one that cannot be told stays so."""
+    return found if np.isnan(found.estimate) else dataclasses.replace(found, estimate=float(estimate))
 
 
 def _alarm(name: str, contrast: Contrast, quantity: str, verdict: str, found: Inference, why: str) -> Alarm:

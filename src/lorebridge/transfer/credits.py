@@ -77,7 +77,8 @@ def load(
 ) -> Iterator[Credits]:
     """Yield the credits of every culture in the culture's own language, then in the base language.
 
-    Only the runs that learned the culture's language count (named ``{culture}-{arm}-s{seed}``); ties share the credit.
+    Only the runs that learned the culture's language in an arm count (:func:`learned_in_an_arm`). Ties share the
+    credit.
 
     Args:
         scores: tables "scores", one a run.
@@ -89,42 +90,93 @@ def load(
         cluster: gives the cluster of each question of a table "questions".
 
     Raises:
-        InputError: no run learned a culture's language; the runs of a culture were scored at different steps, not at
-            step 0, or on different questions; fewer checkpoints than `last`; no question in the subset.
+        InputError: no run learned a culture's language; two have the same arm and seed; the runs of a culture were
+            scored at different steps, not at step 0, or on different questions; fewer checkpoints than `last`; no
+            question in the subset.
     """
-    scored = pd.concat([tables.read(path) for path in scores], ignore_index=True)
+    scored = read_scores(scores)
     for culture, path in questions.items():
         asked = tables.read(path)
-        own = scored["run"] == (culture + "-" + scored["arm"] + "-s" + scored["seed"].astype(str))
-        rows = scored[own & scored["question_id"].isin(asked["question_id"].unique())]
+        rows = scored[learned_in_an_arm(scored, culture) & scored["question_id"].isin(asked["question_id"].unique())]
         if rows.empty:
             raise InputError(
                 path, f"no run that learned {culture} was scored on these questions", f"Score the runs of {culture}."
             )
-        credits = decisions.accuracy(rows, asked, rule=rule, ties="share", subset=subset)
+        credits = decisions.credits_by_rule(rows, asked, rules=[rule], subset=subset)
         if credits.empty:
             raise InputError(path, f"no scored question in the subset {subset!r}", "Choose another subset.")
-        clusters = cluster(asked)
-        pivoted = [
-            _pivot(credits[credits["lang"] == lang], culture, lang, clusters, last, path)
-            for lang in directions(base, culture).values()
-        ]
-        if pivoted[0].questions != pivoted[1].questions:
-            raise InputError(path, f"not all questions of {culture} are asked in both languages", "Ask them in both.")
-        yield from pivoted
+        yield from paired(credits, rule, culture=culture, base=base, clusters=cluster(asked), last=last, path=path)
 
 
-def _pivot(credits: pd.DataFrame, culture: str, lang: str, clusters: pd.Series, last: int, path: Path) -> Credits:
+def read_scores(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return the rows of tables "scores", one a model.
+
+    Raises:
+        InputError: no table is given, or two are of the same model.
+    """
+    if not paths:
+        raise InputError("scores", "no table of scores is given", "Score a model.")
+    frames = [tables.read(path) for path in paths]
+    seen: dict[str, Path] = {}
+    for path, frame in zip(paths, frames, strict=True):
+        for run in frame["run"].unique():
+            if run in seen:
+                raise InputError(path, f"scores {run}, as {seen[run]} does", "Give the scores of each model once.")
+            seen[run] = path
+    return pd.concat(frames, ignore_index=True)
+
+
+def learned_in_an_arm(rows: pd.DataFrame, lang: str) -> pd.Series:
+    """Return which rows are of runs that learned a language in an arm and from a seed, step by step, bool."""
+    return (rows["learned"] == lang) & rows[["arm", "seed", "step"]].notna().all(axis=1)
+
+
+def paired(
+    credits: pd.DataFrame, rule: str, *, culture: str, base: str, clusters: pd.Series, last: int, path: Path
+) -> list[Credits]:
+    """Return long credits as arrays that pair arms, seeds and questions: in the culture's language, then in the base.
+
+    Args:
+        credits: of :func:`lorebridge.probes.decisions.credits_by_rule`, of the runs of a culture.
+        rule: which of its columns.
+        culture: whose questions.
+        base: code of the base language.
+        clusters: question_id -> cluster.
+        last: number of final checkpoints that will be pooled.
+        path: the table "questions", for messages.
+
+    Raises:
+        InputError: as :func:`load`.
+    """
+    for (arm, seed), rows in credits.groupby(["arm", "seed"]):
+        if len(runs := rows["run"].unique()) > 1:
+            raise InputError(
+                f"scores of {' and '.join(runs)}",
+                f"both learned {culture} in the arm {arm} from the seed {seed:g}",
+                "Give one of them another arm, or leave its scores out.",
+            )
+    pivoted = [
+        _pivot(credits[credits["lang"] == lang], rule, culture, lang, clusters, last, path)
+        for lang in directions(base, culture).values()
+    ]
+    if pivoted[0].questions != pivoted[1].questions:
+        raise InputError(path, f"not all questions of {culture} are asked in both languages", "Ask them in both.")
+    return pivoted
+
+
+def _pivot(
+    credits: pd.DataFrame, rule: str, culture: str, lang: str, clusters: pd.Series, last: int, path: Path
+) -> Credits:
     """Arrange long credits as one array a run, refusing anything that cannot be paired."""
     arms: dict[str, dict[int, np.ndarray]] = {}
     questions, steps = sorted(credits["question_id"].unique()), sorted(int(s) for s in credits["step"].unique())
     for arm, seed in credits[["arm", "seed"]].drop_duplicates().sort_values(["arm", "seed"]).itertuples(index=False):
         rows = credits[(credits["arm"] == arm) & (credits["seed"] == seed)]
-        grid = rows.pivot(index="step", columns="question_id", values="credit").reindex(index=steps, columns=questions)
+        grid = rows.pivot(index="step", columns="question_id", values=rule).reindex(index=steps, columns=questions)
         if grid.isna().to_numpy().any():
             raise InputError(
                 path,
-                f"{culture}-{arm}-s{seed} lacks steps or {lang} questions that other runs of {culture} were scored on",
+                f"{rows['run'].iloc[0]} lacks steps or {lang} questions that other runs of {culture} were scored on",
                 "Score all runs of a language at the same steps on the same questions.",
             )
         arms.setdefault(arm, {})[int(seed)] = grid.to_numpy(dtype=np.float64)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lorebridge import tables
+from lorebridge.errors import InputError
 from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.clusters import ClusterBootstrap
@@ -30,7 +31,7 @@ def items(
     scores: Sequence[Path],
     questions: Mapping[str, Path],
     judgments: Mapping[tuple[str, str], Path],
-    exposure: Mapping[str, Path],
+    exposure: Sequence[Path],
     leaks: Path,
     base: str,
     subset: str,
@@ -64,7 +65,7 @@ def items(
         scores: tables "scores", one a run; arms other than bridge and no_bridge are not used.
         questions: culture (= language learned) -> table "questions".
         judgments: (corpus, culture) -> table "judgments"; the corpus is known by its language.
-        exposure: run with the bridge -> table "exposure".
+        exposure: tables "exposure" of the runs with the bridge, one a run.
         leaks: table "leaks": the regressions are run without leaked questions, too.
         base: code of the base language.
         subset: which questions count.
@@ -77,8 +78,9 @@ def items(
         notes: size of the risk set and number of transferred items, by language and direction, over all seeds.
 
     Raises:
-        InputError: as :func:`lorebridge.transfer.credits.load`.
+        InputError: as :func:`lorebridge.transfer.credits.load`, or the exposure of a run is not given.
     """
+    read_by = _by_run(exposure)
     loaded = by_culture(
         credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
     )
@@ -90,7 +92,13 @@ def items(
         for direction, target in directions(base, culture).items():
             source = base if target == culture else culture
             for seed in by_lang[target].seeds(BRIDGE, NO_BRIDGE):
-                read = presentations(exposure[f"{culture}-{BRIDGE}-s{seed}"], base, by_lang[base].questions)
+                if (culture, seed) not in read_by:
+                    raise InputError(
+                        "exposure",
+                        f"of the run that learned {culture} in the arm {BRIDGE} from the seed {seed} is not given",
+                        "Count what it has read, and give that table too.",
+                    )
+                read = presentations(read_by[culture, seed], base, by_lang[base].questions)
                 answered = {
                     (lang, arm): (by_lang[lang].arms[arm][seed][-last:] == 1).mean(axis=0) > 0.5
                     for lang in (source, target)
@@ -129,6 +137,21 @@ def items(
     cells = (table["lang"] + " " + table["direction"]).rename("cell")
     sums = table.groupby(cells, sort=False)[["in_risk_set", "transferred"]].sum()
     return {str(cell): counts for cell, counts in sums.to_dict("index").items()}
+
+
+def _by_run(exposure: Sequence[Path]) -> dict[tuple[str, int], Path]:
+    """Return (language learned, seed) -> table "exposure" of the run with the bridge.
+
+    Raises:
+        InputError: two tables are of the same run.
+    """
+    found: dict[tuple[str, int], Path] = {}
+    for path in exposure:
+        runs = tables.read(path, columns=["learned", "arm", "seed"]).drop_duplicates()
+        for learned, seed in runs.loc[runs["arm"] == BRIDGE, ["learned", "seed"]].dropna().itertuples(index=False):
+            if (other := found.setdefault((learned, int(seed)), path)) != path:
+                raise InputError(path, f"is of the same language, arm and seed as {other}", "Give one of them.")
+    return found
 
 
 def occurrences(judgments: Path, questions: Sequence[str]) -> np.ndarray:

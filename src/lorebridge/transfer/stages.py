@@ -7,10 +7,10 @@ from typing import Any
 
 from lorebridge.plan.stage import File, Item, Stage, by, item, many, one
 from lorebridge.plan.study import Model, Study
-from lorebridge.trace.stages import judged
+from lorebridge.trace.stages import judgments
 
 
-def scores(models: Iterable[Model], stage: str = "scores", file: str = "scores") -> list[Item]:
+def scores(models: Iterable[Model], stage: str = "score", file: str = "scores") -> list[Item]:
     """Return what was measured on some models."""
     return [item(stage, file, run=model.name) for model in models]
 
@@ -38,7 +38,7 @@ def _answers(study: Study) -> dict[str, Any]:
 
 STAGES = (
     Stage(
-        "sample",
+        "sample_questions",
         "Choose the questions that models are asked by how often the corpora state their facts.",
         "lorebridge.transfer.sample:sample_questions",
         files={
@@ -59,6 +59,21 @@ STAGES = (
         inputs=lambda study, w: {
             "questions": one(item("questions", "questions", culture=w["culture"])),
             "occurrences": one(item("occurrences", "occurrences")),
+        },
+    ),
+    Stage(
+        "accuracies",
+        "Reckon the accuracy of every model at every checkpoint, with its interval.",
+        "lorebridge.transfer.accuracies:accuracies",
+        files={"accuracies": File("transfer/accuracies.parquet", table="accuracies", argument="out")},
+        record="transfer/accuracies.parquet.record.json",
+        literals=lambda study, w: {
+            "base": study.base,
+            **{name: study.config["transfer"][name] for name in ("last", "resamples", "seed")},
+        },
+        inputs=lambda study, w: {
+            "scores": many(scores(study.models.values())),
+            "questions": by("culture", study.asked.values()),
         },
     ),
     Stage(
@@ -89,11 +104,10 @@ STAGES = (
         },
         record="transfer/items.parquet.record.json",
         literals=lambda study, w: _settings(study),
-        identity=lambda study, w: {"cells": [list(cell) for cell in study.cells]},
         inputs=lambda study, w: {
             **_answers(study),
-            "judgments": by(("corpus", "culture"), judged(study, "judgments", study.cells)),
-            "exposure": by("run", exposure(model for model in compared(study) if model.arm == "bridge")),
+            "judgments": by(("corpus", "culture"), judgments(study.cells)),
+            "exposure": many(exposure(model for model in compared(study) if model.arm == "bridge")),
             "leaks": one(item("leaks", "leaks")),
         },
     ),
@@ -107,7 +121,7 @@ STAGES = (
         inputs=lambda study, w: {
             **_answers(study),
             "people_questions": by("lang", people_questions(study)),
-            "people_scores": many(scores(compared(study), "people_scores", "people_scores")),
+            "people_scores": many(scores(compared(study), "people_score", "people_scores")),
         },
     ),
 )

@@ -86,9 +86,9 @@ if plan.config["people"] is not None:
     rule people_score:
         """Ask all checkpoints of a model the questions on people."""
         input:
-            unpack(needs("people_scores", checkpoints="models/*/*/*/step*", questions="people/questions/*.parquet")),
+            unpack(needs("people_score", checkpoints="models/continual/{run}/step*", questions="people/questions/*.parquet")),
         output:
-            **makes("people_scores", people_scores="people/scores/{run}.parquet"),
+            **makes("people_score", people_scores="people/scores/{run}.parquet"),
         log:
             f"{plan.root}/logs/people_score/{{run}}.log",
         conda:
@@ -101,7 +101,7 @@ if plan.config["people"] is not None:
             mem_mb=escalated(16000),
             runtime=escalated(240),
         params:
-            task=task("people_scores"),
+            task=task("people_score"),
             work=plan.work,
         shell:
             "lorebridge probe --task {params.task:q} --record {output.record:q} --rule people_score --logfile {log:q}"

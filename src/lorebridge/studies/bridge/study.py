@@ -52,11 +52,11 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     found.models |= {model.name: model for model in _models(found)}
     for culture in langs:
         sampled = config["questions"][culture]["sample"] is not None
-        found.asked[culture] = item("sample" if sampled else "questions", "questions", culture=culture)
+        found.asked[culture] = item("sample_questions" if sampled else "questions", "questions", culture=culture)
     found.figures |= rows(d for d in figures.FIGURES if d.when is None or d.when(found))
     found.tables |= rows(d for d in figures.TABLES if d.when is None or d.when(found))
-    # The base models' own curves, which no drawing shows.
-    found.targets += [artifact("scores", run=model.name) for model in found.of_phase("base")]
+    # The base models' own curves and what given models answer, which no drawing shows.
+    found.targets += [artifact("score", run=model.name) for model in found.of_phase("base", "given")]
     return found
 
 
@@ -97,7 +97,7 @@ def _texts(found: Study) -> list[Text]:
         for lang in found.languages
     ]
     halves = [
-        Text(f"pairs-{lang}-{column}", of, column, (item("parallel", "pairs", lang=lang),), (), (lang,), pairs=lang)
+        Text(f"pairs-{lang}-{column}", of, column, (item("filter_pairs", "pairs", lang=lang),), (), (lang,), pairs=lang)
         for lang in langs
         for column, of in (("en", base), ("xx", lang))
     ]
@@ -128,7 +128,6 @@ def _models(found: Study) -> list[Model]:
             lang=base,
             arm=BASE,
             seed=seed,
-            artifact=artifact("base_model", seed=seed),
             cultures=tuple(found.langs),
             heldout=(base,),
             **shared("base"),
@@ -147,10 +146,9 @@ def _models(found: Study) -> list[Model]:
                         lang=lang,
                         arm=arm,
                         seed=seed,
-                        artifact=artifact("model", lang=lang, arm=arm, seed=seed),
                         cultures=(lang,),
                         heldout=(base, lang),
                         **shared("continual"),
                     )
                 )
-    return models
+    return [*models, *train.given_models(config, cultures=tuple(found.langs), heldout=tuple(found.languages))]
