@@ -39,7 +39,13 @@ rule questions:
 rule sample_questions:
     """Choose the questions that models are asked by how often the corpora state their facts."""
     input:
-        unpack(needs("sample_questions", questions="probes/questions/{culture}.parquet", occurrences="trace/occurrences.parquet")),
+        unpack(
+            needs(
+                "sample_questions",
+                questions="probes/questions/{culture}.parquet",
+                occurrences="trace/occurrences.parquet",
+            )
+        ),
     output:
         **makes("sample_questions", questions="probes/sampled/{culture}.parquet"),
     log:

@@ -86,7 +86,11 @@ if plan.config["people"] is not None:
     rule people_score:
         """Ask all checkpoints of a model the questions on people."""
         input:
-            unpack(needs("people_score", checkpoints="models/continual/{run}/step*", questions="people/questions/*.parquet")),
+            unpack(
+                needs(
+                    "people_score", checkpoints="models/continual/{run}/step*", questions="people/questions/*.parquet"
+                )
+            ),
         output:
             **makes("people_score", people_scores="people/scores/{run}.parquet"),
         log:
