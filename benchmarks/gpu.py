@@ -9,7 +9,7 @@
 - *where a step goes*: the kernels of one update.
 
 Each section runs in a process of its own, within what is left of the time; one that fails leaves its error in the
-report, and the others still run. What is not installed is "not here": torch, transformers, numpy, pandas, pyarrow and
+report, and the others still run. What is not installed is "not here": torch, transformers, pandas, pyarrow, numba and
 statsmodels are enough for all but the Trainer (accelerate, Liger) and the encoder (sentence-transformers); without
 DeepSpeed the loop runs on ``stand_ins.py``. Without a GPU everything is tiny and says nothing about speed.
 Weights, tokens and texts are made up; with ``--data`` (``probes/`` and ``tokenizer/``) the questions are real ones.

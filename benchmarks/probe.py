@@ -105,7 +105,8 @@ def compare(model: Any, requests: Requests, groups: list[int], batch_tokens: int
         rates[f"published way, {precision}"] = asked / clock.seconds
         if precision == "float32":
             losses = {"ours": (-totals[requests.request] / requests.n_tokens)[some], "published": published}
-    decided, expected = (prediction_shares(-of, np.array(groups)[some], "reference") for of in losses.values())
+    numbers = np.unique(np.array(groups)[some], return_inverse=True)[1]
+    decided, expected = (prediction_shares(-of, numbers, "reference") for of in losses.values())
     return {
         "questions": n_questions,
         "asked": asked,

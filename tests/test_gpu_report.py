@@ -16,7 +16,7 @@ from lorebridge.plan import Plan
 
 # What of the lock a machine with a torch and a transformers of its own need not have.
 NOT_THERE = (
-    *("deepspeed", "fastokens", "jsonschema", "tensorboard", "numba", "isal", "rensa", "opencc", "ahocorasick"),
+    *("deepspeed", "fastokens", "jsonschema", "tensorboard", "isal", "rensa", "opencc", "ahocorasick"),
     *("snakemake", "matplotlib", "seaborn", "faiss", "pyserini", "openai", "datasets", "accelerate"),
     *("liger_kernel", "sentence_transformers", "jinja2", "markdown_it", "fontTools"),
 )
