@@ -19,12 +19,14 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini figures browser test test-slurm test-install test-judge lint format clean help
+.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge lint format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.complete ## make .venv from the lock
+setup: $(VENV)/.complete ## make .venv from the lock (on a GPU: make setup LOCK=envs/gpu.lock)
+	@! grep -qvxF '$(LOCK)' $< || \
+	  { echo "error: $(VENV) is of $$(cat $<), not of $(LOCK): say LOCK=$$(cat $<), or remove $(VENV)" >&2; exit 1; }
 
 $(VENV)/.complete: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
@@ -39,7 +41,7 @@ $(VENV)/.complete: $(LOCK) pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@# Nothing above looks at what packages need: whatever the lock lacks is told here.
 	$(VENV)/bin/pip check --disable-pip-version-check
-	touch $@
+	echo $(LOCK) > $@
 
 # Snakemake prints what it does; long jobs draw a bar with tokens/s and the time left. It wakes up once a timespan for
 # every job that has finished: with its default of a second, a hundred jobs cost an eighth of a core.
@@ -74,6 +76,9 @@ test: setup ## unit, property, workflow and end-to-end tests
 test-slurm: setup ## a real SLURM on this machine, and what goes wrong on one (root on Debian; installs SLURM)
 	tests/slurm/cluster.sh install
 	tests/slurm/cluster.sh run pytest tests/slurm
+
+test-gpu: setup ## on a fresh GPU node, eight minutes: speed, exact resume, scoring, memory; results/gpu/gpu.md
+	tests/gpu.sh
 
 test-install: ## what installs something, in a Debian where nothing of it is (root; needs debootstrap)
 	tests/fresh-root.sh

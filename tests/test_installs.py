@@ -146,3 +146,16 @@ def test_a_lock_without_what_packages_are_built_with_is_refused(root, tmp_path):
             assert "hjson is not in lock" in done.stderr
         else:
             assert (tmp_path / "build.lock").read_text() == "".join(lines)
+
+
+def test_an_environment_of_another_lock_is_not_taken_for_this_one(root, tmp_path):
+    recipe = re.search(r"^setup: .*\n((?:\t.*\n)+)", (root / "Makefile").read_text(), re.M)[1]
+    (tmp_path / "Makefile").write_text(
+        f"SHELL := /bin/bash\nLOCK := envs/cpu.lock\nVENV := env\nsetup: $(VENV)/.complete\n{recipe}"
+    )
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / ".complete").write_text("envs/gpu.lock\n")
+    done = subprocess.run(["make", "-C", tmp_path, "setup"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "env is of envs/gpu.lock, not of envs/cpu.lock: say LOCK=envs/gpu.lock" in done.stderr
+    assert subprocess.run(["make", "-C", tmp_path, "setup", "LOCK=envs/gpu.lock"], capture_output=True).returncode == 0
