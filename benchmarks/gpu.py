@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,7 +329,7 @@ def encode(size: Size, _: Any) -> dict[str, Any]:
 
 
 def profile(size: Size, _: Any) -> dict[str, Any]:
-    """Return the kernels of one update that take longest, and how much of the update the GPU works."""
+    """Return the kernels of one update that take longest, and how often the host waits for the GPU in one."""
     stand_in()
     import torch
     from torch.profiler import ProfilerActivity
@@ -339,9 +340,16 @@ def profile(size: Size, _: Any) -> dict[str, Any]:
     shape = SHAPES[size.shape]
     warm = shape["warm"]
     with process_group() as processes:
-        trainer = trainer_of(shape, reader_of(shape, "isolated", warm + 1), "bfloat16", 0, processes)
+        trainer = trainer_of(shape, reader_of(shape, "isolated", warm + 2), "bfloat16", 0, processes)
         for _ in range(warm):
             trainer.update()
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            if on_gpu:
+                torch.cuda.set_sync_debug_mode("warn")
+            trainer.update()
+            if on_gpu:
+                torch.cuda.set_sync_debug_mode("default")
         with torch.profiler.profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as seen:
             _, seconds = trainer.update()
     spent = [
@@ -351,6 +359,7 @@ def profile(size: Size, _: Any) -> dict[str, Any]:
     spent.sort(key=lambda kernel: -kernel[1])
     return {
         "step_ms": seconds * 1e3,
+        "host_waits": sum("synchronizing CUDA" in str(warning.message) for warning in warned),
         "busy_ms": sum(ms for _, ms, _ in spent),
         "kernels": [{"name": name, "ms": ms, "count": count} for name, ms, count in spent[:15]],
     }
@@ -508,10 +517,11 @@ def markdown(report: dict[str, Any]) -> str:
                 f"text/s, windows cut and vectors kept{gib(one)}"
             )
         else:
-            kernels = "; ".join(f"{k['name'][:48]} {k['ms']:.1f}" for k in one["kernels"][:6])
+            kernels = "; ".join(f"{k['name'][:48]} {k['ms']:.1f}" for k in one["kernels"][:6]).replace("|", " ")
             text = (
                 f"step {one['step_ms']:.0f} ms, kernels {one['busy_ms']:.0f} ms "
-                f"({one['busy_ms'] / one['step_ms']:.0%}); ms of the longest: {kernels.replace('|', ' ')}"
+                f"({one['busy_ms'] / one['step_ms']:.0%}), waits of the host {one['host_waits']}; ms of the longest: "
+                f"{kernels}"
             )
         lines.append(f"| {name}{report['notes'].get(name, '')} | {text} |")
     return "\n".join(lines) + "\n"

@@ -22,4 +22,8 @@ if [ -n "${WHEELS:-}" ]; then
   "$PYTHON" -m pip install --quiet --no-index --no-deps --target "$site" "$WHEELS"/*.whl
   PYTHONPATH=$PYTHONPATH:$site
 fi
+"$PYTHON" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ("torch", "transformers"))))' || {
+  echo "error: $PYTHON has no torch or no transformers: name another, as in PYTHON=/path/to/python3 tests/gpu.sh" >&2
+  exit 1
+}
 "$PYTHON" benchmarks/gpu.py "$@"

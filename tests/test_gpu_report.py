@@ -20,13 +20,19 @@ NOT_THERE = (
     *("snakemake", "matplotlib", "seaborn", "faiss", "pyserini", "openai", "datasets", "accelerate"),
     *("liger_kernel", "sentence_transformers", "jinja2", "markdown_it", "fontTools"),
 )
-BLOCKER = f"""
+
+
+def without(folder, packages):
+    """Return the environment of a Python for which some packages are not installed."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(f"""
 from importlib.machinery import PathFinder
 find = PathFinder.find_spec.__func__
 def find_spec(cls, name, path=None, target=None):
-    return None if name.split(".")[0] in {NOT_THERE!r} else find(cls, name, path, target)
+    return None if name.split(".")[0] in {packages!r} else find(cls, name, path, target)
 PathFinder.find_spec = classmethod(find_spec)
-"""
+""")
+    return os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(folder)}
 
 
 @pytest.fixture
@@ -39,13 +45,10 @@ def bench(root, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_it_runs_where_there_is_no_gpu_and_little_is_installed(root, tmp_path):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(BLOCKER)
-    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(tmp_path / "site")}
     sections = ["machine", "ours, isolated", "exact resume", "scoring", "Trainer", "dense encoding"]
     done = subprocess.run(
         [root / "tests" / "gpu.sh", "--out", tmp_path / "out", "--sections", *sections],
-        env=environment,
+        env=without(tmp_path / "site", NOT_THERE),
         capture_output=True,
         text=True,
     )
@@ -68,6 +71,13 @@ def test_it_runs_where_there_is_no_gpu_and_little_is_installed(root, tmp_path):
     assert "| exact resume | to the bit, with deterministic kernels" in page
     assert "| Trainer | not here (accelerate) |" in page
     assert "0 of 6 decisions differ" in page
+
+
+def test_a_python_without_torch_is_refused_in_a_line(root, tmp_path):
+    environment = without(tmp_path / "site", ("torch",))
+    done = subprocess.run([root / "tests" / "gpu.sh"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {sys.executable} has no torch") and done.stderr.count("\n") == 1
 
 
 def test_a_section_that_fails_or_takes_too_long_leaves_its_error(bench, monkeypatch):
