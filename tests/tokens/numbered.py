@@ -107,22 +107,28 @@ class NumberedText:
         name = max(FIRST, key=lambda name: (FIRST[name] <= token, FIRST[name]))
         return name, int(np.searchsorted(self.ends[name], token, "right")) - 1
 
-    def read(self, arm, **changes) -> Reading:
-        """Draw an order and read it to its end; check what holds in every arm."""
+    def draw(self, arm, **changes):
+        """Draw an order of the shape and return its path."""
         shape = self.shape
-        stores = {name: self.root / name for name in self.lengths}
         settings = {
-            "stores": stores,
+            "stores": {name: self.root / name for name in self.lengths},
             "pairs": self.root / "pairs.parquet",
             "steps": shape["steps"],
             "sequence_length": shape["width"],
             "batch_tokens": shape["width"] * shape["rows"],
+            "out": self.root / f"{arm}.parquet",
         }
+        return self.study.draw(arm, shape["seed"], **settings | changes)
+
+    def read(self, arm, **changes) -> Reading:
+        """Draw an order and read it to its end; check what holds in every arm."""
+        shape = self.shape
         try:
-            path = self.study.draw(arm, shape["seed"], out=self.root / f"{arm}.parquet", **settings | changes)
+            path = self.draw(arm, **changes)
         except InputError as error:
             assume(not any(text in str(error) for text in ("all fit in two", "none of its", "leaves out every pair")))
             raise
+        stores = {name: self.root / name for name in self.lengths}
         reader = OrderReader.open(path, stores)
         labels = [i for ids in reader.notes["labels"] for i in ids]
         found = Reading({}, [], [], [], reader.notes)
