@@ -65,6 +65,8 @@ log = logging.getLogger("lorebridge.tokens")
 PACKINGS = ("isolated", "concatenated")
 METADATA = "order"
 
+_OF_STREAM = (("tokens", "content"), ("epochs", "epochs"))  # columns of a summary, notes
+
 
 def draw_order(
     *,
@@ -188,7 +190,7 @@ def draw_order(
             left_out = _leaking(mentions, what.variant, len(lengths[EN]), run, lang)
             parallel, extra = _filtered(parallel, left_out, run)
         chunks = monolingual + parallel
-    frame = _frame(chunks, lengths)
+    frame = frame_of(chunks, lengths)
     notes = {
         "run": run,
         "lang": lang,
@@ -207,31 +209,22 @@ def draw_order(
         "stores": {name: opened[name].notes["digest"] for name in names},
         "pairs": pair_notes,
         **({"derived": extra} if extra else {}),
-        **_totals(frame, lengths, streams, steps * n_rows * sequence_length),
+        **totals(frame, lengths, streams, steps * n_rows * sequence_length),
     }
-    text = json.dumps(notes, ensure_ascii=False, sort_keys=True)
-    dictionary = pa.DictionaryArray.from_arrays(pa.array(frame["kind"], pa.int8()), pa.array(streams))
-    table = pa.table({name: pa.array(frame[name]) for name in frame.columns if name != "kind"})
-    tables.write("order", table.append_column("stream", dictionary.cast(pa.string())), out, {METADATA: text})
+    write_order(frame, streams, notes, out)
     log.info("%s: %s", run, {key: notes[key] for key in ("tokens", "epochs", "en_share", "monolingual_per_parallel")})
     return notes
 
 
-def _check_shape(
-    arm: str, steps: int, sequence_length: int, batch_tokens: int, packing: str, label_tokens: int | None
-) -> int:
-    """Return the rows of a batch."""
-    if arm != BASE and arm not in ARMS:
-        raise InputError("arm", f"{arm!r} is unknown", f"It is one of {', '.join([BASE, *ARMS])}.")
+def check_rows(steps: int, sequence_length: int, batch_tokens: int, packing: str, label_tokens: int = 0) -> int:
+    """Return the rows of a batch.
+
+    Raises:
+        InputError: no steps, a row too short or a batch that is not whole rows, an unknown packing.
+    """
     if packing not in PACKINGS:
         raise InputError("training.packing", f"{packing!r} is unknown", f"It is one of {', '.join(PACKINGS)}.")
-    if arm != BASE and (label_tokens is None or label_tokens < 0 or label_tokens % 2):
-        raise InputError(
-            "training.label_tokens",
-            f"{label_tokens} is not an even number",
-            "Half of the positions are kept free for each of the two labels.",
-        )
-    shortest = shortest_row(label_tokens or 0)
+    shortest = shortest_row(label_tokens)
     if sequence_length < shortest:
         raise InputError("training.sequence_length", f"{sequence_length} is too short", f"Give {shortest} or more.")
     if batch_tokens < sequence_length or batch_tokens % sequence_length:
@@ -240,9 +233,24 @@ def _check_shape(
             f"{batch_tokens} is not a multiple of the sequence length",
             f"{sequence_length} is it.",
         )
-    n_rows = batch_tokens // sequence_length
     if steps < 1:
         raise InputError("training.steps", f"{steps} steps", "Give one or more.")
+    return batch_tokens // sequence_length
+
+
+def _check_shape(
+    arm: str, steps: int, sequence_length: int, batch_tokens: int, packing: str, label_tokens: int | None
+) -> int:
+    """Return the rows of a batch."""
+    if arm != BASE and arm not in ARMS:
+        raise InputError("arm", f"{arm!r} is unknown", f"It is one of {', '.join([BASE, *ARMS])}.")
+    if arm != BASE and (label_tokens is None or label_tokens < 0 or label_tokens % 2):
+        raise InputError(
+            "training.label_tokens",
+            f"{label_tokens} is not an even number",
+            "Half of the positions are kept free for each of the two labels.",
+        )
+    n_rows = check_rows(steps, sequence_length, batch_tokens, packing, label_tokens or 0)
     if arm != BASE and steps % 2:
         raise InputError(
             "training.steps", f"{steps} is odd", "Pairs are laid out over two steps at a time; give an even number."
@@ -419,7 +427,7 @@ def _filtered(
     }
 
 
-def _frame(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]]) -> pd.DataFrame:
+def frame_of(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]]) -> pd.DataFrame:
     """Return the order's table, still with `kind` for the stream: labels have their length, empty ones are gone."""
     columns = {
         name: np.concatenate([getattr(chunk, name) for chunk in chunks], dtype=np.int32) for name in Segments._fields
@@ -434,7 +442,7 @@ def _frame(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]])
     return frame
 
 
-def _totals(
+def totals(
     frame: pd.DataFrame, lengths: Mapping[int, npt.NDArray[np.int64]], streams: Sequence[str], positions: int
 ) -> dict[str, Any]:
     """Count tokens by role and stream, epochs, and the shares of the streams."""
@@ -464,6 +472,14 @@ def _totals(
         "en_share": round(parallel[EN] / n_parallel, 6) if n_parallel else None,
         "monolingual_per_parallel": round(n_mono / n_parallel, 6) if n_parallel else None,
     }
+
+
+def write_order(frame: pd.DataFrame, streams: Sequence[str], notes: Mapping[str, Any], out: Path) -> None:
+    """Write an order: the rows of :func:`frame_of`, whose kinds are places in `streams`, and the notes."""
+    text = json.dumps(notes, ensure_ascii=False, sort_keys=True)
+    dictionary = pa.DictionaryArray.from_arrays(pa.array(frame["kind"], pa.int8()), pa.array(streams))
+    table = pa.table({name: pa.array(frame[name]) for name in frame.columns if name != "kind"})
+    tables.write("order", table.append_column("stream", dictionary.cast(pa.string())), out, {METADATA: text})
 
 
 def closing(frame: pd.DataFrame, lengths: Callable[[int], npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
@@ -498,6 +514,20 @@ def read_notes(order: Path | str) -> dict[str, Any]:
     return json.loads(metadata[METADATA.encode()])
 
 
+def stream_roles(notes: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each stream of an order is, from its notes.
+
+    The roles: ``monolingual`` (text of a language learned), ``replayed`` (monolingual text of the base language, in a
+    run that learns another), ``en`` and ``xx`` (the halves of pairs). Names are parsed by nobody: a layout with arms
+    has the streams that its language gives it, and every other says them itself.
+    """
+    if "streams" in notes:
+        return dict(notes["streams"])
+    lang = notes["lang"]
+    known = {f"mono-{lang}": "monolingual", f"pairs-{lang}-en": "en", f"pairs-{lang}-xx": "xx"}
+    return {name: known.get(name, "replayed") for name in notes["stores"]}
+
+
 def order_summary(order: Path | str) -> dict[str, Any]:
     """Return one flat row that describes an order, for tables.
 
@@ -506,10 +536,12 @@ def order_summary(order: Path | str) -> dict[str, Any]:
     epochs_pairs, en_share, monolingual_per_parallel, pairs_left_out``, in tokens and epochs None where an order has no
     parallel text. A filtered arm has ``pairs_filtered`` and ``tokens_filtered`` too: what it would have read without
     its filter. A replay has ``replayed``: tokens of monolingual text in the base language.
+
+    An order without arms has None for ``lang``, ``arm`` and, where it reads several monolingual texts, for
+    ``epochs_monolingual``; and for each of its streams ``tokens {stream}`` and ``epochs {stream}``.
     """
     notes = read_notes(order)
-    lang = notes["lang"]
-    pairs = notes["pairs"]
+    pairs = notes.get("pairs")
     extra = notes.get("derived", {})
     filtered = {}
     if "pairs_left_out" in extra:
@@ -517,20 +549,31 @@ def order_summary(order: Path | str) -> dict[str, Any]:
             "pairs_filtered": extra["pairs_left_out"],
             "tokens_filtered": extra["en_left_out"] + extra["xx_left_out"],
         }
-    mono = {name: count for name, count in notes["content"].items() if name.startswith("mono-")}
-    own = mono.pop(f"mono-{lang}")
+    of_role: dict[str, list[str]] = {}
+    for name, role in stream_roles(notes).items():
+        of_role.setdefault(role, []).append(name)
+
+    def tokens(role: str) -> int | None:
+        return sum(notes["content"][name] for name in of_role[role]) if role in of_role else None
+
+    def epochs(role: str) -> float | None:
+        names = of_role.get(role, [])
+        return notes["epochs"][names[0]] if len(names) == 1 else None
+
+    apart = {} if "arm" in notes else {f"{key} {n}": notes[of][n] for n in notes["stores"] for key, of in _OF_STREAM}
     return {
-        **{key: notes[key] for key in ("run", "lang", "arm", "seed", "steps")},
+        **{key: notes.get(key) for key in ("run", "lang", "arm", "seed", "steps")},
         **notes["tokens"],
         "targets": sum(notes["tokens"][key] for key in ("content", "label", "end_of_text")),
-        "monolingual": own,
-        "parallel_en": notes["content"].get(f"pairs-{lang}-en"),
-        "parallel_xx": notes["content"].get(f"pairs-{lang}-xx"),
-        "epochs_monolingual": notes["epochs"][f"mono-{lang}"],
-        "epochs_pairs": notes["epochs"].get(f"pairs-{lang}-en"),
+        "monolingual": tokens("monolingual"),
+        "parallel_en": tokens("en"),
+        "parallel_xx": tokens("xx"),
+        "epochs_monolingual": epochs("monolingual"),
+        "epochs_pairs": epochs("en"),
         "en_share": notes["en_share"],
         "monolingual_per_parallel": notes["monolingual_per_parallel"],
         "pairs_left_out": sum(pairs[key] for key in ("empty", "no_partner", "too_long")) if pairs else None,
         **filtered,
-        **({"replayed": sum(mono.values())} if mono else {}),
+        **({"replayed": tokens("replayed")} if "replayed" in of_role else {}),
+        **apart,
     }

@@ -141,8 +141,8 @@ class Store:
             tokenizer: the fingerprint of the tokenizer that it must have been made with; None where ids do not matter.
 
         Raises:
-            InputError: a file is missing or torn, the tokens are not as many as the offsets say, or the store was made
-                with another tokenizer.
+            InputError: a file is missing or torn, the tokens are not as many as the offsets say or none at all, or the
+                store was made with another tokenizer.
         """
         path = Path(path)
         mend = "Remake the store with its rule."
@@ -157,6 +157,8 @@ class Store:
         size = (path / "tokens.bin").stat().st_size
         if size != offsets[-1] * TOKEN.itemsize:
             raise InputError(path / "tokens.bin", f"{size} bytes for {offsets[-1]} tokens", mend)
+        if not size:
+            raise InputError(path / "tokens.bin", "no document has a token", "Check the corpus and its filter.")
         if tokenizer is not None and notes["tokenizer"] != tokenizer:
             raise InputError(path, f"was made with the tokenizer {notes['tokenizer']}, not with {tokenizer}", mend)
         return cls(path, np.memmap(path / "tokens.bin", TOKEN, "r"), offsets, notes)
