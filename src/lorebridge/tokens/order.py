@@ -448,7 +448,7 @@ def totals(
     """Count tokens by role and stream, epochs, and the shares of the streams."""
     sums = np.bincount(frame["kind"], weights=frame["n_tokens"], minlength=len(streams)).astype(np.int64).tolist()
     by_kind = {kind: count for kind, count in enumerate(sums) if kind in lengths}
-    n_close = int(closing(frame, lambda kind: lengths[kind]).sum())
+    n_close = int(closing(frame, lambda kind, piece: lengths[kind][piece]).sum())
     content = {streams[kind]: int(count) for kind, count in by_kind.items() if kind != LABEL}
     label = int(by_kind.get(LABEL, 0))
     total = sum(content.values())
@@ -482,12 +482,14 @@ def write_order(frame: pd.DataFrame, streams: Sequence[str], notes: Mapping[str,
     tables.write("order", table.append_column("stream", dictionary.cast(pa.string())), out, {METADATA: text})
 
 
-def closing(frame: pd.DataFrame, lengths: Callable[[int], npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
-    """Say for each segment of an order whether the closing ``<|endoftext|>`` follows it.
+def closing(
+    frame: pd.DataFrame, lengths: Callable[[int, npt.NDArray[np.integer]], npt.NDArray[np.int64]]
+) -> npt.NDArray[np.bool_]:
+    """Say for each segment of whole rows of an order whether the closing ``<|endoftext|>`` follows it.
 
     Args:
         frame: columns ``sequence, document, kind, piece, start, n_tokens``, in reading order.
-        lengths: gives the tokens of the pieces of a kind.
+        lengths: gives the tokens of some pieces of a kind.
     """
     sequence, document, kind, piece = (frame[name].to_numpy() for name in ("sequence", "document", "kind", "piece"))
     last = np.ones(len(frame), bool)
@@ -495,7 +497,7 @@ def closing(frame: pd.DataFrame, lengths: Callable[[int], npt.NDArray[np.int64]]
     ends = (frame["start"] + frame["n_tokens"]).to_numpy()
     for value in np.unique(kind).tolist():
         of_kind = kind == value
-        last[of_kind] &= ends[of_kind] == lengths(value)[piece[of_kind]]
+        last[of_kind] &= ends[of_kind] == lengths(value, piece[of_kind])
     return last
 
 
