@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lorebridge.errors import InputError
-from lorebridge.tokens.arms import EN, LABEL, XX, Unit
+from lorebridge.tokens.arms import EN, LABEL, XX
 from lorebridge.tokens.schedule import REPLAYED, Ints, MonolingualRows, Segments
+from lorebridge.tokens.units import Units
 
 TURNED = 2  # what is added to a label's number in a document that has the xx half first
 
@@ -84,7 +85,7 @@ def _some(segments: Segments, kept: npt.NDArray[np.bool_]) -> Segments:
 
 def over_english_share(
     segments: Iterable[Segments],
-    units: Sequence[Unit],
+    units: Units,
     n_pairs: int,
     *,
     share: float,
@@ -124,8 +125,8 @@ def over_english_share(
             f"{share} is more than {what} has: the English halves of its pairs are {has} of its positions",
             f"Set it to what the language with the least English has, {has} or less.",
         )
-    members = np.concatenate([unit.members for unit in units])
-    unit_of = np.repeat(np.arange(len(units)), [len(unit.members) for unit in units])
+    members = units.members[units.members >= 0]
+    unit_of = np.repeat(np.arange(len(units)), units.n_members)
     order = rng.permutation(len(units))
     of_units = np.bincount(unit_of, weights=of_pairs[members])[order]
     n_gone = int(np.searchsorted(of_units.cumsum(), excess)) + 1 if excess else 0

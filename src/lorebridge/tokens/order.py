@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +50,23 @@ from lorebridge.tokens.arms import (
     UNTAGGED,
     XX,
     XX_FIRST,
-    Unit,
     has_labels,
     template_labels,
     turned_labels,
 )
 from lorebridge.tokens.packing import shortest_row
 from lorebridge.tokens.schedule import MONO, REPLAYED, MonolingualRows, ParallelSchedule, Segments, rank
+from lorebridge.tokens.selection import drawn_pairs
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import end_of_text_id, generator, load_tokenizer, tokenizer_fingerprint
-from lorebridge.tokens.units import make_units
+from lorebridge.tokens.units import Units, make_units
 
 log = logging.getLogger("lorebridge.tokens")
 
 PACKINGS = ("isolated", "concatenated")
 METADATA = "order"
+
+PAIRS_READ = 1 << 14  # pairs whose text is in memory at a time
 
 _OF_STREAM = (("tokens", "content"), ("epochs", "epochs"))  # columns of a summary, notes
 
@@ -82,6 +85,7 @@ def draw_order(
     label_tokens: int | None = None,
     english_share: float | None = None,
     replay: Mapping[str, Any] | None = None,
+    pair_supply: float | None = None,
     stores: dict[str, Path],
     pairs: Path | None,
     mentions: Sequence[Path] = (),
@@ -115,6 +119,9 @@ def draw_order(
             ``*_english_matched``.
         replay: ``base`` (a language) and ``share`` (of the monolingual rows), in the arms ``*_replay``. The rows are
             those that the base run of the same seed reads, from its first on.
+        pair_supply: how many times the pairs that the run can read are drawn of those there are, 1 or more; None takes
+            all (:func:`lorebridge.tokens.selection.drawn_pairs`). A run that is longer, or has larger batches, draws
+            more: it does not begin like the shorter one then.
         stores: folders of ``mono-{lang}`` and, unless `arm` is ``base``, ``pairs-{lang}-en`` and ``pairs-{lang}-xx``;
             of ``mono-{base}`` with `replay`.
         pairs: the table of pairs that the two stores were made from; None for ``base``.
@@ -131,6 +138,8 @@ def draw_order(
     """
     n_rows = _check_shape(arm, steps, sequence_length, batch_tokens, packing, label_tokens)
     _check_variant(run, arm, english_share, replay, mentions)
+    if pair_supply is not None and not 1 <= pair_supply < math.inf:
+        raise InputError("training.pair_supply", f"{pair_supply} is less than what a run can read", "Give 1 or more.")
     names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", f"pairs-{lang}-en", f"pairs-{lang}-xx"]
     if replay:
         names.append(f"mono-{replay['base']}")
@@ -159,11 +168,20 @@ def draw_order(
         lengths[LABEL] = np.array([len(ids) for ids in labels], np.int64)
         what = ARMS[arm]
         schedule, units, pair_notes = _parallel_schedule(
-            lang, seed, pairs, lengths, label_tokens, sequence_length, n_rows
+            lang,
+            seed,
+            pairs,
+            {EN: opened[names[1]], XX: opened[names[2]]},
+            label_tokens,
+            sequence_length,
+            n_rows,
+            steps,
+            pair_supply,
         )
         monolingual, parallel, mono_rows = _lay_out(
             mono, schedule, what.arrangement, steps, n_rows, sequence_length, f"order {run}"
         )
+        del schedule  # the largest thing in memory, with millions of pairs
         if what.change:
             parallel, extra = _changed(parallel, what.change, n_rows, lengths)
         elif what.variant == REPLAY:
@@ -306,19 +324,32 @@ def _parallel_schedule(
     lang: str,
     seed: int,
     pairs: Path,
-    lengths: Mapping[int, npt.NDArray[np.int64]],
+    halves: Mapping[int, Store],
     label_tokens: int,
     width: int,
     n_rows: int,
-) -> tuple[ParallelSchedule, list[Unit], dict[str, Any]]:
-    """Make the units of a language and seed, and their schedule."""
-    table = tables.read(pairs, ["en", "xx", "source"])
+    steps: int,
+    supply: float | None,
+) -> tuple[ParallelSchedule, Units, dict[str, Any]]:
+    """Draw the pairs of a language and seed, make their units, and their schedule."""
+    n_available = tables.n_rows(pairs)
     for kind, side in ((EN, "en"), (XX, "xx")):
-        if len(table) != len(lengths[kind]):
+        if n_available != len(halves[kind]):
             raise InputError(
-                pairs, f"{len(table)} pairs, but {len(lengths[kind])} in their {side} store", "Remake the store."
+                pairs, f"{n_available} pairs, but {len(halves[kind])} in their {side} store", "Remake the store."
             )
-    units, notes = make_units(table, lengths[EN], lengths[XX], generator("order", lang, seed, "units"))
+    lengths = {kind: store.lengths for kind, store in halves.items()}
+    drawn = None
+    if supply is not None:
+        names = ("order", lang, seed, "drawn")
+        positions = supply * steps * n_rows * width
+        drawn = drawn_pairs(halves[EN], halves[XX], *names, label_tokens=label_tokens, positions=positions)
+    piece = np.arange(n_available) if drawn is None else np.flatnonzero(drawn)
+    units, notes = make_units(
+        _texts_of(pairs, drawn), lengths[EN][piece], lengths[XX][piece], generator("order", lang, seed, "units")
+    )
+    units = Units(np.where(units.members >= 0, piece[units.members], -1), units.in_a)
+    n_pairs = len(piece)
     rng = generator("order", lang, seed, "pairs")
     schedule = ParallelSchedule(units, lengths[EN], lengths[XX], label_tokens, width, rng)
     notes["too_long"] = schedule.drop_too_long(max(1, n_rows // 2))
@@ -329,17 +360,29 @@ def _parallel_schedule(
             "a batch)",
             pairs,
             left_out,
-            len(table),
+            n_pairs,
             notes["empty"],
             notes["no_partner"],
             notes["too_long"],
         )
-    notes |= {"n_pairs": len(table), "n_units": schedule.n_units}
+    notes |= {"n_pairs": n_pairs, "n_units": schedule.n_units}
+    if supply is not None:
+        notes |= {"n_available": n_available, "supply": supply}
+        log.info("%s: %d of %d pairs are drawn, %s times what the run can read", pairs, n_pairs, n_available, supply)
     if not schedule.n_units:
-        raise InputError(
-            pairs, f"none of its {len(table)} pairs can be used", "Check the parallel sources and filters."
-        )
+        raise InputError(pairs, f"none of its {n_pairs} pairs can be used", "Check the parallel sources and filters.")
     return schedule, units, notes
+
+
+def _texts_of(
+    pairs: Path, drawn: npt.NDArray[np.bool_] | None
+) -> Iterator[tuple[Sequence[str], Sequence[str], Sequence[str]]]:
+    """Yield both halves and the source of the pairs drawn, some at a time."""
+    begin = 0
+    for batch in tables.record_batches(pairs, ["en", "xx", "source"], PAIRS_READ):
+        wanted = batch if drawn is None else batch.filter(pa.array(drawn[begin : begin + len(batch)]))
+        begin += len(batch)
+        yield tuple(wanted[name].to_pylist() for name in ("en", "xx", "source"))
 
 
 def _lay_out(
