@@ -152,7 +152,7 @@ def draw_order(
         opened[name] = Store.open(stores[name], expected)
     mono = MonolingualRows(opened[names[0]].lengths, sequence_length, generator("order", lang, seed, "mono"))
     streams = [f"pairs-{lang}-en", f"pairs-{lang}-xx", "label", *(n for n in names if n.startswith("mono-"))]  # by kind
-    lengths: dict[int, npt.NDArray[np.int64]] = {MONO: opened[names[0]].lengths}
+    lengths: dict[int, npt.NDArray[np.integer]] = {MONO: opened[names[0]].lengths}
     labels: list[list[int]] = []
     pair_notes: dict[str, Any] = {}
     extra: dict[str, Any] = {}
@@ -164,20 +164,16 @@ def draw_order(
             raise InputError(f"order {run}", "no table of pairs", f"The arm {arm} needs one.")
         assert label_tokens is not None  # _check_shape has seen to it
         labels = _labels(encoder, run, arm, template, label_tokens)
-        lengths |= {EN: opened[names[1]].lengths, XX: opened[names[2]].lengths}
+        halves = {EN: opened[names[1]], XX: opened[names[2]]}
+        drawn = _drawn(lang, seed, pairs, halves, label_tokens, steps * n_rows * sequence_length, pair_supply)
+        lengths |= {kind: half.lengths.astype(np.int32) for kind, half in halves.items()}  # of tens of millions
         lengths[LABEL] = np.array([len(ids) for ids in labels], np.int64)
         what = ARMS[arm]
         schedule, units, pair_notes = _parallel_schedule(
-            lang,
-            seed,
-            pairs,
-            {EN: opened[names[1]], XX: opened[names[2]]},
-            label_tokens,
-            sequence_length,
-            n_rows,
-            steps,
-            pair_supply,
+            lang, seed, pairs, drawn, lengths, label_tokens, sequence_length, n_rows
         )
+        if pair_supply is not None:
+            pair_notes |= {"n_available": len(halves[EN]), "supply": pair_supply}
         monolingual, parallel, mono_rows = _lay_out(
             mono, schedule, what.arrangement, steps, n_rows, sequence_length, f"order {run}"
         )
@@ -320,31 +316,43 @@ def _labels(encoder: Tokenizer, run: str, arm: str, template: str | None, label_
     return labels
 
 
-def _parallel_schedule(
+def _drawn(
     lang: str,
     seed: int,
     pairs: Path,
     halves: Mapping[int, Store],
     label_tokens: int,
-    width: int,
-    n_rows: int,
-    steps: int,
+    positions: int,
     supply: float | None,
-) -> tuple[ParallelSchedule, Units, dict[str, Any]]:
-    """Draw the pairs of a language and seed, make their units, and their schedule."""
+) -> npt.NDArray[np.bool_] | None:
+    """Say which pairs a run of so many positions may read; None for all."""
     n_available = tables.n_rows(pairs)
     for kind, side in ((EN, "en"), (XX, "xx")):
         if n_available != len(halves[kind]):
             raise InputError(
                 pairs, f"{n_available} pairs, but {len(halves[kind])} in their {side} store", "Remake the store."
             )
-    lengths = {kind: store.lengths for kind, store in halves.items()}
-    drawn = None
-    if supply is not None:
-        names = ("order", lang, seed, "drawn")
-        positions = supply * steps * n_rows * width
-        drawn = drawn_pairs(halves[EN], halves[XX], *names, label_tokens=label_tokens, positions=positions)
-    piece = np.arange(n_available) if drawn is None else np.flatnonzero(drawn)
+    if supply is None:
+        return None
+    names = ("order", lang, seed, "drawn")
+    drawn = drawn_pairs(halves[EN], halves[XX], *names, label_tokens=label_tokens, positions=supply * positions)
+    n_drawn = n_available if drawn is None else int(drawn.sum())
+    log.info("%s: %d of %d pairs are drawn, %s times what the run can read", pairs, n_drawn, n_available, supply)
+    return drawn
+
+
+def _parallel_schedule(
+    lang: str,
+    seed: int,
+    pairs: Path,
+    drawn: npt.NDArray[np.bool_] | None,
+    lengths: Mapping[int, npt.NDArray[np.integer]],
+    label_tokens: int,
+    width: int,
+    n_rows: int,
+) -> tuple[ParallelSchedule, Units, dict[str, Any]]:
+    """Make the units of a language and seed from the pairs drawn, and their schedule."""
+    piece = np.arange(len(lengths[EN])) if drawn is None else np.flatnonzero(drawn)
     units, notes = make_units(
         _texts_of(pairs, drawn), lengths[EN][piece], lengths[XX][piece], generator("order", lang, seed, "units")
     )
@@ -366,9 +374,6 @@ def _parallel_schedule(
             notes["too_long"],
         )
     notes |= {"n_pairs": n_pairs, "n_units": schedule.n_units}
-    if supply is not None:
-        notes |= {"n_available": n_available, "supply": supply}
-        log.info("%s: %d of %d pairs are drawn, %s times what the run can read", pairs, n_pairs, n_available, supply)
     if not schedule.n_units:
         raise InputError(pairs, f"none of its {n_pairs} pairs can be used", "Check the parallel sources and filters.")
     return schedule, units, notes
@@ -420,7 +425,7 @@ def _lay_out(
 
 
 def _changed(
-    parallel: list[Segments], change: str, n_rows: int, lengths: Mapping[int, npt.NDArray[np.int64]]
+    parallel: list[Segments], change: str, n_rows: int, lengths: Mapping[int, npt.NDArray[np.integer]]
 ) -> tuple[list[Segments], dict[str, Any]]:
     """Return the parallel rows of an arm that changes those laid out, and what is to be noted."""
     if change == EXCHANGED:
@@ -470,7 +475,7 @@ def _filtered(
     }
 
 
-def frame_of(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]]) -> pd.DataFrame:
+def frame_of(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.integer]]) -> pd.DataFrame:
     """Return the order's table, still with `kind` for the stream: labels have their length, empty ones are gone."""
     columns = {
         name: np.concatenate([getattr(chunk, name) for chunk in chunks], dtype=np.int32) for name in Segments._fields
@@ -486,7 +491,7 @@ def frame_of(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]
 
 
 def totals(
-    frame: pd.DataFrame, lengths: Mapping[int, npt.NDArray[np.int64]], streams: Sequence[str], positions: int
+    frame: pd.DataFrame, lengths: Mapping[int, npt.NDArray[np.integer]], streams: Sequence[str], positions: int
 ) -> dict[str, Any]:
     """Count tokens by role and stream, epochs, and the shares of the streams."""
     sums = np.bincount(frame["kind"], weights=frame["n_tokens"], minlength=len(streams)).astype(np.int64).tolist()
@@ -526,7 +531,7 @@ def write_order(frame: pd.DataFrame, streams: Sequence[str], notes: Mapping[str,
 
 
 def closing(
-    frame: pd.DataFrame, lengths: Callable[[int, npt.NDArray[np.integer]], npt.NDArray[np.int64]]
+    frame: pd.DataFrame, lengths: Callable[[int, npt.NDArray[np.integer]], npt.NDArray[np.integer]]
 ) -> npt.NDArray[np.bool_]:
     """Say for each segment of whole rows of an order whether the closing ``<|endoftext|>`` follows it.
 

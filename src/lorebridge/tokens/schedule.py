@@ -27,7 +27,7 @@ PATIENCE = 32
 
 BLOCK = 1 << 16  # units that are laid out at a time
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.integer[Any]]
 
 
 class Segments(NamedTuple):

@@ -43,7 +43,7 @@ def drawn_pairs(
     """
     seed = np.uint64(int.from_bytes(hashlib.sha256(json.dumps(names).encode()).digest()[:8], "little"))
     n = len(en)
-    weights, digests = np.zeros(n, np.int64), np.zeros(n, np.uint64)
+    weights, digests = np.zeros(n, np.int32), np.zeros(n, np.uint64)
     for begin in range(0, n, BLOCK):
         block = slice(begin, min(begin + BLOCK, n))
         ends = [store.offsets[block.start : block.stop + 1] for store in (en, xx)]
@@ -64,7 +64,7 @@ def drawn_pairs(
     return (weights > 0) & (digests <= threshold)
 
 
-def _threshold(digests: npt.NDArray[np.uint64], weights: npt.NDArray[np.int64], wanted: float) -> np.uint64:
+def _threshold(digests: npt.NDArray[np.uint64], weights: npt.NDArray[np.int32], wanted: float) -> np.uint64:
     """Return the smallest digest such that the pairs with no larger one weigh as much as is wanted.
 
     By the digests' leading bits first: to sort all of them would take as much memory again.
@@ -75,7 +75,8 @@ def _threshold(digests: npt.NDArray[np.uint64], weights: npt.NDArray[np.int64], 
         sums += np.bincount((digests[some] >> np.uint64(48)).astype(np.int64), weights[some], minlength=len(sums))
     reached = np.cumsum(sums)
     bucket = int(np.searchsorted(reached, wanted))
-    inside = np.flatnonzero(digests >> np.uint64(48) == np.uint64(bucket))
+    low = np.uint64(bucket << 48)
+    inside = np.flatnonzero((digests >= low) & (digests <= low + np.uint64((1 << 48) - 1)))
     inside = inside[np.argsort(digests[inside])]
     before = reached[bucket] - sums[bucket]
     return digests[inside[np.searchsorted(before + np.cumsum(weights[inside]), wanted)]]
