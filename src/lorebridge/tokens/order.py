@@ -2,9 +2,10 @@
 
 The *schedule* (which pieces, in which optimizer step) is drawn from the language and the seed alone, never from the
 arm: the monolingual rows of a batch are the same to the byte in every arm, and over each super-batch (two consecutive
-steps) every arm reads the same pieces of parallel text, only arranged otherwise (:mod:`lorebridge.tokens.arms`). The
-variants of an arm leave some pieces out, or replace some monolingual rows, after all has been laid out
-(:mod:`lorebridge.tokens.derived`).
+steps) every arm reads the same pieces of parallel text, only arranged otherwise (:mod:`lorebridge.tokens.arms`). Where
+an arm has the halves of pairs ``far`` apart, its parallel rows are shuffled over each epoch of the pairs afterwards,
+and the pieces are the same over an epoch and over the run. The variants of an arm leave some pieces out, or replace
+some monolingual rows, after all has been laid out (:mod:`lorebridge.tokens.derived`).
 
 * A batch is ``batch_tokens // sequence_length`` rows: first the monolingual ones, then the parallel ones. How many are
   monolingual is set for each super-batch so that the two kinds keep level in content tokens (text; no label, closing
@@ -40,17 +41,21 @@ from lorebridge.tokens import derived
 from lorebridge.tokens.arms import (
     ARMS,
     BASE,
+    DISTANCES,
     EN,
     ENGLISH_MATCHED,
     EXCHANGED,
+    FAR,
     LABEL,
     LEAK_FREE,
     LEAK_ONLY,
+    NEAR,
     REPLAY,
     UNTAGGED,
     XX,
     XX_FIRST,
     has_labels,
+    parts_partners,
     template_labels,
     turned_labels,
 )
@@ -86,6 +91,7 @@ def draw_order(
     english_share: float | None = None,
     replay: Mapping[str, Any] | None = None,
     pair_supply: float | None = None,
+    distance: str = NEAR,
     stores: dict[str, Path],
     pairs: Path | None,
     mentions: Sequence[Path] = (),
@@ -122,6 +128,9 @@ def draw_order(
         pair_supply: how many times the pairs that the run can read are drawn of those there are, 1 or more; None takes
             all (:func:`lorebridge.tokens.selection.drawn_pairs`). A run that is longer, or has larger batches, draws
             more: it does not begin like the shorter one then.
+        distance: ``near`` (the halves of a pair are one step apart) or ``far`` (they are at two places of the epoch,
+            drawn independently: :func:`lorebridge.tokens.derived.apart`), in the arms that part them
+            (:func:`lorebridge.tokens.arms.parts_partners`); without effect elsewhere.
         stores: folders of ``mono-{lang}`` and, unless `arm` is ``base``, ``pairs-{lang}-en`` and ``pairs-{lang}-xx``;
             of ``mono-{base}`` with `replay`.
         pairs: the table of pairs that the two stores were made from; None for ``base``.
@@ -138,6 +147,8 @@ def draw_order(
     """
     n_rows = _check_shape(arm, steps, sequence_length, batch_tokens, packing, label_tokens)
     _check_variant(run, arm, english_share, replay, mentions)
+    if distance not in DISTANCES:
+        raise InputError("no_bridge.distance", f"{distance!r} is unknown", f"It is one of {', '.join(DISTANCES)}.")
     if pair_supply is not None and not 1 <= pair_supply < math.inf:
         raise InputError("training.pair_supply", f"{pair_supply} is less than what a run can read", "Give 1 or more.")
     names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", f"pairs-{lang}-en", f"pairs-{lang}-xx"]
@@ -156,6 +167,7 @@ def draw_order(
     labels: list[list[int]] = []
     pair_notes: dict[str, Any] = {}
     extra: dict[str, Any] = {}
+    is_far = False
     if arm == BASE:
         chunks = [mono.take(np.arange(steps * n_rows))]
         mono_rows = [n_rows]
@@ -174,10 +186,13 @@ def draw_order(
         )
         if pair_supply is not None:
             pair_notes |= {"n_available": len(halves[EN]), "supply": pair_supply}
-        monolingual, parallel, mono_rows = _lay_out(
+        monolingual, parallel, mono_rows, epochs = _lay_out(
             mono, schedule, what.arrangement, steps, n_rows, sequence_length, f"order {run}"
         )
         del schedule  # the largest thing in memory, with millions of pairs
+        is_far = distance == FAR and parts_partners(arm)
+        if is_far:
+            parallel = derived.apart(parallel, mono_rows, epochs, n_rows, generator("order", lang, seed, FAR))
         if what.change:
             parallel, extra = _changed(parallel, what.change, n_rows, lengths)
         elif what.variant == REPLAY:
@@ -223,6 +238,7 @@ def draw_order(
         "stores": {name: opened[name].notes["digest"] for name in names},
         "pairs": pair_notes,
         **({"derived": extra} if extra else {}),
+        **({"distance": FAR} if is_far else {}),
         **totals(frame, lengths, streams, steps * n_rows * sequence_length),
     }
     write_order(frame, streams, notes, out)
@@ -392,15 +408,18 @@ def _texts_of(
 
 def _lay_out(
     mono: MonolingualRows, schedule: ParallelSchedule, arrangement: str, steps: int, n_rows: int, width: int, what: str
-) -> tuple[list[Segments], list[Segments], list[int]]:
-    """Lay out all super-batches; return their monolingual and parallel segments, and the monolingual rows of a batch.
+) -> tuple[list[Segments], list[Segments], list[int], list[int]]:
+    """Lay out all super-batches; return what they hold.
 
-    That number is chosen so that, at the densities seen so far (content tokens for each position), the cumulative
-    content of the two kinds comes level at the end of the super-batch.
+    That is, of each, the segments of its monolingual and of its parallel rows, the number of monolingual rows of a
+    batch, and the epoch of the pairs in which it begins. The number of rows is chosen so that, at the densities seen so
+    far (content tokens for each position), the cumulative content of the two kinds comes level at the end of the
+    super-batch.
     """
     content = {"mono": 0, "parallel": 0}
     positions = {"mono": 0, "parallel": 0}
     chosen: list[int] = []
+    epochs: list[int] = []
     monolingual: list[Segments] = []
     parallel: list[Segments] = []
     for first_step in tqdm(range(0, steps, 2), unit="super-batch", desc=what, mininterval=1):
@@ -411,6 +430,7 @@ def _lay_out(
         )
         n_mono = min(max(round(level), 1), n_rows - max(1, n_rows // 2))
         chosen.append(n_mono)
+        epochs.append(schedule.epoch)
         begins = np.array([first_step, first_step + 1]) * n_rows
         units, n_content = schedule.super_batch(n_rows - n_mono, arrangement, (begins + n_mono).tolist())
         rows = mono.take((begins[:, None] + np.arange(n_mono)).reshape(-1))
@@ -421,7 +441,7 @@ def _lay_out(
         content["mono"] += int(rows.n_tokens.sum())
         positions["mono"] += 2 * n_mono * width
         positions["parallel"] += 2 * (n_rows - n_mono) * width
-    return monolingual, parallel, chosen
+    return monolingual, parallel, chosen, epochs
 
 
 def _changed(

@@ -121,6 +121,9 @@ class ParallelSchedule:
 
     A document that is too long for a row is cut into parts. All documents of all units are laid out beforehand: the
     parts of unit u are ``_ends[u]`` to ``_ends[u + 1]``, in the order of ``ARRANGEMENTS``.
+
+    Attributes:
+        epoch: how often all units have been drawn, by the end of the last super-batch.
     """
 
     def __init__(
@@ -152,6 +155,7 @@ class ParallelSchedule:
             for segment, (kind, place) in enumerate(pattern.document):
                 self._kinds[number, segment] = kind
                 self._places[number, segment] = place
+        self.epoch = 0
         self._scheduled = np.arange(len(units))
         self._row_of = np.zeros(np.diff(self._ends).max(initial=0), np.int64)  # room for the rows of a unit's parts
         self._waiting = np.zeros(0, np.int64)
@@ -286,6 +290,7 @@ class ParallelSchedule:
         beyond = popped - len(self._waiting) - len(self._current)
         if beyond >= 0:
             self._waiting, self._current, self._next = waiting, self._next[beyond:], np.zeros(0, np.int64)
+            self.epoch += 1
         elif popped >= len(self._waiting):
             self._current = self._current[popped - len(self._waiting) :]
             self._waiting = waiting
