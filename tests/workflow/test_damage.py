@@ -10,8 +10,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 DAMAGED = {
-    "models/ko/bridge/s0/step4/model.safetensors": "train",
-    "models/ko/bridge/s0/metrics.parquet": "train",
+    "models/continual/ko-bridge-s0/step4/model.safetensors": "train_continual",
+    "models/continual/ko-bridge-s0/metrics.parquet": "train_continual",
     "tokens/pairs-ko-xx/tokens.bin": "token_store",
     "order/ko-bridge-s0.parquet": "order",
 }
@@ -59,7 +59,7 @@ def test_a_damaged_table_is_refused_by_who_reads_it_and_then_remade(finished, tm
     table.unlink()
     planned = study.planned()
     assert (planned["judge"], planned["items"]) == (1, 1)
-    assert not {"retrieve", "chunks", "train", "score", "gaps"} & set(planned)
+    assert not {"retrieve", "chunks", "train_continual", "score", "gaps"} & set(planned)
     study.run()
     assert (table.read_bytes(), reader.read_bytes()) == (whole, made)
     assert study.planned() == {}
@@ -67,11 +67,11 @@ def test_a_damaged_table_is_refused_by_who_reads_it_and_then_remade(finished, tm
 
 def test_a_damaged_checkpoint_is_trained_again_to_the_same_bytes(finished, tmp_path):
     study = finished.copy(tmp_path / "study")
-    folder = study.results / "models" / "ko" / "bridge" / "s0"
+    folder = study.results / "models" / "continual" / "ko-bridge-s0"
     whole = (folder / "step4" / "model.safetensors").read_bytes()
     damage(folder / "step4" / "model.safetensors")
     shutil.rmtree(folder / "step4")
-    assert study.planned() == {"train": 1, "score": 1}
+    assert study.planned() == {"train_continual": 1, "score": 1}
     study.run()
     assert (folder / "step4" / "model.safetensors").read_bytes() == whole
     assert verified(study) == (0, [])
