@@ -148,7 +148,7 @@ FIGURES = (
         "exposure",
         "lorebridge.figures.exposure:exposure",
         reads("exposure"),
-        ("base", "names", "arms"),
+        ("base", "names", "arms", "distance"),
         "Training",
         "Exposure to the facts asked for",
         "How many texts a run has read, up to each checkpoint, that state a question's fact or name its subject: "

@@ -74,6 +74,7 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "base": base,
         "names": {lang: language["name"] for lang, language in config["languages"].items()},
         "arms": config["arms"],
+        "distance": config["no_bridge"]["distance"],
         "subset": probing["subset"],
         "rule": probing["rule"],
         "remark": config["remark"],
