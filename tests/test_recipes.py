@@ -29,7 +29,7 @@ PEOPLE = {"source": {"kind": "planted"}, "number": 20, "questions": 60, "seed": 
 
 
 def studies() -> dict[str, dict[str, Any]]:
-    """The studies that are held: those shipped, and the demo with more: people, all arms, made questions, a given model."""
+    """The studies that are held: those shipped, and the demo with more of everything that is rare."""
     loaded = {path.stem: config.load(path) for path in (ROOT / "config").glob("*.yaml") if _is_study(path)}
     loaded.pop("mini")
     people = copy.deepcopy(loaded["demo"]) | {"people": copy.deepcopy(PEOPLE)}
