@@ -1,4 +1,4 @@
-"""Time and memory of a data order, and of reading it, where the parallel text is large.
+"""Time and memory of filtering pairs, of a data order, and of reading it, where the parallel text is large.
 
     python benchmarks/orders.py [--pairs N ...] [--steps N ...] [--folder DIR]
 
@@ -7,6 +7,8 @@ Makes up a parallel text of N pairs (a table of pairs and the two token stores, 
 in a process of its own, with ``pair_supply`` 1.25. Then a process reads a few steps of it. Printed: pairs on disk,
 pairs drawn, seconds of processor and wall, and the most memory that was resident; of the reader what is its own,
 without the maps of token stores that all processes of a machine share.
+
+The table of pairs is filtered too, as a source (``filter_pairs``): once for each N, in a process of its own.
 
 What is needed for 71 million pairs on disk and 1,500 steps follows by slope: the last line extrapolates linearly from
 the pairs on disk and the steps (least squares, intercept included; needs three different runs that are not on a line).
@@ -32,6 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lorebridge import tables
+from lorebridge.corpora.documents import filter_pairs
 from lorebridge.tokens.order import draw_order, read_notes
 from lorebridge.tokens.reader import OrderReader
 from lorebridge.tokens.tokenizer import tokenizer_fingerprint, train_tokenizer
@@ -135,6 +138,25 @@ def read(folder: Path, steps: int) -> None:
         reader.batch(step)
 
 
+def filter_text(folder: Path) -> None:
+    """Filter the table of pairs as a source."""
+    filter_pairs(
+        sources=[{"kind": "local", "name": "made-up", "fields": {"zh": "xx"}}],
+        paths=[folder / "pairs.parquet"],
+        base="en",
+        lang="zh",
+        letters_base={"keep": "Latin"},
+        letters_xx={"drop": "Latin"},
+        max_lost=0.1,
+        simplify=False,
+        heldout=0.01,
+        pairs=folder / "filtered.parquet",
+        heldout_pairs=folder / "heldout.parquet",
+        audit=folder / "audit.json",
+    )
+    (folder / "filtered.parquet").unlink()
+
+
 def measured(task: str, folder: Path, steps: int) -> tuple[float, float, float]:
     """Run a task in a process of its own; return its seconds of processor, of wall, and gigabytes."""
     begin = time.perf_counter()
@@ -146,27 +168,32 @@ def measured(task: str, folder: Path, steps: int) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, nargs="+", default=[1_000_000, 3_000_000])
-    parser.add_argument("--steps", type=int, nargs="+", default=[50, 150])
+    parser.add_argument("--steps", type=int, nargs="+", default=[50, 200])
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--task", choices=["draw", "read"], help=argparse.SUPPRESS)
+    parser.add_argument("--task", choices=["draw", "read", "filter"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.task:
-        (draw if arguments.task == "draw" else read)(arguments.folder, arguments.steps[0])
+        if arguments.task == "filter":
+            filter_text(arguments.folder)
+        else:
+            (draw if arguments.task == "draw" else read)(arguments.folder, arguments.steps[0])
         used = resource.getrusage(resource.RUSAGE_SELF)
-        status = (
-            Path("/proc/self/status").read_text().split()
-        )  # ru_maxrss would count the process that started this one
-        kilobytes = int(status[status.index("VmHWM:") + 1])
+        # Not ru_maxrss, which counts the process that started this one. What all readers map is one copy for all.
+        status = Path("/proc/self/status").read_text().split()
+        kilobytes = int(status[status.index("RssAnon:" if arguments.task == "read" else "VmHWM:") + 1])
         print(json.dumps({"processor": used.ru_utime + used.ru_stime, "gigabytes": kilobytes * 1024 / 1e9}))
         return
     print(f"{platform.machine()}, Python {platform.python_version()}, one thread")
     print("   pairs on disk    steps   pairs drawn  order MB  draw: cpu s  wall s     GB   read: cpu s     GB")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as root:
         make_tokenizer(Path(root))
-        runs = []
+        runs, filtered = [], []
         for n_pairs in arguments.pairs:
             folder = Path(root) / str(n_pairs)
             make_text(folder, n_pairs)
+            cpu, _, gigabytes = measured("filter", folder, 1)
+            filtered.append((1, n_pairs, cpu, gigabytes))
+            print(f"{n_pairs:16,} pairs filtered: {cpu:.1f} s of processor, {gigabytes:.2f} GB", flush=True)
             for steps in arguments.steps:
                 cpu, wall, gigabytes = measured("draw", folder, steps)
                 reading, _, of_reader = measured("read", folder, steps)
@@ -178,6 +205,11 @@ def main() -> None:
                     flush=True,
                 )
                 runs.append((1, n_pairs, steps, cpu, gigabytes))
+    if len(arguments.pairs) > 1:
+        sizes = np.array(filtered)
+        slopes = np.linalg.lstsq(sizes[:, :2], sizes[:, 2:], rcond=None)[0]
+        cpu, gigabytes = np.array([1, PAPER["pairs"]]) @ slopes
+        print(f"by slope, {PAPER['pairs']:,} pairs filtered: {cpu:.0f} s, {gigabytes:.1f} GB")
     table = np.array(runs)
     if np.linalg.matrix_rank(table[:, :3]) == 3:
         slopes = np.linalg.lstsq(table[:, :3], table[:, 3:], rcond=None)[0]

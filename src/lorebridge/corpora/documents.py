@@ -39,7 +39,6 @@ _OPTIONAL = ["id", "title", "source"]  # columns of documents, beside their text
 _N_SAMPLES = 5
 _EXCERPT = 200  # characters
 _KEPT, _HELD_OUT = "kept", "heldout"
-_BLOCK = 1 << 20  # digests that are compared at a time
 # What is counted of edits, by the field of what the filter returns.
 _EDITS = {"letters": "deleted", "signs": "signs", "line_ends": "line_ends", "normal_form": "composed", "torn": "torn"}
 EDITS = {
@@ -52,6 +51,7 @@ EDITS = {
     "torn": "words of which a piece is left",
 }
 """What an audit counts of edits, in words."""
+_BLOCK = 1 << 20  # digests that are compared at a time
 
 Fates = npt.NDArray[np.object_]  # of every row of a batch: "kept", "heldout", or the reason why it is dropped
 
