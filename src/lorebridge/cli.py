@@ -190,8 +190,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     compute = plan.config["compute"]
     gpus = arguments.gpus or max(1, compute["gpus"] * compute["nodes"])
     study, cost = plan.study, Cost(plan.study)
-    models = [model for model in study.models.values() if model.start is not None]
-    bases = [model for model in study.models.values() if model.start is None]
+    models = [model for model in study.trained if model.start is not None]
+    bases = [model for model in study.trained if model.start is None]
     counts = {"runs": len(models), "base_runs": len(bases)}
     totals = counts | cost.totals | {"gpus": gpus, "wall_hours": cost.wall_hours(gpus)}
     base_runs: list[dict[str, Any]] = [
@@ -272,7 +272,8 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     plan = _load_plan(arguments)
     scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
-    samples = [*langs, *(f"{plan.base}-{lang}" for lang in langs if lang != plan.base)]
+    paired = [lang for lang in langs if plan.study.halves(lang)]
+    samples = [*langs, *(f"{plan.study.base}-{lang}" for lang in paired)]
     check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")])
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "audit_corpus", lang=lang)["audit"][0] for lang in langs}
@@ -283,7 +284,7 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
         ]
         for lang in langs
     }
-    parallel = {lang: _made(arguments, plan, "filter_pairs", lang=lang) for lang in langs if lang != plan.study.base}
+    parallel = {lang: _made(arguments, plan, "filter_pairs", lang=lang) for lang in paired}
     fonts = {lang: FONTS / SCRIPT_FONTS[script] if script in SCRIPT_FONTS else None for lang, script in scripts.items()}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
     found = [
