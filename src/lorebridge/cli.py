@@ -150,6 +150,13 @@ def _load_plan(arguments: argparse.Namespace) -> Plan:
     return studies.plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
 
 
+def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:
+    """Return a section of the configuration that not every kind of study has."""
+    if name not in plan.config:
+        raise InputError(arguments.config, f"has no section {name!r}", "Give the --config of a study that has one.")
+    return plan.config[name]
+
+
 def _language(plan: Plan, lang: str) -> str:
     """Return `lang`, a language of the study that a person names."""
     if lang not in plan.config["languages"]:
@@ -251,8 +258,9 @@ def _power(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.power import detectable_effects
 
     plan = _load_plan(arguments)
-    questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.langs}
-    discordance = plan.config["transfer"]["discordance"]
+    transfer = _section(arguments, plan, "transfer")
+    questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.asked}
+    discordance = transfer["discordance"]
     effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
     print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
     print(f"(80 % power at a two-sided 5 %; {discordance:.0%} of the questions answered by exactly one arm)")
@@ -318,6 +326,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     from lorebridge.trace.labels import write_sheet
 
     plan, lang = _load_plan(arguments), arguments.lang
+    translated = _section(arguments, plan, "tracing")["translation"]
     if lang not in plan.study.langs:
         raise InputError(
             f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.study.langs)}."
@@ -326,7 +335,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
     files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
     translations = None
-    if lang in plan.config["tracing"]["translation"]:
+    if lang in translated:
         translations = _made(arguments, plan, "translate", **cell)["translations"][0]
     notes = write_sheet(
         corpus=lang,
@@ -353,6 +362,7 @@ def _label_read(arguments: argparse.Namespace) -> None:
     plan, sheets = _load_plan(arguments), arguments.sheets
     if len(sheets) > 2:
         raise InputError(sheets[2], "is a third sheet", "Give one sheet, or the same sheet of two people.")
+    _section(arguments, plan, "tracing")
     lang = sheet_corpus(sheets[0])
     if lang not in plan.study.langs:
         raise InputError(sheets[0], f"is of {lang!r}, which this study does not learn", "Give its --config.")
@@ -372,6 +382,8 @@ def _alarms(arguments: argparse.Namespace) -> int:
     from lorebridge.transfer.alarms import RINGS, alarms
 
     plan = _load_plan(arguments)
+    if "alarms" not in plan.study.tables:
+        raise InputError(arguments.config, "has no table of alarms", "Give the --config of a study that draws it.")
     for stage, wildcards in plan.inputs("table", table="alarms"):
         _made(arguments, plan, stage, **dict(wildcards))
     task = plan.task("table", table="alarms")
@@ -415,7 +427,7 @@ def _explain(arguments: argparse.Namespace) -> None:
         print(f"  input    {source} {recipe}{state}")
     if record["source"] != source_digest():
         print(
-            "  warning: lorebridge's code has changed since; if the change alters this result, its STAGE_VERSION must"
+            "  warning: lorebridge's code has changed since; if the change alters this result, the stage's version must"
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -155,8 +157,6 @@ def test_another_given_model_is_asked_and_no_other(made, tmp_path):
 
 
 def test_the_commands_know_the_kind(made):
-    import subprocess
-
     def lorebridge(*arguments):
         return subprocess.run(
             ["lorebridge", *arguments], env=made.environment(), cwd=made.folder, capture_output=True, text=True
@@ -169,7 +169,10 @@ def test_the_commands_know_the_kind(made):
     assert checked.returncode == 0 and "step4" in checked.stdout, checked.stdout + checked.stderr
     told = lorebridge("explain", "results/toy/toy/counts.parquet")
     assert "rule     counts" in told.stdout, told.stderr
+    for command in (("power",), ("alarms",), ("label-sheet", "--lang", "ko", "--out", "sheet.csv")):
+        refused = lorebridge(*command, *config)
+        assert refused.returncode == 1 and refused.stderr.startswith("error: study.yaml: has no"), refused.stderr
     wrong = copy.deepcopy(made.config) | {"counts": {"langs": ["bo"]}}
-    (made.folder / "wrong.yaml").write_text(json.dumps(wrong))
+    (made.folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
     refused = lorebridge("plan", "--config", "wrong.yaml")
     assert refused.returncode == 1 and "counts.langs: 'bo' is not among the languages" in refused.stderr

@@ -176,7 +176,7 @@ VARIANTS = {
     ),
     REPLAY: Variant(
         "with replay",
-        "the last rows of each batch's monolingual ones, a set share of them, are text of the base language",
+        "the last of each batch's monolingual rows, a set share, are text of the base language",
         "`[bridge_replay, bridge]`: whether what looks like transfer into the base language is less forgetting of it; "
         "the share is `training.replay_share`",
     ),
@@ -184,7 +184,7 @@ VARIANTS = {
 """What may be left out or replaced, by the end of an arm's name."""
 
 _PLAIN = {
-    "bridge": Arm("bridge", "bridge", "both halves of a pair in one document, by the template", ""),
+    "bridge": Arm("bridge", "bridge", "both halves of a pair in one document, by the template", "–"),
     "no_bridge": Arm(
         "no_bridge",
         "no bridge",
