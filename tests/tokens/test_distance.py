@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from invented import invented_texts, make_study
 from numbered import HALVES, NumberedText, shapes
 from test_derived import write_mentions
 
-from conftest import invented_texts, make_study
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.arms import ARMS, FAR, NEAR, parts_partners

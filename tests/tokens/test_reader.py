@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from invented import TEMPLATE, Study
 
-from conftest import TEMPLATE, Study
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.arms import ARMS, BASE

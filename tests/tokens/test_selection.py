@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from invented import invented_texts, make_study
 
-from conftest import invented_texts, make_study
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.order import read_notes

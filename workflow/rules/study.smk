@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 import lorebridge.config
 from lorebridge import studies
 from lorebridge.errors import LorebridgeError
+from lorebridge.probes.stages import check_local_questions
 from lorebridge.records import DigestCache
 
 
@@ -18,6 +19,7 @@ def _plan():
             lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
             digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
         )
+        check_local_questions(plan.study)
         for name in plan.walk():
             plan.recipe(name)
     except LorebridgeError as error:
