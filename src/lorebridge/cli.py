@@ -150,6 +150,13 @@ def _load_plan(arguments: argparse.Namespace) -> Plan:
     return studies.plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
 
 
+def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:
+    """Return a section of the configuration that not every kind of study has."""
+    if name not in plan.config:
+        raise InputError(arguments.config, f"has no section {name!r}", "Give the --config of a study that has one.")
+    return plan.config[name]
+
+
 def _language(plan: Plan, lang: str) -> str:
     """Return `lang`, a language of the study that a person names."""
     if lang not in plan.config["languages"]:
@@ -190,8 +197,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     compute = plan.config["compute"]
     gpus = arguments.gpus or max(1, compute["gpus"] * compute["nodes"])
     study, cost = plan.study, Cost(plan.study)
-    models = [model for model in study.models.values() if model.start is not None]
-    bases = [model for model in study.models.values() if model.start is None]
+    models = [model for model in study.trained if model.start is not None]
+    bases = [model for model in study.trained if model.start is None]
     counts = {"runs": len(models), "base_runs": len(bases)}
     totals = counts | cost.totals | {"gpus": gpus, "wall_hours": cost.wall_hours(gpus)}
     base_runs: list[dict[str, Any]] = [
@@ -251,8 +258,9 @@ def _power(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.power import detectable_effects
 
     plan = _load_plan(arguments)
-    questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.langs}
-    discordance = plan.config["transfer"]["discordance"]
+    transfer = _section(arguments, plan, "transfer")
+    questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.asked}
+    discordance = transfer["discordance"]
     effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
     print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
     print(f"(80 % power at a two-sided 5 %; {discordance:.0%} of the questions answered by exactly one arm)")
@@ -272,7 +280,8 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     plan = _load_plan(arguments)
     scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
-    samples = [*langs, *(f"{plan.base}-{lang}" for lang in langs if lang != plan.base)]
+    paired = [lang for lang in langs if plan.study.halves(lang)]
+    samples = [*langs, *(f"{plan.study.base}-{lang}" for lang in paired)]
     check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")])
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "audit_corpus", lang=lang)["audit"][0] for lang in langs}
@@ -283,7 +292,7 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
         ]
         for lang in langs
     }
-    parallel = {lang: _made(arguments, plan, "filter_pairs", lang=lang) for lang in langs if lang != plan.study.base}
+    parallel = {lang: _made(arguments, plan, "filter_pairs", lang=lang) for lang in paired}
     fonts = {lang: FONTS / SCRIPT_FONTS[script] if script in SCRIPT_FONTS else None for lang, script in scripts.items()}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
     found = [
@@ -317,6 +326,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     from lorebridge.trace.labels import write_sheet
 
     plan, lang = _load_plan(arguments), arguments.lang
+    translated = _section(arguments, plan, "tracing")["translation"]
     if lang not in plan.study.langs:
         raise InputError(
             f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.study.langs)}."
@@ -325,7 +335,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
     files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
     translations = None
-    if lang in plan.config["tracing"]["translation"]:
+    if lang in translated:
         translations = _made(arguments, plan, "translate", **cell)["translations"][0]
     notes = write_sheet(
         corpus=lang,
@@ -352,6 +362,7 @@ def _label_read(arguments: argparse.Namespace) -> None:
     plan, sheets = _load_plan(arguments), arguments.sheets
     if len(sheets) > 2:
         raise InputError(sheets[2], "is a third sheet", "Give one sheet, or the same sheet of two people.")
+    _section(arguments, plan, "tracing")
     lang = sheet_corpus(sheets[0])
     if lang not in plan.study.langs:
         raise InputError(sheets[0], f"is of {lang!r}, which this study does not learn", "Give its --config.")
@@ -371,6 +382,8 @@ def _alarms(arguments: argparse.Namespace) -> int:
     from lorebridge.transfer.alarms import RINGS, alarms
 
     plan = _load_plan(arguments)
+    if "alarms" not in plan.study.tables:
+        raise InputError(arguments.config, "has no table of alarms", "Give the --config of a study that draws it.")
     for stage, wildcards in plan.inputs("table", table="alarms"):
         _made(arguments, plan, stage, **dict(wildcards))
     task = plan.task("table", table="alarms")
@@ -414,7 +427,7 @@ def _explain(arguments: argparse.Namespace) -> None:
         print(f"  input    {source} {recipe}{state}")
     if record["source"] != source_digest():
         print(
-            "  warning: lorebridge's code has changed since; if the change alters this result, its STAGE_VERSION must"
+            "  warning: lorebridge's code has changed since; if the change alters this result, the stage's version must"
         )
 
 

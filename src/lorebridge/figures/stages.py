@@ -10,7 +10,7 @@ from typing import Any
 
 from lorebridge.corpora.stages import PEOPLE_SETTINGS, sound
 from lorebridge.plan.stage import Argument, Arguments, Drawing, File, Stage, Wildcards, by, item, many, one
-from lorebridge.plan.study import Model, Study
+from lorebridge.plan.study import Study
 from lorebridge.tokens.stages import tokenizer
 from lorebridge.trace.stages import JUDGE_SETTINGS
 from lorebridge.train.stages import metrics
@@ -47,9 +47,9 @@ READS: dict[str, Reads] = {
     "perplexity": _of_compared("score", "perplexity"),
     "alignment": _of_compared("score", "alignment"),
     "questions": lambda study: by("culture", study.asked.values()),
-    "metrics": lambda study: many(metrics(model) for model in _trained(study)),
-    "exposure": lambda study: many(exposure(_trained(study))),
-    "orders": lambda study: many(item("order", "order", run=model.name) for model in _trained(study)),
+    "metrics": lambda study: many(metrics(model) for model in study.trained),
+    "exposure": lambda study: many(exposure(study.trained)),
+    "orders": lambda study: many(item("order", "order", run=model.name) for model in study.trained),
     "audits": _audits,
     "tokenizer": lambda study: one(tokenizer()),
     "gaps": _only("gaps", "gaps"),
@@ -73,10 +73,6 @@ READS: dict[str, Reads] = {
 def reads(*names: str) -> Callable[[Study], Arguments]:
     """Return the inputs of a drawing, by the names of :data:`READS`."""
     return lambda study: {name: READS[name](study) for name in names}
-
-
-def _trained(study: Study) -> list[Model]:
-    return [model for model in study.models.values() if model.given is None]
 
 
 def planted(study: Study) -> bool:
@@ -322,9 +318,10 @@ def _page_inputs(study: Study, w: Wildcards) -> Arguments:
     }
 
 
-def _captions(study: Study, w: Wildcards) -> dict[str, Any]:
-    """What the page says of each figure, in their order; no part of a recipe."""
+def _presented(study: Study, w: Wildcards) -> dict[str, Any]:
+    """What the page says of the study and of each figure, in their order; no part of a recipe."""
     return {
+        "account": study.account,
         "captions": {
             name: {
                 "category": drawing.category,
@@ -333,7 +330,7 @@ def _captions(study: Study, w: Wildcards) -> dict[str, Any]:
                 "reading": drawing.reading,
             }
             for name, drawing in study.figures.items()
-        }
+        },
     }
 
 
@@ -352,7 +349,7 @@ def _bundled(study: Study, w: Wildcards) -> Arguments:
 STAGES = (
     Stage(
         "figure",
-        "Draw a figure; what it is drawn from says its row in `figures/stages.py`.",
+        "Draw a figure; what it is drawn from says its row.",
         "by its row",
         files={
             suffix: File(
@@ -370,7 +367,7 @@ STAGES = (
     ),
     Stage(
         "table",
-        "Write a table of the report; what it is made from says its row in `figures/stages.py`.",
+        "Write a table of the report; what it is made from says its row.",
         "by its row",
         files={
             suffix: File(
@@ -394,7 +391,7 @@ STAGES = (
         record="report/summary.html.record.json",
         literals=_page_literals,
         inputs=_page_inputs,
-        settings=_captions,
+        settings=_presented,
         records="records",
     ),
     Stage(

@@ -71,7 +71,8 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
             "sequence_length": training["sequence_length"],
             "batch_tokens": training[model.phase]["batch_tokens"],
             "packing": training["packing"],
-            **model.mixture,
+            "shares": model.mixture.get("shares"),
+            "temperature": model.mixture.get("temperature"),
         }
     literals = {
         "run": model.name,
