@@ -26,12 +26,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorebridge.errors import InputError
+from lorebridge.errors import Busy, InputError
 from lorebridge.plan import Artifact, Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.stage import Stage, Wildcards
 from lorebridge.plan.study import GIVEN, Model, Study
 from lorebridge.records import FORMAT, RECORD, Task, file_digest, fingerprint, read_record
+from lorebridge.tokens.stages import told
 from lorebridge.trace.stages import counted, leaking
 from lorebridge.work import locked, replacing, sync, write_json
 
@@ -66,6 +67,8 @@ class Before:
         came: names of literals that it has only now.
         gone: names and values of literals that it has no longer.
         folder: gives the folder of a model, below that of the study.
+        work: of a stage that goes on after a kill, where it kept its state, below the study's work folder, and where it
+            keeps it now.
     """
 
     stage: str = ""
@@ -73,6 +76,7 @@ class Before:
     came: tuple[str, ...] = ()
     gone: Callable[[Study, Wildcards], Mapping[str, Any]] = _nothing
     folder: Callable[[Model], str] | None = None
+    work: tuple[str, str] | None = None
 
 
 BEFORE = {
@@ -80,27 +84,30 @@ BEFORE = {
     "audit_corpus": Before("corpus"),
     "filter_pairs": Before("parallel"),
     "token_store": Before("tokens"),
-    "train_base": Before("base_model", {2: 3}, ("learned", "arm"), folder=lambda model: f"models/base/s{model.seed}"),
-    "train_continual": Before(
-        "model",
+    "train_base": Before(
+        "base_model",
         {2: 3},
         ("learned", "arm"),
-        folder=lambda model: f"models/{model.lang}/{model.arm}/s{model.seed}",
+        folder=lambda model: f"models/base/s{model.seed}",
+        work=("{run}/{recipe}", "{run}/{recipe}"),
+    ),
+    "train_continual": Before(
+        "model", {2: 3}, ("learned", "arm"), folder=lambda model: f"models/{model.lang}/{model.arm}/s{model.seed}"
     ),
     "sample_questions": Before("sample"),
     "score": Before("scores", {2: 3}, ("learned",), _steps),
     "random_models": Before("scorer"),
     "people_score": Before("people_scores", {}, ("learned",), _steps),
     "retrieve": Before("hits"),
-    "translate": Before("translations"),
-    "judge": Before("judgments"),
+    "index": Before(work=("index/{recipe}", "index/{recipe}")),
+    "translate": Before("translations", work=("translations/{recipe}", "translate/{recipe}")),
+    "judge": Before("judgments", work=("{recipe}", "{recipe}")),
+    "people_response": Before(work=("people/{recipe}", "people_response/{recipe}")),
     "exposure": Before(
         "",
         {},
         ("learned", "arm", "seed"),
-        lambda study, w: {
-            "langs": {name: study.text(name).lang for name in study.model(w["run"]).texts},
-        },
+        lambda study, w: {"langs": {name: study.text(name).lang for name in study.model(w["run"]).texts}},
     ),
     "occurrences": Before(
         gone=lambda study, w: {
@@ -177,6 +184,7 @@ class Outcome:
         left: why it was not adopted; empty if it was.
         hours: GPU-hours that it would cost to make it again, of a model.
         version: the older version that it was made by, if it was adopted so.
+        unfinished: whether it is not there yet, and `place` is the state that its job goes on from.
     """
 
     name: Artifact
@@ -185,14 +193,15 @@ class Outcome:
     left: str = ""
     hours: float = 0.0
     version: int | None = None
+    unfinished: bool = False
 
     def __str__(self) -> str:
         """Return the line to print."""
         stage, wildcards = self.name
         what = " ".join([stage, *(value for _, value in wildcards)])
         if not self.left:
-            older = "" if self.version is None else f" as version {self.version} made it"
-            return f"adopted  {what}{older}"
+            more = "" if self.version is None else f" as version {self.version} made it"
+            return f"adopted  {what}{': what its job goes on from' if self.unfinished else more}"
         cost = f" Training it again is reckoned at {self.hours:,.2f} GPU-hours." if self.hours else ""
         return f"left     {what}: {' '.join(self.left.split()).rstrip('.')}.{cost}"
 
@@ -222,7 +231,7 @@ def adopt(plan: Plan, *, older: bool = False, dry: bool = False) -> Iterator[Out
     with locked(Path(plan.work) / "adopt"):
         left: dict[str, Any] = {}
         for outcome in walk.outcomes():
-            if outcome.left:
+            if outcome.left and not outcome.unfinished:
                 left[_below(plan, outcome.place)] = {"recipe": outcome.recipe, "why": outcome.left}
             yield outcome
         if left or Path(plan.root, LEFT).exists():
@@ -246,6 +255,7 @@ class _Walk:
             place, record = _found(self.plan, name)
             if record is None:
                 self.recipes[name] = self._reckoned(name)
+                yield from self._unfinished(name)
             elif "format" in record:
                 now = record.get("recipe") == self.plan.recipe(name)
                 self.recipes[name] = (record.get("adopted") or {}).get("recipe") if now else None
@@ -280,6 +290,30 @@ class _Walk:
             return self._left(found, str(error))
         self.recipes[name] = found.recipe
         return found
+
+    def _unfinished(self, name: Artifact) -> Iterator[Outcome]:
+        """Adopt what a job that was killed or stopped keeps to go on from."""
+        said, recipe = before(name[0]).work, self.recipes[name]
+        if said is None or recipe is None:
+            return
+        w = dict(name[1])
+        old = Path(self.plan.work, said[0].format(recipe=recipe, **w))
+        new = Path(self.plan.work, said[1].format(recipe=self.plan.recipe(name), **w))
+        if not old.is_dir() or new.exists():
+            return
+        found = Outcome(name, str(old), recipe, unfinished=True)
+        if not self.dry:
+            from lorebridge.train.work import readdress
+
+            new.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                if (model := self.plan.study.models.get(w.get("run", ""))) is None:
+                    old.rename(new)
+                else:
+                    readdress(old, new, self.plan.recipe(name), {"run": model.name, **told(model)})
+            except (Busy, OSError) as error:
+                found = dataclasses.replace(found, left=str(error))
+        yield found
 
     def _left(self, outcome: Outcome, why: str) -> Outcome:
         run = dict(outcome.name[1]).get("run", "")

@@ -86,9 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     configured(alarms)
 
     adopted = command(
-        "adopt",
-        _adopt,
-        "verify results whose records are of an older form and take them over; 1 if some are left",
+        "adopt", _adopt, "verify results whose records are of an older form and take them over; 1 if some are left"
     )
     configured(adopted)
     adopted.add_argument(
@@ -371,7 +369,10 @@ def _label_read(arguments: argparse.Namespace) -> None:
     cell = {"corpus": lang, "culture": lang}
     files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
     files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
-    table = read_sheets(sheets=sheets, recipe=plan.task("judge", **cell).recipe, **files)
+    adopted = (read_record(plan.record("judge", cell)) or {}).get("adopted", {})
+    table = read_sheets(
+        sheets=sheets, recipe=plan.task("judge", **cell).recipe, formerly=adopted.get("recipe"), **files
+    )
     for row in table.to_dict("records"):
         print(
             f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "

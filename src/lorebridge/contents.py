@@ -189,7 +189,7 @@ def completed(name: str, path: Path, model: Model, out: Path) -> None:
 
 
 def _checkpoint(folder: Path, model: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose weights are not those of its ``config.json``, or are of another shape than the model."""
+    """Refuse a checkpoint whose weights are not of the shape of its ``config.json``, or which is of another model."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for key, value in model.items():
         if value is not None and config.get(key, value) != value:
