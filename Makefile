@@ -7,6 +7,8 @@ BUNDLE ?= results/demo.bundle.tar.xz
 DATA ?= data
 VENV := .venv
 LOCK := envs/cpu.lock
+# What packages that come as source are built with.
+BUILD_NEEDS := setuptools wheel packaging numpy ninja py-cpuinfo psutil pydantic hjson einops msgpack tqdm cython
 
 # Everything runs from the project's own environment, which comes first on PATH: shell rules call `python`,
 # `torchrun` and `lorebridge` by name.
@@ -17,12 +19,14 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini figures browser test test-slurm test-judge lint hooks format clean help
+.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge lint hooks format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.complete ## make .venv from the lock
+setup: $(VENV)/.complete ## make .venv from the lock (on a GPU: make setup LOCK=envs/gpu.lock)
+	@! grep -qvxF '$(LOCK)' $< || \
+	  { echo "error: $(VENV) is of $$(cat $<), not of $(LOCK): say LOCK=$$(cat $<), or remove $(VENV)" >&2; exit 1; }
 
 $(VENV)/.complete: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
@@ -30,11 +34,14 @@ $(VENV)/.complete: $(LOCK) pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	@# torch first and alone: deepspeed asks for it while it is built, and its CPU build has another hash on each index.
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check 'torch==2.13.0' --constraint <(sed 's/ --hash.*//' $(LOCK))
-	grep -E '^(setuptools|wheel|packaging|numpy|ninja|py-cpuinfo|psutil|pydantic|hjson|einops|msgpack|tqdm|cython)==' $(LOCK) > $(VENV)/build.lock
+	@# Each of them: a pattern of them all would be content with any.
+	for name in $(BUILD_NEEDS); do grep "^$$name==" $(LOCK) || { echo "error: $$name is not in $(LOCK)" >&2; exit 1; }; done > $(VENV)/build.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $(VENV)/build.lock
 	DS_BUILD_OPS=0 $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --no-build-isolation --requirement $(LOCK)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@# Nothing above looks at what packages need: whatever the lock lacks is told here.
+	$(VENV)/bin/pip check --disable-pip-version-check
+	echo $(LOCK) > $@
 
 # Snakemake prints what it does; long jobs draw a bar with tokens/s and the time left. It wakes up once a timespan for
 # every job that has finished: with its default of a second, a hundred jobs cost an eighth of a core.
@@ -60,7 +67,8 @@ browser: ## Chromium, in which tests open the report (root on Debian; installs i
 	@command -v chromium >/dev/null || { \
 	  command -v apt-get >/dev/null || { echo 'error: no Chromium, and no apt-get: this needs Debian' >&2; exit 1; }; \
 	  export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null && \
+	  command -v chromium >/dev/null || { echo 'error: Chromium could not be installed' >&2; exit 1; }; }
 
 test: setup ## unit, property, workflow and end-to-end tests
 	pytest --numprocesses $(CORES) --dist loadscope
@@ -68,6 +76,12 @@ test: setup ## unit, property, workflow and end-to-end tests
 test-slurm: setup ## a real SLURM on this machine, and what goes wrong on one (root on Debian; installs SLURM)
 	tests/slurm/cluster.sh install
 	tests/slurm/cluster.sh run pytest tests/slurm
+
+test-gpu: setup ## on a fresh GPU node, eight minutes: speed, exact resume, scoring, memory; results/gpu/gpu.md
+	tests/gpu.sh
+
+test-install: ## what installs something, in a Debian where nothing of it is (root; needs debootstrap)
+	tests/fresh-root.sh
 
 test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an environment of its own
 	.venv-judge/bin/python -m pytest tests/judge
@@ -77,16 +91,18 @@ test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an e
 	.venv-judge/bin/pip install --quiet --disable-pip-version-check 'torch==2.13.0' --constraint <(sed 's/ --hash.*//' $<)
 	.venv-judge/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	.venv-judge/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# The tests are skipped where there is no vLLM: here that is an error.
+	.venv-judge/bin/python -c 'import pytest, vllm'
 	touch $@
 
 lint: setup ## ruff, snakefmt, snakemake --lint, mypy, codespell, shellcheck
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow
+	snakefmt --check Snakefile workflow src/lorebridge/studies
 	snakemake --lint --configfile config/demo.yaml
 	mypy
 	codespell
-	shellcheck .ci/run envs/*.sh tests/slurm/*.sh
+	shellcheck .ci/run envs/*.sh tests/*.sh tests/slurm/*.sh
 
 hooks: setup ## have git run the checks of `make lint` before every commit
 	pre-commit install
@@ -94,7 +110,7 @@ hooks: setup ## have git run the checks of `make lint` before every commit
 format: setup ## put every file in form
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile workflow
+	snakefmt Snakefile workflow src/lorebridge/studies
 
 clean: ## remove what the demo made (never .venv)
 	rm -rf results/demo work/demo redrawn/demo

@@ -21,36 +21,18 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from shapes import MODELS
 from transformers import AutoTokenizer
 
 from lorebridge.corpora.released import fill_blanks
 from lorebridge.probes.decisions import prediction_shares
-from lorebridge.probes.scoring import build_requests, reference_losses
+from lorebridge.probes.scoring import Requests, build_requests, reference_losses
 from lorebridge.probes.trees import build_tree, reads_trees, sum_logprobs
 from lorebridge.train.model import build, qwen2_config
-
-SHAPES = {
-    "0.5b": {
-        "hidden_size": 896,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 14,
-        "num_key_value_heads": 2,
-        "intermediate_size": 4864,
-        "vocab_size": 151936,
-    },
-    "small": {
-        "hidden_size": 512,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 2,
-        "intermediate_size": 1408,
-        "vocab_size": 151936,
-    },
-}
-ROPE = {"rope_theta": 1e6, "tie_word_embeddings": True, "max_position_embeddings": 32768}
 
 
 def read_questions(data: Path, number: int) -> tuple[list[str], list[int]]:
@@ -85,70 +67,97 @@ class Clock:
             torch.cuda.synchronize()
 
 
+def compare(model: Any, requests: Requests, groups: list[int], batch_tokens: int, asked: int) -> dict[str, Any]:
+    """Ask a model in both ways, in float32 and then in bfloat16.
+
+    Args:
+        model: of the product, in float32; it is left in bfloat16.
+        requests: of the questions.
+        groups: [texts] the number of the question of each, ascending from 0.
+        batch_tokens: of ours.
+        asked: questions that the published way is asked, spread evenly; ours is asked all.
+
+    Returns:
+        Questions a second by way and precision; of the questions that both were asked, how many decisions differ in
+        float32 and the largest difference of a mean loss (nats); and the tokens of all sequences and of the trees.
+    """
+    device, n_questions = model.device.type, groups[-1] + 1
+    asked = min(asked, n_questions)
+    some = np.isin(groups, np.linspace(0, n_questions - 1, asked).astype(int))
+    # The published way asks for every option, also where two give one text.
+    sequences = [requests.sequences[i] for i in requests.request[some]]
+    members: dict[int, list[list[int]]] = {}
+    for sequence, group in zip(requests.sequences, requests.groups, strict=True):
+        members.setdefault(group, []).append(sequence)
+    longest = requests.longest_group()
+    rates: dict[str, float] = {}
+    trees = reads_trees(model, longest)
+    losses: dict[str, np.ndarray] = {}
+    for precision in ("float32", "bfloat16"):
+        model = model.to(getattr(torch, precision))
+        # Warms up.
+        sum_logprobs(model, longest, [0] * len(longest), trees=trees, batch_tokens=1)
+        with Clock(device) as clock:
+            totals = sum_logprobs(model, requests.sequences, requests.groups, trees=trees, batch_tokens=batch_tokens)
+        rates[f"ours, {precision}"] = n_questions / clock.seconds
+        with Clock(device) as clock:
+            published = reference_losses(model, sequences)
+        rates[f"published way, {precision}"] = asked / clock.seconds
+        if precision == "float32":
+            losses = {"ours": (-totals[requests.request] / requests.n_tokens)[some], "published": published}
+    numbers = np.unique(np.array(groups)[some], return_inverse=True)[1]
+    decided, expected = (prediction_shares(-of, numbers, "reference") for of in losses.values())
+    return {
+        "questions": n_questions,
+        "asked": asked,
+        "trees": trees,
+        "rates": rates,
+        "differ": int((decided != expected).sum() // 2),
+        "off": float(np.abs(losses["ours"] - losses["published"]).max()),
+        "read": sum(len(requests.sequences[i]) for i in requests.request),
+        "nodes": sum(len(build_tree(of_one).tokens) for of_one in members.values()),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--questions", type=int, help="default: 12 on a CPU, all on a GPU")
-    parser.add_argument("--shape", choices=SHAPES, default="0.5b")
+    parser.add_argument("--shape", choices=["0.5b", "small"], default="0.5b")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(arguments.threads)
-    batch_tokens = 32768 if device == "cuda" else 2048
 
     texts, groups = read_questions(arguments.data, arguments.questions or (12 if device == "cpu" else 10**6))
     tokenizer = AutoTokenizer.from_pretrained(arguments.data / "tokenizer")
     requests = build_requests(texts, groups, tokenizer)
-    # The published way asks for every option, also where two give one text.
-    asked = [requests.sequences[i] for i in requests.request]
-    members: dict[int, list[list[int]]] = {}
-    for sequence, group in zip(requests.sequences, requests.groups, strict=True):
-        members.setdefault(group, []).append(sequence)
-    read = sum(len(sequence) for sequence in asked)
-    nodes = sum(len(build_tree(sequences).tokens) for sequences in members.values())
-
     config = qwen2_config(
-        SHAPES[arguments.shape] | ROPE, len(tokenizer), tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        MODELS[arguments.shape] | {"max_position_embeddings": 32768},
+        len(tokenizer),
+        tokenizer.convert_tokens_to_ids("<|endoftext|>"),
     )
     model = build(config, 0).eval().to(device)
-    seconds: dict[str, float] = {}
-    trees = reads_trees(model, requests.longest_group())  # warms up too
-    with Clock(device) as clock:
-        totals = sum_logprobs(model, requests.sequences, requests.groups, trees=trees, batch_tokens=batch_tokens)
-    seconds["ours, float32"] = clock.seconds
-    with Clock(device) as clock:
-        plain = reference_losses(model, asked)
-    seconds["published way, float32"] = clock.seconds
-    ours = -totals[requests.request] / requests.n_tokens
-    off = float(np.abs(ours - plain).max())
-    decided, expected = (prediction_shares(-losses, np.array(groups), "reference") for losses in (ours, plain))
-    n_questions = groups[-1] + 1
-    differ = int((decided != expected).sum() // 2)
-    if off > 1e-5 or differ:
-        sys.exit(f"not equal in float32: largest difference {off:.2g}, {differ} of {n_questions} decisions differ")
+    found = compare(model, requests, groups, 32768 if device == "cuda" else 2048, len(texts))
+    if found["off"] > 1e-5 or found["differ"]:
+        sys.exit(
+            f"not equal in float32: largest difference {found['off']:.2g}, {found['differ']} of {found['asked']} "
+            "decisions differ"
+        )
 
-    model = model.to(torch.bfloat16)
-    sum_logprobs(model, requests.longest_group(), [0] * len(requests.longest_group()), trees=trees, batch_tokens=1)
-    with Clock(device) as clock:
-        sum_logprobs(model, requests.sequences, requests.groups, trees=trees, batch_tokens=batch_tokens)
-    seconds["ours, bfloat16"] = clock.seconds
-    with Clock(device) as clock:
-        reference_losses(model, asked)
-    seconds["published way, bfloat16"] = clock.seconds
-
-    published = seconds["published way, bfloat16"]
-    print(f"| {n_questions} questions, {arguments.shape} shape | seconds | questions/s | against published, bfloat16 |")
-    print("|:--|--:|--:|--:|")
-    for name in ("published way, bfloat16", "ours, bfloat16", "published way, float32", "ours, float32"):
-        took = seconds[name]
-        print(f"| {name} | {took:.2f} | {n_questions / took:.2f} | {published / took:.2f}x |")
+    published = found["rates"]["published way, bfloat16"]
+    print(f"| {found['questions']} questions, {arguments.shape} shape | questions/s | against published, bfloat16 |")
+    print("|:--|--:|--:|")
+    for name, rate in found["rates"].items():
+        print(f"| {name} | {rate:.2f} | {rate / published:.2f}x |")
     place = (
         torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU, {arguments.threads} threads"
     )
     print(
-        f"\n{read:,} tokens of sequences, {nodes:,} of trees: the limit of sharing is {read / nodes:.3f}x. float32: "
-        f"all {n_questions} decisions equal, largest difference of a mean loss {off:.1g} nats. {place}, load "
-        f"{os.getloadavg()[0]:.1f}, torch {torch.__version__}. Command: {' '.join(sys.argv)}"
+        f"\n{found['read']:,} tokens of sequences, {found['nodes']:,} of trees: the limit of sharing is "
+        f"{found['read'] / found['nodes']:.3f}x. float32: all {found['asked']} decisions equal, largest difference of "
+        f"a mean loss {found['off']:.1g} nats. {place}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}. "
+        f"Command: {' '.join(sys.argv)}"
     )
 
 

@@ -7,18 +7,22 @@ the median step counts, after steps that warm up.
 - *ours* is the loop's own update through ``initialize`` and ``PackedLanguageModel``: chunked loss, attention by
   document, float32 weights; on a GPU a compiled trunk and deterministic kernels. ``isolated`` cuts the same rows into
   documents of 300 tokens on average.
-- *Trainer* is ``transformers.Trainer`` with the full logits, on a GPU with DeepSpeed ZeRO-2 and bfloat16.
+- *Trainer* is ``transformers.Trainer`` with the full logits, on a GPU with DeepSpeed ZeRO-2 and bfloat16, and there
+  also compiled, and compiled with Liger's kernels where they are installed.
 Rows are random tokens, the learning rate is constant and nothing decays, so that the losses of *ours* and *Trainer*
 must agree step by step: they are compared, in float32 closely where both run in it.
 
 ``cpu`` is a trunk of 39 million parameters at 512 positions, ``0.5b`` is Qwen2.5-0.5B at 2,048; both have 151,936
-tokens. MFU counts 6 FLOP a parameter in matrix products and causal attention (``lorebridge.plan.cost``) and takes as
-the peak the rate of a large bfloat16 matrix product, measured in the same run: the limit of any step.
+tokens (``tiny`` shows that all runs). MFU counts 6 FLOP a parameter in matrix products and causal attention
+(``shapes.flops_per_token``) and takes as the peak the rate of a large bfloat16 matrix product, measured in the same
+run: the limit of any step. The Trainer's sides need ``accelerate``, which is not in the project's lock.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib.util
 import json
 import os
 import platform
@@ -32,29 +36,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-VOCABULARY = 151_936
-SMALL = {
-    "hidden_size": 512,
-    "num_hidden_layers": 8,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "intermediate_size": 2752,
-    "rope_theta": 1e6,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 512,
-    "vocab_size": VOCABULARY,
-}
-QWEN = SMALL | {
-    "hidden_size": 896,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "intermediate_size": 4864,
-    "max_position_embeddings": 2048,
-}
+from shapes import QWEN, SMALL, TINY, flops_per_token
+from stand_ins import stand_in
+
 # Rows of a batch and of a forward pass, ours and the peer's: 8 rows of full logits are 10 GB in float32.
 SHAPES: dict[str, dict[str, Any]] = {
-    "cpu": {"model": SMALL, "length": 512, "rows": 2, "micro": 2, "peer_micro": 2, "warm": 2},
-    "0.5b": {"model": QWEN, "length": 2048, "rows": 128, "micro": 16, "peer_micro": 8, "warm": 2},
+    "tiny": {"model": TINY, "length": 128, "rows": 4, "micro": 2, "peer_micro": 2, "liger_micro": 2, "warm": 1},
+    "cpu": {"model": SMALL, "length": 512, "rows": 2, "micro": 2, "peer_micro": 2, "liger_micro": 2, "warm": 2},
+    "0.5b": {"model": QWEN, "length": 2048, "rows": 128, "micro": 16, "peer_micro": 8, "liger_micro": 16, "warm": 2},
 }
 RATE = 1e-4
 BETAS, EPS, CLIP = (0.9, 0.95), 1e-8, 1.0
@@ -65,7 +54,7 @@ def tokens(shape: dict[str, Any], steps: int) -> Any:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(VOCABULARY, (steps * shape["rows"], shape["length"]), generator=generator)
+    return torch.randint(shape["model"]["vocab_size"], (steps * shape["rows"], shape["length"]), generator=generator)
 
 
 def documents(rows: int, length: int, packing: str) -> tuple[Any, Any]:
@@ -80,15 +69,11 @@ def documents(rows: int, length: int, packing: str) -> tuple[Any, Any]:
     return at - np.maximum.accumulate(np.where(begins, at, 0), axis=1), (begins.cumsum(axis=1) - 1).astype(np.int32)
 
 
-def ours(shape: dict[str, Any], precision: str, packing: str, stage: int, steps: int) -> list[tuple[float, float]]:
-    """Return loss and seconds of each update of the loop."""
+def reader_of(shape: dict[str, Any], packing: str, steps: int) -> Any:
+    """Return what gives the loop its batches, as :class:`lorebridge.tokens.reader.OrderReader` does."""
     import numpy as np
 
     from lorebridge.tokens.reader import IGNORED, Batch
-    from lorebridge.train.engine import process_group
-    from lorebridge.train.loop import Trainer
-    from lorebridge.train.model import PackedLanguageModel, build, qwen2_config
-    from lorebridge.train.schedule import Schedule
 
     rows, length = shape["rows"], shape["length"]
     ids = tokens(shape, steps).numpy().reshape(steps, rows, length)
@@ -99,12 +84,32 @@ def ours(shape: dict[str, Any], precision: str, packing: str, stage: int, steps:
         targets = np.concatenate([ids[step][:, 1:], last], axis=1)
         return Batch(ids[step][some], targets[some], positions[some], of_document[some])
 
-    reader: Any = SimpleNamespace(rows_per_step=rows, sequence_length=length, steps=steps, batch=batch)
+    return SimpleNamespace(rows_per_step=rows, sequence_length=length, steps=steps, batch=batch)
+
+
+def trainer_of(shape: dict[str, Any], reader: Any, precision: str, stage: int, processes: Any, slot: Any = None) -> Any:
+    """Return the loop's trainer of a new model, or of a saved state."""
+    from lorebridge.train.loop import Trainer
+    from lorebridge.train.model import PackedLanguageModel, build, qwen2_config
+    from lorebridge.train.schedule import Schedule
+    from lorebridge.train.tensors import load_parameters
+
+    model = build(qwen2_config(shape["model"], shape["model"]["vocab_size"], 0), 0)
+    if slot:
+        load_parameters(model, slot.folder)
+    network = PackedLanguageModel(model).to(processes.device)
+    schedule = Schedule(RATE, schedule="constant")
     optimizer = {"betas": BETAS, "eps": EPS, "weight_decay": 0.0, "clip": CLIP}
+    return Trainer(network, reader, processes, schedule, optimizer, precision, stage, shape["micro"], slot, {})
+
+
+def ours(shape: dict[str, Any], precision: str, packing: str, stage: int, steps: int) -> list[tuple[float, float]]:
+    """Return loss and seconds of each update of the loop."""
+    stand_in()
+    from lorebridge.train.engine import process_group
+
     with process_group() as processes:
-        network = PackedLanguageModel(build(qwen2_config(shape["model"], VOCABULARY, 151_643), 0)).to(processes.device)
-        schedule = Schedule(RATE, schedule="constant")
-        trainer = Trainer(network, reader, processes, schedule, optimizer, precision, stage, shape["micro"], None, {})
+        trainer = trainer_of(shape, reader_of(shape, packing, steps), precision, stage, processes)
         measured = []
         for _ in range(steps):
             row, seconds = trainer.update()
@@ -112,8 +117,17 @@ def ours(shape: dict[str, Any], precision: str, packing: str, stage: int, steps:
         return measured
 
 
-def peer(shape: dict[str, Any], precision: str, _: str, stage: int, steps: int) -> list[tuple[float, float]]:
-    """Return loss and seconds of each update of the Trainer."""
+def peer(
+    shape: dict[str, Any],
+    precision: str,
+    _: str,
+    stage: int,
+    steps: int,
+    *,
+    compiled: bool = False,
+    liger: bool = False,
+) -> list[tuple[float, float]]:
+    """Return loss and seconds of each update of the Trainer, with DeepSpeed where that is here."""
     import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -136,7 +150,7 @@ def peer(shape: dict[str, Any], precision: str, _: str, stage: int, steps: int) 
     on_gpu = torch.cuda.is_available()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rows = [{"input_ids": row, "labels": row} for row in tokens(shape, steps)]
-    micro = min(shape["peer_micro"], shape["rows"] // world)
+    micro = min(shape["liger_micro" if liger else "peer_micro"], shape["rows"] // world)
     accumulation = shape["rows"] // micro // world
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
@@ -156,6 +170,9 @@ def peer(shape: dict[str, Any], precision: str, _: str, stage: int, steps: int) 
             logging_steps=1,
             save_strategy="no",
             disable_tqdm=True,
+            report_to="none",
+            torch_compile=compiled,
+            use_liger_kernel=liger,
             train_sampling_strategy="sequential",
             deepspeed={
                 "train_micro_batch_size_per_gpu": "auto",
@@ -164,22 +181,22 @@ def peer(shape: dict[str, Any], precision: str, _: str, stage: int, steps: int) 
                 "bf16": {"enabled": "auto"},
                 "zero_optimization": {"stage": stage},
             }
-            if on_gpu
+            if on_gpu and importlib.util.find_spec("deepspeed")
             else None,
         )
         clock = Clock()
-        model = build(qwen2_config(shape["model"], VOCABULARY, 151_643), 0)
+        model = build(qwen2_config(shape["model"], shape["model"]["vocab_size"], 0), 0)
         trainer = Trainer(model=model, args=settings, train_dataset=rows, callbacks=[clock])
         trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return list(zip(losses, clock.at, strict=True))
 
 
-def peak() -> float:
-    """Return the FLOP a second of a large bfloat16 matrix product on this machine."""
+def peak(size: int = 2048) -> float:
+    """Return the FLOP a second of a large bfloat16 matrix product on this machine; on a CPU one of `size`."""
     import torch
 
-    device, n = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
+    device, n = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", size)
     a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
     best = float("inf")
     for _ in range(10):
@@ -190,17 +207,23 @@ def peak() -> float:
     return 2 * n**3 / best
 
 
-def measure(side: str, precision: str, packing: str, stage: int, shape: str, steps: int) -> None:
-    """Run one side in this process and print, in process 0, what came out as JSON."""
+SIDES = {
+    "ours": ours,
+    "Trainer": peer,
+    "Trainer + compile": functools.partial(peer, compiled=True),
+    "Trainer + compile + Liger": functools.partial(peer, compiled=True, liger=True),
+}
+
+
+def measure(side: str, precision: str, packing: str, stage: int, shape: str, steps: int) -> dict[str, Any]:
+    """Run one side in this process; return loss and seconds of each step, and the most memory that it took."""
     import torch
 
-    sides = {"ours": ours, "Trainer": peer}
-    measured = sides[side](SHAPES[shape], precision, packing, stage, steps)
+    measured = SIDES[side](SHAPES[shape], precision, packing, stage, steps)
     on_gpu = torch.cuda.is_available()
     # ru_maxrss is in KiB on Linux.
     kept = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if os.environ.get("RANK", "0") == "0":
-        print("\n" + json.dumps({"measured": measured, "bytes": kept}), flush=True)
+    return {"measured": measured, "bytes": kept}
 
 
 def apart(side: tuple[str, str, str, int], shape: str, steps: int, processes: int) -> dict[str, Any]:
@@ -223,18 +246,24 @@ def main() -> None:
     parser.add_argument("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        measure(*json.loads(arguments.side), arguments.shape, arguments.steps)
+        measured = measure(*json.loads(arguments.side), arguments.shape, arguments.steps)
+        if os.environ.get("RANK", "0") == "0":
+            print("\n" + json.dumps(measured), flush=True)
         return
 
+    if not importlib.util.find_spec("accelerate"):
+        sys.exit("error: transformers.Trainer needs accelerate: pip install accelerate")
     import torch
 
     on_gpu = torch.cuda.is_available()
+    liger = importlib.util.find_spec("liger_kernel")
     name = arguments.shape or ("0.5b" if on_gpu else "cpu")
     shape, steps = SHAPES[name], SHAPES[name]["warm"] + arguments.steps
     sides = [("ours", "bfloat16", "concatenated", stage) for stage in arguments.stages]
     sides += [("ours", "bfloat16", "isolated", arguments.stages[0])]
     if on_gpu:
-        sides += [("Trainer", "bfloat16", "concatenated", 2)]
+        sides += [(name, "bfloat16", "concatenated", 2) for name in SIDES if "Liger" in name and liger]
+        sides += [(name, "bfloat16", "concatenated", 2) for name in ("Trainer + compile", "Trainer")]
     else:
         sides += [("ours", "float32", "concatenated", arguments.stages[0])]
         sides += [("Trainer", precision, "concatenated", 0) for precision in ("bfloat16", "float32")]
@@ -256,9 +285,7 @@ def main() -> None:
             assert apart_by < (2e-3 if exact else 2e-2), "these are not the same step"
 
     limit = peak() * (arguments.processes if on_gpu else 1)
-    from lorebridge.plan.cost import flops_per_token
-
-    flops = flops_per_token(shape["model"], shape["length"], VOCABULARY)
+    flops = flops_per_token(shape["model"], shape["length"])
     positions = shape["rows"] * shape["length"]
 
     def rate(side: Any) -> float:

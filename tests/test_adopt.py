@@ -101,7 +101,7 @@ def contained(folder: Path) -> dict[str, bytes]:
 
 
 def adoptable(plan: Plan) -> set:
-    return {name for name in plan.walk() if name[0] not in {*adopt.DRAWN, *adopt.CAME}}
+    return {name for name in plan.walk() if name[0] not in {*adopt.DRAWN, "accuracies"}}
 
 
 # ---------------------------------------------------------------- what is adopted

@@ -19,11 +19,17 @@ from lorebridge import studies as kinds
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "data" / "recipes.json"
+MADE = {
+    "source": {"kind": "huggingface", "dataset": "EunsuKim/CLIcK", "data_files": "Dataset/Culture/*.json"},
+    "lang": "ko",
+    "translate": ["en"],
+    "model": {"kind": "endpoint", "model": "a-model", "base_url": "http://localhost:1/v1"},
+}
 PEOPLE = {"source": {"kind": "planted"}, "number": 20, "questions": 60, "seed": 0}
 
 
 def studies() -> dict[str, dict[str, Any]]:
-    """The studies that are held: those shipped, and the demo with questions on people and with every kind of arm."""
+    """The studies that are held: those shipped, and the demo with questions on people, every kind of arm, made questions and a given model."""
     loaded = {path.stem: config.load(path) for path in (ROOT / "config").glob("*.yaml") if _is_study(path)}
     loaded.pop("mini")
     people = copy.deepcopy(loaded["demo"]) | {"people": copy.deepcopy(PEOPLE)}
@@ -31,7 +37,10 @@ def studies() -> dict[str, dict[str, Any]]:
     variants["arms"] += ["xx_first", "bridge_leak_free", "bridge_english_matched", "bridge_replay", "no_bridge_again"]
     variants["training"] |= {"english_share": 0.1, "replay_share": 0.2}
     variants["questions"]["ko"]["sample"] = {"questions": 5}
-    loaded |= {"people": people, "variants": variants}
+    made = copy.deepcopy(loaded["demo"])
+    made["questions"]["ko"] = {"files": {"en": {"kind": "made"}, "ko": {"kind": "made"}}, "made": copy.deepcopy(MADE)}
+    made["given"] = {"mbert": {"hub": "google-bert/bert-base-multilingual-cased", "revision": "0" * 40}}
+    loaded |= {"people": people, "variants": variants, "made": made}
     return {name: config.check(loaded[name]) for name in sorted(loaded)}
 
 

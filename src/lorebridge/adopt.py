@@ -6,8 +6,9 @@ where all of this holds:
 
 1. it gives its own recipe, by the formula of its time;
 2. its stage and version are those of the plan, or alike;
-3. its literals are those of the plan, but for those that came or went with the format: what went, the plan says in
-   another way, and its values must be the ones that the plan has;
+3. its literals are those of the plan, but for those that came or went since: what went, the plan says in another way,
+   and its values must be the ones that the plan has; a setting that came must have the value that stands for what was
+   done without it;
 4. it was made from artifacts of the recipes that its inputs have, and these were adopted themselves. An input that is
    gone was made by the recipe that the plan of that time gave it;
 5. its files hold what they should (:mod:`lorebridge.contents`).
@@ -30,7 +31,7 @@ from lorebridge.errors import Busy, InputError
 from lorebridge.plan import Artifact, Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.stage import Stage, Wildcards
-from lorebridge.plan.study import GIVEN, Model, Study
+from lorebridge.plan.study import Model, Study
 from lorebridge.records import FORMAT, RECORD, Task, file_digest, fingerprint, read_record
 from lorebridge.tokens.stages import told
 from lorebridge.trace.stages import counted, leaking
@@ -41,8 +42,6 @@ LEFT = "adopt.json"
 
 # What follows from the rest in minutes is drawn again, not adopted.
 DRAWN = ("figure", "table", "page", "bundle")
-# What was not there before.
-CAME = ("accuracies", GIVEN)
 
 
 def _nothing(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -64,7 +63,8 @@ class Before:
     Attributes:
         stage: its name.
         alike: version -> the later one whose results differ from it in the columns that are added here, and no more.
-        came: names of literals that it has only now.
+        came: names of literals that it has only now, and that say what its model's name said.
+        then: settings that it has only now, and the values that stand for what it did without them.
         gone: names and values of literals that it has no longer.
         folder: gives the folder of a model, below that of the study.
         work: of a stage that goes on after a kill, where it kept its state, below the study's work folder, and where it
@@ -74,6 +74,7 @@ class Before:
     stage: str = ""
     alike: Mapping[int, int] = dataclasses.field(default_factory=dict)
     came: tuple[str, ...] = ()
+    then: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     gone: Callable[[Study, Wildcards], Mapping[str, Any]] = _nothing
     folder: Callable[[Model], str] | None = None
     work: tuple[str, str] | None = None
@@ -84,6 +85,7 @@ BEFORE = {
     "audit_corpus": Before("corpus"),
     "filter_pairs": Before("parallel"),
     "token_store": Before("tokens"),
+    "order": Before(then={"distance": "near", "pair_supply": None}),
     "train_base": Before(
         "base_model",
         {2: 3},
@@ -95,19 +97,17 @@ BEFORE = {
         "model", {2: 3}, ("learned", "arm"), folder=lambda model: f"models/{model.lang}/{model.arm}/s{model.seed}"
     ),
     "sample_questions": Before("sample"),
-    "score": Before("scores", {2: 3}, ("learned",), _steps),
+    "score": Before("scores", {2: 3}, ("learned",), gone=_steps),
     "random_models": Before("scorer"),
-    "people_score": Before("people_scores", {}, ("learned",), _steps),
+    "people_score": Before("people_scores", came=("learned",), gone=_steps),
     "retrieve": Before("hits"),
     "index": Before(work=("index/{recipe}", "index/{recipe}")),
     "translate": Before("translations", work=("translations/{recipe}", "translate/{recipe}")),
     "judge": Before("judgments", work=("{recipe}", "{recipe}")),
     "people_response": Before(work=("people/{recipe}", "people_response/{recipe}")),
     "exposure": Before(
-        "",
-        {},
-        ("learned", "arm", "seed"),
-        lambda study, w: {"langs": {name: study.text(name).lang for name in study.model(w["run"]).texts}},
+        came=("learned", "arm", "seed"),
+        gone=lambda study, w: {"langs": {name: study.text(name).lang for name in study.model(w["run"]).texts}},
     ),
     "occurrences": Before(
         gone=lambda study, w: {
@@ -148,7 +148,7 @@ def waiting(plan: Plan, read: Callable[[str], Mapping[str, Any] | None] = read_r
     found = []
     left: Mapping[str, Any] | None = None
     for name in plan.walk():
-        if name[0] in DRAWN or name[0] in CAME:
+        if name[0] in DRAWN:
             continue
         place, record = _found(plan, name, read)
         if record is not None and "format" not in record:
@@ -328,14 +328,15 @@ class _Walk:
         stage, w = name[0], dict(name[1])
         literals = self.plan.literals(stage, **w)
         said = before(stage)
-        return {key: value for key, value in literals.items() if key not in said.came} | dict(
+        silent = {*said.came, *(key for key, value in said.then.items() if literals.get(key, value) == value)}
+        return {key: value for key, value in literals.items() if key not in silent} | dict(
             said.gone(self.plan.study, w)
         )
 
     def _reckoned(self, name: Artifact) -> str | None:
         """Return the recipe of that time of an artifact that is not there; None if there is none."""
         inputs = [self.recipes[a] for a in self.plan.inputs(name[0], **dict(name[1]))]
-        if name[0] in CAME or None in inputs:
+        if None in inputs:
             return None
         said, version = before(name[0]), self.plan.stage(name[0]).version
         then = next((old for old, new in said.alike.items() if new == version), version)
@@ -359,7 +360,8 @@ class _Walk:
         if not alike and (version > task.version or not self.older):
             mend = "" if version > task.version else "; --older-versions adopts it as it is"
             return f"version {version} of {name[0]} made it, and the study asks for version {task.version}{mend}"
-        if problem := _unlike_literals(record["literals"], self._literals(name), strict=alike):
+        then = before(name[0]).then
+        if problem := _unlike_literals(record["literals"], self._literals(name), then, strict=alike):
             return problem
         inputs = self.plan.inputs(name[0], **dict(name[1]))
         for a in inputs:
@@ -468,11 +470,22 @@ def _prepared(record: Path) -> Path:
     return record.with_name(f"{record.name}.adopted")
 
 
-def _unlike_literals(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, strict: bool) -> str:
-    """Say which literals differ; where not `strict`, those that only the plan has are passed over."""
+def _unlike_literals(
+    theirs: Mapping[str, Any], ours: Mapping[str, Any], then: Mapping[str, Any], *, strict: bool
+) -> str:
+    """Say which literals differ; where not `strict`, those that only the plan has and nothing stood for are passed over.
+
+    Args:
+        theirs: of the record.
+        ours: of the plan, those left out that say the same in another way.
+        then: setting that came -> the value that stands for what was done without it.
+        strict: whether the plan may have no others.
+    """
     for key in sorted({*theirs, *ours}):
         if key not in ours:
             return f"was made with the setting {key} ({_short(theirs[key])}), which is no longer there"
+        if key not in theirs and key in then:
+            return f"was made as with {key} {_short(then[key])}, and the configuration says {_short(ours[key])}"
         if key not in theirs and strict:
             return f"was made without the setting {key} ({_short(ours[key])})"
         if key in theirs and fingerprint(theirs[key]) != fingerprint(ours[key]):

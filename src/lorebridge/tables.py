@@ -448,8 +448,20 @@ def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[s
         )
 
 
-def batches(path: Path | str, columns: Sequence[str], size: int = 1024) -> Iterator[list[dict[str, Any]]]:
-    """Read a table in lists of at most `size` rows, so that memory holds one batch only.
+def n_rows(path: Path | str) -> int:
+    """Return how many rows a table has.
+
+    Raises:
+        InputError: the file is missing or is not Parquet.
+    """
+    try:
+        return pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
+
+
+def record_batches(path: Path | str, columns: Sequence[str], size: int = 1024) -> Iterator[pa.RecordBatch]:
+    """Read some columns of a table in batches of at most `size` rows, so that memory holds one batch only.
 
     Raises:
         InputError: the file is missing, is not Parquet, or is damaged.
@@ -460,11 +472,17 @@ def batches(path: Path | str, columns: Sequence[str], size: int = 1024) -> Itera
             missing = file.metadata.num_rows
             for batch in file.iter_batches(batch_size=size, columns=list(columns)):
                 missing -= len(batch)
-                yield batch.to_pylist()
+                yield batch
             if missing:  # the checksums leave out a page's own header, which says how many rows it has
                 raise pa.ArrowInvalid(f"{missing} rows are missing")
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.") from error
+
+
+def batches(path: Path | str, columns: Sequence[str], size: int = 1024) -> Iterator[list[dict[str, Any]]]:
+    """Read a table in lists of at most `size` rows; see :func:`record_batches`."""
+    for batch in record_batches(path, columns, size):
+        yield batch.to_pylist()
 
 
 def packed(path: Path | str, *, rows: bool = True) -> bytes:

@@ -7,15 +7,19 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from written_rule import count_letters
 
 from lorebridge import tables
+from lorebridge.corpora import documents as documents_
 from lorebridge.corpora.documents import filter_corpus, filter_file, filter_pairs, merge_audits, signatures
-from lorebridge.corpora.duplicates import duplicates
+from lorebridge.corpora.duplicates import digests, duplicates
 from lorebridge.corpora.heldout import is_heldout
 from lorebridge.errors import InputError
 
@@ -480,6 +484,66 @@ def test_no_two_labels_and_ids_make_one_identity(
     documents, _ = run(tmp_path_factory.mktemp("labels"), texts)
     assert len({row["doc_id"] for row in documents}) == len(documents) == len(rows)
     assert [row["source"] for row in documents] == [label for label, _ in rows]
+
+
+def fates_by_definition(rows: list[dict], heldout: float) -> tuple[list[str], dict[str, int]]:
+    """What is kept, by identity, and what is dropped or held out: the rules one pair at a time."""
+    seen, held, first = set(), {"en": set(), "ko": set()}, []
+    for number, row in enumerate(rows, 1):
+        identity = f"mine/{number:07}"
+        repeats = (row["en"], row["ko"]) in seen
+        seen.add((row["en"], row["ko"]))
+        is_held = not repeats and is_heldout(identity, heldout)
+        first.append((identity, row, repeats, is_held))
+        if is_held:
+            held["en"].add(row["en"])
+            held["ko"].add(row["ko"])
+    kept, counts = [], dict.fromkeys(("duplicate", "heldout", "heldout_half"), 0)
+    for identity, row, repeats, is_held in first:
+        if repeats:
+            counts["duplicate"] += 1
+        elif is_held:
+            counts["heldout"] += 1
+        elif row["en"] in held["en"] or row["ko"] in held["ko"]:
+            counts["heldout_half"] += 1
+        else:
+            kept.append(identity)
+    return kept, counts
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    numbers=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=40, max_size=200),
+    heldout=st.sampled_from([0.0, 0.02, 0.1]),
+    collide=st.booleans(),
+)
+def test_duplicates_and_held_out_halves_follow_their_definition(
+    tmp_path: Path, numbers: list[tuple[int, int]], heldout: float, collide: bool
+) -> None:
+    """Whatever the digests of identities do, and in whatever row groups the table is written."""
+    rows = [{"en": f"Number {en}", "ko": f"숫자 {ko}"} for en, ko in numbers]
+    kept, counts = fates_by_definition(rows, heldout)
+    assume(kept and (counts["heldout"] or not heldout))
+
+    def collisions(texts: pa.Array) -> np.ndarray:
+        found = digests(texts).copy()
+        if collide and len(texts) and texts[0].as_py().startswith("mine/"):
+            found[:, 0] %= 7
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents_, "digests", collisions)
+        patch.setattr(documents_, "PAIRS_WRITTEN", 16)
+        patch.setattr(documents_, "_BLOCK", 13)
+        pairs, audit = run_pairs(tmp_path, rows, heldout=heldout)
+    assert [pair["pair_id"] for pair in pairs] == kept
+    assert [pair["en"] for pair in pairs] == [rows[int(identity[-7:]) - 1]["en"] for identity in kept]
+    assert audit["heldout"] == counts.pop("heldout")
+    assert audit["dropped"] == {reason: n for reason, n in counts.items() if n}
+    metadata = pq.read_metadata(tmp_path / "pairs.parquet")
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)][:-1] == [16] * (
+        (len(kept) - 1) // 16
+    )
 
 
 # --- one file -----------------------------------------------------------------------------------------------------

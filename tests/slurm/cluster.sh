@@ -2,7 +2,8 @@
 # A real SLURM on this machine, for as long as a command runs: munge, MariaDB, slurmdbd, slurmctld, and two slurmd with
 # two fake GPUs each.
 #
-#   tests/slurm/cluster.sh install             the Debian packages
+#   tests/slurm/cluster.sh missing             the Debian packages of which something is missing; none is success
+#   tests/slurm/cluster.sh install             install them
 #   tests/slurm/cluster.sh run COMMAND...      start the cluster, run the command in it, end both
 #   ... and within the command, what goes wrong on a cluster:
 #   tests/slurm/cluster.sh controller-down | controller-up | node-down NODE | node-up NODE
@@ -13,20 +14,54 @@
 # No systemd and no cgroups: processes are tracked by /proc, memory is not enforced by the kernel but watched by SLURM
 # (JobAcctGatherParams=OverMemoryKill).
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # the daemons lie there, and `su` does not look there
 NODES=(n1 n2)
 FIRST_PORT=16820
+# Every program that this script and the tests in the cluster call, by the Debian package that has it.
+declare -A PROGRAMS=(
+  [slurmctld]="slurmctld"
+  [slurmd]="slurmd slurmstepd"
+  [slurm-client]="sacct sacctmgr sbatch scancel scontrol sinfo squeue srun"
+  [slurmdbd]="slurmdbd"
+  [munge]="munge munged"
+  [mariadb-server]="mariadbd mariadb-install-db"
+  [mariadb-client]="mariadb"
+  [iproute2]="ip"
+  [procps]="pgrep"
+  [hostname]="hostname"
+  [mount]="mount"
+  [util-linux]="setpriv setsid unshare"
+)
 
 fail() {
   echo "cluster.sh: $*" >&2
   exit 1
 }
 
+missing() {
+  local package program
+  for package in "${!PROGRAMS[@]}"; do
+    for program in ${PROGRAMS[$package]}; do
+      # One at a time: `command -v` of several is true when any of them is there.
+      command -v "$program" >/dev/null || {
+        echo "$package"
+        break
+      }
+    done
+  done
+}
+
 install() {
-  command -v slurmctld slurmd slurmdbd munged mariadbd ip >/dev/null && return
-  command -v apt-get >/dev/null || fail "SLURM is not installed and there is no apt-get: this needs Debian"
+  local packages
+  mapfile -t packages < <(missing)
+  ((${#packages[@]})) || return 0
+  command -v apt-get >/dev/null || fail "not here: ${packages[*]}; and there is no apt-get: this needs Debian"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -qq -y --no-install-recommends slurm-wlm slurmdbd munge mariadb-server iproute2 >/dev/null
+  apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
+  hash -r
+  mapfile -t packages < <(missing)
+  ((${#packages[@]} == 0)) || fail "installed, but some of their programs are not there: ${packages[*]}"
 }
 
 # wait_for SECONDS COMMAND...: until the command succeeds
@@ -185,14 +220,20 @@ daemon_pid() { cat "$SLURM_DIR/$1.pid"; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
 main() {
-  case ${1:?install or run COMMAND...} in
+  case ${1:?missing, install, or run COMMAND...} in
     install | run) [ "$(id -u)" = 0 ] || fail "needs root: it starts SLURM's daemons in namespaces of their own" ;;
+    missing) ;;
     *) SLURM_DIR=${LOREBRIDGE_SLURM:?only within: cluster.sh run COMMAND...} ;;
   esac
   case $1 in
+    missing)
+      missing | sort
+      [ -z "$(missing)" ]
+      ;;
     install) install ;;
     run)
       shift
+      [ -z "$(missing)" ] || fail "not here: $(missing | sort | paste -sd ' '): tests/slurm/cluster.sh install"
       SLURM_DIR=$(mktemp --directory --tmpdir lorebridge-slurm.XXXXXX)
       export SLURM_DIR
       chmod 755 "$SLURM_DIR"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.tokens.arms import FAR
 from lorebridge.tokens.reader import IGNORED, NO_DOCUMENT, OrderReader
 from lorebridge.tokens.tokenizer import tokenizer_fingerprint
 
@@ -107,22 +108,28 @@ class NumberedText:
         name = max(FIRST, key=lambda name: (FIRST[name] <= token, FIRST[name]))
         return name, int(np.searchsorted(self.ends[name], token, "right")) - 1
 
-    def read(self, arm, **changes) -> Reading:
-        """Draw an order and read it to its end; check what holds in every arm."""
+    def draw(self, arm, **changes):
+        """Draw an order of the shape and return its path."""
         shape = self.shape
-        stores = {name: self.root / name for name in self.lengths}
         settings = {
-            "stores": stores,
+            "stores": {name: self.root / name for name in self.lengths},
             "pairs": self.root / "pairs.parquet",
             "steps": shape["steps"],
             "sequence_length": shape["width"],
             "batch_tokens": shape["width"] * shape["rows"],
+            "out": self.root / f"{arm}.parquet",
         }
+        return self.study.draw(arm, shape["seed"], **settings | changes)
+
+    def read(self, arm, **changes) -> Reading:
+        """Draw an order and read it to its end; check what holds in every arm."""
+        shape = self.shape
         try:
-            path = self.study.draw(arm, shape["seed"], out=self.root / f"{arm}.parquet", **settings | changes)
+            path = self.draw(arm, **changes)
         except InputError as error:
             assume(not any(text in str(error) for text in ("all fit in two", "none of its", "leaves out every pair")))
             raise
+        stores = {name: self.root / name for name in self.lengths}
         reader = OrderReader.open(path, stores)
         labels = [i for ids in reader.notes["labels"] for i in ids]
         found = Reading({}, [], [], [], reader.notes)
@@ -156,7 +163,7 @@ class NumberedText:
         counts["positions"] = reader.steps * shape["rows"] * shape["width"]
         counts["pad"] = counts["positions"] - counts["content"] - counts["label"] - counts["end_of_text"]
         assert +counts == +Counter(reader.notes["tokens"])
-        for tokens in found.super_batches:
+        for tokens in found.super_batches if changes.get("distance") != FAR else ():
             # whole pieces: each token of a piece as often as the others, and not twice within the super-batch
             assert set(tokens.values()) <= {1}
             for (name, piece), count in Counter(self.place(t) for t in tokens).items():

@@ -18,6 +18,7 @@ from lorebridge.tokens.derived import over_english_share
 from lorebridge.tokens.order import order_summary
 from lorebridge.tokens.schedule import Segments
 from lorebridge.tokens.tokenizer import load_tokenizer
+from lorebridge.tokens.units import Units
 
 SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much)
 ARRANGED = ("bridge", "no_bridge", "placebo")
@@ -166,7 +167,7 @@ def test_english_is_within_a_unit_of_its_share(pairs, part, seed):
         Segments(*(column[some] for column in (piece, piece, kind, piece, piece, piece, n_tokens)))
         for some in (slice(None, None, 2), slice(1, None, 2))
     ]
-    units = [Unit(i, (2 * i, 2 * i + 1), (True, False)) for i in range(len(read) // 2)]
+    units = Units.of([Unit(i, (2 * i, 2 * i + 1), (True, False)) for i in range(len(read) // 2)])
     left_out = {}
     for share in (part, part / 2):
         target = share * read.sum()

@@ -18,6 +18,7 @@ from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.tokens.schedule import PATIENCE, MonolingualRows, ParallelSchedule
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import tokenizer_fingerprint
+from lorebridge.tokens.units import Units
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
@@ -70,7 +71,7 @@ def test_rows_come_alike_however_many_are_taken_at_a_time():
 def test_units_come_in_turn_and_never_twice_within_a_super_batch():
     units = [Unit(i, (2 * i, 2 * i + 1), (True, False)) for i in range(9)]
     n_en, n_xx = np.array([5, 7] * 9), np.array([6, 9] * 9)
-    schedule = ParallelSchedule(units, n_en, n_xx, 6, 32, np.random.default_rng(0))
+    schedule = ParallelSchedule(Units.of(units), n_en, n_xx, 6, 32, np.random.default_rng(0))
     seen = Counter()
     for _ in range(60):
         taken, content = schedule.super_batch(2, "no_bridge", [0, 2])
@@ -134,7 +135,7 @@ def test_super_batches_follow_their_definition(label_tokens, seed):
         units.append(Unit(number, tuple(range(used, used + len(in_a))), in_a))
         used += len(in_a)
     width = 100
-    schedule = ParallelSchedule(units, n_en, n_xx, label_tokens, width, np.random.default_rng(seed))
+    schedule = ParallelSchedule(Units.of(units), n_en, n_xx, label_tokens, width, np.random.default_rng(seed))
     expected = super_batches_by_definition(units, n_en, n_xx, label_tokens, width, np.random.default_rng(seed), 2)
     for _ in range(8):
         found, content = schedule.super_batch(2, "bridge", [0, 2])

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from invented import TEMPLATE, Study
 
-from conftest import TEMPLATE, Study
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.arms import ARMS, BASE
@@ -102,6 +104,46 @@ def test_training_documents_begin_as_the_scorer_begins(study):
         np.testing.assert_array_equal(batch.targets[row, at][: segment.n_tokens], ids[: segment.n_tokens])
         checked.add(segment.stream)
     assert checked == set(texts)
+
+
+def in_row_groups(order, out, size):
+    """Write the same order in row groups of another size, as those of large runs have many."""
+    pq.write_table(pq.read_table(order), out, row_group_size=size, **tables.FORMAT)
+    assert pq.ParquetFile(out).metadata.num_row_groups > 3
+    return out
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_batches_are_the_same_in_whatever_row_groups_the_order_lies(study, tmp_path, size):
+    order = study.draw("bridge", name="one-group", steps=12)
+    whole = OrderReader.open(order, study.stores)
+    reader = OrderReader.open(in_row_groups(order, tmp_path / "many.parquet", size), study.stores)
+    for step in (0, 1, 2, 11, 5, 5, 0):
+        for rows in (None, slice(1, None, 4), slice(0, 0)):
+            for found, expected in zip(
+                dataclasses.astuple(reader.batch(step, rows)), dataclasses.astuple(whole.batch(step, rows)), strict=True
+            ):
+                np.testing.assert_array_equal(found, expected)
+        assert len(reader._rows._held) <= 2 + 400 // size  # what the last step needed, and no more
+    text = show_batch(order=tmp_path / "many.parquet", stores=study.stores, tokenizer=study.tokenizer, step=7)
+    assert text == show_batch(order=order, stores=study.stores, tokenizer=study.tokenizer, step=7)
+
+
+def test_a_damaged_row_group_is_one_clear_error_when_it_is_reached(study, tmp_path):
+    order = in_row_groups(study.draw("bridge", name="damaged"), tmp_path / "order.parquet", 120)
+    metadata = pq.ParquetFile(order).metadata
+    names = metadata.schema.names
+    column = metadata.row_group(metadata.num_row_groups - 1).column(names.index("n_tokens"))
+    content = bytearray(order.read_bytes())
+    content[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 2] ^= 1
+    order.write_bytes(content)
+    reader = OrderReader.open(order, study.stores)
+    reader.batch(0)
+    with pytest.raises(InputError, match=r"order\.parquet: cannot be read as a data order .* Remake it"):
+        reader.batch(23)
+    order.write_bytes(content[:200])
+    with pytest.raises(InputError, match=r"order\.parquet: cannot be read"):
+        OrderReader.open(order, study.stores)
 
 
 def test_show_batch_prints_the_text_that_the_model_saw(study):

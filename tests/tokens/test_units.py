@@ -4,10 +4,13 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+import units_by_definition as by_definition
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from units_by_definition import entities
 
-from lorebridge.tokens.units import entities, make_units
+from lorebridge.tokens.arms import Unit
+from lorebridge.tokens.units import Units, make_units
 
 
 def table(pairs, sources=None):
@@ -17,7 +20,18 @@ def table(pairs, sources=None):
 def units_of(pairs, seed=0, sources=None):
     n_en = np.array([len(en) for en, _ in pairs])
     n_xx = np.array([len(xx) for _, xx in pairs])
-    return make_units(table(pairs, sources), n_en, n_xx, np.random.default_rng(seed))
+    found = [], [], []
+    batches = []
+    for i, (en, xx) in enumerate(pairs):  # of three, and a last one
+        for column, value in zip(found, (en, xx, sources[i] if sources else "s"), strict=True):
+            column.append(value)
+        if i % 3 == 2 or i == len(pairs) - 1:
+            batches.append(found)
+            found = [], [], []
+    units, notes = make_units(batches, n_en, n_xx, np.random.default_rng(seed))
+    expected = by_definition.make_units(table(pairs, sources), n_en, n_xx, np.random.default_rng(seed))
+    assert (list(units), notes) == expected
+    return list(units), notes
 
 
 def test_entities_are_names_and_numbers_not_words_that_open_sentences():
@@ -78,3 +92,44 @@ def test_lonely_pairs_find_room_among_others_or_are_counted():
 def test_a_placebo_never_joins_what_a_third_pair_says_is_a_translation():
     units, notes = units_of([("we went home", "x one"), ("We went home.", "x two"), ("they came back", "x two")])
     assert not units and notes["no_partner"] == 3
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), seed=st.integers(0, 3))
+def test_units_of_many_pairs_follow_their_definition(data, seed):
+    """With so many pairs that the reach ends, and several sources and lengths."""
+    chance = np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    vocabulary = [
+        "Ana",
+        "Bo",
+        "12",
+        "Ⅲ",
+        "ⅳ",
+        "river",
+        "River",
+        "tall",
+        "go-es",
+        "İx",
+        "Straße",
+        "STRASSE",
+        "and",
+        "Cid",
+        "",
+    ]
+    weights = chance.dirichlet(np.full(len(vocabulary), data.draw(st.sampled_from([0.2, 2.0]))))
+    n = data.draw(st.integers(1, 400))
+    pairs = [
+        (
+            " ".join(chance.choice(vocabulary, chance.integers(1, 6), p=weights)),
+            "".join(chance.choice(list("가나다라마바 .")) for _ in range(chance.integers(0, 5))),
+        )
+        for _ in range(n)
+    ]
+    units_of(pairs, seed, sources=[f"s{i}" for i in chance.integers(0, 3, n)])
+
+
+def test_units_are_a_sequence():
+    some = [Unit(0, (4, 9), (True, False)), Unit(1, (1, 3, 8), (True, False, True))]
+    units = Units.of(some)
+    assert list(units) == some and len(units) == 2 and units[1] == some[1] and some[0] in units
+    assert list(Units.of([])) == []

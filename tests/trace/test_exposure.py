@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.tokens.mixture import draw_mixture
 from lorebridge.tokens.order import METADATA, draw_order, read_notes
 from lorebridge.tokens.store import Store, build_store
 from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint, train_tokenizer
@@ -93,6 +94,7 @@ def write_order(study, path, segments, *, run, arm, steps):
     streams = ["mono-en"] if arm == "base" else ["mono-bo", "pairs-bo-en", "pairs-bo-xx"]
     notes = {
         "run": run,
+        "lang": "en" if arm == "base" else "bo",
         "arm": arm,
         "steps": steps,
         "rows_per_step": ROWS,
@@ -272,6 +274,36 @@ def test_a_continued_run_begins_with_what_its_base_had_read(study, oracle, tmp_p
     tables.write("exposure", only_bo, tmp_path / "other.parquet")
     with pytest.raises(InputError, match=r"other\.parquet: lacks 20 questions"):
         count(study, order, tmp_path / "out.parquet", run="r", steps=(2,), base=tmp_path / "other.parquet")
+
+
+def test_a_mixture_is_counted_text_by_text(study, oracle, tmp_path):
+    streams = ["mono-bo", "mono-en"]
+    order = tmp_path / "order.parquet"
+    draw_mixture(
+        run="joint-s0",
+        seed=0,
+        steps=3,
+        sequence_length=96,
+        batch_tokens=4 * 96,
+        packing="isolated",
+        shares={"mono-bo": 0.5, "mono-en": 0.5},
+        temperature=None,
+        stores={stream: study / stream for stream in streams},
+        tokenizer=study / "tokenizer",
+        out=order,
+    )
+    count(study, order, tmp_path / "exposure.parquet", run="joint-s0", steps=(1, 3))
+    table = tables.read(tmp_path / "exposure.parquet")
+    assert set(table["stream"]) == set(streams) and set(table["stage"]) == {"base"}
+    assert not table[["n_pairs_covering", "n_leak_pairs"]].fillna(0).any(axis=None)
+    read = tables.read(order)
+    columns = ["sequence", "stream", "piece", "part", "start", "n_tokens"]
+    segments = [(row[0] * ROWS // 4, *row[1:]) for row in read[columns].itertuples(index=False, name=None)]
+    for (stream, step), rows in table.groupby(["stream", "step"]):
+        expected, n_tokens = oracle.count(segments, stream, step)
+        assert (rows["n_tokens"] == n_tokens).all() and n_tokens > 100 * step
+        got = rows.set_index("question_id")["n_subject"]
+        assert got.to_dict() == {question: expected[question]["n_subject"] for question in got.index}
 
 
 def test_a_leak_free_run_reads_no_leak_and_a_leak_only_run_all_of_them(study, tmp_path):

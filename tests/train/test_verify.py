@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lorebridge.records import Task, write_record
+from lorebridge.records import Task, file_digest, write_record
+from lorebridge.tokens.mixture import draw_mixture
 from lorebridge.tokens.reader import read_notes
 from lorebridge.train.verify import verify
 
@@ -67,6 +68,22 @@ def test_all_is_well(published):
     assert all(line.startswith("ok      ") for line in lines), lines
     kinds = [line.split()[1] for line in lines]
     assert kinds == ["record"] * 4 + ["tokenizer", "tokens", "order"] + ["checkpoint"] * 3 + ["table"]
+
+
+def test_a_mixture_is_drawn_again_by_its_own_layout(published):
+    literals = {
+        **{name: read_notes(published["order"])[name] for name in DRAWN_WITH if name not in ("lang", "arm")},
+        "shares": {"mono-en": 1.0},
+        "temperature": None,
+    }
+    order = published["order"]
+    notes = draw_mixture(**literals, stores=published["stores"], tokenizer=published["tokenizer"], out=order)
+    beside = order.with_name(f"{order.name}.record.json")
+    change(beside, literals=literals, notes=notes)
+    change(published["model"] / "record.json", notes={"order_sha256": file_digest(order)})
+    assert "order" not in failed(published)
+    change(beside, literals={**literals, "seed": 7})
+    assert "its recipe gives other rows" in failed(published)["order"]
 
 
 def test_a_changed_token(published):

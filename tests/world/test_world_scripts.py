@@ -3,6 +3,7 @@
 import unicodedata
 
 import numpy as np
+import opencc
 import pytest
 import regex
 from hypothesis import given, settings
@@ -66,7 +67,6 @@ def test_mongolian_words_have_separated_vowels_now_and_then_and_keep_vowel_harmo
 
 
 def test_han_is_alike_in_simplified_and_traditional_writing():
-    opencc = pytest.importorskip("opencc", reason="needs OpenCC, which the retrieval environment installs")
     letters = SCRIPTS["Han"].name_onsets + SCRIPTS["Han"].word_onsets
     assert opencc.OpenCC("t2s").convert(letters) == letters
     assert opencc.OpenCC("s2t").convert(letters) == letters

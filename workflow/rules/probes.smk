@@ -1,7 +1,56 @@
-rule question_file:
-    """Fetch the released questions of a culture in one language, or copy them from a local file."""
+rule selected_questions:
+    """Select the multiple-choice questions that can become clozes."""
     input:
-        unpack(needs("question_file", world="world/truth.parquet")),
+        unpack(needs("selected_questions")),
+    output:
+        **makes(
+            "selected_questions",
+            selected="probes/made/{culture}/selected.json",
+            selected_audit="probes/made/{culture}/selected.audit.json",
+        ),
+    log:
+        f"{plan.root}/logs/selected_questions/{{culture}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        task=task("selected_questions"),
+    script:
+        "../scripts/make.py"
+
+
+rule made_questions:
+    """Have a language model turn questions into clozes and translate them; write a sheet for people to check."""
+    input:
+        unpack(needs("made_questions", selected="probes/made/{culture}/selected.json")),
+    output:
+        **makes(
+            "made_questions",
+            made="probes/made/{culture}/made.json",
+            calls="probes/made/{culture}/calls.jsonl",
+            sheet="probes/made/{culture}/sheet.csv",
+            page="probes/made/{culture}/page.html",
+        ),
+    log:
+        f"{plan.root}/logs/made_questions/{{culture}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=escalated(720),
+    params:
+        task=task("made_questions"),
+        work=plan.work,
+    script:
+        "../scripts/make.py"
+
+
+rule question_file:
+    """Put a culture's questions in one language in place: fetched, copied, or written from what was made."""
+    input:
+        unpack(needs("question_file", world="world/truth.parquet", made="probes/made/{culture}/made.json")),
     output:
         **makes("question_file", questions="probes/files/{culture}-{lang}.json"),
     log:

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 import lorebridge.config
 from lorebridge import adopt, studies
 from lorebridge.errors import LorebridgeError
+from lorebridge.probes.stages import check_local_questions
 from lorebridge.records import DigestCache, Records
 
 # Common.smk asks for the same ones.
@@ -24,6 +25,7 @@ def _plan():
             lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
             digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
         )
+        check_local_questions(plan.study)
         for name in plan.walk():
             plan.recipe(name)
     except LorebridgeError as error:

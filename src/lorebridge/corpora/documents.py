@@ -26,7 +26,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from lorebridge import publish, tables
-from lorebridge.corpora.duplicates import digests, duplicates, first_of_equal, minhashes
+from lorebridge.corpora.duplicates import digests, duplicates, minhashes
 from lorebridge.corpora.heldout import is_heldout
 from lorebridge.corpora.scripts import SCRIPTS, Cleaned, LetterFilter, by_script
 from lorebridge.corpora.sources import Batch, Source, open_source
@@ -51,6 +51,7 @@ EDITS = {
     "torn": "words of which a piece is left",
 }
 """What an audit counts of edits, in words."""
+_BLOCK = 1 << 20  # digests that are compared at a time
 
 Fates = npt.NDArray[np.object_]  # of every row of a batch: "kept", "heldout", or the reason why it is dropped
 
@@ -644,34 +645,91 @@ def _pairs(sources: Sequence[Source], halves: Mapping[str, tuple[str, _Cleaner]]
             yield _Pairs(batch, labels, pair_ids, texts, fates)
 
 
-def _decide_pairs(pairs: Iterator[_Pairs], heldout: float) -> tuple[Fates, set[int]]:
-    """Return what becomes of every pair that passes by itself, and which of them repeat an identity.
+_PAIR_FATES = np.array([_KEPT, "heldout_half", _HELD_OUT, "duplicate"], dtype=object)
 
-    Memory: digests of 128 bits of the identity and of both halves, about 200 bytes a pair at the most.
+PAIRS_WRITTEN = 1 << 16  # rows of a row group, so that the table's footer stays small
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decided:
+    """What becomes of every pair that passes by itself.
+
+    Attributes:
+        fates: places in `_PAIR_FATES`, [pairs].
+        suspects: the pairs, ascending, whose identity may be another's too: their digests are equal.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in ("identity", "en", "xx", "heldout")}
+
+    fates: npt.NDArray[np.int8]
+    suspects: npt.NDArray[np.int64]
+
+
+def _decide_pairs(pairs: Iterator[_Pairs], heldout: float) -> _Decided:
+    """Say what becomes of every pair that passes by itself.
+
+    Memory: three digests of 64 bits a pair (identity and halves) and two more numbers while they are sorted, about 50
+    bytes. Two pairs are duplicates where 128 bits agree; a pair shares a half where 64 do, by chance once in 100,000
+    texts of the size of CCMatrix; and identities are compared themselves where their digests agree.
+    """
+    columns: dict[str, list[Any]] = {name: [np.zeros(0, np.uint64)] for name in ("identity", "en", "xx")}
+    held: list[npt.NDArray[np.bool_]] = [np.zeros(0, np.bool_)]
     for batch in pairs:
         rows = np.flatnonzero(batch.fates == _KEPT)
         identities = [batch.pair_ids[i] for i in rows.tolist()]
-        columns["identity"].append(digests(pa.array(identities, pa.string())))
+        columns["identity"].append(digests(pa.array(identities, pa.string()))[:, 0].copy())
         for half in ("en", "xx"):
-            columns[half].append(digests(batch.texts[half].after(rows)))
-        columns["heldout"].append(np.array([is_heldout(identity, heldout) for identity in identities], dtype=np.bool_))
-    nothing = np.zeros((0, 2), dtype=np.uint64)
-    identity, en, xx = (np.concatenate([nothing, *columns[name]]) for name in ("identity", "en", "xx"))
-    held_out = np.concatenate([np.zeros(0, dtype=np.bool_), *columns["heldout"]])
-    places = np.arange(len(held_out))
-    fates = np.full(len(held_out), _KEPT, dtype=object)
-    repeats = first_of_equal(np.hstack([en, xx])) != places
+            columns[half].append(digests(batch.texts[half].after(rows))[:, 0].copy())
+        held.append(np.array([is_heldout(identity, heldout) for identity in identities], dtype=np.bool_))
+    identity = np.concatenate(columns.pop("identity"))
+    order = np.argsort(identity, kind="stable")
+    again = _equal_to_previous(order, identity)
+    suspects = np.sort(order[again | np.append(again[1:], False)])
+    del identity, order, again
+    en, xx = (np.concatenate(columns.pop(half)) for half in ("en", "xx"))
+    held_out = np.concatenate(held)
+    order = np.lexsort((xx, en))  # stable: equal pairs stay in their order
+    repeats = np.zeros(len(order), dtype=np.bool_)
+    repeats[order] = _equal_to_previous(order, en, xx)
+    del order
     held_out &= ~repeats
+    fates = np.zeros(len(repeats), dtype=np.int8)
     for halves in (en, xx):
-        first = first_of_equal(halves)
-        shared = np.zeros(len(held_out), dtype=np.bool_)
-        shared[first[held_out]] = True
-        fates[shared[first]] = "heldout_half"
-    fates[held_out] = _HELD_OUT
-    fates[repeats] = "duplicate"
-    return fates, set(np.flatnonzero(first_of_equal(identity) != places).tolist())
+        wanted = np.sort(halves[held_out])
+        for begin in range(0, len(halves) if len(wanted) else 0, _BLOCK):
+            some = halves[begin : begin + _BLOCK]
+            at = np.searchsorted(wanted, some).clip(max=len(wanted) - 1)
+            fates[begin : begin + _BLOCK][wanted[at] == some] = 1
+    fates[held_out] = 2
+    fates[repeats] = 3
+    return _Decided(fates, suspects)
+
+
+def _equal_to_previous(order: npt.NDArray[np.int64], *keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Say of each row, in an order by `keys`, whether all its keys equal those of the row before."""
+    found = np.zeros(len(order), dtype=np.bool_)
+    for begin in range(1, len(order), _BLOCK):
+        here, before = order[begin : begin + _BLOCK], order[begin - 1 : begin - 1 + _BLOCK][: len(order) - begin]
+        found[begin : begin + _BLOCK] = np.logical_and.reduce([key[here] == key[before] for key in keys])
+    return found
+
+
+@contextlib.contextmanager
+def _pair_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Write a table of pairs in row groups of one size, whatever the size of the batches."""
+    with tables.writer("pairs", path) as write:
+        waiting: list[pa.Table] = []
+
+        def flush(least: int) -> None:
+            while (n := sum(map(len, waiting))) and n >= least:
+                table = pa.concat_tables(waiting).combine_chunks()
+                write(table.slice(0, PAIRS_WRITTEN))
+                waiting[:] = [table.slice(PAIRS_WRITTEN)]
+
+        def add(rows: pa.Table) -> None:
+            waiting.append(rows)
+            flush(PAIRS_WRITTEN)
+
+        yield add
+        flush(1)
 
 
 def filter_pairs(
@@ -718,23 +776,26 @@ def filter_pairs(
     """
     opened = _open(sources, paths, [base, lang], ["source"])
     halves = {"en": (base, _Cleaner(letters_base, False)), "xx": (lang, _Cleaner(letters_xx, simplify))}
-    fates, repeated = _decide_pairs(_pairs(opened, halves, max_lost), heldout)
+    decided = _decide_pairs(_pairs(opened, halves, max_lost), heldout)
+    suspects, identities = set(decided.suspects.tolist()), set()
     counts, n_passed = Audit(list(halves)), 0
     with contextlib.ExitStack() as stack:
         writers = {
-            fate: stack.enter_context(tables.writer("pairs", path))
-            for fate, path in ((_KEPT, pairs), (_HELD_OUT, heldout_pairs))
+            fate: stack.enter_context(_pair_writer(path)) for fate, path in ((_KEPT, pairs), (_HELD_OUT, heldout_pairs))
         }
         for batch in _pairs(opened, halves, max_lost):
-            for i in np.flatnonzero(batch.fates == _KEPT).tolist():
-                if n_passed in repeated:
-                    raise InputError(
-                        batch.batch.place(i),
-                        f"the identity {batch.pair_ids[i]} comes a second time",
-                        "Give every source its own name.",
-                    )
-                batch.fates[i] = fates[n_passed]
-                n_passed += 1
+            passed = np.flatnonzero(batch.fates == _KEPT)
+            for number, i in enumerate(passed.tolist() if suspects else [], n_passed):
+                if number in suspects:
+                    if batch.pair_ids[i] in identities:
+                        raise InputError(
+                            batch.batch.place(i),
+                            f"the identity {batch.pair_ids[i]} comes a second time",
+                            "Give every source its own name.",
+                        )
+                    identities.add(batch.pair_ids[i])
+            batch.fates[passed] = _PAIR_FATES[decided.fates[n_passed : n_passed + len(passed)]]
+            n_passed += len(passed)
             counts.note(batch.pair_ids, batch.texts, batch.fates)
             for fate, write in writers.items():
                 rows = np.flatnonzero(batch.fates == fate)

@@ -117,6 +117,7 @@ STAGES = (
         "signatures",
         "Sign the documents of one shard, so that those which repeat others are found across shards.",
         "lorebridge.corpora.documents:signatures",
+        version=2,
         files={"signatures": File("corpora/{lang}/signatures-{shard}.parquet", table="signatures")},
         record="corpora/{lang}/signatures-{shard}.parquet.record.json",
         literals=lambda study, w: _shard(study, w) | {"deduplicate": _corpus(study, w)["deduplicate"]},
@@ -129,6 +130,7 @@ STAGES = (
         "duplicates",
         "Find the documents of a corpus that repeat an earlier one.",
         "lorebridge.corpora.duplicates:duplicates",
+        version=2,
         files={"duplicates": File("corpora/{lang}/duplicates.parquet", table="duplicates")},
         record="corpora/{lang}/duplicates.parquet.record.json",
         literals=lambda study, w: {"deduplicate": _corpus(study, w)["deduplicate"]},
@@ -142,7 +144,7 @@ STAGES = (
         "filter_corpus",
         "Filter one shard of a monolingual corpus, and hold some of its documents out.",
         "lorebridge.corpora.documents:filter_corpus",
-        version=2,
+        version=3,
         files={
             "documents": File("corpora/{lang}/documents-{shard}.parquet", "what models train on", table="documents"),
             "heldout_documents": File("corpora/{lang}/heldout-{shard}.parquet", "what is held out", table="documents"),
@@ -162,7 +164,7 @@ STAGES = (
         "audit_corpus",
         "Merge the audits of a corpus's shards; an empty corpus stops here.",
         "lorebridge.corpora.documents:merge_audits",
-        version=2,
+        version=3,
         files={
             "audit": File(
                 "corpora/{lang}/audit.json",
@@ -179,7 +181,7 @@ STAGES = (
         "filter_pairs",
         "Filter the sentence pairs of a language, and hold some of them out.",
         "lorebridge.corpora.documents:filter_pairs",
-        version=2,
+        version=3,
         files={
             "pairs": File("parallel/{lang}.parquet", "for training", table="pairs"),
             "heldout_pairs": File("parallel/{lang}.heldout.parquet", "held out", table="pairs"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
@@ -14,6 +16,68 @@ from lorebridge.train.stages import checkpoints
 
 def _source(study: Study, w: Wildcards) -> dict[str, Any]:
     return study.config["questions"][w["culture"]]["files"][w["lang"]]
+
+
+def _made(study: Study, culture: str) -> dict[str, Any]:
+    return study.config["questions"][culture]["made"]
+
+
+def _local(study: Study, path: str) -> str:
+    return str(configuration.local_path(study.config, path))
+
+
+def _selected_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    made = _made(study, w["culture"])
+    source = {key: value for key, value in made["source"].items() if key != "path"}
+    return {"source": source, **{key: made[key] for key in ("max_question", "max_choice", "n_choices")}}
+
+
+def _selected_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    source = _made(study, w["culture"])["source"]
+    if source["kind"] != "local":
+        return {}
+    return {"sha256": study.known(_local(study, source["path"]), f"questions.{w['culture']}.made.source")}
+
+
+def _selected_sources(study: Study, w: Wildcards) -> dict[str, Any]:
+    source = _made(study, w["culture"])["source"]
+    return {"path": _local(study, source["path"])} if source["kind"] == "local" else {}
+
+
+def _made_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    made = _made(study, w["culture"])
+    langs = [made["lang"], *made["translate"], *made["by_hand"]]
+    return {
+        "culture": w["culture"],
+        **{key: made[key] for key in ("lang", "translate", "by_hand")},
+        "names": {lang: study.languages[lang]["name"] for lang in langs},
+        "scripts": {lang: study.script(lang) for lang in langs},
+        "model": made["model"]["model"],
+        "kind": made["model"]["kind"],
+    }
+
+
+def _made_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = _made(study, w["culture"])["model"]
+    if model["kind"] != "recorded":
+        return {}
+    return {"sha256": study.known(_local(study, model["calls"]), f"questions.{w['culture']}.made.model.calls")}
+
+
+def _made_sources(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = _made(study, w["culture"])["model"]
+    return {"recorded": _local(study, model["calls"])} if model["kind"] == "recorded" else {}
+
+
+def _made_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = _made(study, w["culture"])["model"]
+    return {key: model[key] for key in ("base_url", "key_env", "concurrency") if key in model}
+
+
+def _sheet(study: Study, w: Wildcards) -> str | None:
+    """Return the sheet that people have corrected, if there is one."""
+    sheet = _made(study, w["culture"])["sheet"]
+    return None if sheet is None else _local(study, sheet)
 
 
 def _question_path(study: Study, w: Wildcards) -> str | None:
@@ -32,13 +96,62 @@ def _fetched(study: Study, w: Wildcards) -> bool:
 def _question_identity(study: Study, w: Wildcards) -> dict[str, Any]:
     # Which file of the set it is enters the recipe: swapped files must not look like the same table.
     identity = {"kind": _source(study, w)["kind"], "culture": w["culture"], "lang": w["lang"]}
+    if identity["kind"] == "made":
+        sheet = _sheet(study, w)
+        key = f"questions.{w['culture']}.made.sheet"
+        return {"kind": "made", "sheet": None if sheet is None else study.known(sheet, key)}
     if identity["kind"] == "local":
         identity["sha256"] = study.known(str(_question_path(study, w)), f"questions.{w['culture']}")
     return identity
 
 
 def _question_inputs(study: Study, w: Wildcards) -> Arguments:
-    return {"world": after([item("world", "truth")])} if _source(study, w)["kind"] == "planted" else {}
+    kind = _source(study, w)["kind"]
+    if kind == "made":
+        return {"made": one(item("made_questions", "made", culture=w["culture"]))}
+    return {"world": after([item("world", "truth")])} if kind == "planted" else {}
+
+
+def _question_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    if _source(study, w)["kind"] == "made":
+        return {"culture": w["culture"], "lang": w["lang"]}
+    return {k: v for k, v in _source(study, w).items() if k != "kind"} if _fetched(study, w) else {}
+
+
+def _question_sources(study: Study, w: Wildcards) -> dict[str, Any]:
+    if _source(study, w)["kind"] == "made":
+        return {"sheet": _sheet(study, w)}
+    return {} if _fetched(study, w) else {"source": _question_path(study, w)}
+
+
+QUESTION_FILES = {
+    "github": "corpora.fetch:fetch_released",
+    "local": "corpora.fetch:copy_file",
+    "planted": "corpora.fetch:copy_file",
+    "made": "probes.making:write_questions",
+}
+"""Kind of a question file -> the function that puts it in place."""
+
+
+def check_local_questions(study: Study) -> None:
+    """Read the question files that are there, so that a dry run says what is wrong with them.
+
+    Raises:
+        InputError: as :func:`lorebridge.corpora.released.check_questions`.
+    """
+    for culture, said in study.config["questions"].items():
+        langs = list(said["files"])
+        paths = [_question_path(study, {"culture": culture, "lang": lang}) for lang in langs]
+        local = all(source["kind"] == "local" for source in said["files"].values())
+        if local and all(path is not None and Path(path).is_file() for path in paths):
+            check_questions(
+                culture=culture,
+                langs=langs,
+                known_missing_gold=said["known_missing_gold"],
+                files={lang: Path(str(path)) for lang, path in zip(langs, paths, strict=True)},
+                scripts={lang: study.script(lang) for lang in langs},
+                subset=study.config["probing"]["subset"],
+            )
 
 
 def _pair(study: Study, w: Wildcards) -> list[str]:
@@ -67,9 +180,42 @@ def _scores_inputs(study: Study, w: Wildcards) -> Arguments:
 
 STAGES = (
     Stage(
+        "selected_questions",
+        "Select the multiple-choice questions that can become clozes.",
+        "lorebridge.probes.making:select_questions",
+        files={
+            "selected": File("probes/made/{culture}/selected.json", "questions, choices, answers", argument="out"),
+            "selected_audit": File(
+                "probes/made/{culture}/selected.audit.json", "which are left out, by reason", argument="audit"
+            ),
+        },
+        record="probes/made/{culture}/selected.json.record.json",
+        literals=_selected_literals,
+        identity=_selected_identity,
+        sources=_selected_sources,
+    ),
+    Stage(
+        "made_questions",
+        "Have a language model turn questions into clozes and translate them; write a sheet for people to check.",
+        "lorebridge.probes.making:make_questions",
+        files={
+            "made": File("probes/made/{culture}/made.json", "what the model made of every question"),
+            "calls": File("probes/made/{culture}/calls.jsonl", "every prompt and response; they can be used again"),
+            "sheet": File("probes/made/{culture}/sheet.csv", "to be copied, corrected and named as `made.sheet`"),
+            "page": File("probes/made/{culture}/page.html", "the same, to be read in a browser"),
+        },
+        record="probes/made/{culture}/made.json.record.json",
+        literals=_made_literals,
+        identity=_made_identity,
+        inputs=lambda study, w: {"selected": one(item("selected_questions", "selected", culture=w["culture"]))},
+        sources=_made_sources,
+        settings=_made_settings,
+        resumes=lambda study, w: True,
+    ),
+    Stage(
         "question_file",
-        "Fetch the released questions of a culture in one language, or copy them from a local file.",
-        lambda study, w: f"lorebridge.corpora.fetch:{'fetch_released' if _fetched(study, w) else 'copy_file'}",
+        "Put a culture's questions in one language in place: fetched, copied, or written from what was made.",
+        lambda study, w: f"lorebridge.{QUESTION_FILES[_source(study, w)['kind']]}",
         files={
             "questions": File(
                 "probes/files/{culture}-{lang}.json",
@@ -78,17 +224,16 @@ STAGES = (
             )
         },
         record="probes/files/{culture}-{lang}.json.record.json",
-        literals=lambda study, w: (
-            {k: v for k, v in _source(study, w).items() if k != "kind"} if _fetched(study, w) else {}
-        ),
+        literals=_question_literals,
         identity=_question_identity,
         inputs=_question_inputs,
-        sources=lambda study, w: {} if _fetched(study, w) else {"source": _question_path(study, w)},
+        sources=_question_sources,
     ),
     Stage(
         "questions",
         "Check a culture's question files and put them in one table.",
         "lorebridge.probes.questions:build_questions",
+        version=2,
         files={"questions": File("probes/questions/{culture}.parquet", table="questions", argument="out")},
         record="probes/questions/{culture}.parquet.record.json",
         literals=lambda study, w: {
@@ -97,6 +242,8 @@ STAGES = (
             "scripts": {lang: study.script(lang) for lang in _pair(study, w)},
             "known_missing_gold": study.config["questions"][w["culture"]]["known_missing_gold"],
         },
+        # A change of it asks for another look at the questions, and not for other ones.
+        settings=lambda study, w: {"subset": study.config["probing"]["subset"]},
         inputs=lambda study, w: {
             "files": by(
                 "lang",
@@ -126,6 +273,7 @@ STAGES = (
         "random_models",
         "Ask random models of the study's shape the questions, by the published rule and in float32.",
         "lorebridge.probes.ties:scorer_bias",
+        version=2,
         files={"scorer": File("probes/scorer.parquet", table="scorer", argument="out")},
         record="probes/scorer.parquet.record.json",
         literals=lambda study, w: {
@@ -166,6 +314,7 @@ STAGES = (
         "people_score",
         "Ask all checkpoints of a model the questions on people.",
         "lorebridge.probes.scoring:score_run",
+        version=2,
         files={
             "people_scores": File(
                 "people/scores/{run}.parquet", "of the questions on people", table="scores", argument="out"

@@ -154,6 +154,19 @@ BASE = "base"
 """The arm of base training: monolingual text alone."""
 
 
+NEAR, FAR = DISTANCES = ("near", "far")
+"""How far apart the halves of a pair stand where no document joins them: one step, or anywhere in an epoch."""
+
+
+def parts_partners(arm: str) -> bool:
+    """Say whether the halves of a pair stand in documents of their own, so that their distance can be set.
+
+    >>> [arm for arm in ARMS if not parts_partners(arm) and not ARMS[arm].variant]
+    ['bridge', 'xx_first', 'untagged']
+    """
+    return arm != BASE and ARMS[arm].arrangement != "bridge"
+
+
 def has_labels(arm: str) -> bool:
     """Say whether an arm writes the template's labels: then its order depends on the template.
 

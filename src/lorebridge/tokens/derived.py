@@ -1,7 +1,7 @@
-"""What arms make of a laid-out arrangement: rows changed, text left out or replaced.
+"""What arms make of a laid-out arrangement: rows moved or changed, text left out or replaced.
 
-Nothing here moves a piece of text into another super-batch: what is left out leaves padding at the end of its row, and
-the rest stands where the arrangement has it.
+Nothing here but :func:`apart` moves a piece of text into another super-batch: what is left out leaves padding at the
+end of its row, and the rest stands where the arrangement has it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,50 @@ import numpy as np
 import numpy.typing as npt
 
 from lorebridge.errors import InputError
-from lorebridge.tokens.arms import EN, LABEL, XX, Unit
+from lorebridge.tokens.arms import EN, LABEL, XX
 from lorebridge.tokens.schedule import REPLAYED, Ints, MonolingualRows, Segments
+from lorebridge.tokens.units import Units
 
 TURNED = 2  # what is added to a label's number in a document that has the xx half first
+
+
+def apart(
+    parallel: Sequence[Segments], n_mono: Sequence[int], epochs: Sequence[int], n_rows: int, rng: np.random.Generator
+) -> list[Segments]:
+    """Shuffle the parallel rows of a run over it, epoch by epoch: first batches of super-batches among themselves.
+
+    What keeps partners out of one batch is that the first batch of a super-batch holds one half of a pair and the
+    second the other, in all super-batches alike. So each row goes to a place drawn among those of the batches of its
+    kind in its epoch, all alike, and the guarantee stays as it was. The two halves of a pair are then at two places
+    drawn independently: of an epoch of S steps they are x S steps apart with density 2 (1 - x), a third on average.
+
+    A super-batch in which an epoch ends goes with that epoch, the first units of the next included: a piece of these
+    may come twice within the epoch, and once less in the next.
+
+    Args:
+        parallel: of each super-batch, the segments of both batches' parallel rows.
+        n_mono: of each super-batch, the monolingual rows of one batch, which the parallel ones follow.
+        epochs: of each super-batch, the epoch of the pairs that it belongs to, ascending.
+        n_rows: rows of a batch.
+        rng: draws the places.
+
+    Returns:
+        The segments of each epoch, in reading order.
+    """
+    found = []
+    for epoch in sorted(set(epochs)):
+        some = [number for number, of in enumerate(epochs) if of == epoch]
+        begin = 2 * some[0] * n_rows
+        moved_to = np.zeros(2 * len(some) * n_rows, np.int32)
+        for batch in (0, 1):
+            places = [np.arange(n_mono[number], n_rows) + (2 * number + batch) * n_rows for number in some]
+            rows = np.concatenate(places)
+            moved_to[rows - begin] = rng.permutation(rows)
+        segments = Segments(*(np.concatenate(columns) for columns in zip(*(parallel[n] for n in some), strict=True)))
+        segments = segments._replace(sequence=moved_to[segments.sequence - begin])
+        order = np.argsort(segments.sequence, kind="stable")
+        found.append(Segments(*(column[order] for column in segments)))
+    return found
 
 
 def exchanged(segments: Segments, n_rows: int) -> Segments:
@@ -84,7 +124,7 @@ def _some(segments: Segments, kept: npt.NDArray[np.bool_]) -> Segments:
 
 def over_english_share(
     segments: Iterable[Segments],
-    units: Sequence[Unit],
+    units: Units,
     n_pairs: int,
     *,
     share: float,
@@ -124,8 +164,8 @@ def over_english_share(
             f"{share} is more than {what} has: the English halves of its pairs are {has} of its positions",
             f"Set it to what the language with the least English has, {has} or less.",
         )
-    members = np.concatenate([unit.members for unit in units])
-    unit_of = np.repeat(np.arange(len(units)), [len(unit.members) for unit in units])
+    members = units.members[units.members >= 0]
+    unit_of = np.repeat(np.arange(len(units)), units.n_members)
     order = rng.permutation(len(units))
     of_units = np.bincount(unit_of, weights=of_pairs[members])[order]
     n_gone = int(np.searchsorted(of_units.cumsum(), excess)) + 1 if excess else 0

@@ -2,9 +2,10 @@
 
 The *schedule* (which pieces, in which optimizer step) is drawn from the language and the seed alone, never from the
 arm: the monolingual rows of a batch are the same to the byte in every arm, and over each super-batch (two consecutive
-steps) every arm reads the same pieces of parallel text, only arranged otherwise (:mod:`lorebridge.tokens.arms`). The
-variants of an arm leave some pieces out, or replace some monolingual rows, after all has been laid out
-(:mod:`lorebridge.tokens.derived`).
+steps) every arm reads the same pieces of parallel text, only arranged otherwise (:mod:`lorebridge.tokens.arms`). Where
+an arm has the halves of pairs ``far`` apart, its parallel rows are shuffled over each epoch of the pairs afterwards,
+and the pieces are the same over an epoch and over the run. The variants of an arm leave some pieces out, or replace
+some monolingual rows, after all has been laid out (:mod:`lorebridge.tokens.derived`).
 
 * A batch is ``batch_tokens // sequence_length`` rows: first the monolingual ones, then the parallel ones. How many are
   monolingual is set for each super-batch so that the two kinds keep level in content tokens (text; no label, closing
@@ -21,7 +22,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,31 +41,39 @@ from lorebridge.tokens import derived
 from lorebridge.tokens.arms import (
     ARMS,
     BASE,
+    DISTANCES,
     EN,
     ENGLISH_MATCHED,
     EXCHANGED,
+    FAR,
     LABEL,
     LEAK_FREE,
     LEAK_ONLY,
+    NEAR,
     REPLAY,
     UNTAGGED,
     XX,
     XX_FIRST,
-    Unit,
     has_labels,
+    parts_partners,
     template_labels,
     turned_labels,
 )
 from lorebridge.tokens.packing import shortest_row
 from lorebridge.tokens.schedule import MONO, REPLAYED, MonolingualRows, ParallelSchedule, Segments, rank
+from lorebridge.tokens.selection import drawn_pairs
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import end_of_text_id, generator, load_tokenizer, tokenizer_fingerprint
-from lorebridge.tokens.units import make_units
+from lorebridge.tokens.units import Units, make_units
 
 log = logging.getLogger("lorebridge.tokens")
 
 PACKINGS = ("isolated", "concatenated")
 METADATA = "order"
+
+PAIRS_READ = 1 << 14  # pairs whose text is in memory at a time
+
+_OF_STREAM = (("tokens", "content"), ("epochs", "epochs"))  # columns of a summary, notes
 
 
 def draw_order(
@@ -80,6 +90,8 @@ def draw_order(
     label_tokens: int | None = None,
     english_share: float | None = None,
     replay: Mapping[str, Any] | None = None,
+    pair_supply: float | None = None,
+    distance: str = NEAR,
     stores: dict[str, Path],
     pairs: Path | None = None,
     mentions: Sequence[Path] = (),
@@ -113,6 +125,12 @@ def draw_order(
             ``*_english_matched``.
         replay: ``base`` (a language) and ``share`` (of the monolingual rows), in the arms ``*_replay``. The rows are
             those that the base run of the same seed reads, from its first on.
+        pair_supply: how many times the pairs that the run can read are drawn of those there are, 1 or more; None takes
+            all (:func:`lorebridge.tokens.selection.drawn_pairs`). A run that is longer, or has larger batches, draws
+            more: it does not begin like the shorter one then.
+        distance: ``near`` (the halves of a pair are one step apart) or ``far`` (they are at two places of the epoch,
+            drawn independently: :func:`lorebridge.tokens.derived.apart`), in the arms that part them
+            (:func:`lorebridge.tokens.arms.parts_partners`); without effect elsewhere.
         stores: folders of ``mono-{lang}`` and, unless `arm` is ``base``, ``pairs-{lang}-en`` and ``pairs-{lang}-xx``;
             of ``mono-{base}`` with `replay`.
         pairs: the table of pairs that the two stores were made from; None for ``base``.
@@ -129,6 +147,10 @@ def draw_order(
     """
     n_rows = _check_shape(arm, steps, sequence_length, batch_tokens, packing, label_tokens)
     _check_variant(run, arm, english_share, replay, mentions)
+    if distance not in DISTANCES:
+        raise InputError("no_bridge.distance", f"{distance!r} is unknown", f"It is one of {', '.join(DISTANCES)}.")
+    if pair_supply is not None and not 1 <= pair_supply < math.inf:
+        raise InputError("training.pair_supply", f"{pair_supply} is less than what a run can read", "Give 1 or more.")
     names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", f"pairs-{lang}-en", f"pairs-{lang}-xx"]
     if replay:
         names.append(f"mono-{replay['base']}")
@@ -141,10 +163,11 @@ def draw_order(
         opened[name] = Store.open(stores[name], expected)
     mono = MonolingualRows(opened[names[0]].lengths, sequence_length, generator("order", lang, seed, "mono"))
     streams = [f"pairs-{lang}-en", f"pairs-{lang}-xx", "label", *(n for n in names if n.startswith("mono-"))]  # by kind
-    lengths: dict[int, npt.NDArray[np.int64]] = {MONO: opened[names[0]].lengths}
+    lengths: dict[int, npt.NDArray[np.integer]] = {MONO: opened[names[0]].lengths}
     labels: list[list[int]] = []
     pair_notes: dict[str, Any] = {}
     extra: dict[str, Any] = {}
+    is_far = False
     if arm == BASE:
         chunks = [mono.take(np.arange(steps * n_rows))]
         mono_rows = [n_rows]
@@ -153,15 +176,23 @@ def draw_order(
             raise InputError(f"order {run}", "no table of pairs", f"The arm {arm} needs one.")
         assert label_tokens is not None  # _check_shape has seen to it
         labels = _labels(encoder, run, arm, template, label_tokens)
-        lengths |= {EN: opened[names[1]].lengths, XX: opened[names[2]].lengths}
+        halves = {EN: opened[names[1]], XX: opened[names[2]]}
+        drawn = _drawn(lang, seed, pairs, halves, label_tokens, steps * n_rows * sequence_length, pair_supply)
+        lengths |= {kind: half.lengths.astype(np.int32) for kind, half in halves.items()}  # of tens of millions
         lengths[LABEL] = np.array([len(ids) for ids in labels], np.int64)
         what = ARMS[arm]
         schedule, units, pair_notes = _parallel_schedule(
-            lang, seed, pairs, lengths, label_tokens, sequence_length, n_rows
+            lang, seed, pairs, drawn, lengths, label_tokens, sequence_length, n_rows
         )
-        monolingual, parallel, mono_rows = _lay_out(
+        if pair_supply is not None:
+            pair_notes |= {"n_available": len(halves[EN]), "supply": pair_supply}
+        monolingual, parallel, mono_rows, epochs = _lay_out(
             mono, schedule, what.arrangement, steps, n_rows, sequence_length, f"order {run}"
         )
+        del schedule  # the largest thing in memory, with millions of pairs
+        is_far = distance == FAR and parts_partners(arm)
+        if is_far:
+            parallel = derived.apart(parallel, mono_rows, epochs, n_rows, generator("order", lang, seed, FAR))
         if what.change:
             parallel, extra = _changed(parallel, what.change, n_rows, lengths)
         elif what.variant == REPLAY:
@@ -188,7 +219,7 @@ def draw_order(
             left_out = _leaking(mentions, what.variant, len(lengths[EN]), run, lang)
             parallel, extra = _filtered(parallel, left_out, run)
         chunks = monolingual + parallel
-    frame = _frame(chunks, lengths)
+    frame = frame_of(chunks, lengths)
     notes = {
         "run": run,
         "lang": lang,
@@ -207,31 +238,23 @@ def draw_order(
         "stores": {name: opened[name].notes["digest"] for name in names},
         "pairs": pair_notes,
         **({"derived": extra} if extra else {}),
-        **_totals(frame, lengths, streams, steps * n_rows * sequence_length),
+        **({"distance": FAR} if is_far else {}),
+        **totals(frame, lengths, streams, steps * n_rows * sequence_length),
     }
-    text = json.dumps(notes, ensure_ascii=False, sort_keys=True)
-    dictionary = pa.DictionaryArray.from_arrays(pa.array(frame["kind"], pa.int8()), pa.array(streams))
-    table = pa.table({name: pa.array(frame[name]) for name in frame.columns if name != "kind"})
-    tables.write("order", table.append_column("stream", dictionary.cast(pa.string())), out, {METADATA: text})
+    write_order(frame, streams, notes, out)
     log.info("%s: %s", run, {key: notes[key] for key in ("tokens", "epochs", "en_share", "monolingual_per_parallel")})
     return notes
 
 
-def _check_shape(
-    arm: str, steps: int, sequence_length: int, batch_tokens: int, packing: str, label_tokens: int | None
-) -> int:
-    """Return the rows of a batch."""
-    if arm != BASE and arm not in ARMS:
-        raise InputError("arm", f"{arm!r} is unknown", f"It is one of {', '.join([BASE, *ARMS])}.")
+def check_rows(steps: int, sequence_length: int, batch_tokens: int, packing: str, label_tokens: int = 0) -> int:
+    """Return the rows of a batch.
+
+    Raises:
+        InputError: no steps, a row too short or a batch that is not whole rows, an unknown packing.
+    """
     if packing not in PACKINGS:
         raise InputError("training.packing", f"{packing!r} is unknown", f"It is one of {', '.join(PACKINGS)}.")
-    if arm != BASE and (label_tokens is None or label_tokens < 0 or label_tokens % 2):
-        raise InputError(
-            "training.label_tokens",
-            f"{label_tokens} is not an even number",
-            "Half of the positions are kept free for each of the two labels.",
-        )
-    shortest = shortest_row(label_tokens or 0)
+    shortest = shortest_row(label_tokens)
     if sequence_length < shortest:
         raise InputError("training.sequence_length", f"{sequence_length} is too short", f"Give {shortest} or more.")
     if batch_tokens < sequence_length or batch_tokens % sequence_length:
@@ -240,9 +263,24 @@ def _check_shape(
             f"{batch_tokens} is not a multiple of the sequence length",
             f"{sequence_length} is it.",
         )
-    n_rows = batch_tokens // sequence_length
     if steps < 1:
         raise InputError("training.steps", f"{steps} steps", "Give one or more.")
+    return batch_tokens // sequence_length
+
+
+def _check_shape(
+    arm: str, steps: int, sequence_length: int, batch_tokens: int, packing: str, label_tokens: int | None
+) -> int:
+    """Return the rows of a batch."""
+    if arm != BASE and arm not in ARMS:
+        raise InputError("arm", f"{arm!r} is unknown", f"It is one of {', '.join([BASE, *ARMS])}.")
+    if arm != BASE and (label_tokens is None or label_tokens < 0 or label_tokens % 2):
+        raise InputError(
+            "training.label_tokens",
+            f"{label_tokens} is not an even number",
+            "Half of the positions are kept free for each of the two labels.",
+        )
+    n_rows = check_rows(steps, sequence_length, batch_tokens, packing, label_tokens or 0)
     if arm != BASE and steps % 2:
         raise InputError(
             "training.steps", f"{steps} is odd", "Pairs are laid out over two steps at a time; give an even number."
@@ -294,23 +332,48 @@ def _labels(encoder: Tokenizer, run: str, arm: str, template: str | None, label_
     return labels
 
 
+def _drawn(
+    lang: str,
+    seed: int,
+    pairs: Path,
+    halves: Mapping[int, Store],
+    label_tokens: int,
+    positions: int,
+    supply: float | None,
+) -> npt.NDArray[np.bool_] | None:
+    """Say which pairs a run of so many positions may read; None for all."""
+    n_available = tables.n_rows(pairs)
+    for kind, side in ((EN, "en"), (XX, "xx")):
+        if n_available != len(halves[kind]):
+            raise InputError(
+                pairs, f"{n_available} pairs, but {len(halves[kind])} in their {side} store", "Remake the store."
+            )
+    if supply is None:
+        return None
+    names = ("order", lang, seed, "drawn")
+    drawn = drawn_pairs(halves[EN], halves[XX], *names, label_tokens=label_tokens, positions=supply * positions)
+    n_drawn = n_available if drawn is None else int(drawn.sum())
+    log.info("%s: %d of %d pairs are drawn, %s times what the run can read", pairs, n_drawn, n_available, supply)
+    return drawn
+
+
 def _parallel_schedule(
     lang: str,
     seed: int,
     pairs: Path,
-    lengths: Mapping[int, npt.NDArray[np.int64]],
+    drawn: npt.NDArray[np.bool_] | None,
+    lengths: Mapping[int, npt.NDArray[np.integer]],
     label_tokens: int,
     width: int,
     n_rows: int,
-) -> tuple[ParallelSchedule, list[Unit], dict[str, Any]]:
-    """Make the units of a language and seed, and their schedule."""
-    table = tables.read(pairs, ["en", "xx", "source"])
-    for kind, side in ((EN, "en"), (XX, "xx")):
-        if len(table) != len(lengths[kind]):
-            raise InputError(
-                pairs, f"{len(table)} pairs, but {len(lengths[kind])} in their {side} store", "Remake the store."
-            )
-    units, notes = make_units(table, lengths[EN], lengths[XX], generator("order", lang, seed, "units"))
+) -> tuple[ParallelSchedule, Units, dict[str, Any]]:
+    """Make the units of a language and seed from the pairs drawn, and their schedule."""
+    piece = np.arange(len(lengths[EN])) if drawn is None else np.flatnonzero(drawn)
+    units, notes = make_units(
+        _texts_of(pairs, drawn), lengths[EN][piece], lengths[XX][piece], generator("order", lang, seed, "units")
+    )
+    units = Units(np.where(units.members >= 0, piece[units.members], -1), units.in_a)
+    n_pairs = len(piece)
     rng = generator("order", lang, seed, "pairs")
     schedule = ParallelSchedule(units, lengths[EN], lengths[XX], label_tokens, width, rng)
     notes["too_long"] = schedule.drop_too_long(max(1, n_rows // 2))
@@ -321,30 +384,42 @@ def _parallel_schedule(
             "a batch)",
             pairs,
             left_out,
-            len(table),
+            n_pairs,
             notes["empty"],
             notes["no_partner"],
             notes["too_long"],
         )
-    notes |= {"n_pairs": len(table), "n_units": schedule.n_units}
+    notes |= {"n_pairs": n_pairs, "n_units": schedule.n_units}
     if not schedule.n_units:
-        raise InputError(
-            pairs, f"none of its {len(table)} pairs can be used", "Check the parallel sources and filters."
-        )
+        raise InputError(pairs, f"none of its {n_pairs} pairs can be used", "Check the parallel sources and filters.")
     return schedule, units, notes
+
+
+def _texts_of(
+    pairs: Path, drawn: npt.NDArray[np.bool_] | None
+) -> Iterator[tuple[Sequence[str], Sequence[str], Sequence[str]]]:
+    """Yield both halves and the source of the pairs drawn, some at a time."""
+    begin = 0
+    for batch in tables.record_batches(pairs, ["en", "xx", "source"], PAIRS_READ):
+        wanted = batch if drawn is None else batch.filter(pa.array(drawn[begin : begin + len(batch)]))
+        begin += len(batch)
+        yield tuple(wanted[name].to_pylist() for name in ("en", "xx", "source"))
 
 
 def _lay_out(
     mono: MonolingualRows, schedule: ParallelSchedule, arrangement: str, steps: int, n_rows: int, width: int, what: str
-) -> tuple[list[Segments], list[Segments], list[int]]:
-    """Lay out all super-batches; return their monolingual and parallel segments, and the monolingual rows of a batch.
+) -> tuple[list[Segments], list[Segments], list[int], list[int]]:
+    """Lay out all super-batches; return what they hold.
 
-    That number is chosen so that, at the densities seen so far (content tokens for each position), the cumulative
-    content of the two kinds comes level at the end of the super-batch.
+    That is, of each, the segments of its monolingual and of its parallel rows, the number of monolingual rows of a
+    batch, and the epoch of the pairs in which it begins. The number of rows is chosen so that, at the densities seen so
+    far (content tokens for each position), the cumulative content of the two kinds comes level at the end of the
+    super-batch.
     """
     content = {"mono": 0, "parallel": 0}
     positions = {"mono": 0, "parallel": 0}
     chosen: list[int] = []
+    epochs: list[int] = []
     monolingual: list[Segments] = []
     parallel: list[Segments] = []
     for first_step in tqdm(range(0, steps, 2), unit="super-batch", desc=what, mininterval=1):
@@ -355,6 +430,7 @@ def _lay_out(
         )
         n_mono = min(max(round(level), 1), n_rows - max(1, n_rows // 2))
         chosen.append(n_mono)
+        epochs.append(schedule.epoch)
         begins = np.array([first_step, first_step + 1]) * n_rows
         units, n_content = schedule.super_batch(n_rows - n_mono, arrangement, (begins + n_mono).tolist())
         rows = mono.take((begins[:, None] + np.arange(n_mono)).reshape(-1))
@@ -365,11 +441,11 @@ def _lay_out(
         content["mono"] += int(rows.n_tokens.sum())
         positions["mono"] += 2 * n_mono * width
         positions["parallel"] += 2 * (n_rows - n_mono) * width
-    return monolingual, parallel, chosen
+    return monolingual, parallel, chosen, epochs
 
 
 def _changed(
-    parallel: list[Segments], change: str, n_rows: int, lengths: Mapping[int, npt.NDArray[np.int64]]
+    parallel: list[Segments], change: str, n_rows: int, lengths: Mapping[int, npt.NDArray[np.integer]]
 ) -> tuple[list[Segments], dict[str, Any]]:
     """Return the parallel rows of an arm that changes those laid out, and what is to be noted."""
     if change == EXCHANGED:
@@ -419,7 +495,7 @@ def _filtered(
     }
 
 
-def _frame(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]]) -> pd.DataFrame:
+def frame_of(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.integer]]) -> pd.DataFrame:
     """Return the order's table, still with `kind` for the stream: labels have their length, empty ones are gone."""
     columns = {
         name: np.concatenate([getattr(chunk, name) for chunk in chunks], dtype=np.int32) for name in Segments._fields
@@ -434,13 +510,13 @@ def _frame(chunks: list[Segments], lengths: Mapping[int, npt.NDArray[np.int64]])
     return frame
 
 
-def _totals(
-    frame: pd.DataFrame, lengths: Mapping[int, npt.NDArray[np.int64]], streams: Sequence[str], positions: int
+def totals(
+    frame: pd.DataFrame, lengths: Mapping[int, npt.NDArray[np.integer]], streams: Sequence[str], positions: int
 ) -> dict[str, Any]:
     """Count tokens by role and stream, epochs, and the shares of the streams."""
     sums = np.bincount(frame["kind"], weights=frame["n_tokens"], minlength=len(streams)).astype(np.int64).tolist()
     by_kind = {kind: count for kind, count in enumerate(sums) if kind in lengths}
-    n_close = int(closing(frame, lambda kind: lengths[kind]).sum())
+    n_close = int(closing(frame, lambda kind, piece: lengths[kind][piece]).sum())
     content = {streams[kind]: int(count) for kind, count in by_kind.items() if kind != LABEL}
     label = int(by_kind.get(LABEL, 0))
     total = sum(content.values())
@@ -466,12 +542,22 @@ def _totals(
     }
 
 
-def closing(frame: pd.DataFrame, lengths: Callable[[int], npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
-    """Say for each segment of an order whether the closing ``<|endoftext|>`` follows it.
+def write_order(frame: pd.DataFrame, streams: Sequence[str], notes: Mapping[str, Any], out: Path) -> None:
+    """Write an order: the rows of :func:`frame_of`, whose kinds are places in `streams`, and the notes."""
+    text = json.dumps(notes, ensure_ascii=False, sort_keys=True)
+    dictionary = pa.DictionaryArray.from_arrays(pa.array(frame["kind"], pa.int8()), pa.array(streams))
+    table = pa.table({name: pa.array(frame[name]) for name in frame.columns if name != "kind"})
+    tables.write("order", table.append_column("stream", dictionary.cast(pa.string())), out, {METADATA: text})
+
+
+def closing(
+    frame: pd.DataFrame, lengths: Callable[[int, npt.NDArray[np.integer]], npt.NDArray[np.integer]]
+) -> npt.NDArray[np.bool_]:
+    """Say for each segment of whole rows of an order whether the closing ``<|endoftext|>`` follows it.
 
     Args:
         frame: columns ``sequence, document, kind, piece, start, n_tokens``, in reading order.
-        lengths: gives the tokens of the pieces of a kind.
+        lengths: gives the tokens of some pieces of a kind.
     """
     sequence, document, kind, piece = (frame[name].to_numpy() for name in ("sequence", "document", "kind", "piece"))
     last = np.ones(len(frame), bool)
@@ -479,7 +565,7 @@ def closing(frame: pd.DataFrame, lengths: Callable[[int], npt.NDArray[np.int64]]
     ends = (frame["start"] + frame["n_tokens"]).to_numpy()
     for value in np.unique(kind).tolist():
         of_kind = kind == value
-        last[of_kind] &= ends[of_kind] == lengths(value)[piece[of_kind]]
+        last[of_kind] &= ends[of_kind] == lengths(value, piece[of_kind])
     return last
 
 
@@ -498,6 +584,20 @@ def read_notes(order: Path | str) -> dict[str, Any]:
     return json.loads(metadata[METADATA.encode()])
 
 
+def stream_roles(notes: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each stream of an order is, from its notes.
+
+    The roles: ``monolingual`` (text of a language learned), ``replayed`` (monolingual text of the base language, in a
+    run that learns another), ``en`` and ``xx`` (the halves of pairs). Names are parsed by nobody: a layout with arms
+    has the streams that its language gives it, and every other says them itself.
+    """
+    if "streams" in notes:
+        return dict(notes["streams"])
+    lang = notes["lang"]
+    known = {f"mono-{lang}": "monolingual", f"pairs-{lang}-en": "en", f"pairs-{lang}-xx": "xx"}
+    return {name: known.get(name, "replayed") for name in notes["stores"]}
+
+
 def order_summary(order: Path | str) -> dict[str, Any]:
     """Return one flat row that describes an order, for tables.
 
@@ -506,10 +606,12 @@ def order_summary(order: Path | str) -> dict[str, Any]:
     epochs_pairs, en_share, monolingual_per_parallel, pairs_left_out``, in tokens and epochs None where an order has no
     parallel text. A filtered arm has ``pairs_filtered`` and ``tokens_filtered`` too: what it would have read without
     its filter. A replay has ``replayed``: tokens of monolingual text in the base language.
+
+    An order without arms has None for ``lang``, ``arm`` and, where it reads several monolingual texts, for
+    ``epochs_monolingual``; and for each of its streams ``tokens {stream}`` and ``epochs {stream}``.
     """
     notes = read_notes(order)
-    lang = notes["lang"]
-    pairs = notes["pairs"]
+    pairs = notes.get("pairs")
     extra = notes.get("derived", {})
     filtered = {}
     if "pairs_left_out" in extra:
@@ -517,20 +619,31 @@ def order_summary(order: Path | str) -> dict[str, Any]:
             "pairs_filtered": extra["pairs_left_out"],
             "tokens_filtered": extra["en_left_out"] + extra["xx_left_out"],
         }
-    mono = {name: count for name, count in notes["content"].items() if name.startswith("mono-")}
-    own = mono.pop(f"mono-{lang}")
+    of_role: dict[str, list[str]] = {}
+    for name, role in stream_roles(notes).items():
+        of_role.setdefault(role, []).append(name)
+
+    def tokens(role: str) -> int | None:
+        return sum(notes["content"][name] for name in of_role[role]) if role in of_role else None
+
+    def epochs(role: str) -> float | None:
+        names = of_role.get(role, [])
+        return notes["epochs"][names[0]] if len(names) == 1 else None
+
+    apart = {} if "arm" in notes else {f"{key} {n}": notes[of][n] for n in notes["stores"] for key, of in _OF_STREAM}
     return {
-        **{key: notes[key] for key in ("run", "lang", "arm", "seed", "steps")},
+        **{key: notes.get(key) for key in ("run", "lang", "arm", "seed", "steps")},
         **notes["tokens"],
         "targets": sum(notes["tokens"][key] for key in ("content", "label", "end_of_text")),
-        "monolingual": own,
-        "parallel_en": notes["content"].get(f"pairs-{lang}-en"),
-        "parallel_xx": notes["content"].get(f"pairs-{lang}-xx"),
-        "epochs_monolingual": notes["epochs"][f"mono-{lang}"],
-        "epochs_pairs": notes["epochs"].get(f"pairs-{lang}-en"),
+        "monolingual": tokens("monolingual"),
+        "parallel_en": tokens("en"),
+        "parallel_xx": tokens("xx"),
+        "epochs_monolingual": epochs("monolingual"),
+        "epochs_pairs": epochs("en"),
         "en_share": notes["en_share"],
         "monolingual_per_parallel": notes["monolingual_per_parallel"],
         "pairs_left_out": sum(pairs[key] for key in ("empty", "no_partner", "too_long")) if pairs else None,
         **filtered,
-        **({"replayed": sum(mono.values())} if mono else {}),
+        **({"replayed": tokens("replayed")} if "replayed" in of_role else {}),
+        **apart,
     }

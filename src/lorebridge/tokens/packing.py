@@ -8,7 +8,7 @@ fit; the first input of a later part is the last token of the part before, so th
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +82,7 @@ def cut(lengths: Sequence[int], width: int, whole: Collection[int] = ()) -> list
     return parts
 
 
-def best_fit(sizes: npt.NDArray[np.int64], width: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def best_fit(sizes: npt.NDArray[np.integer[Any]], width: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Pack items into rows by best-fit decreasing.
 
     Items go from large to small, each to the fullest row that it fits; items of one size in the order given (Ding et
@@ -103,7 +103,7 @@ def best_fit(sizes: npt.NDArray[np.int64], width: int) -> tuple[npt.NDArray[np.i
 
 
 @compiled
-def _rows_of(sizes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+def _rows_of(sizes: npt.NDArray[np.integer[Any]], width: int) -> npt.NDArray[np.int64]:
     """Return the row of each item, in the order given, by best fit; of rows alike, the one last changed is taken."""
     n = len(sizes)
     row_of = np.empty(n, np.int64)

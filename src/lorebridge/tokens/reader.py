@@ -1,4 +1,8 @@
-"""Read a data order: batches of token ids for training, or the text that a model saw."""
+"""Read a data order: batches of token ids for training, or the text that a model saw.
+
+An order of a large run has tens of millions of segments. They are read a row group at a time, as the steps come: so
+each process of a run holds some megabytes of the order, and a resume reads no more than what its next step needs.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.order import closing, read_notes
 from lorebridge.tokens.store import Store
@@ -41,6 +47,59 @@ class Batch:
     documents: npt.NDArray[np.int32]
 
 
+_COLUMNS = ["sequence", "document", "stream", "piece", "part", "start", "n_tokens"]
+
+
+class _RowGroups:
+    """The segments of an order, by row of the run; holds the row groups that were last asked for."""
+
+    def __init__(self, order: Path, kinds: Mapping[str, int]) -> None:
+        """Open the table; `kinds` numbers the streams, the label included."""
+        self._path = order
+        self._kinds = kinds
+        self._held: dict[int, pd.DataFrame] = {}
+        try:
+            self._file = pq.ParquetFile(
+                order, read_dictionary=["stream"], pre_buffer=False, page_checksum_verification=True
+            )
+            metadata = self._file.metadata
+            at = metadata.schema.names.index("sequence")
+            found = [metadata.row_group(i).column(at).statistics for i in range(metadata.num_row_groups)]
+            self._first = np.array([each.min for each in found], np.int64)
+            self._last = np.array([each.max for each in found], np.int64)
+        except (OSError, pa.ArrowInvalid, AttributeError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(self._path, f"cannot be read as a data order ({error})", "Remake it with its rule.")
+
+    def __call__(self, begin: int, end: int) -> pd.DataFrame:
+        """Return the segments of the rows `begin` to `end` - 1 of the run, in reading order."""
+        wanted = np.flatnonzero((self._first < end) & (self._last >= begin)).tolist()
+        self._held = {group: self._held[group] if group in self._held else self._read(group) for group in wanted}
+        parts = []
+        for group in self._held.values():
+            low, high = np.searchsorted(group["sequence"].to_numpy(), [begin, end])
+            parts.append(group.iloc[low:high])
+        return pd.concat(parts, ignore_index=True) if parts else self._empty()
+
+    def _empty(self) -> pd.DataFrame:
+        names = [name if name != "stream" else "kind" for name in _COLUMNS]
+        return pd.DataFrame({name: np.zeros(0, np.int64) for name in names})
+
+    def _read(self, group: int) -> pd.DataFrame:
+        try:
+            table = self._file.read_row_group(group, columns=_COLUMNS)
+            if len(table) != (n_rows := self._file.metadata.row_group(group).num_rows):
+                raise pa.ArrowInvalid(f"{n_rows - len(table)} rows are missing")  # no checksum tells: it is of pages
+            stream = table["stream"].unify_dictionaries().combine_chunks()
+            kinds = np.array([self._kinds[name] for name in stream.dictionary.to_pylist()], np.int64)
+            columns = {name: table[name].to_numpy() for name in _COLUMNS if name != "stream"}
+        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            raise self._damaged(error) from error
+        return pd.DataFrame({**columns, "kind": kinds[stream.indices.to_numpy()]})
+
+
 class OrderReader:
     """Assembles the batches of a run from its order and the token stores.
 
@@ -49,36 +108,25 @@ class OrderReader:
         steps: optimizer steps.
         rows_per_step: rows of a batch.
         sequence_length: positions of a row.
-        closes: for each row of the table, whether a closing ``<|endoftext|>`` follows it.
+        streams: the stream of each kind, a number; the last is ``label``.
     """
 
     def __init__(self, order: Path, stores: Mapping[str, Store]) -> None:
-        """Read the table; :meth:`open` is the usual way in."""
+        """Open the table; :meth:`open` is the usual way in."""
         self.notes = read_notes(order)
         self.steps: int = self.notes["steps"]
         self.rows_per_step: int = self.notes["rows_per_step"]
         self.sequence_length: int = self.notes["sequence_length"]
-        frame = tables.read(order)
         self._end_of_text: int = self.notes["end_of_text"]
         self._isolated = self.notes["packing"] == "isolated"
         # One flat list of sources: the stores, then the labels as a small store of their own.
         names = sorted(self.notes["stores"])
+        self.streams = [*names, "label"]
         label_ends = np.cumsum([0, *(len(ids) for ids in self.notes["labels"])])
         self._tokens = [stores[name].tokens for name in names]
         self._tokens.append(np.array([i for ids in self.notes["labels"] for i in ids], np.uint32))
-        offsets = [*(stores[name].offsets for name in names), label_ends]
-        frame["kind"] = frame["stream"].map({**{name: i for i, name in enumerate(names)}, "label": len(names)})
-        self._kind = frame["kind"].to_numpy(np.int64)
-        self.closes = closing(frame, lambda kind: np.diff(offsets[kind]))
-        self._from = frame["start"].to_numpy(np.int64)
-        self._continues = self._from > 0
-        for kind, ends in enumerate(offsets):
-            of_kind = self._kind == kind
-            self._from[of_kind] += ends[frame["piece"].to_numpy()[of_kind]]
-        self._n = frame["n_tokens"].to_numpy(np.int64)
-        self._document = frame["document"].to_numpy(np.int64)
-        self._sequence = frame["sequence"].to_numpy(np.int64)
-        self._bounds = np.searchsorted(self._sequence, np.arange(self.steps * self.rows_per_step + 1))
+        self._offsets = [*(stores[name].offsets for name in names), label_ends]
+        self._rows = _RowGroups(order, {name: kind for kind, name in enumerate(self.streams)})
 
     @classmethod
     def open(cls, order: Path | str, stores: Mapping[str, Path]) -> OrderReader:
@@ -103,14 +151,23 @@ class OrderReader:
                 )
         return cls(Path(order), opened)
 
-    def segments(self, step: int, rows: slice | None = None) -> npt.NDArray[np.int64]:
-        """Return the indices of the table's rows that make up some rows of a batch, in reading order."""
+    def segments(self, step: int, rows: slice | None = None) -> pd.DataFrame:
+        """Return the segments that make up some rows of a batch, in reading order.
+
+        The columns are those of the table, but ``kind`` (a place in :attr:`streams`) for ``stream``, ``row`` (of the
+        batch) for ``sequence``, and ``closes``: whether a closing ``<|endoftext|>`` follows.
+        """
         first = step * self.rows_per_step
-        wanted = range(self.rows_per_step)[rows or slice(None)]
-        return np.concatenate(
-            [np.zeros(0, np.int64)]
-            + [np.arange(self._bounds[first + row], self._bounds[first + row + 1]) for row in wanted]
-        )
+        found = self._rows(first, first + self.rows_per_step)
+        found["closes"] = closing(found, self._lengths)
+        found["row"] = found.pop("sequence") - first
+        if rows is None:
+            return found
+        return found[np.isin(found["row"], range(self.rows_per_step)[rows])].reset_index(drop=True)
+
+    def _lengths(self, kind: int, piece: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Return the tokens of some pieces."""
+        return self._offsets[kind][piece + 1] - self._offsets[kind][piece]
 
     def batch(self, step: int, rows: slice | None = None) -> Batch:
         """Assemble the batch of a step (from 0), or some of its rows.
@@ -123,40 +180,43 @@ class OrderReader:
         wanted = range(self.rows_per_step)[rows or slice(None)]
         shape = (len(wanted), self.sequence_length)
         size = shape[0] * shape[1]
-        at = self.segments(step, rows)
+        found = self.segments(step, rows)
         targets = np.full(size, IGNORED, np.int64)
         inputs = np.full(size, self._end_of_text, np.int64)
         positions = np.zeros(size, np.int64)
         documents = np.full(size, NO_DOCUMENT, np.int32)
-        if len(at):
+        if len(found):
             row_of = np.zeros(self.rows_per_step, np.int64)
             row_of[list(wanted)] = np.arange(len(wanted))
-            row = row_of[self._sequence[at] - step * self.rows_per_step]
-            document = self._document[at]
-            n, closes = self._n[at], self.closes[at]
+            row = row_of[found["row"]]
+            document, kind, piece, start, n = (
+                found[name].to_numpy(np.int64) for name in ("document", "kind", "piece", "start", "n_tokens")
+            )
+            closes = found["closes"].to_numpy()
+            source_of = start.copy()
+            for of in np.unique(kind).tolist():
+                source_of[kind == of] += self._offsets[of][piece[kind == of]]
             taken = n + closes  # positions of each segment, the closing token counted with the last
             before = np.cumsum(taken) - taken
             new_row = np.diff(row, prepend=-1) != 0
-            column = before - np.repeat(before[new_row], np.diff(np.append(np.flatnonzero(new_row), len(at))))
+            column = before - np.repeat(before[new_row], np.diff(np.append(np.flatnonzero(new_row), len(found))))
             begins = row * self.sequence_length + column  # where each segment's targets begin, in the flat batch
             flat, within = _spread(begins, n)
-            source = np.repeat(self._kind[at], n)
-            token = np.repeat(self._from[at], n) + within
-            for kind in np.unique(source).tolist():
-                of_kind = source == kind
-                targets[flat[of_kind]] = self._tokens[kind][token[of_kind]]
+            source = np.repeat(kind, n)
+            token = np.repeat(source_of, n) + within
+            for of in np.unique(source).tolist():
+                of_kind = source == of
+                targets[flat[of_kind]] = self._tokens[of][token[of_kind]]
             targets[(begins + n)[closes]] = self._end_of_text
             opens = new_row | (np.diff(document, prepend=-1) != 0)
             everywhere, _ = _spread(begins, taken)
             inputs[everywhere[1:]] = targets[everywhere[:-1]]
             starts = begins[opens]
             inputs[starts] = [
-                self._tokens[kind][source - 1] if goes_on else self._end_of_text
-                for kind, source, goes_on in zip(
-                    self._kind[at][opens], self._from[at][opens], self._continues[at][opens], strict=True
-                )
+                self._tokens[of][at - 1] if goes_on else self._end_of_text
+                for of, at, goes_on in zip(kind[opens], source_of[opens], start[opens] > 0, strict=True)
             ]
-            origin = np.repeat(starts, np.diff(np.append(np.flatnonzero(opens), len(at))))
+            origin = np.repeat(starts, np.diff(np.append(np.flatnonzero(opens), len(found))))
             if self._isolated:
                 positions[everywhere] = everywhere - np.repeat(origin, taken)
                 documents[everywhere] = np.repeat(document, taken)
@@ -195,9 +255,8 @@ def show_batch(*, order: Path, stores: Mapping[str, Path], tokenizer: Path, step
         raise InputError(tokenizer, "is not the tokenizer of the order", "Give the study's own.")
     decode = load_tokenizer(tokenizer).decode
     batch = reader.batch(step)
-    at = reader.segments(step)
-    part = tables.read(order).iloc[at]
-    part = part.assign(closes=reader.closes[at], row=part["sequence"] % reader.rows_per_step)
+    part = reader.segments(step)
+    part["stream"] = np.array(reader.streams)[part["kind"]]
     lines = [f"{reader.notes['run']}, step {step} of {reader.steps}"]
     for row in range(reader.rows_per_step):
         lines.append(f"\nrow {row}")

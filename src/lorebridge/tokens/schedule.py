@@ -18,13 +18,16 @@ from lorebridge.errors import InputError
 from lorebridge.kernels import compiled
 from lorebridge.tokens.arms import ARRANGEMENTS, EN, LABEL, XX, Document, Unit
 from lorebridge.tokens.packing import best_fit, cut
+from lorebridge.tokens.units import Units
 
 MONO, REPLAYED = 3, 4  # beside EN, XX and LABEL: monolingual text of the language learned, of the base language
 
 # How many units in a row may fail to fit before a super-batch is taken for full.
 PATIENCE = 32
 
-Ints = npt.NDArray[np.int64]
+BLOCK = 1 << 16  # units that are laid out at a time
+
+Ints = npt.NDArray[np.integer[Any]]
 
 
 class Segments(NamedTuple):
@@ -118,10 +121,13 @@ class ParallelSchedule:
 
     A document that is too long for a row is cut into parts. All documents of all units are laid out beforehand: the
     parts of unit u are ``_ends[u]`` to ``_ends[u + 1]``, in the order of ``ARRANGEMENTS``.
+
+    Attributes:
+        epoch: how often all units have been drawn, by the end of the last super-batch.
     """
 
     def __init__(
-        self, units: Sequence[Unit], n_en: Ints, n_xx: Ints, label_tokens: int, width: int, rng: np.random.Generator
+        self, units: Units, n_en: Ints, n_xx: Ints, label_tokens: int, width: int, rng: np.random.Generator
     ) -> None:
         """Lay out the documents of `units` in every arrangement.
 
@@ -137,11 +143,11 @@ class ParallelSchedule:
         self._room = label_tokens // 2
         self._width = width
         self._rng = rng
-        self._members = np.zeros((len(units), 3), np.int64)
+        self._members = np.maximum(units.members, 0)
+        self._n_members = units.n_members
         self._patterns: list[_Pattern] = []
         self._lay_out(units)
-        pattern_batch = np.array([pattern.batch for pattern in self._patterns], np.int64)
-        self._batches = pattern_batch[self._pattern].astype(np.int8)
+        self._batches = np.array([pattern.batch for pattern in self._patterns], np.int8)[self._pattern]
         longest = self._cut_numbers.shape[1]
         self._kinds = np.full((len(self._patterns), longest), -1)  # of each pattern's segments
         self._places = np.zeros((len(self._patterns), longest), np.int64)  # member, or number of the label
@@ -149,6 +155,7 @@ class ParallelSchedule:
             for segment, (kind, place) in enumerate(pattern.document):
                 self._kinds[number, segment] = kind
                 self._places[number, segment] = place
+        self.epoch = 0
         self._scheduled = np.arange(len(units))
         self._row_of = np.zeros(np.diff(self._ends).max(initial=0), np.int64)  # room for the rows of a unit's parts
         self._waiting = np.zeros(0, np.int64)
@@ -165,37 +172,43 @@ class ParallelSchedule:
         """How many pairs are scheduled."""
         return int(self._n_members[self._scheduled].sum())
 
-    def _lay_out(self, units: Sequence[Unit]) -> None:
+    def _lay_out(self, units: Units) -> None:
         """Cut the documents of all units into parts: their sizes and what they are made of.
 
         Units of one shape (members, halves, parity of the number) have the same documents but for the pieces.
         """
-        self._n_members = np.array([len(unit.members) for unit in units], np.int64)
-        by_shape: dict[tuple[tuple[bool, ...], int], list[int]] = {}
-        for index, unit in enumerate(units):
-            by_shape.setdefault((unit.in_a, unit.number % 2), []).append(index)
-            self._members[index, : len(unit.members)] = unit.members
+        codes = (units.n_members * 8 + units.in_a @ [4, 2, 1]) * 2 + np.arange(len(units)) % 2
+        present, first = np.unique(codes, return_index=True)
+        shapes = sorted(
+            (units[index].in_a, index % 2, code) for code, index in zip(present, first.tolist(), strict=True)
+        )
         n_parts = np.zeros(len(units), np.int64)
         laid = []
-        for (in_a, parity), indices in sorted(by_shape.items()):
-            which = np.array(indices)
+        for in_a, parity, code in shapes:
             first_pattern = len(self._patterns)
             shape = Unit(parity, tuple(range(len(in_a))), in_a)
             for arm, arrange in enumerate(ARRANGEMENTS.values()):
                 for batch, documents in enumerate(arrange(shape)):
                     self._patterns += [_Pattern(2 * arm + batch, document) for document in documents]
             patterns = self._patterns[first_pattern:]
-            sizes = np.stack([self._positions(pattern.document, which).sum(axis=1) + 1 for pattern in patterns], axis=1)
-            cuts = {}
-            counts = np.ones_like(sizes)
-            for row, column in np.argwhere(sizes > self._width).tolist():
-                document = patterns[column].document
-                labels = [i for i, (kind, _) in enumerate(document) if kind == LABEL]
-                lengths = self._positions(document, which[row : row + 1])[0].tolist()
-                cuts[row, column] = parts = cut(lengths, self._width, labels)
-                counts[row, column] = len(parts)
-            n_parts[which] = counts.sum(axis=1)
-            laid.append((which, first_pattern, sizes, counts, cuts))
+            of_shape = np.flatnonzero(codes == code)
+            for which in np.split(of_shape, range(BLOCK, len(of_shape), BLOCK)):
+                sizes = np.stack(
+                    [self._positions(pattern.document, which).sum(axis=1) + 1 for pattern in patterns],
+                    axis=1,
+                    dtype=np.int32,
+                    casting="same_kind",
+                )
+                cuts = {}
+                counts = np.ones_like(sizes)
+                for row, column in np.argwhere(sizes > self._width).tolist():
+                    document = patterns[column].document
+                    labels = [i for i, (kind, _) in enumerate(document) if kind == LABEL]
+                    lengths = self._positions(document, which[row : row + 1])[0].tolist()
+                    cuts[row, column] = parts = cut(lengths, self._width, labels)
+                    counts[row, column] = len(parts)
+                n_parts[which] = counts.sum(axis=1)
+                laid.append((which, first_pattern, sizes, counts, cuts))
         self._ends = np.concatenate([np.zeros(1, np.int64), n_parts.cumsum()])
         self._sizes = np.zeros(self._ends[-1], np.int32)
         self._pattern = np.zeros(self._ends[-1], np.int16)
@@ -277,6 +290,7 @@ class ParallelSchedule:
         beyond = popped - len(self._waiting) - len(self._current)
         if beyond >= 0:
             self._waiting, self._current, self._next = waiting, self._next[beyond:], np.zeros(0, np.int64)
+            self.epoch += 1
         elif popped >= len(self._waiting):
             self._current = self._current[popped - len(self._waiting) :]
             self._waiting = waiting

@@ -9,7 +9,7 @@ from typing import Any
 from lorebridge.corpora.stages import shard_files, sound
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, groups, item, many, one
 from lorebridge.plan.study import Model, Study
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, REPLAY, has_labels
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, REPLAY, has_labels, parts_partners
 
 
 def tokenizer() -> Item:
@@ -91,7 +91,9 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
         own["english_share"] = training["english_share"]
     if ARMS[model.arm].variant == REPLAY:
         own["replay"] = {"base": study.base, "share": training["replay_share"]}
-    return literals | {"label_tokens": training["label_tokens"], **own}
+    if parts_partners(model.arm):
+        own["distance"] = study.config["no_bridge"]["distance"]
+    return literals | {"label_tokens": training["label_tokens"], "pair_supply": training["pair_supply"], **own}
 
 
 def _order_inputs(study: Study, w: Wildcards) -> Arguments:

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lorebridge import publish
 from lorebridge.errors import InputError
+from lorebridge.tables import n_rows, record_batches
 from lorebridge.tokens.tokenizer import BulkEncoder
 
 log = logging.getLogger("lorebridge.tokens")
@@ -57,7 +57,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
     encoder = BulkEncoder(tokenizer)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    n_documents = sum(_n_rows(path) for path in tables)
+    n_documents = sum(n_rows(path) for path in tables)
     (out / "store.json").unlink(missing_ok=True)
     digest = hashlib.sha256()
     offsets = np.lib.format.open_memmap(out / "offsets.npy.partial", "w+", np.int64, (n_documents + 1,))
@@ -95,26 +95,11 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
     return notes
 
 
-def _n_rows(path: Path) -> int:
-    try:
-        return pq.read_metadata(path).num_rows
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
-
-
 def _texts(paths: list[Path], column: str) -> Iterator[pa.Array]:
     """Yield a column of some tables, some rows at a time."""
     for path in paths:
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                for rows in file.iter_batches(BATCH, columns=[column]):
-                    yield rows.column(0)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(path, f"cannot be read as a Parquet table ({error})", "Remake it with its rule.")
+        for rows in record_batches(path, [column], BATCH):
+            yield rows.column(0)
 
 
 @dataclass(frozen=True)
@@ -142,8 +127,8 @@ class Store:
             tokenizer: the fingerprint of the tokenizer that it must have been made with; None where ids do not matter.
 
         Raises:
-            InputError: a file is missing or torn, the tokens are not as many as the offsets say, or the store was made
-                with another tokenizer.
+            InputError: a file is missing or torn, the tokens are not as many as the offsets say or none at all, or the
+                store was made with another tokenizer.
         """
         path = Path(path)
         mend = "Remake the store with its rule."
@@ -158,6 +143,8 @@ class Store:
         size = (path / "tokens.bin").stat().st_size
         if size != offsets[-1] * TOKEN.itemsize:
             raise InputError(path / "tokens.bin", f"{size} bytes for {offsets[-1]} tokens", mend)
+        if not size:
+            raise InputError(path / "tokens.bin", "no document has a token", "Check the corpus and its filter.")
         if tokenizer is not None and notes["tokenizer"] != tokenizer:
             raise InputError(path, f"was made with the tokenizer {notes['tokenizer']}, not with {tokenizer}", mend)
         return cls(path, np.memmap(path / "tokens.bin", TOKEN, "r"), offsets, notes)

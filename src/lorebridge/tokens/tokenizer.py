@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import fastokens
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -266,6 +265,8 @@ class BulkEncoder:
         Raises:
             InputError: see :func:`load_tokenizer`; or ``fastokens`` cannot read it.
         """
+        import fastokens  # here: training and probing need no bulk encoder
+
         self._reference = load_tokenizer(folder)
         self._path = Path(folder) / "tokenizer.json"
         try:

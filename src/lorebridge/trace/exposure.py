@@ -22,7 +22,7 @@ from tqdm import tqdm
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.arms import BASE
-from lorebridge.tokens.order import read_notes
+from lorebridge.tokens.order import read_notes, stream_roles
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
 from lorebridge.trace.mentions import Asked, Matcher, read_asked, read_mentions
@@ -103,6 +103,7 @@ def exposure(
     for name, given in (("store", stores), ("subjects", subjects), ("mentions", mentions), ("script", scripts)):
         if missing := set(notes["stores"]) - set(given):
             raise InputError(order, f"reads the stream {min(missing)}, of which no {name} is given", "Give one.")
+    roles = stream_roles(notes)
     checkpoints = np.array(sorted(steps))
     read = tables.read(order, ["sequence", "stream", *UNIT])
     # The checkpoint (its place in the list) at which a batch is first counted; those after the last are not.
@@ -126,7 +127,7 @@ def exposure(
             what=f"exposure {run} {stream}",
         )
         n_again += again
-        frame = _accumulate(asked, units, counts, said, is_pairs=stream.startswith("pairs-"))
+        frame = _accumulate(asked, units, counts, said, is_pairs=roles[stream] in ("en", "xx"))
         n_tokens = np.cumsum(
             np.bincount(
                 read.loc[read["stream"] == stream, "at"],
@@ -136,7 +137,7 @@ def exposure(
         )
         frame["step"] = checkpoints[frame.pop("at")]
         frame["n_tokens"] = np.tile(n_tokens, len(asked))
-        frames.append(frame.assign(stage="base" if notes["arm"] == BASE else "ct", stream=stream))
+        frames.append(frame.assign(stage="base" if notes.get("arm", BASE) == BASE else "ct", stream=stream))
     # What the base run had read is a part of what this one has.
     table = pd.concat(frames, ignore_index=True).assign(run=run, learned=learned, arm=arm, seed=seed)
     tables.write("exposure", table, out)

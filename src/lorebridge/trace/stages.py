@@ -139,7 +139,7 @@ STAGES = (
         "index",
         "Make what a corpus is searched by: embeddings, block by block, or a Lucene index.",
         "lorebridge.trace.retrieval:build_index",
-        version=2,
+        version=3,
         files={
             "index": File(
                 "trace/index/{corpus}/index", "embeddings, or a Lucene index; the engine `scan` needs none", folder=True
@@ -154,7 +154,7 @@ STAGES = (
         "retrieve",
         "Retrieve the chunks of a corpus that come nearest to each question of a culture.",
         "lorebridge.trace.retrieval:retrieve",
-        version=2,
+        version=3,
         files={"hits": File("trace/hits/{corpus}/{culture}.parquet", table="hits", argument="out")},
         record="trace/hits/{corpus}/{culture}.parquet.record.json",
         literals=lambda study, w: {
@@ -188,7 +188,7 @@ STAGES = (
         "judge",
         "Judge whether retrieved chunks state the facts asked for.",
         "lorebridge.trace.judges:judge",
-        version=2,
+        version=3,
         files={"judgments": File("trace/judgments/{corpus}/{culture}.parquet", table="judgments", argument="out")},
         record="trace/judgments/{corpus}/{culture}.parquet.record.json",
         literals=_judge,
@@ -200,6 +200,7 @@ STAGES = (
         "subjects",
         "Find what names the subject of every question that is asked in a language.",
         "lorebridge.trace.mentions:find_subjects",
+        version=2,
         files={"subjects": File("trace/subjects/{lang}.parquet", table="subjects", argument="out")},
         record="trace/subjects/{lang}.parquet.record.json",
         literals=lambda study, w: {**_script(study, w["lang"]), "max_chars": study.config["tracing"]["chunk_chars"]},
@@ -217,6 +218,7 @@ STAGES = (
         "mentions",
         "Find every row of a text that names a subject or an answer.",
         "lorebridge.trace.mentions:find_mentions",
+        version=2,
         files={"mentions": File("trace/mentions/{stream}.parquet", table="mentions", argument="out")},
         record="trace/mentions/{stream}.parquet.record.json",
         literals=lambda study, w: {
@@ -234,6 +236,7 @@ STAGES = (
         "exposure",
         "Count what a model has read of every fact up to each of its checkpoints.",
         "lorebridge.trace.exposure:exposure",
+        version=2,
         files={"exposure": File("trace/exposure/{run}.parquet", table="exposure", argument="out")},
         record="trace/exposure/{run}.parquet.record.json",
         literals=_exposure_literals,
@@ -337,6 +340,7 @@ STAGES = (
         "people_mentions",
         "Count the rows of a text that name each person.",
         "lorebridge.trace.people:count_names",
+        version=2,
         files={"people_mentions": File("people/mentions/{stream}.parquet", table="people_mentions", argument="out")},
         record="people/mentions/{stream}.parquet.record.json",
         literals=lambda study, w: {"stream": w["stream"], "column": study.text(w["stream"]).column},

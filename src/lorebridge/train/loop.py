@@ -24,6 +24,7 @@ from lorebridge.records import file_digest
 from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.tokens.tokenizer import end_of_text_id, load_tokenizer, tokenizer_fingerprint
 from lorebridge.train.engine import Processes, initialize, process_group
+from lorebridge.train.host import sent
 from lorebridge.train.inputs import check_model, check_order, checked_digest
 from lorebridge.train.model import PackedLanguageModel, build, load_weights, qwen2_config
 from lorebridge.train.progress import Progress
@@ -269,6 +270,7 @@ class Trainer:
         self.n_parameters = sum(parameter.numel() for parameter in network.parameters())
         rows = reader.rows_per_step // processes.world
         self.micro_batch = min(micro_batch, rows)
+        self._ahead: tuple[torch.Tensor, ...] | None = None
         self.adamw = torch.optim.AdamW(
             parameter_groups(self.model, optimizer["weight_decay"]),
             betas=tuple(optimizer["betas"]),
@@ -293,12 +295,11 @@ class Trainer:
         rate = self.schedule.at(self.done, self.reader.steps)
         for group in self.adamw.param_groups:
             group["lr"] = rate
-        batch = self.reader.batch(self.done, slice(self.processes.rank, None, self.processes.world))
-        inputs = [
-            torch.from_numpy(array).to(self.processes.device)
-            for array in (batch.input_ids, batch.targets, batch.positions, batch.documents)
-        ]
-        (n_targets,) = self.processes.totals([(inputs[1] != IGNORED).sum()])
+        input_ids, targets, positions, documents = self._ahead or self._inputs(self.done)
+        (n_targets,) = self.processes.totals([(targets != IGNORED).sum()])
+        device = self.processes.device
+        # Targets and documents stay on the CPU, where the model counts them: see its forward.
+        inputs = (sent(input_ids, device), targets, sent(positions, device), documents)
         loss = torch.zeros((), dtype=torch.float64, device=self.processes.device)
         for micro in zip(*(tensor.split(self.micro_batch) for tensor in inputs), strict=True):
             summed = self.engine(*micro)
@@ -308,6 +309,8 @@ class Trainer:
                 norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
             self.engine.step()
             loss += summed.detach()
+        # Put together while a GPU is still at work on this batch: below the host waits for it.
+        self._ahead = self._inputs(self.done + 1) if self.done + 1 < self.reader.steps else None
         if self.zero_stage:
             norm = self.engine.get_global_grad_norm()
         (summed_loss,) = self.processes.totals([loss])
@@ -325,6 +328,12 @@ class Trainer:
         seconds = time.monotonic() - started
         self.seconds += seconds
         return row, seconds
+
+    def _inputs(self, step: int) -> tuple[torch.Tensor, ...]:
+        """Return input ids, targets, positions and documents of this process's rows of a batch, on the CPU."""
+        batch = self.reader.batch(step, slice(self.processes.rank, None, self.processes.world))
+        arrays = (batch.input_ids, batch.targets, batch.positions, batch.documents)
+        return tuple(torch.from_numpy(array) for array in arrays)
 
     def save(self, directory: WorkDirectory, identity: Mapping[str, Any]) -> None:
         """Save the resume state: process 0 writes it whole, so that any number of processes can go on from it.

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from lorebridge.tokens.reader import IGNORED
+from lorebridge.train.host import sent
 
 # Logits of one chunk. More positions at a time mean fewer passes over the gradient of the whole output embedding;
 # in bfloat16 these are 128 MiB and 2 GiB.
@@ -45,11 +46,12 @@ def chunked_cross_entropy(
     Args:
         hidden: [N, H] last hidden states.
         weight: [V, H] output embedding.
-        targets: int64 [N]; -100 is ignored, and its position costs nothing.
+        targets: int64 [N]; -100 is ignored, and its position costs nothing. May lie on the CPU.
         chunk: positions at a time.
     """
     counted = (targets != IGNORED).nonzero().squeeze(1)
-    return _ChunkedCrossEntropy.apply(hidden.index_select(0, counted), weight, targets[counted], chunk)
+    gold = sent(targets[counted], hidden.device)
+    return _ChunkedCrossEntropy.apply(hidden.index_select(0, sent(counted, hidden.device)), weight, gold, chunk)
 
 
 def _softmax_(logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
 from lorebridge.errors import InputError
 from lorebridge.train.attention import PACKED, document_bounds, packed_attention
+from lorebridge.train.host import sent
 from lorebridge.train.loss import chunked_cross_entropy, positions_at_once
 
 WEIGHTS = "model.safetensors"
@@ -113,8 +114,11 @@ class PackedLanguageModel(nn.Module):
         self.model.model.compile(dynamic=False, fullgraph=True)
 
     def hidden(self, input_ids: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
-        """Return the last hidden states [rows, T, H] of inputs [rows, T] with their positions and documents."""
-        bounds = document_bounds(documents)
+        """Return the last hidden states [rows, T, H] of inputs [rows, T] with their positions and documents.
+
+        `documents` may lie on the CPU: how many there are is then known without waiting for the device.
+        """
+        bounds = sent(document_bounds(documents), input_ids.device)
         torch._dynamo.maybe_mark_dynamic(bounds, 0)
         return self.model.model(
             input_ids=input_ids,
@@ -128,7 +132,10 @@ class PackedLanguageModel(nn.Module):
     def forward(
         self, input_ids: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor
     ) -> torch.Tensor:
-        """Return the sum of the losses (nats) of the targets [rows, T] that are not -100."""
+        """Return the sum of the losses (nats) of the targets [rows, T] that are not -100.
+
+        `targets` and `documents` may lie on the CPU: then the host waits for the device nowhere in a pass.
+        """
         hidden = self.hidden(input_ids, positions, documents).flatten(0, 1)
         weight = self.model.lm_head.weight
         chunk = positions_at_once(len(hidden), len(weight), hidden.device.type)

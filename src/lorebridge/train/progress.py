@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch.utils.tensorboard.writer import SummaryWriter
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 log = logging.getLogger("lorebridge.train")
 
@@ -45,7 +47,11 @@ class Progress:
             dynamic_ncols=True,
             disable=not shown,
         )
-        self._writer = SummaryWriter(str(events), purge_step=done + 1) if events and shown else None
+        self._writer: SummaryWriter | None = None
+        if events and shown:
+            from torch.utils.tensorboard.writer import SummaryWriter  # needs a package that torch does not bring
+
+            self._writer = SummaryWriter(str(events), purge_step=done + 1)
 
     def __enter__(self) -> Progress:
         """Return itself."""

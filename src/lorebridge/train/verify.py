@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from lorebridge.errors import LorebridgeError
 from lorebridge.records import RECORD, file_digest, read_record, source_digest
+from lorebridge.tokens.mixture import MIXTURE, draw_mixture
 from lorebridge.tokens.order import draw_order
 from lorebridge.tokens.reader import read_notes
 from lorebridge.tokens.store import Store
@@ -156,7 +157,12 @@ def _unlike_order(
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / order.name
         try:
-            draw_order(**literals, stores=dict(stores), pairs=pairs, mentions=mentions, tokenizer=tokenizer, out=again)
+            if read_notes(order).get("layout") == MIXTURE:
+                draw_mixture(**literals, stores=dict(stores), tokenizer=tokenizer, out=again)
+            else:
+                draw_order(
+                    **literals, stores=dict(stores), pairs=pairs, mentions=mentions, tokenizer=tokenizer, out=again
+                )
             # Another release of the Parquet library may write the same rows in other bytes.
             same = file_digest(order) == file_digest(again) or (
                 read_notes(order) == read_notes(again) and pq.read_table(order).equals(pq.read_table(again))

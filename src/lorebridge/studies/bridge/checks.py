@@ -63,6 +63,7 @@ def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 f"has files for {sorted(entry['files'])}",
                 f"Give exactly two index-parallel files: {base} and {culture}.",
             )
+        yield from _making_problems(config, culture)
     for lang, language in languages.items():
         template = language.get("template") or config["template"]
         fields = re.findall(r"{(.*?)}", template)
@@ -75,6 +76,26 @@ def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 f"{template!r} is not a bridge",
                 "It needs {en} once, then {xx} once at its end; {base} and {name} may occur.",
             )
+
+
+def _making_problems(config: Mapping[str, Any], culture: str) -> Iterator[tuple[str, str, str]]:
+    """Files that are to be made, and how."""
+    entry, key = config["questions"][culture], f"questions.{culture}"
+    made = entry["made"]
+    wanted = [lang for lang, file in entry["files"].items() if file["kind"] == "made"]
+    if made is None:
+        if wanted:
+            yield f"{key}.files.{wanted[0]}", "is to be made, but nothing says how", f"Add {key}.made."
+        return
+    given = [made["lang"], *made["translate"], *made["by_hand"]]
+    for lang in wanted:
+        if lang not in given:
+            yield f"{key}.made", f"makes no questions in {lang}", f"Add {lang} to translate, or to by_hand."
+    for lang in given:
+        if lang not in config["languages"]:
+            yield not_a_language(f"{key}.made", lang, list(config["languages"]))
+    if made["sheet"] and str(made["sheet"]).endswith(f"probes/made/{culture}/sheet.csv"):
+        yield f"{key}.made.sheet", "is the stage's own, which is written anew", "Name a copy of it."
 
 
 def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
