@@ -183,7 +183,7 @@ class Outcome:
         recipe: that the record holds.
         left: why it was not adopted; empty if it was.
         hours: GPU-hours that it would cost to make it again, of a model.
-        version: the older version that it was made by, if it was adopted so.
+        version: the older version of its stage that it was made by, if it was.
         unfinished: whether it is not there yet, and `place` is the state that its job goes on from.
     """
 
@@ -319,7 +319,7 @@ class _Walk:
         run = dict(outcome.name[1]).get("run", "")
         trains = outcome.name[0].startswith("train_")
         hours = self.cost.hours(self.plan.study.model(run)) if trains else 0.0
-        return dataclasses.replace(outcome, left=why, hours=0.0 if math.isnan(hours) else hours, version=None)
+        return dataclasses.replace(outcome, left=why, hours=0.0 if math.isnan(hours) else hours)
 
     # ---------------------------------------------------------------- recipes of that time
 
@@ -473,7 +473,7 @@ def _prepared(record: Path) -> Path:
 def _unlike_literals(
     theirs: Mapping[str, Any], ours: Mapping[str, Any], then: Mapping[str, Any], *, strict: bool
 ) -> str:
-    """Say which literals differ; where not `strict`, those that only the plan has and nothing stood for are passed over.
+    """Say which literals differ; where not `strict`, new ones that nothing stood for are passed over.
 
     Args:
         theirs: of the record.

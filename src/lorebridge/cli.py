@@ -407,17 +407,20 @@ def _adopt(arguments: argparse.Namespace) -> int:
 
     plan = _load_plan(arguments)
     n = {"adopted": 0, "left": 0}
-    hours = 0.0
+    hours, older = 0.0, False
     with logging_to(None):
         for outcome in adopt(plan, older=arguments.older_versions, dry=arguments.dry_run):
             print(outcome, flush=True)
             n["left" if outcome.left else "adopted"] += 1
             hours += outcome.hours
+            older |= bool(outcome.left) and outcome.version is not None
     would = "would be " if arguments.dry_run else ""
     print(f"{n['adopted']} {would}adopted, {n['left']} left as they are; {', '.join(DRAWN)} are drawn again")
     if n["left"]:
         cost = f", of which training is reckoned at {hours:,.2f} GPU-hours" if hours else ""
         print(f"the next run makes what is left again{cost}: look at it first with snakemake -n")
+    if older:
+        print("older versions of stages made some of it; --older-versions adopts that, and what was made from it")
     return int(n["left"] > 0)
 
 
