@@ -73,7 +73,7 @@ def test_wall_time_falls_with_gpus_and_ends_at_one_base_and_one_run(paper):
 
 def test_the_plan_imports_no_heavy_library():
     script = (
-        "import sys, lorebridge.config, lorebridge.cli, lorebridge.studies\n"
+        "import sys, lorebridge.adopt, lorebridge.config, lorebridge.cli, lorebridge.studies\n"
         "lorebridge.studies.stages()\n"
         "print([m for m in ('torch', 'transformers', 'pandas', 'numpy', 'pyarrow') if m in sys.modules])"
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorebridge.errors import InputError
-from lorebridge.records import DigestCache, Task, file_digest, fingerprint, read_record
+from lorebridge.records import DigestCache, Records, Task, file_digest, fingerprint, read_record
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -119,3 +119,11 @@ def test_the_digest_cache_sees_a_changed_file(tmp_path):
     assert DigestCache(cache)(str(source)) == file_digest(source)
     cache.write_text("{torn")
     assert DigestCache(cache)(str(source)) == file_digest(source)
+
+
+def test_a_record_is_read_once(tmp_path):
+    records, path = Records(), tmp_path / "a.record.json"
+    assert records(str(path)) is None
+    path.write_text('{"recipe": "a"}')
+    assert records(str(path)) is None
+    assert Records()(str(path)) == {"recipe": "a"}

@@ -9,11 +9,13 @@ from snakemake.exceptions import WorkflowError
 
 from lorebridge.bundle import redrawing
 from lorebridge.errors import LorebridgeError
+from lorebridge.records import Records
 
 try:
     plan = redrawing(config)
 except LorebridgeError as error:
     raise WorkflowError(str(error))
+RECORDS = Records()
 
 
 report: "report/workflow.rst"

@@ -29,13 +29,19 @@ from lorebridge.plan import Artifact, Plan
 from lorebridge.records import Task, file_digest, read_record
 
 MANIFEST = "bundle.json"
-FORMAT = 1
+FORMAT = 2
+"""Of bundles. Those of format 1 hold records, and tables, of a form that is no longer drawn from."""
+
 LARGEST = 1 << 32  # bytes that a bundle may unpack to
 LARGEST_MANIFEST = 1 << 24
 # What a record says of the machine that it was made on.
 _OF_THE_MACHINE = ("argv", "device")
 _DRAWN_HERE = ("figure", "table", "page")
 _NOT_OURS = "Do not use it, and ask where it comes from: `snakemake bundle` writes no such archive."
+_OLD = (
+    "Adopt the study where it lies, and pack it again: lorebridge adopt --config CONFIG, then snakemake --cores 2 "
+    "bundle --configfile CONFIG."
+)
 _AGAIN = "Get or make the bundle again, where the study is: snakemake bundle --configfile CONFIG."
 
 
@@ -220,6 +226,8 @@ def _manifest(archive: tarfile.TarFile, path: Path) -> dict[str, Any]:
         manifest = json.loads(_reader(archive, member).read())
     except (tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as error:
         raise InputError(path, f"is not a bundle, or is damaged ({error})", _AGAIN) from error
+    if isinstance(manifest, dict) and manifest.get("format") == 1:
+        raise InputError(path, "is a bundle of format 1, which this version of lorebridge does not draw", _OLD)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(path, f"is not a bundle of format {FORMAT}", _AGAIN)
     files = manifest.get("files")

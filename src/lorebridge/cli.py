@@ -85,6 +85,17 @@ def _parser() -> argparse.ArgumentParser:
     alarms = command("alarms", _alarms, "look for signs in a study's tables that it went wrong; 1 if an alarm rings")
     configured(alarms)
 
+    adopted = command(
+        "adopt", _adopt, "verify results whose records are of an older form and take them over; 1 if some are left"
+    )
+    configured(adopted)
+    adopted.add_argument(
+        "--older-versions",
+        action="store_true",
+        help="adopt also what an older version of a stage made, as it lies; its record says so",
+    )
+    adopted.add_argument("--dry-run", action="store_true", help="look and verify; change nothing")
+
     explain = command("explain", _explain, "tell what made a file")
     explain.add_argument("path", type=Path)
 
@@ -369,7 +380,10 @@ def _label_read(arguments: argparse.Namespace) -> None:
     cell = {"corpus": lang, "culture": lang}
     files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
     files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
-    table = read_sheets(sheets=sheets, recipe=plan.task("judge", **cell).recipe, **files)
+    adopted = (read_record(plan.record("judge", cell)) or {}).get("adopted", {})
+    table = read_sheets(
+        sheets=sheets, recipe=plan.task("judge", **cell).recipe, formerly=adopted.get("recipe"), **files
+    )
     for row in table.to_dict("records"):
         print(
             f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
@@ -401,6 +415,28 @@ def _alarms(arguments: argparse.Namespace) -> int:
     return int((table["verdict"] == RINGS).any())
 
 
+def _adopt(arguments: argparse.Namespace) -> int:
+    from lorebridge.adopt import DRAWN, adopt
+
+    plan = _load_plan(arguments)
+    n = {"adopted": 0, "left": 0}
+    hours, older = 0.0, False
+    with logging_to(None):
+        for outcome in adopt(plan, older=arguments.older_versions, dry=arguments.dry_run):
+            print(outcome, flush=True)
+            n["left" if outcome.left else "adopted"] += 1
+            hours += outcome.hours
+            older |= bool(outcome.left) and outcome.version is not None
+    would = "would be " if arguments.dry_run else ""
+    print(f"{n['adopted']} {would}adopted, {n['left']} left as they are; {', '.join(DRAWN)} are drawn again")
+    if n["left"]:
+        cost = f", of which training is reckoned at {hours:,.2f} GPU-hours" if hours else ""
+        print(f"the next run makes what is left again{cost}: look at it first with snakemake -n")
+    if older:
+        print("older versions of stages made some of it; --older-versions adopts that, and what was made from it")
+    return int(n["left"] > 0)
+
+
 def _explain(arguments: argparse.Namespace) -> None:
     from lorebridge.studies import record_of
 
@@ -411,6 +447,9 @@ def _explain(arguments: argparse.Namespace) -> None:
     record = read_record(place) or {}
     print(f"{path}\n  record   {place}")
     print(f"  rule     {record['rule']} (stage {record['stage']}, version {record['version']})")
+    if adopted := record.get("adopted"):
+        older = f" of version {adopted['version']}" if "version" in adopted else ""
+        print(f"  adopted  {adopted['on']}, from recipe {adopted['recipe']}{older} (stage {adopted['stage']})")
     print(f"  recipe   {record['recipe']}\n  made     {record['finished']} in {record['wall_seconds']:.1f} s")
     git = record["git"]
     print(

@@ -108,6 +108,20 @@ def read_record(path: Path | str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
+class Records:
+    """The records on disk, each read once: while a workflow is planned, the same ones are asked for again and again."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        self._read: dict[str, dict[str, Any] | None] = {}
+
+    def __call__(self, path: str) -> dict[str, Any] | None:
+        """Return the record at `path` as it was when it was first asked for, or None where there was none."""
+        if path not in self._read:
+            self._read[path] = read_record(path)
+        return self._read[path]
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """One piece of work of a plan.

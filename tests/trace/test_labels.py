@@ -245,3 +245,12 @@ def test_shares_are_shares(rows):
     for estimate, lo, hi in labels._quality(judged, person, pd.Series([row[2] for row in rows])).values():
         if not np.isnan(estimate):
             assert -1e-9 <= lo <= estimate + 1e-9 and estimate - 1e-9 <= hi <= 1 + 1e-9
+
+
+def test_a_sheet_of_before_an_adoption_stays_good(study, tmp_path):
+    """The judgments are the same ones, and people have read for days."""
+    write(study, tmp_path / "sheet.csv")
+    done = label(study, tmp_path / "sheet.csv", tmp_path / "done.csv", lambda row: row["entails"])
+    pd.testing.assert_frame_equal(read(study, done, recipe="f" * 16, formerly=RECIPE), read(study, done))
+    with pytest.raises(InputError, match=f"of recipe {RECIPE}"):
+        read(study, done, recipe="f" * 16, formerly="e" * 16)

@@ -62,7 +62,7 @@ def contents(demo) -> dict[str, bytes]:
     record = json.dumps({"recipe": "0123456789abcdef"}).encode()
     files = {SCORE: b"scores", f"{SCORE}.record.json": record}
     stated = {key: value for key, value in demo.items() if key not in ("results", "work", "data")}
-    manifest = {"format": 1, "config": stated, "figures": ["figure3"], "tables": [], "files": listed(files)}
+    manifest = {"format": 2, "config": stated, "figures": ["figure3"], "tables": [], "files": listed(files)}
     return files | {MANIFEST: json.dumps(manifest).encode()}
 
 
@@ -181,7 +181,8 @@ def test_a_manifest_that_lists_other_places_is_refused(tmp_path, contents, name)
         (lambda m: m["files"][SCORE].update(bytes=1 << 40), "more than"),
         (lambda m: m["files"][SCORE].update(bytes=-1), "no size"),
         (lambda m: m["files"].update({SCORE: 3}), "no size"),
-        (lambda m: m.update(format=2), "format 1"),
+        (lambda m: m.update(format=3), "format 2"),
+        (lambda m: m.update(format=1), "format 1, .*lorebridge adopt --config CONFIG, then snakemake .*bundle"),
         (lambda m: m.pop("config"), "no configuration"),
         (lambda m: m["config"].update(study="../evil"), "study"),
         (lambda m: m["config"].update(colour="red"), "colour"),
@@ -192,6 +193,7 @@ def test_a_manifest_that_lists_other_places_is_refused(tmp_path, contents, name)
         "negative",
         "no entry",
         "another format",
+        "the first format",
         "no configuration",
         "a study elsewhere",
         "an unknown key",

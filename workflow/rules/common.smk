@@ -1,5 +1,5 @@
-# How rules take their outputs, inputs and tasks from the plan, which an entry point has made: the Snakefile by
-# study.smk from a configuration, figures.smk from a bundle.
+# How rules take their outputs, inputs and tasks from the plan, which an entry point has made, with RECORDS to read those
+# on disk by: the Snakefile by study.smk from a configuration, figures.smk from a bundle.
 #
 #   makes(stage, NAME="PATH", ...)    the output files of a stage, its record among them
 #   needs(stage, NAME="PATH", ...)    an input function: the files that the stage reads, by the argument that takes them
@@ -26,7 +26,6 @@ from snakemake.settings.types import RerunTrigger
 from lorebridge.errors import LorebridgeError
 from lorebridge.plan import artifact, shown
 from lorebridge.plan.stage import WILDCARDS
-from lorebridge.records import read_record
 
 
 wildcard_constraints:
@@ -71,7 +70,7 @@ def _trust_the_stamp_alone():
 def _fresh(name):
     """Whether an artifact is on disk, whole, and made by the recipe that the plan expects."""
     stage, wildcards = name[0], dict(name[1])
-    record = read_record(plan.record(stage, wildcards))
+    record = RECORDS(plan.record(stage, wildcards))
     if record is None or record.get("recipe") != plan.recipe(name):
         return False
     return all(os.path.exists(path) for path in paths(name))

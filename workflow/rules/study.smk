@@ -1,14 +1,20 @@
 # The plan of the study that the configuration describes, checked before anything else is read.
 
+import json
+import os
+import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 import lorebridge.config
-from lorebridge import studies
+from lorebridge import adopt, studies
 from lorebridge.errors import LorebridgeError
 from lorebridge.probes.stages import check_local_questions
-from lorebridge.records import DigestCache
+from lorebridge.records import DigestCache, Records
+
+# Common.smk asks for the same ones.
+RECORDS = Records()
 
 
 def _plan():
@@ -27,7 +33,27 @@ def _plan():
     return plan
 
 
+def _adopted_first(plan):
+    """Stop where results lie that would be remade because recipes are reckoned in another way now."""
+    waiting = adopt.waiting(plan, RECORDS)
+    if not waiting:
+        return
+    said = workflow.config_settings.config
+    # Several files, and parts of a section, are for one file to say: FILE stands for it.
+    whole = len(workflow.configfiles) == 1 and not any(isinstance(value, dict) for value in said.values())
+    file = shlex.quote(os.path.abspath(workflow.configfiles[0])) if whole else "FILE"
+    settings = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in said.items()] if whole else []
+    command = " ".join(["lorebridge adopt --config", file, *settings])
+    more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+    raise WorkflowError(
+        f"{os.path.abspath(plan.root)} holds results whose records are of an older form ({waiting[0]}{more}), which "
+        f"would be remade. To keep them: cd {shlex.quote(os.getcwd())} && {command}"
+    )
+
+
 plan = _plan()
+if workflow.is_main_process:
+    _adopted_first(plan)
 HARDWARE = plan.config["compute"]
 
 

@@ -179,7 +179,9 @@ def read_labels(sheet: Path) -> dict[str, str]:
     return labels
 
 
-def read_sheets(*, sheets: Sequence[Path], hits: Path, judgments: Path, recipe: str) -> pd.DataFrame:
+def read_sheets(
+    *, sheets: Sequence[Path], hits: Path, judgments: Path, recipe: str, formerly: str | None = None
+) -> pd.DataFrame:
     """Return how well the judge agrees with one or two people, and they with each other.
 
     Precision is the share of the hits that the judge calls positive which a person does, too; recall the share of the
@@ -198,6 +200,7 @@ def read_sheets(*, sheets: Sequence[Path], hits: Path, judgments: Path, recipe: 
         hits: table "hits" of the corpus.
         judgments: table "judgments".
         recipe: that of the judgments.
+        formerly: the one that they had before they were adopted, if they were: a sheet of that time stays good.
 
     Returns:
         columns measure, between, n (labels), unsure (rows left out), estimate, lo, hi.
@@ -207,7 +210,7 @@ def read_sheets(*, sheets: Sequence[Path], hits: Path, judgments: Path, recipe: 
     """
     drawn = [_parse(sheet, _rows(sheet)) for sheet in sheets]
     for sheet, (_, _, of_sheet) in zip(sheets, drawn, strict=True):
-        if of_sheet != recipe:
+        if of_sheet not in (recipe, formerly):
             raise InputError(
                 sheet,
                 f"was drawn from judgments of recipe {of_sheet}, but {judgments} has {recipe}",
@@ -215,7 +218,7 @@ def read_sheets(*, sheets: Sequence[Path], hits: Path, judgments: Path, recipe: 
             )
     if len(set(drawn)) > 1:
         raise InputError(sheets[1], f"is another drawing than {sheets[0]}", "Give two people the same sheet.")
-    told, _ = _told(hits, judgments, recipe)
+    told, _ = _told(hits, judgments, drawn[0][2])
     sample = _draw(told, drawn[0][1], judgments).set_index("id")
     sizes = told["stratum"].value_counts() / sample["stratum"].value_counts()
     weight = sample["stratum"].map(sizes)

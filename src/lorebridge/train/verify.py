@@ -91,7 +91,7 @@ def verify(
     )
     for name, path in stores.items():
         expected = {_note(records[path], "digest"), notes.get("stores", {}).get(name)}
-        yield Check(f"tokens  {path}", _unlike_store(path, expected), _rule(records[path]))
+        yield Check(f"tokens  {path}", unlike_store(path, expected), _rule(records[path]))
     yield Check(
         f"order  {order}",
         _unlike_order(order, records, stores, tokenizer, pairs, mentions, model),
@@ -127,7 +127,7 @@ def _unlike_inputs(record: Mapping[str, Any]) -> str:
     return "; ".join(changed)
 
 
-def _unlike_store(path: Path, expected: set[str | None]) -> str:
+def unlike_store(path: Path, expected: set[str | None]) -> str:
     """Hash a store as :func:`lorebridge.tokens.store.build_store` does and say how it differs."""
     try:
         store = Store.open(path)

@@ -246,6 +246,44 @@ def work_folder(root: Path, run: str, recipe: str) -> Path:
     return Path(root) / run / recipe
 
 
+def readdress(old: Path, new: Path, recipe: str, said: Mapping[str, Any]) -> int | None:
+    """Make the work directory of an unfinished run that of another recipe, which is known to stand for the same run.
+
+    The new one is whole before the old one goes. Tensors are linked and not copied.
+
+    Args:
+        old: the work directory.
+        new: where that of the recipe lies; nothing is there.
+        recipe: the recipe.
+        said: column -> value that every row of metrics has under that recipe.
+
+    Returns:
+        The step of the newest complete state; None if there is none.
+
+    Raises:
+        Busy: a trainer holds the directory.
+    """
+    partial = new.with_name(f"{new.name}.partial")
+    with locked(old):
+        _remove(partial)
+        shutil.copytree(old, partial, copy_function=link_or_copy, ignore=shutil.ignore_patterns("lock"))
+        steps = []
+        for slot in (partial / "state-a", partial / "state-b"):
+            state = read_json(slot / STATE)
+            if state is None or not _has_digest(slot / METRICS, state["files"].get(METRICS, "")):
+                continue  # torn: passed over when training goes on
+            rows = pq.read_table(slot / METRICS).to_pylist()
+            tables.write("metrics", [{**said, **row} for row in rows], slot / METRICS)
+            state["files"][METRICS] = file_digest(slot / METRICS)
+            state["identity"]["recipe"] = recipe
+            write_json(slot / STATE, state)
+            steps.append(state["step"])
+        partial.rename(new)
+        sync(new.parent)
+        shutil.rmtree(old)
+    return max(steps, default=None)
+
+
 def free(root: Path, published: Path) -> bool:
     """Delete the work directory of a run if all that the run published is there unchanged.
 
