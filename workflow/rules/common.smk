@@ -26,7 +26,7 @@ from snakemake.settings.types import RerunTrigger
 from lorebridge.errors import LorebridgeError
 from lorebridge.plan import artifact, shown
 from lorebridge.plan.stage import WILDCARDS
-from lorebridge.records import read_record
+from lorebridge.records import read_record, sizes
 
 
 wildcard_constraints:
@@ -69,12 +69,23 @@ def _trust_the_stamp_alone():
 
 
 def _fresh(name):
-    """Whether an artifact is on disk, whole, and made by the recipe that the plan expects."""
+    """Whether an artifact is on disk, of the sizes that it was written with, and made by the recipe of the plan."""
     stage, wildcards = name[0], dict(name[1])
-    record = read_record(plan.record(stage, wildcards))
+    place = plan.record(stage, wildcards)
+    record = read_record(place)
     if record is None or record.get("recipe") != plan.recipe(name):
         return False
-    return all(os.path.exists(path) for path in paths(name))
+    # Who reads a file compares its sha256, too (lorebridge.records).
+    written = sizes(place, record)
+    return all(_size(file) == size for path in paths(name) for file, size in written.get(path, {path: None}).items())
+
+
+def _size(path):
+    """The size of a file; -1 where there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def paths(*names):

@@ -197,6 +197,7 @@ class Plan:
             "threads": stage.threads,
             "resumes": stage.resumes(self.study, w),
             "records": stage.records,
+            "digests": f"{self.config['work']}/digests",
         }
 
     def _role(self, given: Argument) -> list[Any]:
