@@ -141,9 +141,9 @@ def describe(
 
     Returns:
         name -> ``path`` (relative to `folder`), ``bytes`` and ``sha256``; where several have a name, the last part of
-        the path follows it (``checkpoints/step20``). Of a folder they are the total of its files and the sha256 of their
-        list (:func:`_tree_digest`), and ``files`` holds for each of them, by its path in the folder, ``bytes`` and
-        ``sha256``.
+        the path follows it (``checkpoints/step20``). Of a folder they are the total of its files and the sha256 of
+        their list (:func:`_tree_digest`), and ``files`` holds for each of them, by its path in the folder, ``bytes``
+        and ``sha256``.
 
     Raises:
         FileNotFoundError: an output is not there.
@@ -341,18 +341,19 @@ class Task:
                     + f". Remake it: snakemake --forcerun {records[path].get('rule', Path(path).parent)}"
                 )
         described = {place: outputs_of(place, record) for place, record in records.items()}
-        wanted, rules = {}, {}
+        wanted: dict[Path, dict[str, Any]] = {}
+        rules: dict[Path, str] = {}
         for argument, paths in (reads or {}).items():
             folders = self.call["inputs"].get(argument, {}).get("folder", [])
             for path, folder in zip(map(Path, paths), folders, strict=False):
-                place = next((place for place, said in described.items() if path in said), None)
-                if place is None:
+                beside = next((place for place, said in described.items() if path in said), None)
+                if beside is None:
                     raise ChangedFile(
                         f"{path}: no record says what was written there. Make it again: snakemake --forcerun {path}"
                     )
-                beside = [p for p in described[place] if p == path or (folder and p.parent == path.parent)]
-                wanted |= {p: described[place][p] for p in beside}
-                rules |= dict.fromkeys(beside, str(records[place]["rule"]))
+                taken = [p for p in described[beside] if p == path or (folder and p.parent == path.parent)]
+                wanted |= {p: described[beside][p] for p in taken}
+                rules |= dict.fromkeys(taken, str(records[beside]["rule"]))
         refuse_changed(changes(wanted, rules.__getitem__, self._digest))
         return {str(path): said["sha256"] for path, said in wanted.items()}
 
