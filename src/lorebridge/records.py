@@ -160,12 +160,12 @@ def describe(
     found: dict[str, dict[str, Any]] = {}
     for name, tree in trees.items():
         files = {inner: {"bytes": path.stat().st_size, "sha256": digests[path]} for inner, path in tree.items()}
-        whole = (
-            files[""]
-            if "" in files
-            else {"bytes": sum(file["bytes"] for file in files.values()), "sha256": _tree_digest(files), "files": files}
-        )
-        found[name] = {"path": Path(os.path.relpath(places[name], folder)).as_posix(), **whole}
+        found[name] = {"path": Path(os.path.relpath(places[name], folder)).as_posix()}
+        if "" in files:
+            found[name] |= files[""]
+        else:
+            n_bytes = sum(int(file["bytes"]) for file in files.values())
+            found[name] |= {"bytes": n_bytes, "sha256": _tree_digest(files), "files": files}
     return found
 
 
@@ -333,12 +333,12 @@ class Task:
             ChangedFile: names the file, both digests and the mend.
         """
         records = {path: read_record(path) or {} for path in self.expects}
-        for path, recipe in self.expects.items():
-            if (found := records[path].get("recipe")) != recipe:
+        for place, recipe in self.expects.items():
+            if (found := records[place].get("recipe")) != recipe:
                 raise StaleInput(
-                    f"{path}: the {self.stage} stage expects recipe {recipe}, but the artifact on disk "
+                    f"{place}: the {self.stage} stage expects recipe {recipe}, but the artifact on disk "
                     + (f"has {found}" if found else "has no readable record")
-                    + f". Remake it: snakemake --forcerun {records[path].get('rule', Path(path).parent)}"
+                    + f". Remake it: snakemake --forcerun {records[place].get('rule', Path(place).parent)}"
                 )
         described = {place: outputs_of(place, record) for place, record in records.items()}
         wanted: dict[Path, dict[str, Any]] = {}
