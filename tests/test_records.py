@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lorebridge.errors import ChangedFile, InputError
 from lorebridge.integrity import survey
-from lorebridge.records import DigestCache, Task, describe, file_digest, fingerprint, read_record, sizes
+from lorebridge.records import DigestCache, Task, describe, file_digest, fingerprint, read_record, whole
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -211,10 +211,23 @@ def test_a_record_holds_what_was_written(chain):
     step = files["checkpoints/step4"]
     assert step["bytes"] == 16 and set(step["files"]) == {"model.safetensors", "inner/config.json"}
     assert files == describe(chain.outputs, chain.folder)
-    assert sizes(chain.record, read_record(chain.record))[str(chain.outputs["checkpoints"][0])] == {
-        str(chain.folder / "step2" / "inner" / "config.json"): 2,
-        str(chain.folder / "step2" / "model.safetensors"): 7,
-    }
+
+
+def test_a_dry_run_compares_sizes(chain):
+    record = read_record(chain.record)
+
+    def found() -> bool:
+        return whole(chain.record, record, [str(chain.outputs["table"]), str(chain.folder / "step4")])
+
+    assert found()
+    one_byte(chain.outputs["table"])
+    assert found()  # told by who reads it
+    (chain.folder / "step4" / "model.safetensors").write_bytes(b"weights")
+    assert not found()
+    (chain.folder / "step4" / "model.safetensors").unlink()
+    assert not found()
+    assert not whole(chain.record, record, [str(chain.folder / "another.parquet")])
+    assert not whole(chain.record, {"recipe": "x"}, [str(chain.outputs["table"])])
 
 
 def test_what_is_known_is_not_read_again(chain):

@@ -257,18 +257,26 @@ def changes(
     ]
 
 
-def sizes(place: Path | str, record: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return the size of every file that a record describes: output -> path of a file -> bytes.
+def whole(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) -> bool:
+    """Return whether files and folders are there, with the sizes that the record beside them says.
 
-    Cheap: a dry run asks for every artifact of a study.
+    Cheap, because a dry run asks it of every artifact of a study; who reads a file compares its sha256.
+
+    Args:
+        place: path of the record.
+        record: what it holds.
+        paths: of the artifact, as the plan gives them.
     """
     folder = Path(place).parent
-    return {
-        (path := os.path.normpath(f"{folder}/{said['path']}")): {
-            f"{path}/{inner}" if inner else path: file["bytes"] for inner, file in said.get("files", {"": said}).items()
-        }
-        for said in (record.get("files") or {}).values()
-    }
+    said = {os.path.normpath(f"{folder}/{said['path']}"): said for said in (record.get("files") or {}).values()}
+    try:
+        return all(
+            os.stat(f"{path}/{inner}" if inner else path).st_size == file["bytes"]  # noqa: PTH116 (Path: four times)
+            for path in paths
+            for inner, file in said[os.path.normpath(path)].get("files", {"": said[os.path.normpath(path)]}).items()
+        )
+    except (OSError, KeyError):
+        return False
 
 
 def read_record(path: Path | str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge import call
-from lorebridge.records import Task
+from lorebridge.records import DigestCache, Task
 
 
 def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
@@ -191,8 +191,10 @@ def _train(arguments: argparse.Namespace) -> None:
 def _free(arguments: argparse.Namespace) -> None:
     from lorebridge.train.work import free
 
+    # Where the plan says that all studies keep it, beside their folders of resume state.
+    digests = DigestCache(arguments.work.parent / "digests")
     for published in sorted({path.parent for path in arguments.checkpoints}):
-        free(arguments.work, published)
+        free(arguments.work, published, digests)
 
 
 def _probe(arguments: argparse.Namespace) -> None:

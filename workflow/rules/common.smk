@@ -26,7 +26,7 @@ from snakemake.settings.types import RerunTrigger
 from lorebridge.errors import LorebridgeError
 from lorebridge.plan import artifact, shown
 from lorebridge.plan.stage import WILDCARDS
-from lorebridge.records import read_record, sizes
+from lorebridge.records import read_record, whole
 
 
 wildcard_constraints:
@@ -75,17 +75,7 @@ def _fresh(name):
     record = read_record(place)
     if record is None or record.get("recipe") != plan.recipe(name):
         return False
-    # Who reads a file compares its sha256, too (lorebridge.records).
-    written = sizes(place, record)
-    return all(_size(file) == size for path in paths(name) for file, size in written.get(path, {path: None}).items())
-
-
-def _size(path):
-    """The size of a file; -1 where there is none."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
+    return whole(place, record, paths(name))
 
 
 def paths(*names):
