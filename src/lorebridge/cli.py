@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lorebridge.errors import InputError, LorebridgeError
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.study import Model
-from lorebridge.records import logging_to, read_record, source_digest
+from lorebridge.records import DigestCache, changes, logging_to, outputs_of, read_record, refuse_changed, source_digest
 
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
@@ -104,8 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--step", type=int, required=True, help="0 is the first")
     configured(batch)
 
-    verified = command("verify", _verify, "check a run's tokens, order and checkpoints by checksum; 1 if one fails")
-    verified.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
+    verified = command("verify", _verify, "check a study's files, or a run's, by checksum; 1 if one fails")
+    verified.add_argument(
+        "run", nargs="?", help="a run, e.g. ko-bridge-s0, whose order is drawn again, too (default: all that is made)"
+    )
     configured(verified)
 
     filter_ = command("filter", _filter, "filter a JSONL(.gz) or Parquet file as a corpus of the study is filtered")
@@ -184,14 +187,17 @@ def _made(arguments: argparse.Namespace, plan: Plan, stage: str, **wildcards: st
     """
     outputs = plan.outputs(stage, **wildcards)
     files = {
-        name: [Path(path) for path in ([found] if isinstance(found, str) else found)] for name, found in outputs.items()
+        name: [Path(path) for path in ([paths] if isinstance(paths, str) else paths)] for name, paths in outputs.items()
     }
     [record] = files.pop("record")
     first = next(iter(files.values()))[0]
-    made = (read_record(record) or {}).get("recipe")
+    found = read_record(record) or {}
+    made = found.get("recipe")
     if made != plan.task(stage, **wildcards).recipe:
         state = "was made by another recipe" if made else "is not made yet"
         raise InputError(first, state, f"Make it: snakemake {first} --configfile {arguments.config} --cores 2")
+    cache = DigestCache(Path(plan.config["work"]) / "digests")
+    refuse_changed(changes(outputs_of(record, found), lambda _: found["rule"], cache))
     return files
 
 
@@ -451,6 +457,12 @@ def _explain(arguments: argparse.Namespace) -> None:
         older = f" of version {adopted['version']}" if "version" in adopted else ""
         print(f"  adopted  {adopted['on']}, from recipe {adopted['recipe']}{older} (stage {adopted['stage']})")
     print(f"  recipe   {record['recipe']}\n  made     {record['finished']} in {record['wall_seconds']:.1f} s")
+    # As the workflow names them: from the working directory.
+    asked = Path(os.path.relpath(path))
+    described = outputs_of(os.path.relpath(place), record)
+    covered = {p: said for p, said in described.items() if p == asked or p in asked.parents or asked in p.parents}
+    for change in changes(covered, lambda _: record["rule"]):
+        print(f"  warning: {change}. {change.mend}")
     git = record["git"]
     print(
         "  code     " + (f"{git['commit'][:12]}{' with uncommitted changes' if git['dirty'] else ''}" if git else "?")
@@ -475,6 +487,9 @@ def _show_batch(arguments: argparse.Namespace) -> None:
 
     plan = _load_plan(arguments)
     order = _made(arguments, plan, "order", run=_model(plan, arguments.run).name)["order"][0]
+    for text in plan.study.model(arguments.run).texts:
+        _made(arguments, plan, "token_store", stream=text)
+    _made(arguments, plan, "tokenizer")
     print(show_batch(order=order, **_tokens(plan, arguments.run), step=arguments.step))
 
 
@@ -492,6 +507,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     from lorebridge.train.verify import verify
 
     plan = _load_plan(arguments)
+    if arguments.run is None:
+        return _verify_study(plan)
     model = _model(plan, arguments.run)
     task, read = plan.task("order", run=model.name), plan.reads("order", run=model.name)
     drawn = {name: call.shaped(task, name, read[name]) for name in ("pairs", "mentions") if name in read}
@@ -506,6 +523,24 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(check, flush=True)
         sound &= check.ok
     return 0 if sound else 1
+
+
+def _verify_study(plan: Plan) -> int:
+    from lorebridge.integrity import survey
+
+    artifacts = []
+    # The bundle is nobody's input, and is there if somebody asked for it.
+    for stage, wildcards in [*plan.walk(), ("bundle", ())]:
+        files = plan.outputs(stage, **dict(wildcards))
+        place = str(files.pop("record"))
+        paths = [path for found in files.values() for path in ([found] if isinstance(found, str) else found)]
+        artifacts.append((place, paths))
+    checked, failed, n_bytes = 0, 0, 0
+    for check in survey(artifacts):
+        print(check, flush=True)
+        checked, failed, n_bytes = checked + 1, failed + (not check.ok), n_bytes + check.n_bytes
+    print(f"{checked:,} artifacts checked, {n_bytes:,} bytes: {f'{failed:,} failed' if failed else 'none has changed'}")
+    return 1 if failed else 0
 
 
 def _model(plan: Plan, name: str) -> Model:

@@ -27,7 +27,7 @@ from markupsafe import Markup
 from lorebridge import publish, tables
 from lorebridge.figures.style import FONTS
 from lorebridge.probes.questions import in_subset
-from lorebridge.records import read_record
+from lorebridge.records import file_digest, read_record
 
 ZOOM = 1.55  # pixels for a point of a figure's width: its text of 8.5 points is then near that of the page
 
@@ -114,6 +114,7 @@ def page(
         parts=parts,
         tables={name: Markup(_MARKDOWN.render(path.read_text(encoding="utf-8"))) for name, path in sorted(md.items())},
         made=_made(records, out.parents[1]),
+        integrity=_integrity(records, out.parents[1]),
         sources=_sources(config),
         configuration=yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False, width=100),
     )
@@ -217,6 +218,21 @@ def _made(records: Sequence[str], root: Path) -> dict[str, Any]:
         "stages": sorted(stages.items()),
         "recipes": [f"{recipe}  {Path(path).relative_to(root).as_posix()}" for path, recipe in sorted(behind.items())],
     }
+
+
+def _integrity(records: Sequence[str], root: Path) -> str:
+    """Return whether the files that the drawings were drawn from are still what they were then, as a sentence."""
+    then: dict[str, str] = {}
+    for path in records:
+        record = read_record(path) or {}
+        if record.get("stage") in ("figure", "table"):
+            then |= record["read"]
+    changed = [path for path, digest in sorted(then.items()) if not Path(path).is_file() or file_digest(path) != digest]
+    names = ", ".join(Path(path).relative_to(root).as_posix() for path in changed)
+    return (
+        f"The {len(then)} files that the figures and tables were drawn from were compared with the sha256 that they "
+        f"had then: {f'changed since: {names}' if changed else 'none has changed'}."
+    )
 
 
 # ---------------------------------------------------------------- the file

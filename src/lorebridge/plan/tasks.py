@@ -32,6 +32,7 @@ def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
         "threads": stage.threads,
         "resumes": stage.resumes(study, w),
         "records": stage.records,
+        "digests": f"{study.config['work']}/digests",
     }
 
 
