@@ -92,11 +92,12 @@ def test_a_mixture_is_drawn_again_by_its_own_layout(published):
     }
     order = published["order"]
     notes = draw_mixture(**literals, stores=published["stores"], tokenizer=published["tokenizer"], out=order)
-    beside = order.with_name(f"{order.name}.record.json")
-    change(beside, literals=literals, notes=notes)
+    place = beside(published)
+    change(place, literals=literals, notes=notes)
+    described_again(place, [order])
     change(published["model"] / "record.json", notes={"order_sha256": file_digest(order)})
     assert "order" not in failed(published)
-    change(beside, literals={**literals, "seed": 7})
+    change(place, literals={**literals, "seed": 7})
     assert "its recipe gives other rows" in failed(published)["order"]
 
 
