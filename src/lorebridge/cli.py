@@ -248,8 +248,10 @@ def _plan(arguments: argparse.Namespace) -> None:
             json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False)
         )
         return
-    print(f"study {plan.config['study']}: {len(models)} continual pretraining runs, {len(bases)} base runs\n")
-    width = max(24, 2 + max(len(run["run"]) for run in runs))
+    counted = [(models, "that go on from another"), (bases, "from scratch"), (study.of_phase("given"), "given")]
+    said = ", ".join(f"{len(some)} {what}" for some, what in counted if some)
+    print(f"study {plan.config['study']}: models: {said}\n")
+    width = max(24, 2 + max((len(run["run"]) for run in base_runs + runs), default=0))
     print(f"{'run':<{width}}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
     for run in base_runs + runs:
         size = f"{run['steps']:>8,}{len(run['checkpoints']):>13}{run['tokens']:>16,}{run['gpu_hours']:>11.2f}"
@@ -544,9 +546,12 @@ def _verify_study(plan: Plan) -> int:
 
 
 def _model(plan: Plan, name: str) -> Model:
-    """Return the model of a study that a person names."""
+    """Return the trained model of a study that a person names."""
+    runs = [model.name for model in plan.study.trained]
     if name not in plan.study.models:
-        raise InputError(f"run {name}", "is not of this study", f"Its runs: {', '.join(plan.study.models)}.")
+        raise InputError(f"run {name}", "is not of this study", f"Its runs: {', '.join(runs)}.")
+    if name not in runs:
+        raise InputError(f"run {name}", "is a model that is given, not trained here", f"Runs: {', '.join(runs)}.")
     return plan.study.model(name)
 
 

@@ -14,7 +14,6 @@ import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from conftest import Study, tiny
 from lorebridge import tables
 
 pytestmark = pytest.mark.slow
@@ -44,11 +43,11 @@ PLANNED = {
 AFTER_COUNTS = {"counts": 1, "table": 1, "draw_right": 1, "page": 1}
 
 
-def toy() -> dict:
-    """A configuration of the kind, with the settings of the tiny study that both have."""
+def toy(tiny: dict) -> dict:
+    """A configuration of the kind, with the settings of a tiny study that both have."""
     shared = ("model", "tokenizer", "compute", "seeds")
-    c = {key: copy.deepcopy(tiny()[key]) for key in shared}
-    base = tiny()["training"]
+    c = {key: copy.deepcopy(tiny[key]) for key in shared}
+    base = tiny["training"]
     training = {key: value for key, value in base.items() if key in ("packing", "precision", "optimizer")}
     return c | {
         "kind": "toy",
@@ -93,9 +92,11 @@ def found():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Study:
+def made(new_study, tmp_path_factory):
     """The study, finished. Do not change it: take a copy."""
-    study = Study(tmp_path_factory.mktemp("kind") / "study", toy())
+    study = new_study(tmp_path_factory.mktemp("kind") / "study")
+    study.config = toy(study.config)
+    study.write()
     give(study.folder / "gpt2", seed=0)
     assert study.planned() == PLANNED
     study.run()
@@ -156,6 +157,18 @@ def test_another_given_model_is_asked_and_no_other(made, tmp_path):
     assert study.planned() == {}
 
 
+def test_its_bundle_draws_the_same_page(made, tmp_path):
+    study = made.copy(tmp_path / "study")
+    study.run("bundle")
+    again = [*study.command("--cores", "2"), "--config", "bundle=results/toy.bundle.tar.xz", "results=again"]
+    again[again.index("--snakefile") + 1] = str(KINDS.parents[1] / "workflow" / "figures.smk")
+    again = again[: again.index("--configfile")] + again[again.index("--configfile") + 2 :]
+    done = subprocess.run(again, env=study.environment(), cwd=study.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("report/summary.html", "figures/right.svg", "tables/right.csv"):
+        assert (study.folder / "again/toy" / name).read_bytes() == (study.results / name).read_bytes()
+
+
 def test_the_commands_know_the_kind(made):
     def lorebridge(*arguments):
         return subprocess.run(
@@ -172,6 +185,10 @@ def test_the_commands_know_the_kind(made):
     for command in (("power",), ("alarms",), ("label-sheet", "--lang", "ko", "--out", "sheet.csv")):
         refused = lorebridge(*command, *config)
         assert refused.returncode == 1 and refused.stderr.startswith("error: study.yaml: has no"), refused.stderr
+    for command in (("verify",), ("show-batch", "--step", "0")):
+        refused = lorebridge(*command, "gpt2", *config)
+        assert refused.returncode == 1 and "gpt2: is a model that is given" in refused.stderr, refused.stderr
+    assert "models: 1 from scratch, 1 given" in lorebridge("plan", *config).stdout
     wrong = copy.deepcopy(made.config) | {"counts": {"langs": ["bo"]}}
     (made.folder / "wrong.yaml").write_text(yaml.safe_dump(wrong))
     refused = lorebridge("plan", "--config", "wrong.yaml")

@@ -335,10 +335,11 @@ def _presented(study: Study, w: Wildcards) -> dict[str, Any]:
 
 
 def _bundled(study: Study, w: Wildcards) -> Arguments:
-    """Everything that is drawn from, by the argument of the drawings that takes it."""
+    """Everything that drawings and page are made from, by the argument that takes it."""
     found: dict[str, dict[Any, None]] = {}
-    for drawing in [*study.figures.values(), *study.tables.values()]:
-        for argument, given in drawing.inputs(study).items():
+    drawings = [drawing.inputs(study) for drawing in [*study.figures.values(), *study.tables.values()]]
+    for arguments in [*drawings, {"questions": _page_inputs(study, w)["questions"]}]:
+        for argument, given in arguments.items():
             found.setdefault(argument, {}).update(dict.fromkeys((i.stage, i.file, *i.artifact[1]) for i in given.items))
     return {
         argument: many(item(stage, file, **dict(wildcards)) for stage, file, *wildcards in files)
