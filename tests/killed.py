@@ -19,7 +19,7 @@ assert contents
 
 def main(path: str) -> None:
     """Start over until one try comes to its end; each is let do a few more operations, or fewer, than the last."""
-    for tries, operations in enumerate(itertools.cycle([9, 4, 7, 5, 8, 6, 11])):
+    for tries, operations in enumerate(itertools.cycle([17, 5, 23, 11, 29, 8, 19, 14])):
         child = os.fork()
         if not child:
             attempt(path, operations)

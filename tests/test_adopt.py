@@ -251,6 +251,8 @@ def test_wherever_it_is_killed_the_next_try_goes_on(as_it_was):
     os.chdir(undisturbed.folder)
     assert not [o for o in adopt.adopt(as_it_was.plan(), older=True) if o.left]
     assert timeless(study.results) == timeless(undisturbed.results)
+    folders = [{p.relative_to(s.results) for p in s.results.rglob("*/")} for s in (study, undisturbed)]
+    assert folders[0] == folders[1]
 
 
 # ---------------------------------------------------------------- what is left

@@ -400,7 +400,9 @@ class _Walk:
             # Only the old record finds the resume state of a run that is published.
             free(Path(self.plan.work), Path(place).parent)
         if place != now:
-            self._move(Path(place).parent, Path(now).parent)
+            _move(Path(place).parent, Path(now).parent)
+        for emptied in {Path(there).parent for there in places(self.plan, name)} - {Path(now).parent}:
+            _tidy(emptied.parent)
         stage: Stage = self.plan.stage(name[0])
         completed: dict[Path, Path] = {}
         notes = dict(record.get("notes") or {})
@@ -452,16 +454,21 @@ class _Walk:
             said["bytes"] = sizes.get(path, said["bytes"])
         return found
 
-    @staticmethod
-    def _move(old: Path, new: Path) -> None:
-        """Move the folder of a model; what linked to its files still does."""
-        if new.exists() and any(new.iterdir()):
-            raise _Left(f"{new} is where it would go, and is not empty")
-        new.parent.mkdir(parents=True, exist_ok=True)
-        old.rename(new)
-        for parent in (old.parent, old.parent.parent):
-            if parent.name != "models" and parent != new.parent and not any(parent.iterdir()):
-                parent.rmdir()
+
+def _move(old: Path, new: Path) -> None:
+    """Move the folder of a model; what linked to its files still does."""
+    if new.exists() and any(new.iterdir()):
+        raise _Left(f"{new} is where it would go, and is not empty")
+    new.parent.mkdir(parents=True, exist_ok=True)
+    old.rename(new)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove a folder that models were moved from, and those above it, where nothing is left in them."""
+    while folder.name != "models" and not (folder.is_dir() and any(folder.iterdir())):
+        if folder.is_dir():
+            folder.rmdir()
+        folder = folder.parent
 
 
 class _Left(Exception):
