@@ -150,12 +150,19 @@ def test_a_study_is_whole_and_the_page_says_so(finished):
     assert re.search(r"The \d+ files that the figures and tables were drawn from .*: none has changed\.", page)
 
 
-def test_an_emptied_table_is_something_to_be_done(finished, tmp_path):
+@pytest.mark.parametrize(
+    ("names", "rules"),
+    [
+        (["transfer/gaps.parquet", "trace/judgments/ko/ko.parquet"], {"gaps": 1, "judge": 1}),
+        ([f"{RUN}/step4/model.safetensors"], {"train_continual": 1}),
+        (["tables/gaps.csv", "figures/gaps.svg"], {"table": 1, "draw_gaps": 1}),
+    ],
+)
+def test_an_emptied_file_is_something_to_be_done(finished, tmp_path, names, rules):
     study = finished.copy(tmp_path / "study")
-    for name in ("transfer/gaps.parquet", "trace/judgments/ko/ko.parquet", f"{RUN}/step4/model.safetensors"):
+    for name in names:
         write(study.results / name, b"")
-    planned = study.planned()
-    assert {"gaps": 1, "judge": 1, "train_continual": 1}.items() <= planned.items()
+    assert study.planned() == rules
 
 
 @pytest.mark.parametrize("name", DAMAGED)
