@@ -147,7 +147,7 @@ def test_a_study_is_whole_and_the_page_says_so(finished):
     done = lorebridge(finished, "verify", "--config", "study.yaml")
     assert re.search(r"\n\d+ artifacts checked, [\d,]+ bytes: none has changed\n$", done.stdout)
     page = (finished.results / "report" / "summary.html").read_text(encoding="utf-8")
-    assert re.search(r"The \d+ files that the figures and tables were drawn from .*: none has changed\.", page)
+    assert re.search(r"The \d+ artifacts that the figures and tables were drawn from .*: none has changed\.", page)
 
 
 @pytest.mark.parametrize(
