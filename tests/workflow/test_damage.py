@@ -150,6 +150,14 @@ def test_a_study_is_whole_and_the_page_says_so(finished):
     assert re.search(r"The \d+ artifacts that the figures and tables were drawn from .*: none has changed\.", page)
 
 
+def test_a_page_that_is_written_anew_names_what_has_changed(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    one_byte(study.results / "transfer" / "gaps.parquet")
+    study.run("--forcerun", "results/tiny/report/summary.html")
+    page = (study.results / "report" / "summary.html").read_text(encoding="utf-8")
+    assert re.search(r"The \d+ artifacts that .*: changed since: transfer/gaps\.parquet\.", page)
+
+
 @pytest.mark.parametrize(
     ("names", "rules"),
     [

@@ -253,8 +253,8 @@ def _integrity(records: Sequence[str], root: Path) -> str:
     changed = [path for path, digest in sorted(then.items()) if not Path(path).is_file() or file_digest(path) != digest]
     names = ", ".join(Path(path).relative_to(root).as_posix() for path in changed)
     return (
-        f"The {len(artifacts)} artifacts that the figures and tables were drawn from were compared with the sha256 that "
-        f"they had then: {f'changed since: {names}' if changed else 'none has changed'}."
+        f"The {len(artifacts)} artifacts that the figures and tables were drawn from were compared with the sha256 "
+        f"that they had then: {f'changed since: {names}' if changed else 'none has changed'}."
     )
 
 
