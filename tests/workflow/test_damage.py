@@ -147,15 +147,30 @@ def test_a_study_is_whole_and_the_page_says_so(finished):
     done = lorebridge(finished, "verify", "--config", "study.yaml")
     assert re.search(r"\n\d+ artifacts checked, [\d,]+ bytes: none has changed\n$", done.stdout)
     page = (finished.results / "report" / "summary.html").read_text(encoding="utf-8")
-    assert re.search(r"The \d+ files that the figures and tables were drawn from .*: none has changed\.", page)
+    assert re.search(r"The \d+ artifacts that the figures and tables were drawn from .*: none has changed\.", page)
 
 
-def test_an_emptied_table_is_something_to_be_done(finished, tmp_path):
+def test_a_page_that_is_written_anew_names_what_has_changed(finished, tmp_path):
     study = finished.copy(tmp_path / "study")
-    for name in ("transfer/gaps.parquet", "trace/judgments/ko/ko.parquet", f"{RUN}/step4/model.safetensors"):
+    one_byte(study.results / "transfer" / "gaps.parquet")
+    study.run("--forcerun", "results/tiny/report/summary.html")
+    page = (study.results / "report" / "summary.html").read_text(encoding="utf-8")
+    assert re.search(r"The \d+ artifacts that .*: changed since: transfer/gaps\.parquet\.", page)
+
+
+@pytest.mark.parametrize(
+    ("names", "rules"),
+    [
+        (["transfer/gaps.parquet", "trace/judgments/ko/ko.parquet"], {"gaps": 1, "judge": 1}),
+        ([f"{RUN}/step4/model.safetensors"], {"train_continual": 1}),
+        (["tables/gaps.csv", "figures/gaps.svg"], {"table": 1, "draw_gaps": 1}),
+    ],
+)
+def test_an_emptied_file_is_something_to_be_done(finished, tmp_path, names, rules):
+    study = finished.copy(tmp_path / "study")
+    for name in names:
         write(study.results / name, b"")
-    planned = study.planned()
-    assert {"gaps": 1, "judge": 1, "train_continual": 1}.items() <= planned.items()
+    assert study.planned() == rules
 
 
 @pytest.mark.parametrize("name", DAMAGED)

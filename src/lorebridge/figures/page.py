@@ -223,15 +223,17 @@ def _made(records: Sequence[str], root: Path) -> dict[str, Any]:
 def _integrity(records: Sequence[str], root: Path) -> str:
     """Return whether the files that the drawings were drawn from are still what they were then, as a sentence."""
     then: dict[str, str] = {}
+    artifacts: set[str] = set()
     for path in records:
         record = read_record(path) or {}
         if record.get("stage") in ("figure", "table"):
             then |= record["read"]
+            artifacts |= record["inputs"].keys()
     changed = [path for path, digest in sorted(then.items()) if not Path(path).is_file() or file_digest(path) != digest]
     names = ", ".join(Path(path).relative_to(root).as_posix() for path in changed)
     return (
-        f"The {len(then)} files that the figures and tables were drawn from were compared with the sha256 that they "
-        f"had then: {f'changed since: {names}' if changed else 'none has changed'}."
+        f"The {len(artifacts)} artifacts that the figures and tables were drawn from were compared with the sha256 "
+        f"that they had then: {f'changed since: {names}' if changed else 'none has changed'}."
     )
 
 
