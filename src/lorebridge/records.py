@@ -159,12 +159,14 @@ def describe(
     digests = dict(zip(leaves, _in_threads(digest, leaves), strict=True))
     found: dict[str, dict[str, Any]] = {}
     for name, tree in trees.items():
-        files = {inner: {"bytes": path.stat().st_size, "sha256": digests[path]} for inner, path in tree.items()}
+        files: dict[str, dict[str, Any]] = {
+            inner: {"bytes": path.stat().st_size, "sha256": digests[path]} for inner, path in tree.items()
+        }
         found[name] = {"path": Path(os.path.relpath(places[name], folder)).as_posix()}
         if "" in files:
             found[name] |= files[""]
         else:
-            n_bytes = sum(int(file["bytes"]) for file in files.values())
+            n_bytes = sum(file["bytes"] for file in files.values())
             found[name] |= {"bytes": n_bytes, "sha256": _tree_digest(files), "files": files}
     return found
 
