@@ -427,7 +427,9 @@ def write(
 
 
 @contextlib.contextmanager
-def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[str, Any]] | pa.Table], None]]:
+def writer(
+    name: str, path: Path | str, metadata: Mapping[str, str] | None = None
+) -> Iterator[Callable[[Sequence[Mapping[str, Any]] | pa.Table], None]]:
     """Write a table in batches: yields a function that appends rows, so that memory holds one batch only.
 
     A batch that is a pyarrow Table has exactly the columns of the schema.
@@ -437,11 +439,12 @@ def writer(name: str, path: Path | str) -> Iterator[Callable[[Sequence[Mapping[s
     Args:
         name: a key of :data:`SCHEMAS`.
         path: where to write; its folder is made.
+        metadata: for the schema.
 
     Raises:
         pyarrow.ArrowInvalid: a value does not fit the schema.
     """
-    schema = SCHEMAS[name]
+    schema = SCHEMAS[name].with_metadata(dict(metadata) if metadata else None)
     with publish.whole(path) as partial, pq.ParquetWriter(partial, schema, **FORMAT) as file:
         yield lambda rows: file.write_table(
             rows.cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)

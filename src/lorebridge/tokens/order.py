@@ -36,6 +36,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from lorebridge import tables
+from lorebridge.corpora.pieces import KEY, check_numbering, numbered_by
 from lorebridge.errors import InputError
 from lorebridge.tokens import derived
 from lorebridge.tokens.arms import (
@@ -216,7 +217,7 @@ def draw_order(
             )
             parallel, extra = _filtered(parallel, left_out, run)
         elif what.variant:
-            left_out = _leaking(mentions, what.variant, len(lengths[EN]), run, lang)
+            left_out = _leaking(mentions, what.variant, opened[names[1]], run, lang)
             parallel, extra = _filtered(parallel, left_out, run)
         chunks = monolingual + parallel
     frame = frame_of(chunks, lengths)
@@ -456,11 +457,13 @@ def _changed(
     return [some for some, _ in turned], {"documents_not_turned": sum(n for _, n in turned)}
 
 
-def _leaking(mentions: Sequence[Path], variant: str, n_pairs: int, run: str, lang: str) -> npt.NDArray[np.bool_]:
+def _leaking(mentions: Sequence[Path], variant: str, store: Store, run: str, lang: str) -> npt.NDArray[np.bool_]:
     """Say which pairs a leak variant leaves out: those that state the answer to a question, or the others."""
+    n_pairs = len(store)
     leaks = np.zeros(n_pairs, bool)
     for path in mentions:
         found = tables.read(path, ["piece", "n_chunks"])
+        check_numbering(path, numbered_by(path), store.notes.get(KEY))
         if len(found) and found["piece"].max() >= n_pairs:
             raise InputError(path, f"names more pairs than the {n_pairs} of {lang}", "Remake the mentions.")
         leaks[found.loc[found["n_chunks"] > 0, "piece"]] = True

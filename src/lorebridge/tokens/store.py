@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from lorebridge import publish
+from lorebridge.corpora.pieces import KEY, numbering
 from lorebridge.errors import InputError
 from lorebridge.tables import n_rows, record_batches
 from lorebridge.tokens.tokenizer import BulkEncoder
@@ -49,7 +50,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
 
     Returns:
         Notes: ``n_documents, n_tokens, n_bytes`` (UTF-8), ``tokenizer`` (fingerprint), ``digest`` (of the tokens and
-        the offsets).
+        the offsets), ``pieces`` (:func:`lorebridge.corpora.pieces.numbering`).
 
     Raises:
         InputError: a table cannot be read, there is no text at all, or the ids are not those of ``tokenizers``.
@@ -90,6 +91,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
         "n_bytes": n_bytes,
         "tokenizer": encoder.fingerprint,
         "digest": digest.hexdigest()[:16],
+        KEY: numbering(tables),
     }
     publish.write_text(out / "store.json", json.dumps(notes, indent=1) + "\n")
     return notes

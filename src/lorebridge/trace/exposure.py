@@ -20,6 +20,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from lorebridge import tables
+from lorebridge.corpora.pieces import KEY, check_numbering, numbered_by
 from lorebridge.errors import InputError
 from lorebridge.tokens.arms import BASE
 from lorebridge.tokens.order import read_notes, stream_roles
@@ -115,6 +116,7 @@ def exposure(
         store = Store.open(stores[stream])
         if store.notes["digest"] != notes["stores"][stream]:
             raise InputError(order, f"was drawn for another content of the token store {store.path}", "Draw it again.")
+        check_numbering(mentions[stream], numbered_by(mentions[stream]), store.notes.get(KEY))
         asked = read_asked(subjects[stream], cultures)
         units, counts = _presentations(read[read["stream"] == stream], len(checkpoints))
         matcher = Matcher(asked, scripts[stream], window=window, max_chars=max_chars)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from lorebridge import tables
+from lorebridge.corpora.pieces import check_numbering, numbered_by, numbering
 from lorebridge.errors import InputError
 from lorebridge.trace.mentions import read_mentions
 
@@ -39,6 +40,7 @@ def leaks(*, halves: Sequence[Mapping[str, Any]], out: Path) -> dict[str, int]:
         asked = asked[asked["culture"] == entry["culture"]]
         names = tables.read(entry["pairs"], ["pair_id"])["pair_id"]
         found = read_mentions(entry["mentions"], ["subject", "n_chunks"])
+        check_numbering(entry["mentions"], numbered_by(entry["mentions"]), numbering([entry["pairs"]]))
         if len(found) and found["piece"].max() >= len(names):
             raise InputError(entry["mentions"], f"names more pairs than {entry['pairs']} has", "Remake the mentions.")
         stated = found[found["n_chunks"] > 0].groupby("question_id", observed=True)["piece"].apply(list).to_dict()

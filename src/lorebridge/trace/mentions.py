@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.corpora.chunks import cut
+from lorebridge.corpora.pieces import KEY, numbering
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import Counts, Hangul, Script, script_of
 from lorebridge.trace.judges import CoOccurrence, Question, judgeable, read_questions
@@ -347,7 +348,7 @@ def find_mentions(
     asked = read_asked(subjects, cultures)
     todo = blocks(texts)
     n_rows = n_stated = 0
-    with tables.writer("mentions", out) as write:
+    with tables.writer("mentions", out, metadata={KEY: numbering(texts)}) as write:
         match = functools.partial(_match, column=column)
         setup = (asked, script, window, max_chars)
         for rows in over_blocks(todo, match, workers=workers, what=f"mentions {stream}", setup=setup):
