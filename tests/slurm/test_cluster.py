@@ -41,7 +41,7 @@ def test_every_artifact_has_its_record_and_its_log(study):
     plan = studies.plan(study.config)
     for stage, wildcards in plan.walk():
         assert (study.folder / plan.record(stage, wildcards)).exists()
-    assert list((study.folder / "logs" / "slurm" / "rule_train").rglob("*.log"))
+    assert list((study.folder / "logs" / "slurm" / "rule_train_continual").rglob("*.log"))
 
 
 def test_only_what_is_stale_runs_again(study, cluster, tmp_path):

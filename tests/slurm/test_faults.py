@@ -144,7 +144,7 @@ def test_out_of_memory_is_submitted_again_with_more(study, started, cluster, und
     jobs = cluster.jobs("train_continual")
     tries = list(jobs)[list(jobs).index(first) :]
     # Its state is FAILED, because SLURM ends the step and Snakemake, which waits for that, the job.
-    (log,) = (study.folder / "logs" / "slurm" / "rule_train").rglob(f"{first}.log")
+    (log,) = (study.folder / "logs" / "slurm" / "rule_train_continual").rglob(f"{first}.log")
     assert "exceeded memory limit" in log.read_text()
     assert [cluster.asked(job, "ReqMem") for job in tries] == ["500M", "1000M", "1500M"][: len(tries)]
     assert published(study) == undisturbed
