@@ -69,7 +69,7 @@ class Old:
         if sound:
             record["recipe"] = own(record)
         (self.results / path).write_text(json.dumps(record), encoding="utf-8")
-        if record["recipe"] == old:
+        if not sound or record["recipe"] == old:
             return
         for other in self.results.rglob("*record.json"):
             name = other.relative_to(self.results).as_posix()

@@ -80,22 +80,19 @@ class Before:
     work: tuple[str, str] | None = None
 
 
+def _trained(stage: str, folder: Callable[[Model], str]) -> Before:
+    """How a stage that trains was said."""
+    return Before(stage, {2: 3}, ("learned", "arm"), folder=folder, work=("{run}/{recipe}", "{run}/{recipe}"))
+
+
 BEFORE = {
     "filter_corpus": Before("corpus_shard"),
     "audit_corpus": Before("corpus"),
     "filter_pairs": Before("parallel"),
     "token_store": Before("tokens"),
     "order": Before(then={"distance": "near", "pair_supply": None}),
-    "train_base": Before(
-        "base_model",
-        {2: 3},
-        ("learned", "arm"),
-        folder=lambda model: f"models/base/s{model.seed}",
-        work=("{run}/{recipe}", "{run}/{recipe}"),
-    ),
-    "train_continual": Before(
-        "model", {2: 3}, ("learned", "arm"), folder=lambda model: f"models/{model.lang}/{model.arm}/s{model.seed}"
-    ),
+    "train_base": _trained("base_model", lambda model: f"models/base/s{model.seed}"),
+    "train_continual": _trained("model", lambda model: f"models/{model.lang}/{model.arm}/s{model.seed}"),
     "sample_questions": Before("sample"),
     "score": Before("scores", {2: 3}, ("learned",), gone=_steps),
     "random_models": Before("scorer"),
