@@ -372,7 +372,7 @@ DAMAGE = {
     "a byte of an order": (
         lambda old: flip(old.results / "order/ko-bridge-s0.parquet"),
         artifact("order", run="ko-bridge-s0"),
-        "cannot be read",
+        "cannot be read|says another|is not the order",
     ),
     "the rows of another run": (other_rows, SCORE, "its `run` is"),
     "fewer steps": (fewer_steps, SCORE, "has 1 steps, and 2 belong there"),

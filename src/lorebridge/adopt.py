@@ -275,7 +275,8 @@ class _Walk:
                 more = f" and {len(gone) - 1} more are" if len(gone) > 1 else " is"
                 raise _Gone(f"{gone[0]}{more} not there")
             prepared = _prepared(Path(place))
-            contents.check(self.plan, name, files, record, (read_record(prepared) or {}).get("notes") or {})
+            known = (read_record(prepared) or {}).get("notes") or {}
+            contents.check(self.plan, name, files, record, known, self._notes)
             if not self.dry:
                 self._take(name, place, record, task, found.version)
         except _Gone as error:
@@ -287,6 +288,10 @@ class _Walk:
             return self._left(found, str(error))
         self.recipes[name] = found.recipe
         return found
+
+    def _notes(self, name: Artifact) -> Mapping[str, Any]:
+        """Return the notes of an artifact's record, wherever that lies."""
+        return (_found(self.plan, name)[1] or {}).get("notes") or {}
 
     def _unfinished(self, name: Artifact) -> Iterator[Outcome]:
         """Adopt what a job that was killed or stopped keeps to go on from."""
