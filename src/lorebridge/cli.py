@@ -283,7 +283,7 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     plan = _load_plan(arguments)
     scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
-    samples = [*langs, *(f"{plan.base}-{lang}" for lang in langs if lang != plan.base)]
+    samples = [*langs, *(f"{plan.study.base}-{lang}" for lang in langs if lang != plan.base)]
     check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")])
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "audit_corpus", lang=lang)["audit"][0] for lang in langs}
