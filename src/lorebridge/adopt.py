@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorebridge.errors import Busy, InputError
+from lorebridge.errors import Busy, InputError, LorebridgeError
 from lorebridge.plan import Artifact, Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.stage import Stage, Wildcards
@@ -213,6 +213,7 @@ def adopt(plan: Plan, *, older: bool = False, dry: bool = False) -> Iterator[Out
 
     Raises:
         InputError: Snakemake works in this folder.
+        LorebridgeError: the disk refuses.
         Busy: another process adopts this study.
     """
     if any(Path(".snakemake/locks").glob("*")):
@@ -278,7 +279,12 @@ class _Walk:
             known = (read_record(prepared) or {}).get("notes") or {}
             contents.check(self.plan, name, files, record, known, self._notes)
             if not self.dry:
-                self._take(name, place, record, task, found.version)
+                try:
+                    self._take(name, place, record, task, found.version)
+                except OSError as error:
+                    raise LorebridgeError(
+                        f"{place}: cannot be adopted ({error}). Mend that and run again: it goes on from here."
+                    ) from error
         except _Gone as error:
             # What was made from it was made from what the next run makes again.
             self.recipes[name] = found.recipe if found.version is None else None
@@ -354,7 +360,8 @@ class _Walk:
             own = _recipe(record["stage"], record["version"], record["literals"], record["inputs"].values())
         except (KeyError, TypeError, AttributeError):
             own = None
-        if own is None or own != record.get("recipe"):
+        sound = isinstance(record.get("version"), int) and isinstance(record.get("notes"), dict)
+        if not sound or own is None or own != record.get("recipe"):
             return "its record does not give its own recipe, and so was changed"
         if record["stage"] != before(name[0]).stage:
             return f"its record is of the stage {record['stage']!r}"
@@ -369,9 +376,11 @@ class _Walk:
         for a in inputs:
             if self.recipes[a] is None:
                 return f"is made from {_below(self.plan, _found(self.plan, a)[0])}, which is not adopted"
-        theirs = sorted(record["inputs"].values())
-        if theirs != sorted(str(self.recipes[a]) for a in inputs):
-            others = [path for path, recipe in record["inputs"].items() if recipe not in self.recipes.values()]
+        # The formula of that time does not tell inputs apart that changed places; where they lay does.
+        ours = {_below(self.plan, place): self.recipes[a] for a in inputs for place in places(self.plan, a)}
+        theirs = {_known(path, ours): recipe for path, recipe in record["inputs"].items()}
+        others = sorted(path for path, recipe in theirs.items() if ours.get(path) != recipe)
+        if others or len(theirs) != len(inputs):
             return f"was made from other inputs than are there: {', '.join(others) or 'more, or fewer'}"
         return ""
 
@@ -472,6 +481,12 @@ class _Gone(Exception):
 def _recipe(stage: str, version: int, literals: Mapping[str, Any], inputs: Any) -> str:
     """Return a recipe by the formula of records of format 1: the roles of inputs do not count."""
     return fingerprint({"stage": stage, "version": version, "literals": literals, "inputs": sorted(inputs)})
+
+
+def _known(path: str, places: Mapping[str, Any]) -> str:
+    """Return a path below the folder of a study, which may have been called otherwise, as it is among some places."""
+    parts = path.split("/")
+    return next((end for i in range(len(parts)) if (end := "/".join(parts[i:])) in places), path)
 
 
 def _prepared(record: Path) -> Path:

@@ -120,7 +120,7 @@ def _file(file: File, path: Path, record: Mapping[str, Any], model: Model | None
         else:
             with path.open("rb") as raw:
                 raw.read(1)
-    except (OSError, EOFError, ValueError, zlib.error, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, SafetensorError) as error:
         raise InputError(path, f"cannot be read ({error})", MEND) from error
 
 
@@ -160,7 +160,7 @@ def table(name: str, path: Path, model: Model | None) -> None:
                     steps |= set(pc.unique(batch["step"]).to_pylist())
             if missing:  # the checksums leave out a page's own header, which says how many rows it has
                 raise pa.ArrowInvalid(f"{missing} rows are missing")
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise InputError(path, f"cannot be read as a Parquet table ({error})", MEND) from error
     if model is not None:
         wanted = {"metrics": range(1, model.steps + 1), "scores": model.checkpoints, "perplexity": model.checkpoints}
