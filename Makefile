@@ -98,7 +98,7 @@ test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an e
 lint: setup ## ruff, snakefmt, snakemake --lint, mypy, codespell, shellcheck
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow src/lorebridge/studies
+	snakefmt --check Snakefile workflow src/lorebridge/studies tests/kinds
 	snakemake --lint --configfile config/demo.yaml
 	mypy
 	codespell
@@ -110,7 +110,7 @@ hooks: setup ## have git run the checks of `make lint` before every commit
 format: setup ## put every file in form
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile workflow src/lorebridge/studies
+	snakefmt Snakefile workflow src/lorebridge/studies tests/kinds
 
 clean: ## remove what the demo made (never .venv)
 	rm -rf results/demo work/demo redrawn/demo

@@ -37,7 +37,7 @@ from lorebridge.plan import Artifact, Plan
 from lorebridge.plan.cost import Cost
 
 ROOT = Path(__file__).parents[1]
-ON_GPU = {"scores", "scorer", "base_model", "model"}
+ON_GPU = {"score", "random_models"}
 GROWTH, LONGEST = 10.0, 180.0
 
 

@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: configuration.md from the schema, cli.md from the command line.
+"""Write the pages that follow from the code: configuration.md, cli.md, and tables in artifacts.md and arms.md.
 
 python docs/reference.py
 """
@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from lorebridge import config, studies
+from lorebridge.tokens.arms import ARMS, VARIANTS
 from lorebridge.world.planting import generate
 
 DOCS = Path(__file__).parent
@@ -134,7 +135,18 @@ def _help(*command: str) -> str:
     return subprocess.run(call, env=environment, check=True, capture_output=True, text=True).stdout
 
 
-LAID, LAID_END = "<!-- Made by docs/reference.py, from what the stages declare. -->", "<!-- End of what is made. -->"
+END = "<!-- End of what is made. -->"
+
+
+def _filled(page: str, begin: str, made: list[list[str]]) -> str:
+    """Return a page of docs with what is made put between its marks; the rest of it is written by hand."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    before, *parts = text.split(begin)
+    assert len(parts) == len(made), f"{page} has {len(parts)} places for {len(made)} tables"
+    rest = (part.partition(END)[2] for part in parts)
+    return before + "".join(
+        "\n".join([begin, "", *lines, "", END]) + after for lines, after in zip(made, rest, strict=True)
+    )
 
 
 def artifacts() -> str:
@@ -148,12 +160,19 @@ def artifacts() -> str:
             alike.setdefault(said, []).append(f"`{path}`")
         for said, paths in alike.items():
             lines.append(f"| {', '.join(paths)} | {said} | `{stage.name}` |")
-    page = (DOCS / "artifacts.md").read_text(encoding="utf-8")
-    before, _, rest = page.partition(LAID)
-    return "\n".join([before + LAID, "", *lines, "", LAID_END]) + rest.partition(LAID_END)[2]
+    return _filled("artifacts.md", "<!-- Made by docs/reference.py, from what the stages declare. -->", [lines])
 
 
-PAGES = {"configuration.md": configuration, "cli.md": command_line, "artifacts.md": artifacts}
+def arms() -> str:
+    """Return the page on arms, whose tables of arms and variants say what the code says of them."""
+    plain = ["| arm | what the parallel rows hold | what it isolates |", "|---|---|---|"]
+    plain += [f"| `{name}` | {arm.says} | {arm.isolates} |" for name, arm in ARMS.items() if not arm.variant]
+    variants = ["| ending | what it leaves out or replaces | contrasts |", "|---|---|---|"]
+    variants += [f"| `_{name}` | {variant.says} | {variant.isolates} |" for name, variant in VARIANTS.items()]
+    return _filled("arms.md", "<!-- Made by docs/reference.py, from lorebridge.tokens.arms. -->", [plain, variants])
+
+
+PAGES = {"configuration.md": configuration, "cli.md": command_line, "artifacts.md": artifacts, "arms.md": arms}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from lorebridge import cli, config, studies, tables
@@ -100,3 +105,48 @@ def test_the_language_that_the_docs_add_is_a_valid_study(root):
         "hi-no_bridge-s0",
         "hi-no_bridge-s1",
     ]
+
+
+@pytest.fixture(scope="module")
+def stage_diff(root):
+    """The change that CONTRIBUTING.md adds a stage by."""
+    return re.search(
+        r"^```diff\n(.*?)^```$", (root / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M | re.S
+    ).group(1)
+
+
+def test_a_stage_is_added_in_three_places_that_there_are(root, stage_diff):
+    changed = re.findall(r"^--- (\S+)\n\+\+\+ b/(\S+)$", stage_diff, re.M)
+    assert [path for _, path in changed] == [
+        "src/lorebridge/corpora/lengths.py",
+        "src/lorebridge/corpora/stages.py",
+        "workflow/rules/corpora.smk",
+    ]
+    for before, path in changed:
+        assert (root / path).parent.is_dir()
+        assert (root / path).is_file() == (before != "/dev/null")
+
+
+@pytest.mark.slow
+def test_the_stage_that_the_docs_add_is_planned(root, stage_diff, tmp_path):
+    """The change applies as it stands there, and a dry run then knows the stage; a wrong path in its rule stops it."""
+    for name in ("src", "workflow", "config", "envs"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "Snakefile", tmp_path)
+    subprocess.run(["git", "apply", "-"], input=stage_diff, text=True, cwd=tmp_path, check=True)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+    def dry_run():
+        target = "results/demo/corpora/ko/lengths.json"
+        command = ["snakemake", "-n", target, "--configfile", "config/demo.yaml"]
+        environment = os.environ | {"PATH": path, "PYTHONPATH": str(tmp_path / "src")}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    planned = dry_run()
+    assert re.search(r"^lengths +1$", planned.stdout + planned.stderr, re.M), planned.stdout + planned.stderr
+    rules = tmp_path / "workflow" / "rules" / "corpora.smk"
+    rules.write_text(
+        rules.read_text().replace('lengths="corpora/{lang}/lengths.json"', 'lengths="lengths/{lang}.json"')
+    )
+    wrong = dry_run()
+    assert wrong.returncode and "the rule of stage lengths, makes(lengths=...)" in wrong.stdout + wrong.stderr

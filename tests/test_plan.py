@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import dataclasses
 import importlib
@@ -493,3 +494,13 @@ def test_every_file_names_its_table_or_what_it_holds():
         for name, file in stage.files.items():
             assert file.table or file.says, (stage.name, name)
             assert not file.table or file.table in tables.SCHEMAS, (stage.name, name)
+
+
+def test_no_class_of_the_plan_grows_past_reading(root):
+    sizes = {
+        node.name: node.end_lineno - node.lineno + 1
+        for path in (root / "src" / "lorebridge" / "plan").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    }
+    assert sizes["Plan"] and max(sizes.values()) <= 200, sizes

@@ -29,7 +29,10 @@ PEOPLE = {"source": {"kind": "planted"}, "number": 20, "questions": 60, "seed": 
 
 
 def studies() -> dict[str, dict[str, Any]]:
-    """The studies that are held: those shipped, and the demo with questions on people, every kind of arm, made questions and a given model."""
+    """The studies that are held: those shipped, and the demo with what they lack.
+
+    That is questions on people, every kind of arm, made questions and a given model.
+    """
     loaded = {path.stem: config.load(path) for path in (ROOT / "config").glob("*.yaml") if _is_study(path)}
     loaded.pop("mini")
     people = copy.deepcopy(loaded["demo"]) | {"people": copy.deepcopy(PEOPLE)}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorebridge.errors import InputError
-from lorebridge.records import DigestCache, Records, Task, file_digest, fingerprint, read_record
+from lorebridge.errors import ChangedFile, InputError
+from lorebridge.integrity import survey
+from lorebridge.records import DigestCache, Records, Task, describe, file_digest, fingerprint, read_record, whole
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -111,14 +115,244 @@ def test_stale_or_lost_inputs_are_refused_with_the_mend(tmp_path, caplog, found)
     assert not (tmp_path / "out.record.json").exists()
 
 
-def test_the_digest_cache_sees_a_changed_file(tmp_path):
-    source, cache = tmp_path / "a.jsonl", tmp_path / "digests.json"
+@pytest.fixture
+def remembering(monkeypatch):
+    """A digest cache remembers small and young files, too."""
+    monkeypatch.setattr(DigestCache, "SMALLEST", 0)
+    monkeypatch.setattr(DigestCache, "SETTLED", -1.0)
+
+
+@pytest.mark.usefixtures("remembering")
+def test_the_digest_cache_reads_a_file_once_and_sees_what_changed_it(tmp_path, monkeypatch):
+    source, cache = tmp_path / "a.jsonl", DigestCache(tmp_path / "digests")
     source.write_text("one")
-    assert DigestCache(cache)(str(source)) == file_digest(source)
+    assert cache(source) == file_digest(source)
+    with monkeypatch.context() as broken:
+        broken.setattr("lorebridge.records.file_digest", None)  # would fail if it were called
+        assert DigestCache(tmp_path / "digests")(str(source)) == file_digest(source)
     source.write_text("three")
-    assert DigestCache(cache)(str(source)) == file_digest(source)
-    cache.write_text("{torn")
-    assert DigestCache(cache)(str(source)) == file_digest(source)
+    assert cache(source) == file_digest(source)
+    status = source.stat()
+    time.sleep(0.05)  # longer than the resolution of the file system's times
+    source.write_text("eight")
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))  # as one who wants to hide it
+    assert cache(source) == file_digest(source)
+    for place in (tmp_path / "digests").iterdir():
+        place.write_text("{torn")
+    assert cache(source) == file_digest(source)
+
+
+def test_the_digest_cache_does_not_trust_a_file_that_may_change_within_the_same_tick(tmp_path, monkeypatch):
+    monkeypatch.setattr(DigestCache, "SMALLEST", 0)
+    (tmp_path / "a").write_text("one")
+    assert DigestCache(tmp_path / "digests")(tmp_path / "a") == file_digest(tmp_path / "a")
+    assert not (tmp_path / "digests").exists()
+
+
+@pytest.mark.usefixtures("remembering")
+def test_a_digest_cache_that_cannot_be_written_stops_nobody(tmp_path):
+    (tmp_path / "digests").write_text("a file in its place")
+    (tmp_path / "a").write_text("one")
+    assert DigestCache(tmp_path / "digests")(tmp_path / "a") == file_digest(tmp_path / "a")
+
+
+# ---------------------------------------------------------------- what was written
+
+
+class Chain:
+    """An artifact of every shape, and a task that reads it as a job does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "made"
+        self.record = self.folder / "record.json"
+        self.outputs = {
+            "table": self.folder / "a.parquet",
+            "checkpoints": [self.folder / "step2", self.folder / "step4"],
+            "tokens": self.folder / "store" / "tokens.bin",
+            "offsets": self.folder / "store" / "offsets.npy",
+        }
+        self.maker = Task("maker", {}, call={"inputs": {}})
+        with self.maker.making(self.record, "maker", writes=self.outputs | {"record": self.record}):
+            for n, step in enumerate(self.outputs["checkpoints"]):
+                (step / "inner").mkdir(parents=True)
+                (step / "model.safetensors").write_bytes(b"weights" * (n + 1))
+                (step / "inner" / "config.json").write_text("{}")
+                (step / ".snakemake_timestamp").touch()
+            (self.folder / "store").mkdir()
+            for name in ("table", "tokens", "offsets"):
+                self.outputs[name].write_bytes(name.encode() * 100)
+        shapes = {"table": [False], "start": [False], "stores": [True]}
+        self.reader = Task(
+            "reader",
+            {},
+            {str(self.record): self.maker.recipe},
+            call={"inputs": {name: {"folder": folder} for name, folder in shapes.items()}},
+        )
+        self.reads = {
+            "table": [self.outputs["table"]],
+            "start": [self.outputs["checkpoints"][1]],
+            "stores": [self.outputs["tokens"]],
+        }
+
+    def read(self) -> dict[str, str]:
+        return self.reader.check_inputs(self.reads)
+
+
+@pytest.fixture
+def chain(tmp_path) -> Chain:
+    return Chain(tmp_path)
+
+
+def test_a_record_holds_what_was_written(chain):
+    files = read_record(chain.record)["files"]
+    assert set(files) == {"table", "checkpoints/step2", "checkpoints/step4", "tokens", "offsets"}
+    assert files["table"] == {"path": "a.parquet", "bytes": 500, "sha256": file_digest(chain.outputs["table"])}
+    assert files["tokens"]["path"] == "store/tokens.bin"
+    step = files["checkpoints/step4"]
+    assert step["bytes"] == 16 and set(step["files"]) == {"model.safetensors", "inner/config.json"}
+    assert files == describe(chain.outputs, chain.folder)
+
+
+def test_a_dry_run_compares_sizes(chain):
+    record = read_record(chain.record)
+
+    def found() -> bool:
+        return whole(chain.record, record, [str(chain.outputs["table"]), str(chain.folder / "step4")])
+
+    assert found()
+    one_byte(chain.outputs["table"])
+    assert found()  # told by who reads it
+    (chain.folder / "step4" / "model.safetensors").write_bytes(b"weights")
+    assert not found()
+    (chain.folder / "step4" / "model.safetensors").unlink()
+    assert not found()
+    assert not whole(chain.record, record, [str(chain.folder / "another.parquet")])
+    assert not whole(chain.record, {"recipe": "x"}, [str(chain.outputs["table"])])
+
+
+def test_what_is_known_is_not_read_again(chain):
+    known = {str(path): "0" * 64 for path in (chain.outputs["table"], chain.outputs["tokens"])}
+    with chain.maker.making(chain.record, writes={"table": chain.outputs["table"]}, known=known):
+        pass
+    assert read_record(chain.record)["files"]["table"]["sha256"] == "0" * 64
+
+
+def test_who_reads_notes_what_it_read_and_nothing_else(chain, tmp_path):
+    """Another checkpoint may change: nobody made anything of it here. All of a store is read."""
+    (chain.folder / "step2" / "model.safetensors").write_bytes(b"else")
+    read = chain.read()
+    assert set(read) == {str(chain.outputs[name]) for name in ("table", "tokens", "offsets")} | {
+        str(chain.folder / "step4")
+    }
+    with chain.reader.making(tmp_path / "out.record.json", reads=chain.reads | {"stamp": ["work/stamp"]}):
+        pass
+    assert read_record(tmp_path / "out.record.json")["read"] == read
+
+
+def one_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.parquet", "step4/model.safetensors", "step4/inner/config.json", "store/tokens.bin", "store/offsets.npy"]
+)
+@pytest.mark.parametrize("damage", ["one byte", "cut off", "gone"])
+def test_a_changed_file_stops_who_reads_it_in_one_line(chain, tmp_path, capsys, name, damage):
+    path = chain.folder / name
+    then = file_digest(path)
+    match damage:
+        case "one byte":
+            one_byte(path)
+        case "cut off":
+            path.write_bytes(path.read_bytes()[:-1])
+        case "gone":
+            path.unlink()
+    now = "" if damage == "gone" else file_digest(path)
+    with pytest.raises(SystemExit) as stop, chain.reader.making(tmp_path / "out.record.json", reads=chain.reads):
+        pytest.fail("worked from a changed file")
+    assert stop.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    output = chain.folder / "step4" if name.startswith("step4") else path
+    assert f"{path}: " in line and then in line and now in line
+    assert line.endswith(f"Restore it from a backup, or make it again: snakemake --forcerun {output}")
+    assert not (tmp_path / "out.record.json").exists()
+
+
+def test_a_file_too_many_in_a_checkpoint_is_a_change(chain):
+    (chain.folder / "step4" / "adapter.json").write_text("{}")
+    with pytest.raises(ChangedFile, match=r"adapter\.json: put there since maker made .*step4; .*Delete it, or"):
+        chain.read()
+
+
+def test_of_several_changes_one_is_told_and_the_others_are_counted(chain):
+    for name in ("a.parquet", "store/tokens.bin", "store/offsets.npy"):
+        one_byte(chain.folder / name)
+    with pytest.raises(ChangedFile, match=r"\(2 more are not what was made: lorebridge verify names them\)"):
+        chain.read()
+
+
+def test_a_file_that_no_record_tells_of_is_not_read(chain):
+    record = read_record(chain.record)
+    del record["files"]["table"]
+    chain.record.write_text(json.dumps(record))
+    with pytest.raises(
+        ChangedFile, match=r"a\.parquet: no record says what was written there.*--forcerun .*a\.parquet"
+    ):
+        chain.read()
+
+
+def test_helpers_of_another_process_compare_recipes_alone(chain):
+    """Of the processes of a training run the first reads 40 GB of tokens, and it is enough."""
+    one_byte(chain.outputs["tokens"])
+    with chain.reader.making(None, reads=chain.reads):
+        pass
+
+
+# ---------------------------------------------------------------- a study
+
+
+def surveyed(chain: Chain, *places: Path) -> list[str]:
+    files = [str(path) for path in (chain.outputs["table"], chain.outputs["tokens"])]
+    return [str(check) for check in survey([(str(chain.record), files), *((str(place), ["x"]) for place in places)])]
+
+
+def test_a_survey_tells_what_changed(chain, tmp_path):
+    place = tmp_path / "out.parquet.record.json"
+    out = tmp_path / "out.parquet"
+    with chain.reader.making(place, "reader", reads=chain.reads, writes={"out": out}):
+        out.write_text("table")
+    gone = tmp_path / "never.parquet.record.json"
+    assert surveyed(chain, place, gone) == [f"ok      {chain.folder}", f"ok      {out}"]
+    one_byte(out)
+    one_byte(chain.folder / "step2" / "model.safetensors")
+    lines = surveyed(chain, place)
+    assert len(lines) == 2 and all(line.startswith("FAILED") for line in lines)
+    assert f"{chain.folder}/step2/model.safetensors: changed since maker made it" in lines[0]
+    assert lines[0].endswith(f"Remade by: snakemake --forcerun {chain.folder}/step2")
+    assert f"{out}: changed since reader made it" in lines[1]
+
+
+def test_a_survey_tells_what_was_made_from_other_bytes(chain, tmp_path):
+    """As where training again gave other weights, and the scores are still those of the first."""
+    place, out = tmp_path / "out.parquet.record.json", tmp_path / "out.parquet"
+    with chain.reader.making(place, "reader", reads=chain.reads, writes={"out": out}):
+        out.write_text("table")
+    then = file_digest(chain.outputs["table"])
+    with chain.maker.making(chain.record, "maker", writes=chain.outputs):
+        one_byte(chain.outputs["table"])
+    lines = surveyed(chain, place)
+    assert lines[0].startswith("ok")
+    assert f"it was made from another {chain.outputs['table']}: with sha256 {then}" in lines[1]
+
+
+def test_a_survey_tells_what_no_record_tells_of(chain):
+    chain.record.write_text("{torn")
+    (line,) = surveyed(chain)
+    assert "there is no readable record" in line and line.endswith(f"snakemake --forcerun {chain.outputs['table']}")
+    chain.record.write_text(json.dumps({"recipe": "x", "rule": "maker"}))
+    assert "does not say what was written" in surveyed(chain)[0]
 
 
 def test_a_record_is_read_once(tmp_path):

@@ -23,6 +23,7 @@ import dataclasses
 import datetime
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from lorebridge.plan import Artifact, Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.stage import Stage, Wildcards
 from lorebridge.plan.study import Model, Study
-from lorebridge.records import FORMAT, RECORD, Task, file_digest, fingerprint, read_record
+from lorebridge.records import FORMAT, RECORD, Task, describe, file_digest, fingerprint, read_record
 from lorebridge.tokens.stages import told
 from lorebridge.trace.stages import counted, leaking
 from lorebridge.work import locked, replacing, sync, write_json
@@ -442,6 +443,7 @@ class _Walk:
             "literals": task.literals,
             "inputs": task.expects,
             "notes": notes,
+            "files": self._described(name, Path(now).parent, completed),
             "adopted": adopted,
         }
         prepared = _prepared(Path(now))
@@ -452,6 +454,16 @@ class _Walk:
             sync(path.parent)
         prepared.replace(now)
         sync(Path(now).parent)
+
+    def _described(self, name: Artifact, folder: Path, completed: Mapping[Path, Path]) -> dict[str, Any]:
+        """Return what the new record says of the files, those that are about to be completed as they will be."""
+        outputs = {k: v for k, v in self.plan.outputs(name[0], **dict(name[1])).items() if k != "record"}
+        found = describe(outputs, folder, lambda path: file_digest(completed.get(Path(path), Path(path))))
+        sizes = {os.path.normpath(path): whole.stat().st_size for path, whole in completed.items()}
+        for said in found.values():
+            path = os.path.normpath(folder / said["path"])
+            said["bytes"] = sizes.get(path, said["bytes"])
+        return found
 
 
 def _move(old: Path, new: Path) -> None:

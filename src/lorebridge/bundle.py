@@ -3,7 +3,8 @@
 A bundle is an xz-compressed tar. Its first member, ``bundle.json``, is the manifest: the resolved configuration, the
 figures and tables, and size and sha256 of every other member. These are the files that the drawings read, under the
 paths that they have below ``results/<study>/``, and beside each its record without the name of the machine and the
-command line. Members are sorted and carry no times, owners or modes, so the same artifacts give the same bytes.
+command line, in which size and sha256 are those of the packed file. Members are sorted and carry no times, owners or
+modes, so the same artifacts give the same bytes.
 
 A bundle may come from anybody: nothing is written but regular files that the manifest lists, each under a relative
 path, with the size and the checksum that the manifest says.
@@ -80,7 +81,7 @@ def pack(
             members[_below(path, root)] = _content(output, Path(path))
     for path in records:
         record = {key: value for key, value in (read_record(path) or {}).items() if key not in _OF_THE_MACHINE}
-        members[_below(path, root)] = _json(record)
+        members[_below(path, root)] = _json(record | {"files": _packed_files(path, record, root, members)})
     manifest = {
         "format": FORMAT,
         "lorebridge": __version__,
@@ -104,6 +105,18 @@ def pack(
 def _below(path: str, root: Path) -> str:
     """Return a path relative to the folder of the study, with slashes."""
     return Path(path).relative_to(root).as_posix()
+
+
+def _packed_files(
+    place: str, record: Mapping[str, Any], root: Path, members: Mapping[str, bytes]
+) -> dict[str, dict[str, Any]]:
+    """Return what a record in the bundle says of its files: of those that are packed, as they are packed."""
+    found = {}
+    for name, said in record.get("files", {}).items():
+        content = members.get(_below(os.path.normpath(Path(place).parent / said["path"]), root))
+        if content is not None:
+            found[name] = said | {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return found
 
 
 def _json(value: Any) -> bytes:

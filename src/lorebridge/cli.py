@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lorebridge.errors import InputError, LorebridgeError
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.study import Model
-from lorebridge.records import logging_to, read_record, source_digest
+from lorebridge.records import DigestCache, changes, logging_to, outputs_of, read_record, refuse_changed, source_digest
 
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
@@ -104,8 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--step", type=int, required=True, help="0 is the first")
     configured(batch)
 
-    verified = command("verify", _verify, "check a run's tokens, order and checkpoints by checksum; 1 if one fails")
-    verified.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
+    verified = command("verify", _verify, "check a study's files, or a run's, by checksum; 1 if one fails")
+    verified.add_argument(
+        "run", nargs="?", help="a run, e.g. ko-bridge-s0, whose order is drawn again, too (default: all that is made)"
+    )
     configured(verified)
 
     filter_ = command("filter", _filter, "filter a JSONL(.gz) or Parquet file as a corpus of the study is filtered")
@@ -161,6 +164,13 @@ def _load_plan(arguments: argparse.Namespace) -> Plan:
     return studies.plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
 
 
+def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:
+    """Return a section of the configuration that not every kind of study has."""
+    if name not in plan.config:
+        raise InputError(arguments.config, f"has no section {name!r}", "Give the --config of a study that has one.")
+    return plan.config[name]
+
+
 def _language(plan: Plan, lang: str) -> str:
     """Return `lang`, a language of the study that a person names."""
     if lang not in plan.config["languages"]:
@@ -177,14 +187,17 @@ def _made(arguments: argparse.Namespace, plan: Plan, stage: str, **wildcards: st
     """
     outputs = plan.outputs(stage, **wildcards)
     files = {
-        name: [Path(path) for path in ([found] if isinstance(found, str) else found)] for name, found in outputs.items()
+        name: [Path(path) for path in ([paths] if isinstance(paths, str) else paths)] for name, paths in outputs.items()
     }
     [record] = files.pop("record")
     first = next(iter(files.values()))[0]
-    made = (read_record(record) or {}).get("recipe")
+    found = read_record(record) or {}
+    made = found.get("recipe")
     if made != plan.task(stage, **wildcards).recipe:
         state = "was made by another recipe" if made else "is not made yet"
         raise InputError(first, state, f"Make it: snakemake {first} --configfile {arguments.config} --cores 2")
+    cache = DigestCache(Path(plan.config["work"]) / "digests")
+    refuse_changed(changes(outputs_of(record, found), lambda _: found["rule"], cache))
     return files
 
 
@@ -201,8 +214,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     compute = plan.config["compute"]
     gpus = arguments.gpus or max(1, compute["gpus"] * compute["nodes"])
     study, cost = plan.study, Cost(plan.study)
-    models = [model for model in study.models.values() if model.start is not None]
-    bases = [model for model in study.models.values() if model.start is None]
+    models = [model for model in study.trained if model.start is not None]
+    bases = [model for model in study.trained if model.start is None]
     counts = {"runs": len(models), "base_runs": len(bases)}
     totals = counts | cost.totals | {"gpus": gpus, "wall_hours": cost.wall_hours(gpus)}
     base_runs: list[dict[str, Any]] = [
@@ -235,8 +248,10 @@ def _plan(arguments: argparse.Namespace) -> None:
             json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False)
         )
         return
-    print(f"study {plan.config['study']}: {len(models)} continual pretraining runs, {len(bases)} base runs\n")
-    width = max(24, 2 + max(len(run["run"]) for run in runs))
+    counted = [(models, "that go on from another"), (bases, "from scratch"), (study.of_phase("given"), "given")]
+    said = ", ".join(f"{len(some)} {what}" for some, what in counted if some)
+    print(f"study {plan.config['study']}: models: {said}\n")
+    width = max(24, 2 + max((len(run["run"]) for run in base_runs + runs), default=0))
     print(f"{'run':<{width}}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
     for run in base_runs + runs:
         size = f"{run['steps']:>8,}{len(run['checkpoints']):>13}{run['tokens']:>16,}{run['gpu_hours']:>11.2f}"
@@ -262,8 +277,9 @@ def _power(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.power import detectable_effects
 
     plan = _load_plan(arguments)
-    questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.langs}
-    discordance = plan.config["transfer"]["discordance"]
+    transfer = _section(arguments, plan, "transfer")
+    questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.asked}
+    discordance = transfer["discordance"]
     effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
     print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
     print(f"(80 % power at a two-sided 5 %; {discordance:.0%} of the questions answered by exactly one arm)")
@@ -283,7 +299,8 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     plan = _load_plan(arguments)
     scripts = {lang: language["script"] for lang, language in plan.config["languages"].items()}
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
-    samples = [*langs, *(f"{plan.study.base}-{lang}" for lang in langs if lang != plan.base)]
+    paired = [lang for lang in langs if plan.study.halves(lang)]
+    samples = [*langs, *(f"{plan.study.base}-{lang}" for lang in paired)]
     check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")])
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "audit_corpus", lang=lang)["audit"][0] for lang in langs}
@@ -294,7 +311,7 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
         ]
         for lang in langs
     }
-    parallel = {lang: _made(arguments, plan, "filter_pairs", lang=lang) for lang in langs if lang != plan.study.base}
+    parallel = {lang: _made(arguments, plan, "filter_pairs", lang=lang) for lang in paired}
     fonts = {lang: FONTS / SCRIPT_FONTS[script] if script in SCRIPT_FONTS else None for lang, script in scripts.items()}
     shared: dict[str, Any] = {"n": arguments.n, "out": arguments.out}
     found = [
@@ -328,6 +345,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     from lorebridge.trace.labels import write_sheet
 
     plan, lang = _load_plan(arguments), arguments.lang
+    translated = _section(arguments, plan, "tracing")["translation"]
     if lang not in plan.study.langs:
         raise InputError(
             f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.study.langs)}."
@@ -336,7 +354,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
     files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
     translations = None
-    if lang in plan.config["tracing"]["translation"]:
+    if lang in translated:
         translations = _made(arguments, plan, "translate", **cell)["translations"][0]
     notes = write_sheet(
         corpus=lang,
@@ -363,6 +381,7 @@ def _label_read(arguments: argparse.Namespace) -> None:
     plan, sheets = _load_plan(arguments), arguments.sheets
     if len(sheets) > 2:
         raise InputError(sheets[2], "is a third sheet", "Give one sheet, or the same sheet of two people.")
+    _section(arguments, plan, "tracing")
     lang = sheet_corpus(sheets[0])
     if lang not in plan.study.langs:
         raise InputError(sheets[0], f"is of {lang!r}, which this study does not learn", "Give its --config.")
@@ -385,6 +404,8 @@ def _alarms(arguments: argparse.Namespace) -> int:
     from lorebridge.transfer.alarms import RINGS, alarms
 
     plan = _load_plan(arguments)
+    if "alarms" not in plan.study.tables:
+        raise InputError(arguments.config, "has no table of alarms", "Give the --config of a study that draws it.")
     for stage, wildcards in plan.inputs("table", table="alarms"):
         _made(arguments, plan, stage, **dict(wildcards))
     task = plan.task("table", table="alarms")
@@ -438,6 +459,12 @@ def _explain(arguments: argparse.Namespace) -> None:
         older = f" of version {adopted['version']}" if "version" in adopted else ""
         print(f"  adopted  {adopted['on']}, from recipe {adopted['recipe']}{older} (stage {adopted['stage']})")
     print(f"  recipe   {record['recipe']}\n  made     {record['finished']} in {record['wall_seconds']:.1f} s")
+    # As the workflow names them: from the working directory.
+    asked = Path(os.path.relpath(path))
+    described = outputs_of(os.path.relpath(place), record)
+    covered = {p: said for p, said in described.items() if p == asked or p in asked.parents or asked in p.parents}
+    for change in changes(covered, lambda _: record["rule"]):
+        print(f"  warning: {change}. {change.mend}")
     git = record["git"]
     print(
         "  code     " + (f"{git['commit'][:12]}{' with uncommitted changes' if git['dirty'] else ''}" if git else "?")
@@ -453,7 +480,7 @@ def _explain(arguments: argparse.Namespace) -> None:
         print(f"  input    {source} {recipe}{state}")
     if record["source"] != source_digest():
         print(
-            "  warning: lorebridge's code has changed since; if the change alters this result, its STAGE_VERSION must"
+            "  warning: lorebridge's code has changed since; if the change alters this result, the stage's version must"
         )
 
 
@@ -462,6 +489,9 @@ def _show_batch(arguments: argparse.Namespace) -> None:
 
     plan = _load_plan(arguments)
     order = _made(arguments, plan, "order", run=_model(plan, arguments.run).name)["order"][0]
+    for text in plan.study.model(arguments.run).texts:
+        _made(arguments, plan, "token_store", stream=text)
+    _made(arguments, plan, "tokenizer")
     print(show_batch(order=order, **_tokens(plan, arguments.run), step=arguments.step))
 
 
@@ -479,6 +509,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     from lorebridge.train.verify import verify
 
     plan = _load_plan(arguments)
+    if arguments.run is None:
+        return _verify_study(plan)
     model = _model(plan, arguments.run)
     task, read = plan.task("order", run=model.name), plan.reads("order", run=model.name)
     drawn = {name: call.shaped(task, name, read[name]) for name in ("pairs", "mentions") if name in read}
@@ -495,10 +527,31 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if sound else 1
 
 
+def _verify_study(plan: Plan) -> int:
+    from lorebridge.integrity import survey
+
+    artifacts = []
+    # The bundle is nobody's input, and is there if somebody asked for it.
+    for stage, wildcards in [*plan.walk(), ("bundle", ())]:
+        files = plan.outputs(stage, **dict(wildcards))
+        place = str(files.pop("record"))
+        paths = [path for found in files.values() for path in ([found] if isinstance(found, str) else found)]
+        artifacts.append((place, paths))
+    checked, failed, n_bytes = 0, 0, 0
+    for check in survey(artifacts):
+        print(check, flush=True)
+        checked, failed, n_bytes = checked + 1, failed + (not check.ok), n_bytes + check.n_bytes
+    print(f"{checked:,} artifacts checked, {n_bytes:,} bytes: {f'{failed:,} failed' if failed else 'none has changed'}")
+    return 1 if failed else 0
+
+
 def _model(plan: Plan, name: str) -> Model:
-    """Return the model of a study that a person names."""
+    """Return the trained model of a study that a person names."""
+    runs = [model.name for model in plan.study.trained]
     if name not in plan.study.models:
-        raise InputError(f"run {name}", "is not of this study", f"Its runs: {', '.join(plan.study.models)}.")
+        raise InputError(f"run {name}", "is not of this study", f"Its runs: {', '.join(runs)}.")
+    if name not in runs:
+        raise InputError(f"run {name}", "is a model that is given, not trained here", f"Runs: {', '.join(runs)}.")
     return plan.study.model(name)
 
 

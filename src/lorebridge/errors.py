@@ -27,5 +27,9 @@ class StaleInput(LorebridgeError):
     """An input on disk was made by another recipe than the plan expects."""
 
 
+class ChangedFile(LorebridgeError):
+    """A file is not what was written when it was made: it is damaged, or was edited."""
+
+
 class Busy(LorebridgeError):
     """Another process holds the work directory."""

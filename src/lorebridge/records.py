@@ -5,6 +5,9 @@ artifacts that it reads. Its *recipe* is a chained fingerprint: stage, stage ver
 inputs. Paths, hardware and times never enter it. A command checks the recipes of its
 inputs on disk before it works, and writes its own record after, so that a result can never be made from stale
 inputs unnoticed, even where Snakemake's own memory is lost.
+
+A recipe says how a file was to be made. What was then written, its record says too: size and sha256 of every file. A
+command compares the files that it reads with them, so that nothing is made from a file that was damaged or edited.
 """
 
 from __future__ import annotations
@@ -22,13 +25,15 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lorebridge.errors import LorebridgeError, StaleInput
+from lorebridge.errors import ChangedFile, LorebridgeError, StaleInput
 
 RECORD = "record.json"
 FORMAT = 2
@@ -75,28 +80,205 @@ def file_digest(path: Path | str) -> str:
 
 
 class DigestCache:
-    """The sha256 of files, remembered by path, size and modification time, so that a dry run stays fast.
+    """The sha256 of files, each computed once and again only when the file's status has changed.
+
+    What is remembered counts while path, size, inode, and the times of the last change of content and of status are the
+    same. A disk that returns other bytes than were written is therefore not seen here (:func:`file_digest` reads them).
 
     Args:
-        path: a JSON file that keeps what was computed; made when needed, harmless to delete.
+        folder: keeps a small file for each of the large ones; made when needed, harmless to delete. Processes on
+            several machines may share it.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        """Read what is remembered."""
-        self.path = Path(path)
-        self._known = read_record(path) or {}
+    SMALLEST = 1 << 20
+    """Bytes. A smaller file is read as fast as what is remembered of it."""
 
-    def __call__(self, path: str) -> str:
+    SETTLED = 2.0
+    """Seconds. A file that changed less than this ago may change again within the resolution of its times."""
+
+    def __init__(self, folder: Path | str) -> None:
+        """Remember nothing yet."""
+        self.folder = Path(folder)
+
+    def __call__(self, path: Path | str) -> str:
         """Return the sha256 of the bytes of the file at `path`."""
-        status = Path(path).stat()
-        key = f"{Path(path).resolve()}:{status.st_size}:{status.st_mtime_ns}"
-        if key not in self._known:
-            self._known[key] = file_digest(path)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-            partial.write_text(json.dumps(self._known), encoding="utf-8")
-            partial.replace(self.path)
-        return self._known[key]
+        path = Path(path)
+        status = path.stat()
+        if status.st_size < self.SMALLEST:
+            return file_digest(path)
+        place = self.folder / f"{fingerprint(str(path.resolve()))}.json"
+        known = read_record(place) or {}
+        if known.get("status") == _status(status):
+            return str(known["sha256"])
+        digest = file_digest(path)
+        after = path.stat()
+        if _status(after) == _status(status) and time.time() - max(after.st_mtime, after.st_ctime) > self.SETTLED:
+            with contextlib.suppress(OSError):  # a full disk must not stop who reads
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _replace(place, {"path": str(path.resolve()), "status": _status(status), "sha256": digest})
+        return digest
+
+
+def _status(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+
+
+Digest = Callable[[Path], str]
+
+# Snakemake puts it into every folder that a rule makes.
+_MARK = ".snakemake_timestamp"
+
+
+def describe(
+    outputs: Mapping[str, Path | str | Sequence[Path | str]], folder: Path | str, digest: Digest = file_digest
+) -> dict[str, dict[str, Any]]:
+    """Return what a record says of the files of its artifact.
+
+    Args:
+        outputs: name -> file or folder, or several of them, as the plan gives them.
+        folder: of the record.
+        digest: gives the sha256 of a file; called in parallel threads, once for each file.
+
+    Returns:
+        name -> ``path`` (relative to `folder`), ``bytes`` and ``sha256``; where several have a name, the last part of
+        the path follows it (``checkpoints/step20``). Of a folder they are the total of its files and the sha256 of
+        their list (:func:`_tree_digest`), and ``files`` holds for each of them, by its path in the folder, ``bytes``
+        and ``sha256``.
+
+    Raises:
+        FileNotFoundError: an output is not there.
+    """
+    places: dict[str, Path] = {}
+    for name, paths in outputs.items():
+        if isinstance(paths, Path | str):
+            places[name] = Path(paths)
+        else:
+            places |= {f"{name}/{Path(path).name}": Path(path) for path in paths}
+    trees = {name: _tree(path) if path.is_dir() else {"": path} for name, path in places.items()}
+    leaves = [path for tree in trees.values() for path in tree.values()]
+    digests = dict(zip(leaves, _in_threads(digest, leaves), strict=True))
+    found: dict[str, dict[str, Any]] = {}
+    for name, tree in trees.items():
+        files: dict[str, dict[str, Any]] = {
+            inner: {"bytes": path.stat().st_size, "sha256": digests[path]} for inner, path in tree.items()
+        }
+        found[name] = {"path": Path(os.path.relpath(places[name], folder)).as_posix()}
+        if "" in files:
+            found[name] |= files[""]
+        else:
+            n_bytes = sum(file["bytes"] for file in files.values())
+            found[name] |= {"bytes": n_bytes, "sha256": _tree_digest(files), "files": files}
+    return found
+
+
+def _tree(folder: Path) -> dict[str, Path]:
+    """Return the files below a folder by their paths in it, sorted."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _MARK)
+    return dict(sorted((path.relative_to(folder).as_posix(), path) for path in files))
+
+
+def _tree_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the sha256 of the lines ``SHA256 BYTES PATH`` of the files of a folder, sorted by path."""
+    lines = [f"{file['sha256']} {file['bytes']} {path}\n" for path, file in sorted(files.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _in_threads(digest: Digest, paths: Sequence[Path]) -> list[str]:
+    """Return the digest of each file; sha256 lets other threads run."""
+    with ThreadPoolExecutor(max_workers=min(8, len(os.sched_getaffinity(0)))) as threads:
+        return list(threads.map(digest, paths))
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A file that is not what its record describes.
+
+    Attributes:
+        path: the file.
+        output: the file or folder that the workflow makes, which it is or lies in.
+        rule: the rule that makes it.
+        then: the sha256 in the record; empty if the record does not know the file.
+        now: the sha256 of the file; empty if it is gone.
+    """
+
+    path: Path
+    output: Path
+    rule: str
+    then: str
+    now: str
+
+    def __str__(self) -> str:
+        """Return what is wrong with it."""
+        if not self.now:
+            return f"{self.path}: gone since {self.rule} made it with sha256 {self.then}"
+        if not self.then:
+            return f"{self.path}: put there since {self.rule} made {self.output}; its record knows no such file"
+        return f"{self.path}: changed since {self.rule} made it: its sha256 was {self.then} and is now {self.now}"
+
+    @property
+    def mend(self) -> str:
+        """What a person does about it."""
+        first = "Delete it" if not self.then else "Restore it from a backup"
+        return f"{first}, or make it again: snakemake --forcerun {self.output}"
+
+
+def outputs_of(place: Path | str, record: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+    """Return what a record says of each file and folder that it describes, by path.
+
+    Args:
+        place: where the record lies.
+        record: what it holds.
+    """
+    folder = Path(place).parent
+    return {Path(os.path.normpath(folder / said["path"])): said for said in (record.get("files") or {}).values()}
+
+
+def changes(
+    wanted: Mapping[Path, Mapping[str, Any]], rule: Callable[[Path], str], digest: Digest = file_digest
+) -> list[Change]:
+    """Return what of some files and folders is not as their records say.
+
+    Args:
+        wanted: path -> what its record says of it.
+        rule: gives the rule that makes a path.
+        digest: gives the sha256 of a file; called in parallel threads.
+    """
+    said: dict[Path, tuple[Path, str]] = {}
+    for output, entry in wanted.items():
+        inner = entry.get("files")
+        for path, file in ({"": entry} if inner is None else inner).items():
+            said[output / path] = (output, file["sha256"])
+        if inner is not None:
+            said |= {path: (output, "") for path in _tree(output).values() if path not in said}
+    there = [path for path in said if path.is_file()]
+    now = dict(zip(there, _in_threads(digest, there), strict=True))
+    return [
+        Change(path, output, rule(output), then, now.get(path, ""))
+        for path, (output, then) in said.items()
+        if now.get(path, "") != then
+    ]
+
+
+def whole(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) -> bool:
+    """Return whether files and folders are there, with the sizes that the record beside them says.
+
+    Cheap, because a dry run asks it of every artifact of a study; who reads a file compares its sha256.
+
+    Args:
+        place: path of the record.
+        record: what it holds.
+        paths: of the artifact, as the plan gives them.
+    """
+    folder = Path(place).parent
+    said = {os.path.normpath(f"{folder}/{said['path']}"): said for said in (record.get("files") or {}).values()}
+    try:
+        return all(
+            os.stat(f"{path}/{inner}" if inner else path).st_size == file["bytes"]  # noqa: PTH116 (Path: four times)
+            for path in paths
+            for inner, file in said[os.path.normpath(path)].get("files", {"": said[os.path.normpath(path)]}).items()
+        )
+    except (OSError, KeyError):
+        return False
 
 
 def read_record(path: Path | str) -> dict[str, Any] | None:
@@ -161,25 +343,59 @@ class Task:
         """Read a task back from :meth:`dumps`."""
         return cls(**json.loads(text))
 
-    def check_inputs(self) -> None:
-        """Refuse to work from inputs that another recipe made.
+    def check_inputs(self, reads: Mapping[str, Sequence[Path | str]] | None = None) -> dict[str, str]:
+        """Refuse to work from inputs that another recipe made, or that have changed since they were made.
+
+        Args:
+            reads: argument of the stage's function -> the files that it reads, as the rule has them.
+
+        Returns:
+            path -> sha256 of every file and folder that is read.
 
         Raises:
             StaleInput: names the record, both recipes and the mend.
+            ChangedFile: names the file, both digests and the mend.
         """
-        for path, recipe in self.expects.items():
-            record = read_record(path)
-            found = (record or {}).get("recipe")
-            if found != recipe:
+        records = {path: read_record(path) or {} for path in self.expects}
+        for place, recipe in self.expects.items():
+            if (found := records[place].get("recipe")) != recipe:
                 raise StaleInput(
-                    f"{path}: the {self.stage} stage expects recipe {recipe}, but the artifact on disk "
+                    f"{place}: the {self.stage} stage expects recipe {recipe}, but the artifact on disk "
                     + (f"has {found}" if found else "has no readable record")
-                    + f". Remake it: snakemake --forcerun {(record or {}).get('rule', Path(path).parent)}"
+                    + f". Remake it: snakemake --forcerun {records[place].get('rule', Path(place).parent)}"
                 )
+        described = {place: outputs_of(place, record) for place, record in records.items()}
+        wanted: dict[Path, dict[str, Any]] = {}
+        rules: dict[Path, str] = {}
+        for argument, paths in (reads or {}).items():
+            folders = self.call["inputs"].get(argument, {}).get("folder", [])
+            for path, folder in zip(map(Path, paths), folders, strict=False):
+                beside = next((place for place, said in described.items() if path in said), None)
+                if beside is None:
+                    raise ChangedFile(
+                        f"{path}: no record says what was written there. Make it again: snakemake --forcerun {path}"
+                    )
+                taken = [p for p in described[beside] if p == path or (folder and p.parent == path.parent)]
+                wanted |= {p: described[beside][p] for p in taken}
+                rules |= dict.fromkeys(taken, str(records[beside]["rule"]))
+        refuse_changed(changes(wanted, rules.__getitem__, self._digest))
+        return {str(path): said["sha256"] for path, said in wanted.items()}
+
+    @property
+    def _digest(self) -> Digest:
+        """What gives the sha256 of a file: a cache where the plan says which."""
+        return DigestCache(self.call["digests"]) if "digests" in self.call else file_digest
 
     @contextlib.contextmanager
     def making(
-        self, record: Path | str | None, rule: str | None = None, logfile: Path | str | None = None
+        self,
+        record: Path | str | None,
+        rule: str | None = None,
+        logfile: Path | str | None = None,
+        *,
+        reads: Mapping[str, Sequence[Path | str]] | None = None,
+        writes: Mapping[str, Path | str | Sequence[Path | str]] | None = None,
+        known: Mapping[str, str] | None = None,
     ) -> Iterator[dict]:
         """Check the inputs, run the body, write the record.
 
@@ -187,16 +403,29 @@ class Task:
         can mend is printed without a traceback and exits 1; everything goes to `logfile` as well.
 
         Args:
-            record: where the record is written when the body is done; None in the helpers of another process.
+            record: where the record is written when the body is done; None in the helpers of another process, which do
+                not compare files either.
             rule: the Snakemake rule that makes this artifact, for messages.
             logfile: a file that receives all log messages and tracebacks.
+            reads: argument -> files, as the rule has them; those that the task's function does not take are left out.
+            writes: name -> files that the body writes, the record left out.
+            known: sha256, by path, of files that the body has hashed as it wrote them; it may fill this.
         """
         notes: dict[str, Any] = {}
         started = time.time()
         with logging_to(logfile):
             try:
-                self.check_inputs()
+                taken = {name: paths for name, paths in (reads or {}).items() if name in self.call["inputs"]}
+                read = self.check_inputs(taken if record is not None else None)
                 yield notes
+                files = {}
+                if record is not None and writes:
+                    digest = self._digest
+                    files = describe(
+                        {name: paths for name, paths in writes.items() if name != "record"},
+                        Path(record).parent,
+                        lambda path: (known or {}).get(str(path)) or digest(path),
+                    )
             except LorebridgeError as error:
                 log.error("error: %s", error)
                 sys.exit(1)
@@ -204,13 +433,44 @@ class Task:
                 log.error("%s", traceback.format_exc())
                 raise
             if record is not None:
-                write_record(record, self, notes=notes, rule=rule or self.stage, wall_seconds=time.time() - started)
+                seconds = time.time() - started
+                write_record(
+                    record, self, notes=notes, rule=rule or self.stage, wall_seconds=seconds, files=files, read=read
+                )
+
+
+def refuse_changed(found: Sequence[Change]) -> None:
+    """Stop where a file is not what its record describes.
+
+    Raises:
+        ChangedFile: names the first, both digests and the mend, and says how many more there are.
+    """
+    if found:
+        more = f" ({len(found) - 1} more are not what was made: lorebridge verify names them)" if found[1:] else ""
+        raise ChangedFile(f"{found[0]}{more}. {found[0].mend}")
 
 
 def write_record(
-    path: Path | str, task: Task, *, notes: Mapping[str, Any], rule: str, wall_seconds: float
+    path: Path | str,
+    task: Task,
+    *,
+    notes: Mapping[str, Any],
+    rule: str,
+    wall_seconds: float,
+    files: Mapping[str, Any] | None = None,
+    read: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Write and return the record of a task that is done. The write is atomic."""
+    """Write and return the record of a task that is done. The write is atomic.
+
+    Args:
+        path: of the record.
+        task: what was done.
+        notes: what its function says of the result.
+        rule: the Snakemake rule.
+        wall_seconds: that it took.
+        files: what was written (:func:`describe`).
+        read: path -> sha256 of what it was made from.
+    """
     record = {
         "format": FORMAT,
         "recipe": task.recipe,
@@ -219,6 +479,8 @@ def write_record(
         "version": task.version,
         "literals": task.literals,
         "inputs": task.expects,
+        "read": dict(read or {}),
+        "files": dict(files or {}),
         "notes": notes,
         "wall_seconds": round(wall_seconds, 3),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -227,10 +489,15 @@ def write_record(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    _replace(path, record)
     return record
+
+
+def _replace(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all, also where another process writes the same file."""
+    partial = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}-{threading.get_ident()}.partial")
+    partial.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 @functools.lru_cache

@@ -391,17 +391,17 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 def write(
-    name: str,
+    name: str | pa.Schema,
     rows: pd.DataFrame | pa.Table | Sequence[Mapping[str, Any]],
     path: Path | str,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a table with the schema `name`: zstd Parquet whose bytes depend on the rows alone.
+    """Write a table with a schema: zstd Parquet whose bytes depend on the rows alone.
 
     Each page has a checksum (CRC-32), which the readers below compare.
 
     Args:
-        name: a key of :data:`SCHEMAS`.
+        name: a key of :data:`SCHEMAS`, or the schema of a table that one kind of study alone has.
         rows: the rows; a missing column, one too many, or a value that does not fit the schema is an error.
         path: where to write; its folder is made, and the table appears when it is whole.
         metadata: strings kept with the schema.
@@ -409,7 +409,7 @@ def write(
     Raises:
         KeyError, ValueError, pyarrow.ArrowInvalid: the rows do not fit the schema.
     """
-    schema = SCHEMAS[name]
+    schema = SCHEMAS[name] if isinstance(name, str) else name
     if isinstance(rows, pa.Table):
         table = rows
     elif isinstance(rows, pd.DataFrame):
@@ -418,7 +418,7 @@ def write(
         table = pa.Table.from_pylist(list(rows), schema=schema)
     extra = set(table.column_names) - set(schema.names)
     if extra:
-        raise ValueError(f"table {name!r} has columns outside its schema: {sorted(extra)}")
+        raise ValueError(f"{path} has columns outside its schema: {sorted(extra)}")
     table = table.select(schema.names).replace_schema_metadata(None).cast(schema)
     if metadata:
         table = table.replace_schema_metadata({k.encode(): v.encode() for k, v in metadata.items()})

@@ -117,5 +117,6 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
     try:
         Path(target).hardlink_to(source)
     except OSError:  # another file system, or one without hard links
-        shutil.copy2(source, target)
-        sync(Path(target))
+        with publish.whole(target) as partial:
+            shutil.copy2(source, partial)
+            sync(partial)

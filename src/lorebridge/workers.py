@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lorebridge import call
-from lorebridge.records import Task
+from lorebridge.records import DigestCache, Task
 
 
 def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
@@ -100,16 +100,47 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     judge.add_argument("--translations", type=Path, nargs="*", default=[], help="what is read in place of the hits")
 
 
-def _shaped(arguments: argparse.Namespace, argument: str, option: str = "") -> Any:
+def _paths(arguments: argparse.Namespace, argument: str) -> list[Path]:
+    """Return the paths of an option, which is called as the argument of the stage's function."""
+    paths = getattr(arguments, argument)
+    return paths if isinstance(paths, list) else [paths]
+
+
+def _shaped(arguments: argparse.Namespace, argument: str) -> Any:
     """Return what the stage's function takes as an argument, from the paths of an option."""
-    paths = getattr(arguments, option or argument)
-    return call.shaped(arguments.task, argument, paths if isinstance(paths, list) else [paths])
+    return call.shaped(arguments.task, argument, _paths(arguments, argument))
 
 
-def _make(arguments: argparse.Namespace, function: Callable[..., Any], *options: str, **given: Any) -> None:
-    """Make an artifact: call `function` with the task's literals, some options of the command, and `given`."""
+def _make(
+    arguments: argparse.Namespace,
+    function: Callable[..., Any],
+    *options: str,
+    reads: Mapping[str, list[Path]] | None = None,
+    writes: Mapping[str, Path | list[Path]] | None = None,
+    known: Mapping[str, str] | None = None,
+    **given: Any,
+) -> None:
+    """Make an artifact: call `function` with the task's literals, some options of the command, and `given`.
+
+    Args:
+        arguments: of the command.
+        function: the stage's.
+        options: those of the command that it takes.
+        reads: argument -> files that it reads, where these are not all that the option of that name has.
+        writes: output -> files, where no option names them.
+        known: sha256, by path, of what it writes, where it knows.
+        given: further arguments.
+    """
     task = arguments.task
-    with task.making(arguments.record, arguments.rule, arguments.logfile) as notes:
+    read = {name: _paths(arguments, name) for name in task.call["inputs"]} | dict(reads or {})
+    written = (
+        {name: getattr(arguments, said["argument"]) for name, said in task.call["outputs"].items()}
+        if writes is None
+        else writes
+    )
+    with task.making(
+        arguments.record, arguments.rule, arguments.logfile, reads=read, writes=written, known=known
+    ) as notes:
         told = {name: getattr(arguments, name) for name in options}
         notes.update(function(**call.literals(task), **task.call["given"], **told, **given) or {})
 
@@ -122,9 +153,17 @@ def _train(arguments: argparse.Namespace) -> None:
     if int(os.environ.get("RANK", "0")):  # of torchrun's processes the first writes record and log
         arguments.record = arguments.logfile = None
     start = _shaped(arguments, "start") if arguments.start else {}
+    init_from = start[max(start, key=lambda step: int(step or 0))] if start else None
+    known: dict[str, str] = {}
+
+    def published(**given: Any) -> dict[str, Any]:
+        notes = train(**given)
+        known.update({str(out / name): digest for name, digest in notes.pop("files").items()})
+        return notes
+
     _make(
         arguments,
-        train,
+        published,
         "order",
         "micro_batch",
         "resume_interval",
@@ -132,7 +171,7 @@ def _train(arguments: argparse.Namespace) -> None:
         "events",
         stores=_shaped(arguments, "stores"),
         tokenizer=_shaped(arguments, "tokenizer"),
-        init_from=start[max(start, key=lambda step: int(step or 0))] if start else None,
+        init_from=init_from,
         out=out,
         work=work_folder(arguments.work, task.literals["run"], task.recipe),
         recipe=task.recipe,
@@ -140,14 +179,22 @@ def _train(arguments: argparse.Namespace) -> None:
         budget_seconds=None if arguments.wall_minutes is None else 60 * arguments.wall_minutes - 60,
         # Less than the processes of a GPU job wait for each other.
         patience=300,
+        reads={"start": [init_from]} if init_from else {},
+        writes={
+            "checkpoints": [out / f"step{step}" for step in task.literals["checkpoint_steps"]],
+            "metrics": out / "metrics.parquet",
+        },
+        known=known,
     )
 
 
 def _free(arguments: argparse.Namespace) -> None:
     from lorebridge.train.work import free
 
+    # Where the plan says that all studies keep it, beside their folders of resume state.
+    digests = DigestCache(arguments.work.parent / "digests")
     for published in sorted({path.parent for path in arguments.checkpoints}):
-        free(arguments.work, published)
+        free(arguments.work, published, digests)
 
 
 def _probe(arguments: argparse.Namespace) -> None:

@@ -30,7 +30,7 @@ SAMPLES = {
 def write_inputs(folder: Path) -> dict:
     """Write the tables that the figures are drawn from and return their paths."""
     rng = np.random.default_rng(0)
-    questions, scores, metrics, judgments, recovery, density = {}, [], [], {"en": {}}, [], []
+    questions, scores, metrics, judgments, recovery, density = {}, [], [], {}, [], []
     for culture in list(NAMES)[1:]:
         ids = [f"{culture}-{i:04d}" for i in range(N)]
         rows = []
@@ -86,7 +86,7 @@ def write_inputs(folder: Path) -> dict:
                 if field.name not in table:
                     table[field.name] = "cooccurrence" if field.name == "judge" else None
             tables.write("judgments", table, path)
-            judgments.setdefault(corpus, {})[culture] = path
+            judgments[corpus, culture] = path
             for stage, found, dose in (
                 (stage, found, dose) for stage, found in (("retrieval", 200), ("judged", 90)) for dose in (None, 1, 8)
             ):
@@ -275,6 +275,22 @@ def write_inputs(folder: Path) -> dict:
     return {"study": study, "metrics": runs, "audits": audits, "names": NAMES, "arms": ARMS}
 
 
+def _order_file(path: Path, **notes) -> Path:
+    """Write a data order without rows, whose metadata says what a table of it needs."""
+    shared = {
+        "seed": 0,
+        "steps": 9,
+        "stores": {"mono-ko": ""},
+        "tokens": {"content": 70000, "label": 10, "end_of_text": 20, "pad": 10, "positions": 70040},
+        "content": {"mono-ko": 30000},
+        "epochs": {"mono-ko": 1.5},
+        "en_share": 0.37,
+        "monolingual_per_parallel": 1.0,
+    }
+    tables.write("order", [], path, metadata={"order": json.dumps(shared | notes)})
+    return path
+
+
 def draw(folder: Path, inputs: dict, out: Path) -> None:
     """Draw every figure and write every table that needs no tokenizer."""
     study, names, base = inputs["study"], NAMES, "en"
@@ -355,10 +371,19 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     summary.filtering(audits=inputs["audits"], names=names, base=base, out=to / "filtering")
     summary.recovery(recovery=folder / "recovery.parquet", names=names, out=to / "recovery")
     summary.data(
-        orders=[{"run": "ko-bridge-s0", "lang": "ko", "arm": "bridge", "content": 70000, "en_share": 0.37}],
+        orders=[
+            _order_file(folder / "order-ko.parquet", run="ko-bridge-s0", lang="ko", arm="bridge"),
+            _order_file(folder / "order-joint.parquet", run="joint-s0", streams={"mono-ko": "monolingual"}),
+        ],
         names=names,
         out=to / "data",
     )
+
+
+@pytest.fixture(scope="session")
+def order_file():
+    """Writes a data order that a table is made of."""
+    return _order_file
 
 
 @pytest.fixture(scope="session")

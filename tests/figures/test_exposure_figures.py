@@ -56,7 +56,9 @@ def runs(tmp_path_factory):
 
 def test_exposure_is_drawn_and_repeats_to_the_byte(runs, tmp_path):
     for name in ("a", "b"):
-        drawing.exposure(exposure=list(runs.values()), names=NAMES, base="en", arms=ARMS, out=tmp_path / name)
+        drawing.exposure(
+            exposure=list(runs.values()), names=NAMES, base="en", arms=ARMS, distance="near", out=tmp_path / name
+        )
     for suffix in ("pdf", "svg", "png"):
         once = (tmp_path / f"a.{suffix}").read_bytes()
         assert len(once) > 5000
@@ -71,7 +73,7 @@ def test_what_is_replayed_is_a_text_of_its_own(runs, tmp_path):
     tables.write("exposure", named, replay)
     arms = ["bridge_replay", "bridge", "no_bridge"]
     shared = {"exposure": [replay, *runs.values()], "names": NAMES, "base": "en", "arms": arms}
-    drawing.exposure(**shared, out=tmp_path / "exposure")
+    drawing.exposure(**shared, distance="near", out=tmp_path / "exposure")
     drawing.consumed(**shared, out=tmp_path / "consumed")
     consumed = pd.read_csv(tmp_path / "consumed.csv").set_index("text")
     assert consumed["tokens"].to_dict() == {

@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 from lorebridge import config
-from lorebridge.figures.page import Caption, _docstring, page
+from lorebridge.figures import stages as drawings
+from lorebridge.figures.page import page
 from lorebridge.tokens.arms import ARMS
 
 FIGURES = ("figure3", "gaps", "asymmetry", "occurrences", "recovery", "examples")
+READINGS = {drawing.name: drawing.reading for drawing in drawings.FIGURES if drawing.name in FIGURES}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,11 @@ def write(paper: dict, drawn: Path, inputs: dict, folder: Path, tables: Path | N
         csv={path.stem: path for path in tables.glob("*.csv")},
         md={path.stem: path for path in tables.glob("*.md")},
         questions=inputs["study"]["questions"],
-        captions={name: Caption("Results", f"The figure {name}", "What it shows.") for name in FIGURES},
+        captions={
+            name: {"category": "Results", "title": f"The figure {name}", "text": "What it shows.", "reading": reading}
+            for name, reading in READINGS.items()
+        },
+        account="lorebridge.studies.bridge.page:account",
         records=[],
         out=folder / "report" / "summary.html",
     )
@@ -69,7 +75,7 @@ def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
 
 
 def test_every_arm_is_told_apart():
-    assert len({_docstring(arm) for arm in ARMS}) == len(ARMS)
+    assert len({arm.says for arm in ARMS.values()}) == len({arm.label for arm in ARMS.values()}) == len(ARMS)
 
 
 def test_every_figure_and_table_is_there_and_nothing_is_fetched(drawn, written):

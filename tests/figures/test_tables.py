@@ -90,17 +90,12 @@ def test_filtering_counts_by_reason(drawn):
     assert table.loc["dropped: half empty", "Korean"] == 0
 
 
-def test_the_data_table_shows_what_a_filter_left_out(tmp_path):
-    plain = {"run": "ko-bridge-s0", "lang": "ko", "arm": "bridge", "content": 70000, "pad": 10}
-    filtered = {
-        "run": "ko-bridge_leak_free-s0",
-        "lang": "ko",
-        "arm": "bridge_leak_free",
-        "content": 69000,
-        "pad": 1010,
-        "pairs_filtered": 25,
-        "tokens_filtered": 1000,
-    }
+def test_the_data_table_shows_what_a_filter_left_out(order_file, tmp_path):
+    plain = order_file(tmp_path / "plain.parquet", run="ko-bridge-s0", lang="ko", arm="bridge")
+    left_out = {"pairs_left_out": 25, "en_left_out": 400, "xx_left_out": 600}
+    filtered = order_file(
+        tmp_path / "filtered.parquet", run="ko-bridge_leak_free-s0", lang="ko", arm="bridge_leak_free", derived=left_out
+    )
     summary.data(orders=[plain, filtered], names={"ko": "Korean"}, out=tmp_path / "data")
     text = (tmp_path / "data.md").read_text()
     assert "bridge, without leaks" in text and "tokens filtered" in text and "1,000" in text

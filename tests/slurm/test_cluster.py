@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 # What holds times (records, audits of when, logs) is not compared.
 COMPARED = (".csv", ".md", ".tex", ".svg", ".pdf", ".png", ".safetensors", ".bin", ".npy", ".parquet", ".gz")
-MODEL = "models/ko/bridge/s0"
+MODEL = "models/continual/ko-bridge-s0"
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,14 @@ def test_only_what_is_stale_runs_again(study, cluster, tmp_path):
     changed.config["languages"]["ko"]["template"] = "{en} = {xx}"
     changed.write()
     planned = changed.planned(*cluster.arguments())
-    assert (planned["order"], planned["train"], planned["score"]) == (1, 1, 1)
+    assert (planned["order"], planned["train_continual"], planned["score"]) == (1, 1, 1)
     assert not {"train_base", "token_store", "filter_corpus", "judge"} & set(planned)
 
     grown = study.copy(tmp_path / "seed")
     grown.config["seeds"].append(1)
     grown.write()
     planned = grown.planned(*cluster.arguments())
-    assert (planned["train_base"], planned["train"], planned["score"]) == (1, 2, 3)
+    assert (planned["train_base"], planned["train_continual"], planned["score"]) == (1, 2, 3)
     assert not {"token_store", "filter_corpus", "judge"} & set(planned)
 
     redrawn = study.copy(tmp_path / "figure")
@@ -77,7 +77,7 @@ def test_a_training_job_starts_a_process_on_each_of_its_gpus(local, cluster, tmp
     study.write()
     (study.results / MODEL / "record.json").unlink()
     study.snakemake(*cluster.arguments(str((study.results / MODEL / "metrics.parquet").relative_to(study.folder))))
-    job = list(cluster.jobs("train"))[-1]
+    job = list(cluster.jobs("train_continual"))[-1]
     assert "gres/gpu=2" in cluster.asked(job, "AllocTRES")
     assert (cluster.asked(job, "NNodes"), cluster.asked(job, "Partition")) == (str(nodes), "gpu")
     if nodes > 1:

@@ -16,7 +16,7 @@ from real_cluster import printed, soon
 
 pytestmark = pytest.mark.slow
 
-RUN = "results/tiny/models/ko/bridge/s0"
+RUN = "results/tiny/models/continual/ko-bridge-s0"
 RECORD = f"{RUN}/record.json"
 STEPS, EVERY = 400, 100
 
@@ -60,7 +60,7 @@ def started(study, cluster):
     def start(**compute):
         study.config["compute"] |= compute
         study.write()
-        before = tuple(cluster.jobs("train"))
+        before = tuple(cluster.jobs("train_continual"))
         with (study.folder / "out.log").open("w") as output:
             processes.append(
                 subprocess.Popen(
@@ -71,7 +71,7 @@ def started(study, cluster):
                     start_new_session=True,
                 )
             )
-        return processes[-1], cluster.running("train", but=before)
+        return processes[-1], cluster.running("train_continual", but=before)
 
     yield start
     for process in processes:
@@ -109,7 +109,7 @@ def test_a_killed_trainer_is_submitted_again_and_goes_on(study, started, cluster
     process, first = started()
     os.kill(trainer(study), signal.SIGKILL)
     succeeded(process, study)
-    assert cluster.jobs("train")[first] == "FAILED"
+    assert cluster.jobs("train_continual")[first] == "FAILED"
     assert goes_on(study)
     assert published(study) == undisturbed
 
@@ -120,7 +120,7 @@ def test_a_preempted_job_goes_on(study, started, cluster, undisturbed):
     trainer(study)
     subprocess.run(["scontrol", "requeue", job], check=True)
     succeeded(process, study)
-    assert list(cluster.jobs("train"))[-1] == job, "the same job, not another"
+    assert list(cluster.jobs("train_continual"))[-1] == job, "the same job, not another"
     assert goes_on(study)
     assert published(study) == undisturbed
 
@@ -129,7 +129,7 @@ def test_a_time_limit_stops_cleanly_and_the_next_try_goes_on(study, started, clu
     """A job of a minute is over before it trains much; the next gets two."""
     process, first = started(train_minutes=1)
     succeeded(process, study)
-    jobs = cluster.jobs("train")
+    jobs = cluster.jobs("train_continual")
     tries = list(jobs)[list(jobs).index(first) :]
     assert [jobs[job] for job in tries] == ["FAILED", "COMPLETED"], "it stops itself, before its limit"
     assert [cluster.asked(job, "TimelimitRaw") for job in tries] == ["1", "2"]
@@ -141,7 +141,7 @@ def test_out_of_memory_is_submitted_again_with_more(study, started, cluster, und
     """500 MB are too few to import torch and train."""
     process, first = started(memory_mb=500)
     succeeded(process, study)
-    jobs = cluster.jobs("train")
+    jobs = cluster.jobs("train_continual")
     tries = list(jobs)[list(jobs).index(first) :]
     # Its state is FAILED, because SLURM ends the step and Snakemake, which waits for that, the job.
     (log,) = (study.folder / "logs" / "slurm" / "rule_train").rglob(f"{first}.log")
@@ -169,7 +169,7 @@ def test_the_controller_restarts_while_a_job_runs(study, started, cluster, undis
     cluster("controller-down")
     cluster("controller-up")
     succeeded(process, study)
-    assert list(cluster.jobs("train"))[-1] == job, "no other was needed"
+    assert list(cluster.jobs("train_continual"))[-1] == job, "no other was needed"
     assert published(study) == undisturbed
 
 
@@ -185,7 +185,7 @@ def test_snakemake_is_killed_and_started_again_while_its_job_runs(study, started
     soon(lambda: f"SLURM job {first}; waiting for it" in log_of(study), "the second waits for the first")
     os.kill(training, signal.SIGCONT)
     succeeded(again, study)
-    jobs = cluster.jobs("train")
+    jobs = cluster.jobs("train_continual")
     assert (jobs[first], jobs[second]) == ("COMPLETED", "COMPLETED")
     assert published(study) == undisturbed
     assert study.planned(*cluster.arguments(RECORD)) == {}
@@ -197,7 +197,7 @@ def test_two_invocations_at_once(study, started, cluster, undisturbed):
     output = study.snakemake(*cluster.arguments(RECORD), check=False)
     assert "Directory cannot be locked" in output
     succeeded(process, study)
-    assert list(cluster.jobs("train"))[-1] == job
+    assert list(cluster.jobs("train_continual"))[-1] == job
     assert published(study) == undisturbed
 
 

@@ -173,6 +173,7 @@ def test_what_reads_orders_reads_a_mixture(study, tmp_path):
         ({"shares": {"mono-en": 1.0, "mono-hi-f2": 0.0}}, "share 0.0 of mono-hi-f2"),
         ({"shares": {"mono-en": 0.5, "mono-hi-f2": 0.5}, "temperature": 2.0}, "shares and a temperature"),
         ({"stores": {}}, "no token store"),
+        ({"stores": {"label": None}}, "a text called label"),
     ],
 )
 def test_bad_arguments_are_one_clear_error(study, tmp_path, changes, message):

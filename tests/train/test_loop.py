@@ -273,19 +273,6 @@ def test_a_store_of_other_content_is_refused(study, tmp_path):
         run(study, tmp_path, stores={"mono-en": store})
 
 
-def test_a_base_checkpoint_that_is_torn_is_refused(study, reference, tmp_path):
-    base = tmp_path / "base"
-    shutil.copytree(reference[0] / "out", base)
-    (base / "record.json").write_text(json.dumps({"notes": {"files": reference[1]["files"]}}))
-    run(study, tmp_path, init_from=base / "step8")
-    weights = bytearray((base / "step8" / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (base / "step8" / "model.safetensors").unlink()  # it is a link
-    (base / "step8" / "model.safetensors").write_bytes(weights)
-    with pytest.raises(InputError, match=r"step8/model\.safetensors: torn"):
-        run(study, tmp_path / "again", init_from=base / "step8")
-
-
 def test_dropout_is_refused(study, tmp_path):
     with pytest.raises(InputError, match="attention_dropout"):
         run(study, tmp_path, model={**study["model"], "attention_dropout": 0.1})

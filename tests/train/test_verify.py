@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lorebridge.records import Task, file_digest, write_record
+from lorebridge.records import Task, describe, file_digest, write_record
 from lorebridge.tokens.mixture import draw_mixture
 from lorebridge.tokens.reader import read_notes
 from lorebridge.train.verify import verify
@@ -34,10 +34,15 @@ def published(study, reference, tmp_path):
     beside = root / "base-s0.parquet.record.json"
     model = Task("base_model", {}, {str(beside): order.recipe})
     store_notes = json.loads((paths["store"] / "store.json").read_text())
-    write_record(paths["tokenizer"] / "record.json", tokenizer, notes={}, rule="tokenizer", wall_seconds=1)
-    write_record(paths["store"] / "record.json", store, notes=store_notes, rule="token_store", wall_seconds=1)
-    write_record(beside, order, notes=notes, rule="order", wall_seconds=1)
-    write_record(paths["model"] / "record.json", model, notes=reference[1], rule="train_base", wall_seconds=1)
+    for place, task, told, rule in (
+        (paths["tokenizer"] / "record.json", tokenizer, {}, "tokenizer"),
+        (paths["store"] / "record.json", store, store_notes, "token_store"),
+        (beside, order, notes, "order"),
+        (paths["model"] / "record.json", model, reference[1], "train_base"),
+    ):
+        made = sorted(place.parent.iterdir()) if place.name == "record.json" else [paths["order"]]
+        files = describe({"made": made}, place.parent)
+        write_record(place, task, notes=told, rule=rule, wall_seconds=1, files=files)
     return {
         "model": paths["model"],
         "order": paths["order"],
@@ -63,6 +68,15 @@ def change(path, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+def beside(published):
+    return published["order"].with_name("base-s0.parquet.record.json")
+
+
+def described_again(place, made):
+    """Write a record as if what lies there had been made so."""
+    change(place, files=describe({"made": made}, place.parent))
+
+
 def test_all_is_well(published):
     lines = [str(check) for check in verify(**published)]
     assert all(line.startswith("ok      ") for line in lines), lines
@@ -78,11 +92,12 @@ def test_a_mixture_is_drawn_again_by_its_own_layout(published):
     }
     order = published["order"]
     notes = draw_mixture(**literals, stores=published["stores"], tokenizer=published["tokenizer"], out=order)
-    beside = order.with_name(f"{order.name}.record.json")
-    change(beside, literals=literals, notes=notes)
+    place = beside(published)
+    change(place, literals=literals, notes=notes)
+    described_again(place, [order])
     change(published["model"] / "record.json", notes={"order_sha256": file_digest(order)})
     assert "order" not in failed(published)
-    change(beside, literals={**literals, "seed": 7})
+    change(place, literals={**literals, "seed": 7})
     assert "its recipe gives other rows" in failed(published)["order"]
 
 
@@ -90,7 +105,7 @@ def test_a_changed_token(published):
     flip(published["stores"]["mono-en"] / "tokens.bin")
     found = failed(published)
     assert set(found) >= {"tokens"} and found["tokens"].endswith("Remade by: token_store")
-    assert "its content has sha256" in found["tokens"]
+    assert "tokens.bin: changed since token_store made it: its sha256 was " in found["tokens"]
 
 
 def test_a_store_that_lacks_tokens(published):
@@ -103,7 +118,9 @@ def test_another_tokenizer(published):
     path = published["tokenizer"] / "tokenizer.json"
     path.write_text(path.read_text() + "\n")
     found = failed(published)["tokenizer"]
-    assert "another than that of" in found and found.endswith("Remade by: tokenizer")
+    assert "changed since tokenizer made it" in found and found.endswith("Remade by: tokenizer")
+    described_again(published["tokenizer"] / "record.json", [path])
+    assert "another than that of" in failed(published)["tokenizer"]
 
 
 def test_rows_of_the_order_that_its_recipe_does_not_give(published):
@@ -112,15 +129,16 @@ def test_rows_of_the_order_that_its_recipe_does_not_give(published):
     pieces[0], pieces[1] = pieces[1], pieces[0]
     index = table.schema.get_field_index("piece")
     pq.write_table(table.set_column(index, "piece", pa.array(pieces, pa.int32())), published["order"])
+    assert "changed since order made it" in failed(published)["order"]
+    described_again(beside(published), [published["order"]])
     assert failed(published)["order"].endswith("its recipe gives other rows. Remade by: order")
 
 
 def test_an_order_of_another_seed(published):
-    beside = published["order"].with_name("base-s0.parquet.record.json")
-    literals = json.loads(beside.read_text())["literals"]
-    change(beside, literals={**literals, "seed": 1})
+    literals = json.loads(beside(published).read_text())["literals"]
+    change(beside(published), literals={**literals, "seed": 1})
     assert "its recipe gives other rows. " in failed(published)["order"]
-    change(beside, source="0" * 16)
+    change(beside(published), source="0" * 16)
     assert "its recipe gives other rows (lorebridge's code has changed since). " in failed(published)["order"]
 
 
@@ -134,6 +152,7 @@ def test_an_order_drawn_after_the_run(published):
 def test_equal_rows_in_other_bytes_are_the_same_order(published):
     """As another release of the Parquet library may write them; then it is the run's note that tells."""
     pq.write_table(pq.read_table(published["order"]), published["order"], compression="snappy")
+    described_again(beside(published), [published["order"]])
     assert "trained on" in failed(published)["order"]
 
 
@@ -142,13 +161,14 @@ def test_a_changed_file_of_the_run(published, name):
     flip(published["model"] / name)
     ((what, line),) = failed(published).items()
     assert what == ("table" if name == "metrics.parquet" else "checkpoint")
-    assert line.endswith(f"{name} is changed. Remade by: train_base")
+    assert f"{name}: changed since train_base made it: its sha256 was " in line
+    assert line.endswith("Remade by: train_base")
 
 
 def test_a_missing_checkpoint_and_one_too_many(published):
     (published["model"] / "step3").rename(published["model"] / "step4")
     lines = [str(check) for check in verify(**published) if not check.ok]
-    assert len(lines) == 2 and "step3/model.safetensors is missing" in lines[0]
+    assert len(lines) == 2 and "step3/model.safetensors: gone since train_base made it" in lines[0]
     assert "step4: the record does not know it" in lines[1]
 
 

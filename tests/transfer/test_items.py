@@ -86,7 +86,7 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
     return {
         "scores": [write_scores("ko", arm, 0, STEPS, ["en", "ko"], N, right) for arm in ("bridge", "no_bridge")],
         "questions": {"ko": write_questions("ko", {"en": unlike(N), "ko": unlike(N, 1)})},
-        "judgments": {"en": {"ko": en}, "ko": {"ko": ko}},
+        "judgments": {("en", "ko"): en, ("ko", "ko"): ko},
         "exposure": [read_by_run(tmp_path / "exposure.parquet")],
         "leaks": write_leaks({"ko": N}, set()),
         "base": "en",

@@ -351,8 +351,8 @@ def test_a_dry_run_elsewhere_lists_drawings_alone(archive, tmp_path, bundled):
     study = studies.plan(bundled.config)
     assert planned.pop("table") == len(study.tables)
     assert planned == {"page": 1} | {f"draw_{figure}": 1 for figure in study.figures}
-    code, output = Laptop(tmp_path, archive).snakemake("--dry-run", "train")
-    assert code and "train" in output
+    code, output = Laptop(tmp_path, archive).snakemake("--dry-run", "train_continual")
+    assert code and "train_continual" in output
 
 
 @pytest.mark.slow

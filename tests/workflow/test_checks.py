@@ -103,7 +103,7 @@ def test_a_sample_of_questions_is_drawn_by_the_workflow(finished, tmp_path):
     planned = study.planned()
     assert planned["sample_questions"] == 1
     assert planned["retrieve"] == planned["judge"] == 2
-    assert not {"train", "train_base", "mentions", "subjects", "order"} & set(planned)
+    assert not {"train_continual", "train_base", "mentions", "subjects", "order"} & set(planned)
     study.run("results/tiny/probes/sampled/ko.parquet")
     sampled = tables.read(study.results / "probes" / "sampled" / "ko.parquet")
     everything = tables.read(study.results / "probes" / "questions" / "ko.parquet")

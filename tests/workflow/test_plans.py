@@ -29,7 +29,7 @@ def counts(output):
 
 def test_the_paper_plans_without_data_or_gpu(tmp_path):
     planned = counts(run("snakemake", "--dry-run", "--config", f"work={tmp_path}", f"results={tmp_path}/r"))
-    assert planned["train"] == 16
+    assert planned["train_continual"] == 16
     assert planned["train_base"] == 2
     assert planned["score"] == planned["order"] == 18
     assert planned["filter_corpus"] == 41 + 3 + 6 + 1 + 1
@@ -54,7 +54,7 @@ def test_the_pilot_plans_without_data_or_gpu(tmp_path):
             f"results={tmp_path}/r",
         )
     )
-    assert (planned["train_base"], planned["train"], planned["score"]) == (1, 4, 5)
+    assert (planned["train_base"], planned["train_continual"], planned["score"]) == (1, 4, 5)
     assert planned["sample_questions"] == 1
     assert planned["filter_corpus"] == 5 + 3
 
@@ -95,7 +95,7 @@ def test_the_profile_is_found_by_name_and_by_path(tmp_path):
         return counts(run("snakemake", "--dry-run", "--profile", profile, "--config", f"work={tmp_path}"))
 
     assert planned("slurm") == planned("profiles/slurm")
-    assert planned("slurm")["train"] == 16
+    assert planned("slurm")["train_continual"] == 16
 
 
 def test_a_source_to_obtain_by_hand_stops_a_run_before_any_work(tmp_path):
@@ -135,7 +135,7 @@ def test_what_slurm_is_asked_for(compute, training, tmp_path):
     common = "sbatch --parsable --job-name NAME --output LOG --export=ALL --comment RULE  "
     assert lines == {
         "train_base": common + training,
-        "train": common + training,
+        "train_continual": common + training,
         "score": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
         "random_models": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
         "people_score": common + GPU_JOB.format(minutes=240, memory=16000, cpus=8, gpus=1),

@@ -47,7 +47,7 @@ def test_tables_hold_the_contract(finished):
         "corpora/ko/documents-00000-of-00001": "documents",
         "parallel/bo": "pairs",
         "order/ko-bridge-s0": "order",
-        "models/ko/bridge/s0/metrics": "metrics",
+        "models/continual/ko-bridge-s0/metrics": "metrics",
         "probes/questions/bo": "questions",
         "probes/scores/bo-no_bridge-s0": "scores",
         "probes/perplexity/ko-bridge-s0": "perplexity",
@@ -77,7 +77,7 @@ def test_tables_hold_the_contract(finished):
 
 
 def test_checkpoints_are_models_that_transformers_loads(finished):
-    folder = finished.results / "models" / "bo" / "bridge" / "s0" / "step6"
+    folder = finished.results / "models" / "continual" / "bo-bridge-s0" / "step6"
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = tokenizer("བོད་", return_tensors="pt").input_ids
@@ -129,9 +129,12 @@ PAGE = {"page": 1}  # the page of the report tells of everything
 CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
-        of_runs(order=1, train=1, score=1, exposure=1, draw_exposure=1, table=14),
+        of_runs(order=1, train_continual=1, score=1, exposure=1, draw_exposure=1, table=14),
     ),
-    "a learning rate": (lambda c: c["training"]["continual"].update(lr=1e-3), of_runs(train=4, score=4, table=12)),
+    "a learning rate": (
+        lambda c: c["training"]["continual"].update(lr=1e-3),
+        of_runs(train_continual=4, score=4, table=12),
+    ),
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
         {
@@ -158,7 +161,7 @@ CHANGES = {
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
-        of_runs(order=5, train_base=1, train=4, score=5, exposure=5, draw_exposure=1, table=14),
+        of_runs(order=5, train_base=1, train_continual=4, score=5, exposure=5, draw_exposure=1, table=14),
     ),
 }
 
@@ -226,8 +229,8 @@ def test_remaking_an_input_to_the_same_recipe_does_not_propagate(finished, tmp_p
 
 def test_a_missing_checkpoint_is_seen(finished, tmp_path):
     study = finished.copy(tmp_path / "study")
-    shutil.rmtree(study.results / "models" / "ko" / "bridge" / "s0" / "step4")
-    assert study.planned("models").get("train") == 1
+    shutil.rmtree(study.results / "models" / "continual" / "ko-bridge-s0" / "step4")
+    assert study.planned("models").get("train_continual") == 1
 
 
 def test_a_stale_input_is_refused_by_the_command_itself(finished, tmp_path):
@@ -250,7 +253,7 @@ def test_a_killed_snakemake_goes_on_in_one_invocation(finished, tmp_path):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
-        first = study.results / "models" / "base" / "s0" / "record.json"
+        first = study.results / "models" / "base" / "base-s0" / "record.json"
         deadline = time.monotonic() + 600
         while not first.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.2)
@@ -264,7 +267,7 @@ def test_a_killed_snakemake_goes_on_in_one_invocation(finished, tmp_path):
         "transfer/gaps.parquet",
         "tables/accuracy.csv",
         "figures/figure3.svg",
-        "models/bo/no_bridge/s0/step6/model.safetensors",
+        "models/continual/bo-no_bridge-s0/step6/model.safetensors",
     ):
         assert (study.results / name).read_bytes() == (finished.results / name).read_bytes(), name
 
@@ -279,7 +282,7 @@ def test_the_commands_that_people_ask_answer(finished):
 
     config = ("--config", "study.yaml")
     assert "English: " in lorebridge("show-batch", "ko-bridge-s0", "--step", "0", *config)
-    explained = lorebridge("explain", "results/tiny/models/ko/bridge/s0/step4")
+    explained = lorebridge("explain", "results/tiny/models/continual/ko-bridge-s0/step4")
     assert "rule     train" in explained
     assert "torch" in explained
     assert "detectable" in lorebridge("power", *config)

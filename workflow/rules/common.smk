@@ -26,6 +26,7 @@ from snakemake.settings.types import RerunTrigger
 from lorebridge.errors import LorebridgeError
 from lorebridge.plan import artifact, shown
 from lorebridge.plan.stage import WILDCARDS
+from lorebridge.records import whole
 
 
 wildcard_constraints:
@@ -68,12 +69,13 @@ def _trust_the_stamp_alone():
 
 
 def _fresh(name):
-    """Whether an artifact is on disk, whole, and made by the recipe that the plan expects."""
+    """Whether an artifact is on disk, of the sizes that it was written with, and made by the recipe of the plan."""
     stage, wildcards = name[0], dict(name[1])
-    record = RECORDS(plan.record(stage, wildcards))
+    place = plan.record(stage, wildcards)
+    record = RECORDS(place)
     if record is None or record.get("recipe") != plan.recipe(name):
         return False
-    return all(os.path.exists(path) for path in paths(name))
+    return whole(place, record, paths(name))
 
 
 def paths(*names):

@@ -5,7 +5,7 @@ for figure in plan.figures:
     row = plan.study.figures[figure]
 
     rule:
-        """Draw a figure; what it is drawn from says its row in `figures/stages.py`."""
+        """Draw a figure; what it is drawn from says its row."""
         name:
             f"draw_{figure}"
         input:
@@ -41,7 +41,7 @@ for figure in plan.figures:
 
 
 rule table:
-    """Write a table of the report; what it is made from says its row in `figures/stages.py`."""
+    """Write a table of the report; what it is made from says its row."""
     input:
         unpack(needs("table")),
     output:

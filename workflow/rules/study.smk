@@ -23,7 +23,7 @@ def _plan():
         lorebridge.config.refuse_duplicate_keys(workflow.configfiles)
         plan = studies.plan(
             lorebridge.config.check(config, name=", ".join(map(str, workflow.configfiles))),
-            digest=DigestCache(Path(config.get("work", "work")) / "digests.json"),
+            digest=DigestCache(Path(config.get("work", "work")) / "digests"),
         )
         check_local_questions(plan.study)
         for name in plan.walk():

@@ -129,7 +129,7 @@ rule judge:
         "../../envs/judge.yaml"
     threads: HARDWARE["threads"]
     resources:
-        gpu=judge_settings(plan.study).get("gpus", 0),
+        gpu=lambda wildcards: judge_settings(plan.study).get("gpus", 0),
         nodes=1,
         mem_mb=escalated(HARDWARE["memory_mb"]),
         runtime=escalated(720),

@@ -19,6 +19,7 @@ from typing import Any
 import filelock
 from tqdm import tqdm
 
+from lorebridge import publish
 from lorebridge.errors import InputError
 from lorebridge.records import file_digest
 
@@ -64,7 +65,8 @@ def copy_file(*, source: Path | str, out: Path) -> dict[str, str]:
     Returns:
         Notes for the record: the sha256.
     """
-    shutil.copyfile(source, out)
+    with publish.whole(out) as partial:
+        shutil.copyfile(source, partial)
     return {"sha256": file_digest(out)}
 
 

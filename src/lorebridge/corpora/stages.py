@@ -8,7 +8,7 @@ from typing import Any
 from lorebridge import config as configuration
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, item, many, one
 from lorebridge.plan.study import Study
-from lorebridge.world.stages import plants_people
+from lorebridge.world.stages import plants_people, told_in
 
 # What of a source of people says how it is reached.
 PEOPLE_SETTINGS = ("endpoint", "contact")
@@ -37,7 +37,7 @@ def source_paths(study: Study, section: str, lang: str) -> list[str | None]:
         if source["kind"] == "local":
             paths.append(str(configuration.local_path(study.config, source["path"])))
         elif source["kind"] == "planted":
-            stem = lang if section == "corpora" else f"{study.base}-{lang}"
+            stem = lang if section == "corpora" else f"{told_in(study)}-{lang}"
             paths.append(f"{study.root}/world/{section}/{stem}.jsonl.gz")
         else:
             paths.append(None)

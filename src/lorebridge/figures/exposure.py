@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
-from lorebridge.tokens.arms import ARMS
+from lorebridge.tokens.arms import ARMS, FAR
 from lorebridge.trace.leaks import leak_report
 
 _MEASURES = {"n_presentations": "stating the fact", "n_subject": "naming the subject"}
@@ -32,11 +32,16 @@ def _labels(base: str, table: pd.DataFrame) -> dict[str, str]:
     return {text: label for text, label in labels.items() if text != "replay" or text in set(table["text"])}
 
 
-def _whose(arms: Sequence[str]) -> str:
-    """Say whose reading is shown: every arm reads the same pieces by the end of each two steps, but for variants."""
+def _whose(arms: Sequence[str], distance: str) -> str:
+    """Say whose reading is shown.
+
+    But for variants every arm reads the same pieces: by the end of each two steps, or of the run where the halves of
+    pairs are shuffled far apart.
+    """
     if any(ARMS[arm].variant for arm in arms):
         return f"Runs of the arm {style.arm_label(arms[0])}; others leave text out, or read other text. "
-    return "All arms have read the same texts after every two steps. "
+    when = "by the end of the run" if distance == FAR else "after every two steps"
+    return f"All arms have read the same texts {when}. "
 
 
 def _read(exposure: Sequence[Path], arms: Sequence[str], base: str) -> pd.DataFrame:
@@ -49,7 +54,9 @@ def _read(exposure: Sequence[Path], arms: Sequence[str], base: str) -> pd.DataFr
     return table
 
 
-def exposure(*, exposure: Sequence[Path], names: Mapping[str, str], base: str, arms: Sequence[str], out: Path) -> None:
+def exposure(
+    *, exposure: Sequence[Path], names: Mapping[str, str], base: str, arms: Sequence[str], distance: str, out: Path
+) -> None:
     """Draw how many texts a run has read, up to each step, that state a question's fact or name its subject.
 
     Args:
@@ -57,6 +64,7 @@ def exposure(*, exposure: Sequence[Path], names: Mapping[str, str], base: str, a
         names: language code -> English name, in the order of the rows.
         base: code of the base language.
         arms: the study's arms.
+        distance: how far apart arms that part them have the halves of a pair (``no_bridge.distance``).
         out: path without suffix; .pdf, .svg and .png are written.
     """
     table = _read(exposure, arms, base)
@@ -95,7 +103,7 @@ def exposure(*, exposure: Sequence[Path], names: Mapping[str, str], base: str, a
             fig,
             handles,
             note="Mean over the questions that can be told; a line a seed. Counted on the tokens consumed, repeats "
-            f"included. {_whose(arms)}"
+            f"included. {_whose(arms, distance)}"
             "Dashed: what the base model had read before.",
         )
         style.save(fig, out)

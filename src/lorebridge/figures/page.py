@@ -7,11 +7,12 @@ nothing: the figures are in it, and of the fonts for other scripts the glyphs th
 from __future__ import annotations
 
 import base64
+import dataclasses
 import importlib
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,35 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from lorebridge import publish, tables
-from lorebridge.config import checkpoint_steps
-from lorebridge.figures.effects import contrast_label
-from lorebridge.figures.readings import HEADLINES, Findings
-from lorebridge.figures.style import FONTS, arm_label, seeds_phrase
+from lorebridge.figures.style import FONTS
 from lorebridge.probes.questions import in_subset
-from lorebridge.records import read_record
-from lorebridge.tokens import arms as arms_
+from lorebridge.records import file_digest, read_record
 
 ZOOM = 1.55  # pixels for a point of a figure's width: its text of 8.5 points is then near that of the page
 
 # A language may be called anything: HTML in a table stays text.
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """What a kind of study says of itself on the page; the rest follows from what every study has.
+
+    Attributes:
+        question: what it asks, the heading of the page.
+        about: how it is asked, in a paragraph.
+        found: what was found, in sentences.
+        design: what was done, by heading.
+        roles: language -> what it is in the study, in the order of the page.
+        terms: further lists of the design, such as its arms: heading -> term -> what it means.
+    """
+
+    question: str
+    about: str
+    found: Sequence[str]
+    design: Mapping[str, str]
+    roles: Mapping[str, str]
+    terms: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
 
 def page(
@@ -46,6 +64,7 @@ def page(
     md: Mapping[str, Path],
     questions: Mapping[str, Path],
     captions: Mapping[str, Mapping[str, str]],
+    account: str,
     records: Sequence[str],
     out: Path,
 ) -> None:
@@ -59,10 +78,13 @@ def page(
         questions: culture -> table "questions".
         captions: figure -> how it is presented, in the order of the page: ``category`` (the part of the page),
             ``title``, ``text`` and ``reading`` (``module:function``, which says what the tables tell of it; or empty).
+        account: ``module:function`` that says what the study asks, was, and found: from its tables (CSV, by name) and
+            its configuration, an :class:`Account`.
         records: paths of the records of what is shown; the records of what that was made from are found through them.
         out: the HTML file, in a folder below that of the study.
     """
     rows = {name: pd.read_csv(path) for name, path in csv.items()}
+    told: Account = _function(account)(rows, config)
     parts: dict[str, list[dict[str, Any]]] = {}
     for name, caption in captions.items():
         image = svg[name].read_bytes()
@@ -70,7 +92,7 @@ def page(
             "name": name,
             "image": _data_uri(image, "image/svg+xml"),
             "width": round(ZOOM * _width(image)),
-            "findings": _reading(caption["reading"])(rows, config) if caption["reading"] else [],
+            "findings": _function(caption["reading"])(rows, config) if caption["reading"] else [],
             **caption,
         }
         parts.setdefault(caption["category"], []).append(figure)
@@ -86,21 +108,20 @@ def page(
         study=config["study"],
         remark=config["remark"],
         planted=config["world"] is not None,
-        headlines=[finding for find in HEADLINES for finding in find(rows, config)],
-        design=_design(config),
-        languages=_languages(config, questions),
-        arms={arm_label(arm): _docstring(arm) for arm in config["arms"]},
+        account=told,
+        languages=_languages(config, told.roles, questions),
         examples=_examples(config, questions),
         parts=parts,
         tables={name: Markup(_MARKDOWN.render(path.read_text(encoding="utf-8"))) for name, path in sorted(md.items())},
         made=_made(records, out.parents[1]),
+        integrity=_integrity(records, out.parents[1]),
         sources=_sources(config),
         configuration=yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False, width=100),
     )
     publish.write_text(out, text.replace("/* fonts */", _fonts(text)))
 
 
-def _reading(name: str) -> Findings:
+def _function(name: str) -> Callable[..., Any]:
     """Return a function by its name, ``module:function``."""
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)
@@ -109,67 +130,26 @@ def _reading(name: str) -> Findings:
 # ---------------------------------------------------------------- design
 
 
-_CHANGED = {
-    arms_.XX_FIRST: "the half in the other language first",
-    arms_.UNTAGGED: "without the template's labels",
-    arms_.EXCHANGED: "in another order: the same arm again, as a control",
-    arms_.LEAK_FREE: "without the pairs that state an answer",
-    arms_.LEAK_ONLY: "only the pairs that state an answer",
-    arms_.ENGLISH_MATCHED: "fewer pairs, so that English tokens are a set share",
-    arms_.REPLAY: "some monolingual text is of the base language",
-}
-
-
-def _docstring(arm: str) -> str:
-    """Return what an arm does with the pairs: what its arrangement's function says, and what is changed in it."""
-    found = arms_.ARMS[arm]
-    laid_out = re.split(r"[;.\n]", arms_.ARRANGEMENTS[found.arrangement].__doc__ or "")[0]
-    return "; ".join([laid_out, *(_CHANGED[change] for change in (found.change, found.variant) if change)])
-
-
-def _design(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what was done, by heading."""
-    training, model, probing = config["training"], config["model"], config["probing"]
-    base, continual = training["base"], training["continual"]
-    language = config["languages"][config["base_language"]]["name"]
-    step = "steps of {} tokens each"
-    return {
-        "Model": f"from scratch, {model['num_hidden_layers']} layers, width {model['hidden_size']}, "
-        f"{model['num_attention_heads']} attention heads",
-        "First": f"{base['steps']:,} {step.format(format(base['batch_tokens'], ','))} in {language} alone",
-        "Then": f"{continual['steps']:,} {step.format(format(continual['batch_tokens'], ','))}: text of one other "
-        "language, and as much parallel text, arranged by the arm",
-        "Asked": f"the same cloze questions in both languages at {len(checkpoint_steps(continual))} checkpoints; "
-        f"questions: {probing['subset']}; options compared by the rule ‘{probing['rule']}’; ties share the "
-        "credit",
-        "Seeds": f"{seeds_phrase(len(config['seeds']))} of data order"
-        + (" and of the base model" if training["base_per_seed"] else ", one base model"),
-        "Headline": f"mean of the last {config['transfer']['last']} checkpoints; gaps between arms, "
-        + ", ".join(contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]),
-        "Directions": f"a fact crosses from {language} when it is asked for in the other language, and into {language} "
-        f"when it is asked for in {language}",
-    }
-
-
-def _languages(config: Mapping[str, Any], questions: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Return one row a language, the base first."""
+def _languages(
+    config: Mapping[str, Any], roles: Mapping[str, str], questions: Mapping[str, Path]
+) -> list[dict[str, Any]]:
+    """Return one row a language, in the order of their roles."""
     counted = {}
     for culture, path in questions.items():
         counted[culture] = in_subset(tables.read(path), config["probing"]["subset"])["question_id"].nunique()
-    order = sorted(config["languages"], key=lambda lang: lang != config["base_language"])
     return [
         {
             "name": config["languages"][lang]["name"],
             "script": config["languages"][lang]["script"],
-            "role": "base" if lang == config["base_language"] else f"{config['languages'][lang]['resource']}-resource",
+            "role": role,
             "questions": counted.get(lang),
         }
-        for lang in order
+        for lang, role in roles.items()
     ]
 
 
 def _examples(config: Mapping[str, Any], questions: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Return the shortest question of each culture, in both languages, with its options."""
+    """Return the shortest question of each culture in every language that it is asked in, its own first."""
     chosen = []
     for culture, path in questions.items():
         asked = in_subset(tables.read(path), config["probing"]["subset"]).sort_values(["question_id", "option_index"])
@@ -181,7 +161,7 @@ def _examples(config: Mapping[str, Any], questions: Mapping[str, Path]) -> list[
             .agg(lambda texts: texts.str.len().sum())
         )
         one = asked[asked["question_id"] == length.idxmin()]
-        for lang in (culture, config["base_language"]):
+        for lang in sorted(one["lang"].unique(), key=lambda lang: lang != culture):
             rows = one[one["lang"] == lang]
             chosen.append(
                 {
@@ -201,12 +181,12 @@ def _examples(config: Mapping[str, Any], questions: Mapping[str, Path]) -> list[
 def _sources(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (which text, where it is from)."""
     names = {lang: config["languages"][lang]["name"] for lang in config["languages"]}
-    base = names[config["base_language"]]
     found = []
-    for section, label in (("corpora", "{}"), ("parallel", f"{base}–{{}} pairs")):
+    for section, label in (("corpora", "{}"), ("parallel", "{base}–{} pairs")):
         for lang, entry in config[section].items():
             named = (source.get("name") or source["kind"] for source in entry["sources"])
-            found.append((label.format(names[lang]), ", ".join(dict.fromkeys(named))))
+            base = names.get(config.get("base_language", ""), "")
+            found.append((label.format(names[lang], base=base), ", ".join(dict.fromkeys(named))))
     for culture, entry in config["questions"].items():
         kinds = dict.fromkeys(file["kind"] for file in entry["files"].values())
         found.append((f"{names[culture]} questions", ", ".join(kinds)))
@@ -238,6 +218,23 @@ def _made(records: Sequence[str], root: Path) -> dict[str, Any]:
         "stages": sorted(stages.items()),
         "recipes": [f"{recipe}  {Path(path).relative_to(root).as_posix()}" for path, recipe in sorted(behind.items())],
     }
+
+
+def _integrity(records: Sequence[str], root: Path) -> str:
+    """Return whether the files that the drawings were drawn from are still what they were then, as a sentence."""
+    then: dict[str, str] = {}
+    artifacts: set[str] = set()
+    for path in records:
+        record = read_record(path) or {}
+        if record.get("stage") in ("figure", "table"):
+            then |= record["read"]
+            artifacts |= record["inputs"].keys()
+    changed = [path for path, digest in sorted(then.items()) if not Path(path).is_file() or file_digest(path) != digest]
+    names = ", ".join(Path(path).relative_to(root).as_posix() for path in changed)
+    return (
+        f"The {len(artifacts)} artifacts that the figures and tables were drawn from were compared with the sha256 "
+        f"that they had then: {f'changed since: {names}' if changed else 'none has changed'}."
+    )
 
 
 # ---------------------------------------------------------------- the file

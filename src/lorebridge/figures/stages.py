@@ -10,7 +10,7 @@ from typing import Any
 
 from lorebridge.corpora.stages import PEOPLE_SETTINGS, sound
 from lorebridge.plan.stage import Argument, Arguments, Drawing, File, Stage, Wildcards, by, item, many, one
-from lorebridge.plan.study import Model, Study
+from lorebridge.plan.study import Study
 from lorebridge.tokens.stages import tokenizer
 from lorebridge.trace.stages import JUDGE_SETTINGS
 from lorebridge.train.stages import metrics
@@ -47,9 +47,9 @@ READS: dict[str, Reads] = {
     "perplexity": _of_compared("score", "perplexity"),
     "alignment": _of_compared("score", "alignment"),
     "questions": lambda study: by("culture", study.asked.values()),
-    "metrics": lambda study: many(metrics(model) for model in _trained(study)),
-    "exposure": lambda study: many(exposure(_trained(study))),
-    "orders": lambda study: many(item("order", "order", run=model.name) for model in _trained(study)),
+    "metrics": lambda study: many(metrics(model) for model in study.trained),
+    "exposure": lambda study: many(exposure(study.trained)),
+    "orders": lambda study: many(item("order", "order", run=model.name) for model in study.trained),
     "audits": _audits,
     "tokenizer": lambda study: one(tokenizer()),
     "gaps": _only("gaps", "gaps"),
@@ -73,10 +73,6 @@ READS: dict[str, Reads] = {
 def reads(*names: str) -> Callable[[Study], Arguments]:
     """Return the inputs of a drawing, by the names of :data:`READS`."""
     return lambda study: {name: READS[name](study) for name in names}
-
-
-def _trained(study: Study) -> list[Model]:
-    return [model for model in study.models.values() if model.given is None]
 
 
 def planted(study: Study) -> bool:
@@ -148,7 +144,7 @@ FIGURES = (
         "exposure",
         "lorebridge.figures.exposure:exposure",
         reads("exposure"),
-        ("base", "names", "arms"),
+        ("base", "names", "arms", "distance"),
         "Training",
         "Exposure to the facts asked for",
         "How many texts a run has read, up to each checkpoint, that state a question's fact or name its subject: "
@@ -322,9 +318,10 @@ def _page_inputs(study: Study, w: Wildcards) -> Arguments:
     }
 
 
-def _captions(study: Study, w: Wildcards) -> dict[str, Any]:
-    """What the page says of each figure, in their order; no part of a recipe."""
+def _presented(study: Study, w: Wildcards) -> dict[str, Any]:
+    """What the page says of the study and of each figure, in their order; no part of a recipe."""
     return {
+        "account": study.account,
         "captions": {
             name: {
                 "category": drawing.category,
@@ -333,15 +330,16 @@ def _captions(study: Study, w: Wildcards) -> dict[str, Any]:
                 "reading": drawing.reading,
             }
             for name, drawing in study.figures.items()
-        }
+        },
     }
 
 
 def _bundled(study: Study, w: Wildcards) -> Arguments:
-    """Everything that is drawn from, by the argument of the drawings that takes it."""
+    """Everything that drawings and page are made from, by the argument that takes it."""
     found: dict[str, dict[Any, None]] = {}
-    for drawing in [*study.figures.values(), *study.tables.values()]:
-        for argument, given in drawing.inputs(study).items():
+    drawings = [drawing.inputs(study) for drawing in [*study.figures.values(), *study.tables.values()]]
+    for arguments in [*drawings, {"questions": _page_inputs(study, w)["questions"]}]:
+        for argument, given in arguments.items():
             found.setdefault(argument, {}).update(dict.fromkeys((i.stage, i.file, *i.artifact[1]) for i in given.items))
     return {
         argument: many(item(stage, file, **dict(wildcards)) for stage, file, *wildcards in files)
@@ -352,7 +350,7 @@ def _bundled(study: Study, w: Wildcards) -> Arguments:
 STAGES = (
     Stage(
         "figure",
-        "Draw a figure; what it is drawn from says its row in `figures/stages.py`.",
+        "Draw a figure; what it is drawn from says its row.",
         "by its row",
         files={
             suffix: File(
@@ -370,7 +368,7 @@ STAGES = (
     ),
     Stage(
         "table",
-        "Write a table of the report; what it is made from says its row in `figures/stages.py`.",
+        "Write a table of the report; what it is made from says its row.",
         "by its row",
         files={
             suffix: File(
@@ -394,7 +392,7 @@ STAGES = (
         record="report/summary.html.record.json",
         literals=_page_literals,
         inputs=_page_inputs,
-        settings=_captions,
+        settings=_presented,
         records="records",
     ),
     Stage(

@@ -42,29 +42,13 @@ _MARKERS = {
     "no_bridge_again": "h",
 }
 # A variant has the colour of its arrangement, lighter or darker, and a marker of its own.
-_VARIANTS = {
-    LEAK_FREE: ("without leaks", "X", 0.45),
-    LEAK_ONLY: ("leaks only", "*", -0.6),
-    ENGLISH_MATCHED: ("English matched", "d", 0.65),
-    REPLAY: ("with replay", "p", -0.3),
-}
-_LABELS = {
-    "bridge": "bridge",
-    "no_bridge": "no bridge",
-    "placebo": "placebo bridge",
-    "labels_only": "labels only",
-    "glued": "glued, same language",
-    "xx_first": "bridge, own language first",
-    "untagged": "bridge without labels",
-    "no_bridge_again": "no bridge, again (A/A)",
-    "base": "base",
-}
+_VARIANTS = {LEAK_FREE: ("X", 0.45), LEAK_ONLY: ("*", -0.6), ENGLISH_MATCHED: ("d", 0.65), REPLAY: ("p", -0.3)}
 
 
 def arm_style(arm: str) -> dict[str, Any]:
     """Return colour and marker of an arm; an arm without its own gets grey, so that a new one needs no edit here."""
     if arm in ARMS and ARMS[arm].variant:
-        _, marker, shade = _VARIANTS[ARMS[arm].variant]
+        marker, shade = _VARIANTS[ARMS[arm].variant]
         towards = np.full(3, float(shade > 0))
         colour = (1 - abs(shade)) * np.array(_COLOURS[ARMS[arm].arrangement]) + abs(shade) * towards
         return {"color": tuple(colour.tolist()), "marker": marker}
@@ -77,9 +61,7 @@ def arm_label(arm: str) -> str:
     >>> arm_label("no_bridge"), arm_label("no_bridge_leak_free")
     ('no bridge', 'no bridge, without leaks')
     """
-    if arm in ARMS and ARMS[arm].variant:
-        return f"{_LABELS[ARMS[arm].arrangement]}, {_VARIANTS[ARMS[arm].variant][0]}"
-    return _LABELS.get(arm, arm.replace("_", " "))
+    return ARMS[arm].label if arm in ARMS else arm.replace("_", " ")
 
 
 def contrast_colours(contrasts: Sequence[str]) -> dict[str, Any]:

@@ -371,7 +371,7 @@ def data(*, orders: Sequence[Path], names: Mapping[str, str], out: Path) -> None
     from lorebridge.tokens.order import order_summary
 
     table = pd.DataFrame([order_summary(path) for path in orders]).replace({"lang": dict(names)})
-    table["arm"] = table["arm"].map(arm_label)
+    table["arm"] = table["arm"].map(arm_label, na_action="ignore")
     write_table(
         table,
         out,

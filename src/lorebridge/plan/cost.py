@@ -53,7 +53,7 @@ class Cost:
         """Reckon; nothing is read from disk."""
         c = study.config
         self._compute = c["compute"]
-        self.models = list(study.models.values())
+        self.models = study.trained
         vocab = c["model"]["vocab_size"] or c["tokenizer"].get("vocab_size", QWEN_ROWS)
         parameters, _ = parameter_count(c["model"], vocab)
         flops = flops_per_token(c["model"], c["training"]["sequence_length"], vocab)
@@ -91,4 +91,4 @@ class Cost:
             begin = max(heapq.heappop(slots), 0.0 if model.start is None else ready[model.start])
             ready[model.name] = begin + self.hours(model) / min(size, max(gpus, 1))
             heapq.heappush(slots, ready[model.name])
-        return max(ready.values())
+        return max(ready.values(), default=0.0)

@@ -11,21 +11,11 @@ from __future__ import annotations
 
 import functools
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lorebridge.plan.stage import (
-    WILDCARDS,
-    Argument,
-    Arguments,
-    Artifact,
-    Drawing,
-    Item,
-    Row,
-    Stage,
-    Wildcards,
-    artifact,
-)
+from lorebridge.plan import tasks
+from lorebridge.plan.stage import WILDCARDS, Arguments, Artifact, Drawing, Stage, Wildcards, artifact
 from lorebridge.plan.study import Study
 from lorebridge.records import Task
 
@@ -97,7 +87,7 @@ class Plan:
         found: dict[str, str | list[str]] = {}
         for name, file in declared.files.items():
             if file.when is None or file.when(self.study):
-                paths = [path for _, path in self._files(artifact(stage, **wildcards), name)]
+                paths = [path for _, path in self.files(artifact(stage, **wildcards), name)]
                 found[name] = paths if file.each else paths[0]
         return found | {"record": self._below(declared.record, wildcards)}
 
@@ -105,7 +95,7 @@ class Plan:
         path = f"{self.root}/{pattern.format(**{**_OPEN, 'study': self.config['study'], **wildcards})}"
         return posixpath.normpath(path) if "/../" in path else path
 
-    def _files(self, name: Artifact, file: str) -> list[tuple[Wildcards, str]]:
+    def files(self, name: Artifact, file: str) -> list[tuple[Wildcards, str]]:
         """Return (further wildcards, path) of every file of one name of an artifact."""
         if (name, file) not in self._paths:
             declared = self.stage(name[0]).files[file]
@@ -142,7 +132,7 @@ class Plan:
     def reads(self, stage: str, **wildcards: Any) -> dict[str, list[str]]:
         """Return argument -> paths of the files that an artifact is made from, in the order of their keys."""
         return {
-            argument: [path for item in given.items for _, path in self._files(item.artifact, item.file)]
+            argument: [path for item in given.items for _, path in self.files(item.artifact, item.file)]
             for argument, given in self.arguments(stage, **wildcards).items()
         }
 
@@ -172,64 +162,10 @@ class Plan:
                 self.literals(stage, **wildcards),
                 expects={self.record(*a): self.recipe(a) for a in self.inputs(stage, **wildcards)},
                 version=declared.version,
-                roles={argument: self._role(given) for argument, given in arguments.items()},
-                call=self._call(declared, dict(name[1])),
+                roles={argument: tasks.role(self, given) for argument, given in arguments.items()},
+                call=tasks.call(self, declared, dict(name[1])),
             )
         return self._tasks[name]
-
-    def _call(self, stage: Stage, w: Wildcards) -> dict[str, Any]:
-        """Return how a job calls the stage's function (:mod:`lorebridge.call`)."""
-        calls = stage.calls if isinstance(stage.calls, str) else stage.calls(self.study, w)
-        return {
-            "function": self.drawing(stage.name, w).calls if stage.by_row else calls,
-            "inputs": {
-                argument: self._shape(given)
-                for argument, given in self.arguments(stage.name, **w).items()
-                if given.shape != "after"
-            },
-            "outputs": {
-                name: {"argument": name if file.argument is None else file.argument, "given": file.given}
-                for name, file in stage.files.items()
-                if file.argument != ""
-            },
-            "given": {**stage.sources(self.study, w), **stage.settings(self.study, w)},
-            "withheld": list(stage.identity(self.study, w)),
-            "threads": stage.threads,
-            "resumes": stage.resumes(self.study, w),
-            "records": stage.records,
-        }
-
-    def _role(self, given: Argument) -> list[Any]:
-        """Return what an argument is made of: keys or values beside paths, names of files, recipes."""
-
-        def made(wanted: Item) -> list[str]:
-            key = [
-                {**wanted.wildcards, **wanted.key}[name] for name in given.keys if name in wanted.wildcards | wanted.key
-            ]
-            return [*key, wanted.file, self.recipe(wanted.artifact)]
-
-        if given.rows:
-            return [_cells(row, made) for row in given.rows]
-        return [made(wanted) for wanted in given.items]
-
-    def _shape(self, given: Argument) -> dict[str, Any]:
-        """Return how an argument is made of its paths, which come in the order of the items."""
-        files = [(item, more) for item in given.items for more, _ in self._files(item.artifact, item.file)]
-        said: dict[str, Any] = {"shape": given.shape, "folder": [item.folder for item, _ in files]}
-        if given.keys:
-            said["keys"] = [[{**i.wildcards, **more, **i.key}[name] for name in given.keys] for i, more in files]
-        if given.rows:
-            # In pairs, because the order of the paths is that of the cells, and a task's keys have none.
-            said["rows"] = [[[name, self._counted(value)] for name, value in row.items()] for row in given.rows]
-        return said
-
-    def _counted(self, value: Any) -> dict[str, Any]:
-        """Return the value of a row's cell, or how many of the paths it takes."""
-        if isinstance(value, Item):
-            return {"path": True}
-        if isinstance(value, list) and value and isinstance(value[0], Item):
-            return {"paths": sum(len(self._files(i.artifact, i.file)) for i in value)}
-        return {"value": value}
 
     def recipe(self, name: Artifact) -> str:
         """Return the recipe that an artifact must have been made by."""
@@ -269,15 +205,3 @@ class Plan:
         for a in self.walk():
             found.setdefault(a[0], a)
         return found
-
-
-def _cells(row: Row, made: Callable[[Item], list[str]]) -> dict[str, Any]:
-    """Return the cells of a row with every file replaced by what it is made by."""
-    return {
-        name: made(value)
-        if isinstance(value, Item)
-        else [made(i) for i in value]
-        if isinstance(value, list) and value and isinstance(value[0], Item)
-        else value
-        for name, value in row.items()
-    }

@@ -92,14 +92,16 @@ class Study:
     Attributes:
         config: its validated configuration.
         digest: gives the sha256 of a local file.
-        base: the language that the others are compared with.
+        stages: name -> stage.
+        account: the function that says on the page what the study asks, was, and found, ``module:function``
+            (:class:`lorebridge.figures.page.Account`).
+        base: the language that the others are compared with; empty where there is none.
         langs: the languages that are learned.
         letters: language -> what the filter does to its letters (:class:`lorebridge.corpora.scripts.LetterFilter`).
         texts: name -> text.
         models: name -> model.
         asked: question set -> the table of the questions that models are asked.
         cells: the (corpus, question set) pairs that are traced.
-        stages: name -> stage.
         figures: name -> figure.
         tables: name -> table.
         settings: what drawings are drawn with.
@@ -108,18 +110,19 @@ class Study:
 
     config: Mapping[str, Any]
     digest: Any
-    base: str
-    langs: list[str]
-    letters: dict[str, dict[str, str]]
-    texts: dict[str, Text]
-    models: dict[str, Model]
-    asked: dict[str, Item]
-    cells: list[tuple[str, str]]
     stages: dict[str, Stage]
-    figures: dict[str, Drawing]
-    tables: dict[str, Drawing]
-    settings: dict[str, Any]
-    targets: list[Artifact]
+    account: str
+    base: str = ""
+    langs: list[str] = dataclasses.field(default_factory=list)
+    letters: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    texts: dict[str, Text] = dataclasses.field(default_factory=dict)
+    models: dict[str, Model] = dataclasses.field(default_factory=dict)
+    asked: dict[str, Item] = dataclasses.field(default_factory=dict)
+    cells: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    figures: dict[str, Drawing] = dataclasses.field(default_factory=dict)
+    tables: dict[str, Drawing] = dataclasses.field(default_factory=dict)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    targets: list[Artifact] = dataclasses.field(default_factory=list)
 
     @property
     def root(self) -> str:
@@ -172,7 +175,16 @@ class Study:
     @property
     def phases(self) -> list[str]:
         """The phases in which models are trained, in order."""
-        return list(dict.fromkeys(model.phase for model in self.models.values() if model.given is None))
+        return list(dict.fromkeys(model.phase for model in self.trained))
+
+    @property
+    def trained(self) -> list[Model]:
+        """The models that are trained, in order."""
+        return [model for model in self.models.values() if model.given is None]
+
+    def asked_in(self, culture: str) -> list[str]:
+        """Return the languages that the questions of a culture are asked in, the base first."""
+        return sorted(self.config["questions"][culture]["files"], key=lambda lang: lang != self.base)
 
     def of_phase(self, *phases: str) -> list[Model]:
         """Return the models of some phases, in order."""

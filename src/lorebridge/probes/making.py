@@ -27,6 +27,7 @@ from typing import Any
 import regex
 from tqdm import tqdm
 
+from lorebridge import publish
 from lorebridge.chat import Endpoint, read_key
 from lorebridge.corpora.click import SPACE, Question, read_click, read_file
 from lorebridge.errors import InputError
@@ -404,7 +405,7 @@ def make_questions(
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     columns, rows = _sheet(made)
     write_rows(sheet, rows, columns)
-    page.write_text(_page(culture, langs, scripts, names, items), encoding="utf-8")
+    publish.write_text(page, _page(culture, langs, scripts, names, items))
     malformed: dict[str, dict[str, list[str]]] = {}
     for item in items:
         if item.problem:

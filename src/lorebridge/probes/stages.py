@@ -154,13 +154,9 @@ def check_local_questions(study: Study) -> None:
             )
 
 
-def _pair(study: Study, w: Wildcards) -> list[str]:
-    return [study.base, w["culture"]]
-
-
 def named(study: Study, model: Model) -> dict[str, Any]:
     """Return what the rows of a model's scores say of it."""
-    pair = None if model.lang is None else f"{study.base}-{model.lang}"
+    pair = f"{study.base}-{model.lang}" if study.base and model.lang else None
     return {"run": model.name, "lang_pair": pair, **told(model)}
 
 
@@ -238,8 +234,8 @@ STAGES = (
         record="probes/questions/{culture}.parquet.record.json",
         literals=lambda study, w: {
             "culture": w["culture"],
-            "langs": _pair(study, w),
-            "scripts": {lang: study.script(lang) for lang in _pair(study, w)},
+            "langs": study.asked_in(w["culture"]),
+            "scripts": {lang: study.script(lang) for lang in study.asked_in(w["culture"])},
             "known_missing_gold": study.config["questions"][w["culture"]]["known_missing_gold"],
         },
         # A change of it asks for another look at the questions, and not for other ones.
@@ -247,7 +243,10 @@ STAGES = (
         inputs=lambda study, w: {
             "files": by(
                 "lang",
-                [item("question_file", "questions", culture=w["culture"], lang=lang) for lang in _pair(study, w)],
+                [
+                    item("question_file", "questions", culture=w["culture"], lang=lang)
+                    for lang in study.asked_in(w["culture"])
+                ],
             )
         },
     ),

@@ -1,8 +1,10 @@
 """Kinds of studies: each a package here that turns a configuration into rows, with its checks, its schema, its rules.
 
-The key ``kind`` of a configuration names the package. It has ``study.py`` (:func:`study` and :func:`problems`),
-``schema.yaml`` (the keys that are this kind's alone) and, where it has rules of its own, ``rules.smk``. A folder
-``lorebridge/studies/<kind>/`` anywhere on Python's path is a kind like those that come with the package.
+The key ``kind`` of a configuration names the package. It has ``study.py`` (``study``, ``problems`` and ``STAGES``, as
+:mod:`lorebridge.studies.bridge.study` has them), ``schema.yaml`` (the keys that are this kind's alone) and, where it
+has rules of its own, ``rules.smk``. A kind may lie elsewhere than with the package: a folder
+``lorebridge/studies/<kind>/`` below any folder of PYTHONPATH is one. The folders above it have no ``__init__.py``,
+which would make them another copy of lorebridge.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +23,14 @@ from lorebridge.plan.stage import WILDCARDS, Stage
 from lorebridge.records import file_digest
 from lorebridge.studies import checks
 
-__path__ = pkgutil.extend_path(__path__, __name__)
+
+def _elsewhere() -> list[str]:
+    """Return the folders of Python's path in which further kinds lie; other copies of lorebridge are none of them."""
+    found = (Path(folder, *__name__.split(".")) for folder in dict.fromkeys(sys.path))
+    return [str(path) for path in found if path.is_dir() and not (path / "__init__.py").exists()]
+
+
+__path__ = [*__path__, *_elsewhere()]
 
 
 def kinds() -> list[str]:

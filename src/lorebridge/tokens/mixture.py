@@ -81,6 +81,8 @@ def draw_mixture(
     n_rows = check_rows(steps, sequence_length, batch_tokens, packing)
     if not stores:
         raise InputError(what, "no token store", "Name at least one text.")
+    if "label" in stores:
+        raise InputError(what, "a text called label", "Name it otherwise: that is what labels are called in an order.")
     encoder = load_tokenizer(tokenizer)
     expected = tokenizer_fingerprint(tokenizer)
     names = sorted(stores)

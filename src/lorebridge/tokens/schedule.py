@@ -285,7 +285,8 @@ class ParallelSchedule:
             raise InputError(
                 "parallel text",
                 f"only {self.n_pairs} usable pairs, which all fit in two batches",
-                "Give more pairs or lower train.batch_tokens: a pair may not come twice within two batches.",
+                "Give more pairs (or a larger training.pair_supply), or lower training.continual.batch_tokens: a pair "
+                "may not come twice within two batches.",
             )
         beyond = popped - len(self._waiting) - len(self._current)
         if beyond >= 0:

@@ -71,7 +71,8 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
             "sequence_length": training["sequence_length"],
             "batch_tokens": training[model.phase]["batch_tokens"],
             "packing": training["packing"],
-            **model.mixture,
+            "shares": model.mixture.get("shares"),
+            "temperature": model.mixture.get("temperature"),
         }
     literals = {
         "run": model.name,
@@ -83,7 +84,7 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
         "batch_tokens": training[model.phase]["batch_tokens"],
         "packing": training["packing"],
     }
-    if model.arm not in ARMS:
+    if model.arm not in ARMS or model.lang is None:
         return literals
     # A setting is a literal of the arms that it makes and of no other, so that a change redraws those alone.
     own: dict[str, Any] = {"template": template(study, model.lang)} if has_labels(model.arm) else {}

@@ -109,7 +109,7 @@ def _exposure_literals(study: Study, w: Wildcards) -> dict[str, Any]:
         "run": model.name,
         **told(model),
         "steps": list(model.checkpoints),
-        "cultures": list(study.mono(model.lang).cultures),
+        "cultures": list(model.cultures),
         "scripts": {name: study.script(study.text(name).lang) for name in model.texts},
         "window": study.config["tracing"]["window"],
         "max_chars": study.config["tracing"]["chunk_chars"],

@@ -8,9 +8,7 @@ from pathlib import Path
 from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
 
 from lorebridge.errors import InputError
-from lorebridge.records import RECORD, file_digest, read_record
 from lorebridge.tokens.reader import OrderReader
-from lorebridge.train.model import WEIGHTS
 
 
 def check_order(
@@ -42,19 +40,6 @@ def check_order(
         )
     if outside := [step for step in checkpoint_steps if not 0 <= step <= steps]:
         raise InputError("checkpoint_steps", f"{outside[0]} is not a step of {steps}", "Take it out.")
-
-
-def checked_digest(checkpoint: Path) -> str:
-    """Return the sha256 of a checkpoint's weights.
-
-    Raises:
-        InputError: the record of its run notes another.
-    """
-    digest = file_digest(checkpoint / WEIGHTS)
-    notes = (read_record(checkpoint.parent / RECORD) or {}).get("notes", {})
-    if notes.get("files", {}).get(f"{checkpoint.name}/{WEIGHTS}", digest) != digest:
-        raise InputError(checkpoint / WEIGHTS, "torn: not what training published", "Train that run again.")
-    return digest
 
 
 def check_model(config: Qwen2Config) -> None:

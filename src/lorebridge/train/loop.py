@@ -25,8 +25,8 @@ from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.tokens.tokenizer import end_of_text_id, load_tokenizer, tokenizer_fingerprint
 from lorebridge.train.engine import Processes, initialize, process_group
 from lorebridge.train.host import sent
-from lorebridge.train.inputs import check_model, check_order, checked_digest
-from lorebridge.train.model import PackedLanguageModel, build, load_weights, qwen2_config
+from lorebridge.train.inputs import check_model, check_order
+from lorebridge.train.model import WEIGHTS, PackedLanguageModel, build, load_weights, qwen2_config
 from lorebridge.train.progress import Progress
 from lorebridge.train.schedule import Schedule, parameter_groups
 from lorebridge.train.stop import EX_TEMPFAIL, Budget, stop_signals
@@ -145,7 +145,7 @@ def train(
         identity = {"recipe": recipe, "order": file_digest(order), "tokenizer": fingerprint}
         if init_from:
             load_weights(language_model, Path(init_from))
-            identity["start"] = checked_digest(Path(init_from))
+            identity["start"] = file_digest(Path(init_from) / WEIGHTS)
         slot = processes.on_first(lambda: directory.newest_state(identity))
         if slot:
             load_parameters(language_model, slot.folder)

@@ -5,7 +5,6 @@ Reads records and files only; needs no torch.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,37 +14,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lorebridge.errors import LorebridgeError
-from lorebridge.records import RECORD, file_digest, read_record, source_digest
+from lorebridge.integrity import Check
+from lorebridge.records import RECORD, changes, file_digest, outputs_of, read_record, source_digest
 from lorebridge.tokens.mixture import MIXTURE, draw_mixture
 from lorebridge.tokens.order import draw_order
 from lorebridge.tokens.reader import read_notes
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import tokenizer_fingerprint
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One thing that was checked.
-
-    Attributes:
-        what: the thing, with its path.
-        problem: what is wrong with it; empty if nothing is.
-        rule: the Snakemake rule that makes it.
-    """
-
-    what: str
-    problem: str
-    rule: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problem
-
-    def __str__(self) -> str:
-        """Return the line to print, one also where the problem is a library's message of several."""
-        problem = " ".join(self.problem.split())
-        return f"ok      {self.what}" if self.ok else f"FAILED  {self.what}: {problem}. Remade by: {self.rule}"
 
 
 def verify(
@@ -84,17 +59,18 @@ def verify(
         str(model): _note(records[model], "tokenizer_fingerprint"),
     }
     others = [name for name, theirs in wanted.items() if theirs != found]
+    unlike = f"its fingerprint is {found}, another than that of {', '.join(others)}" if others else ""
     yield Check(
-        f"tokenizer  {tokenizer}",
-        f"its fingerprint is {found}, another than that of {', '.join(others)}" if others else "",
-        _rule(records[tokenizer]),
+        f"tokenizer  {tokenizer}", _changed(beside[tokenizer], records[tokenizer]) or unlike, _rule(records[tokenizer])
     )
     for name, path in stores.items():
         expected = {_note(records[path], "digest"), notes.get("stores", {}).get(name)}
-        yield Check(f"tokens  {path}", unlike_store(path, expected), _rule(records[path]))
+        problem = _changed(beside[path], records[path]) or unlike_store(path, expected)
+        yield Check(f"tokens  {path}", problem, _rule(records[path]))
     yield Check(
         f"order  {order}",
-        _unlike_order(order, records, stores, tokenizer, pairs, mentions, model),
+        _changed(beside[order], records[order])
+        or _unlike_order(order, records, stores, tokenizer, pairs, mentions, model),
         _rule(records[order]),
     )
     yield from _published(model, records[model])
@@ -177,18 +153,18 @@ def _unlike_order(
     return ""
 
 
+def _changed(place: Path, record: Mapping[str, Any]) -> str:
+    """Hash the files of a store, an order or a tokenizer and say which are not what the record describes."""
+    return "; ".join(map(str, changes(outputs_of(place, record), lambda _: _rule(record)))) if record else ""
+
+
 def _published(model: Path, record: Mapping[str, Any]) -> Iterator[Check]:
     """Compare what a run published with the sha256 in its record, a checkpoint at a time."""
-    files: dict[str, str] = _note(record, "files") or {}
-    parts: dict[str, list[str]] = {path.name: [] for path in model.glob("step*")}
-    for name in files:
-        parts.setdefault(name.split("/")[0], []).append(name)
-    for part in sorted(parts, key=lambda name: (len(name), name)):
-        wrong = [
-            f"{name} is {'changed' if (model / name).is_file() else 'missing'}"
-            for name in parts[part]
-            if not (model / name).is_file() or file_digest(model / name) != files[name]
-        ]
-        problem = "; ".join(wrong) if parts[part] else "the record does not know it"
-        kind = "checkpoint" if part.startswith("step") else "table"
-        yield Check(f"{kind}  {model / part}", problem, _rule(record))
+    described = outputs_of(model / RECORD, record)
+    parts = {model / path.name for path in model.glob("step*")} | described.keys()
+    for path in sorted(parts, key=lambda path: (len(path.name), path.name)):
+        problem = "the record does not know it"
+        if path in described:
+            problem = "; ".join(map(str, changes({path: described[path]}, lambda _: _rule(record))))
+        kind = "checkpoint" if path.name.startswith("step") else "table"
+        yield Check(f"{kind}  {path}", problem, _rule(record))

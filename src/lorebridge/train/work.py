@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from lorebridge import tables
 from lorebridge.errors import Busy, InputError
-from lorebridge.records import RECORD, file_digest, read_record
+from lorebridge.records import RECORD, Digest, file_digest, read_record
 from lorebridge.work import link_or_copy, locked, read_json, sync, write_json
 
 log = logging.getLogger("lorebridge.train")
@@ -284,7 +284,7 @@ def readdress(old: Path, new: Path, recipe: str, said: Mapping[str, Any]) -> int
     return max(steps, default=None)
 
 
-def free(root: Path, published: Path) -> bool:
+def free(root: Path, published: Path, digest: Digest = file_digest) -> bool:
     """Delete the work directory of a run if all that the run published is there unchanged.
 
     The invocation that publishes must not do this: should it fail afterwards, the workflow removes what it published,
@@ -293,6 +293,7 @@ def free(root: Path, published: Path) -> bool:
     Args:
         root: of the study's work directories.
         published: the folder of the run's checkpoints and its record.
+        digest: gives the sha256 of a file; a cache, where who read the checkpoints has hashed them.
 
     Returns:
         Whether no work directory is left. It is kept, and the log says why, where something published is missing or
@@ -311,8 +312,8 @@ def free(root: Path, published: Path) -> bool:
             if not manifest or not manifest["complete"]:
                 log.warning("%s: its run is not finished; kept", work)
                 return False
-            for name, digest in manifest["files"].items():
-                if not _has_digest(Path(published) / name, digest):
+            for name, noted in manifest["files"].items():
+                if not _has_digest(Path(published) / name, noted, digest):
                     log.warning("%s: not what training published; %s is kept", Path(published) / name, work)
                     return False
             for path in work.iterdir():
@@ -328,8 +329,8 @@ def free(root: Path, published: Path) -> bool:
     return True
 
 
-def _has_digest(path: Path, digest: str) -> bool:
-    return path.is_file() and file_digest(path) == digest
+def _has_digest(path: Path, noted: str, digest: Digest = file_digest) -> bool:
+    return path.is_file() and digest(path) == noted
 
 
 def _remove(path: Path) -> None:

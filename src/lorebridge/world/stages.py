@@ -16,19 +16,29 @@ def plants_people(study: Study) -> bool:
     return people is not None and people["source"]["kind"] == "planted"
 
 
+def told_in(study: Study) -> str:
+    """Return the language that a planted world tells of every culture in: the study's base, or its first language."""
+    return study.base or next(iter(study.languages))
+
+
+def planted_cultures(study: Study) -> list[str]:
+    """Return the languages that a planted world has a culture of: the others."""
+    return [lang for lang in study.languages if lang != told_in(study)]
+
+
 def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
     c, languages = study.config, study.languages
     own = c["world"].get("languages", {})
     literals = {
         **c["world"],
-        "base": study.base,
+        "base": told_in(study),
         "languages": {lang: {"script": languages[lang]["script"], **own.get(lang, {})} for lang in languages},
     }
     if plants_people(study):
         literals["people"] = {
             "number": c["people"]["number"],
             "properties": configuration.people_properties(),
-            "templates": configuration.people_templates(c, study.base),
+            "templates": configuration.people_templates(c, told_in(study)),
         }
     return literals
 
@@ -48,14 +58,16 @@ STAGES = (
             "parallel": File(
                 "world/parallel/{base}-{lang}.jsonl.gz",
                 "sentence pairs",
-                each=lambda study, w: [{"base": study.base, "lang": lang} for lang in study.langs],
+                each=lambda study, w: [{"base": told_in(study), "lang": lang} for lang in planted_cultures(study)],
                 argument="",
             ),
             "cloze": File(
                 "world/questions/{culture}-culture-cloze_{lang}.json",
                 "questions in the released shape",
                 each=lambda study, w: [
-                    {"culture": culture, "lang": lang} for culture in study.langs for lang in (study.base, culture)
+                    {"culture": culture, "lang": lang}
+                    for culture in planted_cultures(study)
+                    for lang in (told_in(study), culture)
                 ],
                 argument="",
             ),

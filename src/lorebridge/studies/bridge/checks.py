@@ -8,7 +8,7 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, REPLAY
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, NEAR, REPLAY
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
 SCRIPT_CODES = {
@@ -109,7 +109,7 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
         )
     checkpoints = training["continual"]["checkpoints"]
     for key, steps in (("every", [checkpoints["every"]]), ("early", checkpoints["early"])):
-        if any(step % 2 for step in steps):
+        if config["no_bridge"]["distance"] == NEAR and any(step % 2 for step in steps):
             yield (
                 f"training.continual.checkpoints.{key}",
                 "has an odd step",

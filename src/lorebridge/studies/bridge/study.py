@@ -10,22 +10,14 @@ from lorebridge.corpora import stages as corpora
 from lorebridge.figures import stages as figures
 from lorebridge.plan.stage import artifact, item
 from lorebridge.plan.study import Model, Study, Text, rows
-from lorebridge.probes import stages as probes
 from lorebridge.studies.bridge.checks import problems
-from lorebridge.tokens import stages as tokens
+from lorebridge.studies.shared import SHARED
 from lorebridge.tokens.arms import ARMS, BASE, REPLAY
-from lorebridge.trace import stages as trace
 from lorebridge.train import stages as train
-from lorebridge.transfer import stages as transfer
-from lorebridge.world import stages as world
 
 __all__ = ["STAGES", "problems", "study"]
 
-STAGES = {
-    stage.name: stage
-    for folder in (world, corpora, tokens, train, probes, trace, transfer, figures)
-    for stage in folder.STAGES
-}
+STAGES = dict(SHARED)
 
 
 def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
@@ -35,18 +27,13 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     found = Study(
         config=config,
         digest=digest,
+        stages=STAGES,
+        account="lorebridge.studies.bridge.page:account",
         base=base,
         langs=langs,
         letters={lang: _letters(config, lang) for lang in config["languages"]},
-        texts={},
-        models={},
-        asked={},
         cells=[(corpus, culture) for culture in langs for corpus in (base, culture)],
-        stages=STAGES,
-        figures={},
-        tables={},
         settings=_settings(config, base),
-        targets=[],
     )
     found.texts |= {text.name: text for text in _texts(found)}
     found.models |= {model.name: model for model in _models(found)}
@@ -74,6 +61,7 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "base": base,
         "names": {lang: language["name"] for lang, language in config["languages"].items()},
         "arms": config["arms"],
+        "distance": config["no_bridge"]["distance"],
         "subset": probing["subset"],
         "rule": probing["rule"],
         "remark": config["remark"],

@@ -1,0 +1,81 @@
+"""What a task says beside its literals: how a job calls the stage's function, and what each argument is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lorebridge.plan.stage import Argument, Item, Row, Stage, Wildcards
+
+if TYPE_CHECKING:
+    from lorebridge.plan.plan import Plan
+
+
+def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
+    """Return how a job calls a stage's function (:mod:`lorebridge.call`)."""
+    study = plan.study
+    calls = stage.calls if isinstance(stage.calls, str) else stage.calls(study, w)
+    return {
+        "function": plan.drawing(stage.name, w).calls if stage.by_row else calls,
+        "inputs": {
+            argument: _shape(plan, given)
+            for argument, given in plan.arguments(stage.name, **w).items()
+            if given.shape != "after"
+        },
+        "outputs": {
+            name: {"argument": name if file.argument is None else file.argument, "given": file.given}
+            for name, file in stage.files.items()
+            if file.argument != ""
+        },
+        "given": {**stage.sources(study, w), **stage.settings(study, w)},
+        "withheld": list(stage.identity(study, w)),
+        "threads": stage.threads,
+        "resumes": stage.resumes(study, w),
+        "records": stage.records,
+        "digests": f"{study.config['work']}/digests",
+    }
+
+
+def role(plan: Plan, given: Argument) -> list[Any]:
+    """Return what an argument is made of: keys or values beside paths, names of files, recipes."""
+
+    def made(wanted: Item) -> list[str]:
+        known = {**wanted.wildcards, **wanted.key}
+        return [*(known[name] for name in given.keys if name in known), wanted.file, plan.recipe(wanted.artifact)]
+
+    if given.rows:
+        return [_cells(row, made) for row in given.rows]
+    return [made(wanted) for wanted in given.items]
+
+
+def _shape(plan: Plan, given: Argument) -> dict[str, Any]:
+    """Return how an argument is made of its paths, which come in the order of the items."""
+    files = [(item, more) for item in given.items for more, _ in plan.files(item.artifact, item.file)]
+    said: dict[str, Any] = {"shape": given.shape, "folder": [item.folder for item, _ in files]}
+    if given.keys:
+        said["keys"] = [[{**i.wildcards, **more, **i.key}[name] for name in given.keys] for i, more in files]
+    if given.rows:
+        # In pairs, because the order of the paths is that of the cells, and a task's keys have none.
+        said["rows"] = [[[name, _counted(plan, value)] for name, value in row.items()] for row in given.rows]
+    return said
+
+
+def _counted(plan: Plan, value: Any) -> dict[str, Any]:
+    """Return the value of a row's cell, or how many of the paths it takes."""
+    if isinstance(value, Item):
+        return {"path": True}
+    if isinstance(value, list) and value and isinstance(value[0], Item):
+        return {"paths": sum(len(plan.files(i.artifact, i.file)) for i in value)}
+    return {"value": value}
+
+
+def _cells(row: Row, made: Callable[[Item], list[str]]) -> dict[str, Any]:
+    """Return the cells of a row with every file replaced by what it is made by."""
+    return {
+        name: made(value)
+        if isinstance(value, Item)
+        else [made(i) for i in value]
+        if isinstance(value, list) and value and isinstance(value[0], Item)
+        else value
+        for name, value in row.items()
+    }
