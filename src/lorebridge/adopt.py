@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorebridge.errors import Busy, InputError
+from lorebridge.errors import Busy, InputError, LorebridgeError
 from lorebridge.plan import Artifact, Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.stage import Stage, Wildcards
@@ -81,22 +81,19 @@ class Before:
     work: tuple[str, str] | None = None
 
 
+def _trained(stage: str, folder: Callable[[Model], str]) -> Before:
+    """How a stage that trains was said."""
+    return Before(stage, {2: 3}, ("learned", "arm"), folder=folder, work=("{run}/{recipe}", "{run}/{recipe}"))
+
+
 BEFORE = {
     "filter_corpus": Before("corpus_shard"),
     "audit_corpus": Before("corpus"),
     "filter_pairs": Before("parallel"),
     "token_store": Before("tokens"),
     "order": Before(then={"distance": "near", "pair_supply": None}),
-    "train_base": Before(
-        "base_model",
-        {2: 3},
-        ("learned", "arm"),
-        folder=lambda model: f"models/base/s{model.seed}",
-        work=("{run}/{recipe}", "{run}/{recipe}"),
-    ),
-    "train_continual": Before(
-        "model", {2: 3}, ("learned", "arm"), folder=lambda model: f"models/{model.lang}/{model.arm}/s{model.seed}"
-    ),
+    "train_base": _trained("base_model", lambda model: f"models/base/s{model.seed}"),
+    "train_continual": _trained("model", lambda model: f"models/{model.lang}/{model.arm}/s{model.seed}"),
     "sample_questions": Before("sample"),
     "score": Before("scores", {2: 3}, ("learned",), gone=_steps),
     "random_models": Before("scorer"),
@@ -217,6 +214,7 @@ def adopt(plan: Plan, *, older: bool = False, dry: bool = False) -> Iterator[Out
 
     Raises:
         InputError: Snakemake works in this folder.
+        LorebridgeError: the disk refuses.
         Busy: another process adopts this study.
     """
     if any(Path(".snakemake/locks").glob("*")):
@@ -279,9 +277,15 @@ class _Walk:
                 more = f" and {len(gone) - 1} more are" if len(gone) > 1 else " is"
                 raise _Gone(f"{gone[0]}{more} not there")
             prepared = _prepared(Path(place))
-            contents.check(self.plan, name, files, record, (read_record(prepared) or {}).get("notes") or {})
+            known = (read_record(prepared) or {}).get("notes") or {}
+            contents.check(self.plan, name, files, record, known, self._notes)
             if not self.dry:
-                self._take(name, place, record, task, found.version)
+                try:
+                    self._take(name, place, record, task, found.version)
+                except OSError as error:
+                    raise LorebridgeError(
+                        f"{place}: cannot be adopted ({error}). Mend that and run again: it goes on from here."
+                    ) from error
         except _Gone as error:
             # What was made from it was made from what the next run makes again.
             self.recipes[name] = found.recipe if found.version is None else None
@@ -291,6 +295,10 @@ class _Walk:
             return self._left(found, str(error))
         self.recipes[name] = found.recipe
         return found
+
+    def _notes(self, name: Artifact) -> Mapping[str, Any]:
+        """Return the notes of an artifact's record, wherever that lies."""
+        return (_found(self.plan, name)[1] or {}).get("notes") or {}
 
     def _unfinished(self, name: Artifact) -> Iterator[Outcome]:
         """Adopt what a job that was killed or stopped keeps to go on from."""
@@ -353,7 +361,8 @@ class _Walk:
             own = _recipe(record["stage"], record["version"], record["literals"], record["inputs"].values())
         except (KeyError, TypeError, AttributeError):
             own = None
-        if own is None or own != record.get("recipe"):
+        sound = isinstance(record.get("version"), int) and isinstance(record.get("notes"), dict)
+        if not sound or own is None or own != record.get("recipe"):
             return "its record does not give its own recipe, and so was changed"
         if record["stage"] != before(name[0]).stage:
             return f"its record is of the stage {record['stage']!r}"
@@ -368,9 +377,11 @@ class _Walk:
         for a in inputs:
             if self.recipes[a] is None:
                 return f"is made from {_below(self.plan, _found(self.plan, a)[0])}, which is not adopted"
-        theirs = sorted(record["inputs"].values())
-        if theirs != sorted(str(self.recipes[a]) for a in inputs):
-            others = [path for path, recipe in record["inputs"].items() if recipe not in self.recipes.values()]
+        # The formula of that time does not tell inputs apart that changed places; where they lay does.
+        ours = {_below(self.plan, place): self.recipes[a] for a in inputs for place in places(self.plan, a)}
+        theirs = {_known(path, ours): recipe for path, recipe in record["inputs"].items()}
+        others = sorted(path for path, recipe in theirs.items() if ours.get(path) != recipe)
+        if others or len(theirs) != len(inputs):
             return f"was made from other inputs than are there: {', '.join(others) or 'more, or fewer'}"
         return ""
 
@@ -482,6 +493,12 @@ class _Gone(Exception):
 def _recipe(stage: str, version: int, literals: Mapping[str, Any], inputs: Any) -> str:
     """Return a recipe by the formula of records of format 1: the roles of inputs do not count."""
     return fingerprint({"stage": stage, "version": version, "literals": literals, "inputs": sorted(inputs)})
+
+
+def _known(path: str, places: Mapping[str, Any]) -> str:
+    """Return a path below the folder of a study, which may have been called otherwise, as it is among some places."""
+    parts = path.split("/")
+    return next((end for i in range(len(parts)) if (end := "/".join(parts[i:])) in places), path)
 
 
 def _prepared(record: Path) -> Path:

@@ -20,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.plan import Artifact, Plan
+from lorebridge.plan import Artifact, Plan, artifact
 from lorebridge.plan.cost import parameter_count
 from lorebridge.plan.stage import File
 from lorebridge.plan.study import Model
-from lorebridge.records import file_digest, read_record
+from lorebridge.records import file_digest
 from lorebridge.tokens.reader import read_notes
 from lorebridge.tokens.stages import told
 from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
@@ -65,6 +65,7 @@ def check(
     files: Mapping[str, Sequence[Path]],
     record: Mapping[str, Any],
     prepared: Mapping[str, Any],
+    others: Callable[[Artifact], Mapping[str, Any]],
 ) -> None:
     """Read the files of an artifact whole and compare them with what its record, and the plan, say of them.
 
@@ -74,6 +75,7 @@ def check(
         files: name -> its files, which are there.
         record: its record.
         prepared: notes of another record that may speak for its files, too; empty if there is none.
+        others: gives the notes of the record of another artifact; empty if there are none.
 
     Raises:
         InputError: names the file and what is wrong with it.
@@ -89,9 +91,13 @@ def check(
     every = [path for paths in files.values() for path in paths]
     if "sha256" in notes and len(every) == 1 and file_digest(every[0]) != notes["sha256"]:
         raise InputError(every[0], f"has not the sha256 that its record notes, {notes['sha256']}", MEND)
-    if own := _OWN.get(name[0]):
-        own(plan, every[0], notes)
-    if model is not None and "order_sha256" in notes:
+    if name[0] == "token_store":
+        _store(every[0], notes)
+    elif name[0] == "tokenizer":
+        _tokenizer(every[0], notes)
+    elif name[0] == "order" and model is not None:
+        _order(every[0], notes, others, model)
+    elif model is not None and "order_sha256" in notes:
         _trained(plan, model, every[0].parent, notes)
 
 
@@ -114,7 +120,7 @@ def _file(file: File, path: Path, record: Mapping[str, Any], model: Model | None
         else:
             with path.open("rb") as raw:
                 raw.read(1)
-    except (OSError, EOFError, ValueError, zlib.error, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, SafetensorError) as error:
         raise InputError(path, f"cannot be read ({error})", MEND) from error
 
 
@@ -154,7 +160,7 @@ def table(name: str, path: Path, model: Model | None) -> None:
                     steps |= set(pc.unique(batch["step"]).to_pylist())
             if missing:  # the checksums leave out a page's own header, which says how many rows it has
                 raise pa.ArrowInvalid(f"{missing} rows are missing")
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise InputError(path, f"cannot be read as a Parquet table ({error})", MEND) from error
     if model is not None:
         wanted = {"metrics": range(1, model.steps + 1), "scores": model.checkpoints, "perplexity": model.checkpoints}
@@ -213,27 +219,28 @@ def _digests(folder: Path, noted: Mapping[str, str], prepared: Mapping[str, str]
             raise InputError(path, "is not what training wrote (its sha256 is another)", MEND)
 
 
-def _store(plan: Plan, tokens: Path, notes: Mapping[str, Any]) -> None:
+def _store(tokens: Path, notes: Mapping[str, Any]) -> None:
     if problem := unlike_store(tokens.parent, {notes["digest"]} if "digest" in notes else set()):
         raise InputError(tokens.parent, problem, MEND)
 
 
-def _tokenizer(plan: Plan, path: Path, notes: Mapping[str, Any]) -> None:
+def _tokenizer(path: Path, notes: Mapping[str, Any]) -> None:
     load_tokenizer(path.parent)
     if notes.get("fingerprint", found := tokenizer_fingerprint(path.parent)) != found:
         raise InputError(path, f"its fingerprint is {found}, and its record notes {notes['fingerprint']}", MEND)
 
 
-def _order(plan: Plan, path: Path, notes: Mapping[str, Any]) -> None:
-    """An order names the stores that it was drawn from by what they hold."""
+def _order(path: Path, notes: Mapping[str, Any], others: Callable[[Artifact], Mapping[str, Any]], model: Model) -> None:
+    """An order names the stores that it was drawn from by what they hold, and its model names the order so."""
     said = read_notes(path)
     for key, value in said.items():
         if notes.get(key, value) != value:
             raise InputError(path, f"says another `{key}` than its record", MEND)
     for name, digest in said["stores"].items():
-        store = read_record(plan.record("token_store", {"stream": name})) or {}
-        if (found := (store.get("notes") or {}).get("digest", digest)) != digest:
+        if (found := others(artifact("token_store", stream=name)).get("digest", digest)) != digest:
             raise InputError(path, f"was drawn for another content of the token store {name} ({found})", MEND)
+    if others(model.artifact).get("order_sha256", found := file_digest(path)) != found:
+        raise InputError(path, f"is not the order that {model.name} was trained on (its sha256 is another)", MEND)
 
 
 def _trained(plan: Plan, model: Model, folder: Path, notes: Mapping[str, Any]) -> None:
@@ -241,10 +248,3 @@ def _trained(plan: Plan, model: Model, folder: Path, notes: Mapping[str, Any]) -
     order = Path(str(plan.outputs("order", run=model.name)["order"]))
     if order.is_file() and (found := file_digest(order)) != notes["order_sha256"]:
         raise InputError(folder, f"was trained on another order than {order} ({found})", MEND)
-
-
-_OWN: dict[str, Callable[[Plan, Path, Mapping[str, Any]], None]] = {
-    "token_store": _store,
-    "tokenizer": _tokenizer,
-    "order": _order,
-}

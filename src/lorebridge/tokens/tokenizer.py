@@ -215,7 +215,7 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
     So a document that quotes ``<|endoftext|>`` does not end there; the id itself is :func:`end_of_text_id`.
 
     Raises:
-        InputError: no ``tokenizer.json``, it is not JSON, or it has no ``<|endoftext|>``.
+        InputError: no ``tokenizer.json``, it is not JSON or no tokenizer, or it has no ``<|endoftext|>``.
     """
     path = Path(folder) / "tokenizer.json"
     if not path.exists():
@@ -224,7 +224,10 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
         json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(path, f"not JSON ({error})", "Fetch or train the tokenizer again.") from error
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise InputError(path, f"is no tokenizer ({error})", "Fetch or train the tokenizer again.") from error
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise InputError(
             path, f"no token {END_OF_TEXT}", "Documents open and close with it; use a Qwen-like tokenizer."
