@@ -81,7 +81,6 @@ def test_a_bundle_keeps_the_order_of_the_languages(demo, tmp_path):
     assert Redrawing(out, str(tmp_path / "redrawn")).study.langs == studies.plan(demo).study.langs == ["ko", "bo"]
 
 
-@pytest.mark.xfail(reason="it is of format 1 until the demo has run again", raises=InputError, strict=True)
 def test_the_bundle_that_comes_with_the_project_is_whole(root, tmp_path):
     """`make figures` draws it before anything is trained; what outdates it asks for another (docs/redraw.md)."""
     path = root / "results" / "demo.bundle.tar.xz"
