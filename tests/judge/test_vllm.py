@@ -37,6 +37,9 @@ CHAT = (
 )
 MAX_MODEL_LEN = 1024
 
+# How the workflow says that a job calls the judge.
+CALL = {"inputs": {}, "outputs": {}, "given": {"gpus": 0}, "withheld": []}
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
@@ -98,11 +101,10 @@ def judge(folder: Path, model: Path, texts: dict[str, str], die_before: int = 0)
     literals = {"kind": "vllm", "model": str(model), "max_model_len": MAX_MODEL_LEN, "lang": "xx", "script": "Latin"}
     command = [sys.executable, str(Path(__file__).with_name("judge_once.py")), str(die_before), "judge"]
     for key, value in {
-        "task": Task(stage="judgments", literals=literals).dumps(),
+        "task": Task(stage="judge", literals=literals, call=CALL).dumps(),
         "work": folder / "work",
         "record": folder / "record.json",
         "logfile": folder / "log.txt",
-        "settings": json.dumps({"gpus": 0}),
         "out": folder / "judgments.parquet",
         "hits": folder / "hits.parquet",
         "chunks": folder / "chunks.parquet",

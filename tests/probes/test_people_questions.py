@@ -248,15 +248,13 @@ def test_shipped_wordings_hold_name_and_blank_in_five_languages(root):
 def test_checkpoints_are_asked_by_the_worker_that_asks_the_other_questions(tmp_path, checkpoints, monkeypatch):
     """`lorebridge probe` without held-out text writes the scores, in the schema that the statistics read."""
     table, _ = build(tmp_path, many(8), questions=6)
-    literals = {
-        "run": "ko-bridge-s0",
-        "lang_pair": "en-ko",
-        "learned": "ko",
-        "arm": "bridge",
-        "seed": 0,
-        "steps": [0, 10],
+    literals = {"run": "ko-bridge-s0", "lang_pair": "en-ko", "learned": "ko", "arm": "bridge", "seed": 0}
+    shapes = {
+        "checkpoints": {"shape": "by", "folder": [False, False], "keys": [["0"], ["10"]]},
+        "questions": {"shape": "many", "folder": [False]},
     }
-    task = Task("people_scores", literals)
+    outputs = {"people_scores": {"argument": "out", "given": "path"}}
+    task = Task("people_score", literals, call={"inputs": shapes, "outputs": outputs, "given": {}, "withheld": []})
     done = cli.main(
         [
             "probe",

@@ -24,6 +24,9 @@ from lorebridge.trace.judges import judge
 
 KEY = "sk-a-very-secret-key"
 
+# How the workflow says that a job calls the judge.
+CALL = {"inputs": {}, "outputs": {}, "given": {}, "withheld": []}
+
 
 class Server:
     """Says yes where the passage holds the statement's last word. Before it answers, it takes one of `faults`.
@@ -242,7 +245,7 @@ def test_a_killed_judge_loses_at_most_the_batch_in_flight(server, tmp_path, tabl
     files = tables_of(texts, ITEMS[:1])
     command = [sys.executable, "-m", "lorebridge.cli", "judge"]
     for key, value in {
-        "task": Task(stage="judgments", literals=literals).dumps(),
+        "task": Task(stage="judge", literals=literals, call=CALL).dumps(),
         "work": tmp_path / "work",
         "record": tmp_path / "record.json",
         "logfile": tmp_path / "log.txt",
