@@ -254,7 +254,17 @@ def test_checkpoints_are_asked_by_the_worker_that_asks_the_other_questions(tmp_p
         "questions": {"shape": "many", "folder": [False]},
     }
     outputs = {"people_scores": {"argument": "out", "given": "path"}}
-    task = Task("people_score", literals, call={"inputs": shapes, "outputs": outputs, "given": {}, "withheld": []})
+    # What a job reads has a record that says what was written.
+    folders, asked = [folder for _, folder in checkpoints], tmp_path / "questions.parquet"
+    made = {folders[0].parent / "record.json": {"checkpoints": folders}, tmp_path / "q.json": {"questions": asked}}
+    maker = Task("maker", {})
+    for place, files in made.items():
+        with maker.making(place, writes=files):
+            pass
+    expects = {str(place): maker.recipe for place in made}
+    task = Task(
+        "people_score", literals, expects, call={"inputs": shapes, "outputs": outputs, "given": {}, "withheld": []}
+    )
     done = cli.main(
         [
             "probe",
