@@ -132,6 +132,7 @@ def test_nothing_is_written_of_a_model_that_reads_both_ways(tmp_path, checkpoint
         score_run(
             run="r",
             lang_pair="en-ko",
+            learned="ko",
             arm="base",
             seed=0,
             checkpoints=[(0, folder)],
@@ -245,6 +246,7 @@ def test_a_token_beyond_the_embedding_is_one_line(tmp_path, checkpoints, release
         score_run(
             run="r",
             lang_pair="en-ko",
+            learned="ko",
             arm="base",
             seed=0,
             checkpoints=[(0, folder)],
