@@ -5,7 +5,7 @@
 #   needs(stage, NAME="PATH", ...)    an input function: the files that the stage reads, by the argument that takes them
 #   task(stage)                       a params function: literals, recipes and how the function is called, in one line
 #
-# The paths that a rule shows, below results/<study>/, are held against what the stage declares while the rule is read:
+# The paths that a rule shows, below results/<study>/, are held against what the stage declares while the rule is read;
 # `*` stands for what a wildcard of other artifacts may be, ` | ` for another place that files may come from.
 #
 # What is stale is decided by the record beside an artifact and by nothing else: where it holds the recipe that the plan
