@@ -169,7 +169,9 @@ class Plan:
 
     def recipe(self, name: Artifact) -> str:
         """Return the recipe that an artifact must have been made by."""
-        return self.task(name[0], **dict(name[1])).recipe
+        # Asked for by everything that is made from it.
+        known = self._tasks.get(name)
+        return (known or self.task(name[0], **dict(name[1]))).recipe
 
     # ---------------------------------------------------------------- the graph
 

@@ -10,6 +10,7 @@ Light: nothing here, nor in a declaration, imports more than the standard librar
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ class Item:
     key: Wildcards = dataclasses.field(default_factory=dict)
     folder: bool = False
 
-    @property
+    @functools.cached_property
     def artifact(self) -> Artifact:
         """The artifact."""
         return artifact(self.stage, **self.wildcards)
