@@ -37,8 +37,14 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     train.add_argument("--order", type=Path, required=True)
     train.add_argument("--stores", type=Path, nargs="+", required=True, help="tokens.bin of each stream")
     train.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
+    # torchrun takes what begins an option of its own, such as --start (--start-method), for that option.
     train.add_argument(
-        "--start", type=Path, nargs="*", default=[], help="checkpoints of the model that it starts from, at the last"
+        "--initial",
+        dest="start",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="checkpoints of the model that it starts from, at the last",
     )
     train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
     train.add_argument(

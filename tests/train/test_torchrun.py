@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lorebridge import cli
 from lorebridge.work import locked
 
 SCRIPT = Path(__file__).with_name("train_once.py")
@@ -63,3 +64,15 @@ def test_one_clear_error_from_all_processes(study, tmp_path):
     assert status != 0 and not (tmp_path / "out").exists()
     assert "Busy: " in err and err.count(f"in use by host {platform.node()}, process {os.getpid()}") == 2
     assert "RuntimeError" not in err
+
+
+def test_torchrun_takes_no_option_of_training_for_its_own():
+    """Its parser reads on behind the module's name, and completes what begins one of its options."""
+    from torch.distributed.run import get_args_parser
+
+    train = cli._parser()._subparsers._group_actions[0].choices["train"]
+    ours, theirs = (
+        {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+        for parser in (train, get_args_parser())
+    )
+    assert not [(one, other) for one in ours - {"--help"} for other in theirs if other.startswith(one)]

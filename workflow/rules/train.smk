@@ -29,7 +29,7 @@ TRAIN = (
     " --logfile {log:q} --order {input.order:q} --stores {input.stores:q} --tokenizer {input.tokenizer:q}"
     " --micro-batch {resources.micro_batch} --wall-minutes {resources.runtime}"
     " --resume-interval {resources.resume_interval} --threads {threads} --events {params.events:q}"
-    " --start {input.start:q}"
+    " --initial {input.start:q}"
 )
 
 
