@@ -347,42 +347,36 @@ def _bundled(study: Study, w: Wildcards) -> Arguments:
     }
 
 
-STAGES = (
-    Stage(
-        "figure",
-        "Draw a figure; what it is drawn from says its row.",
+def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage:
+    """Return the stage of all figures, or of all tables: one function call writes a file of each suffix."""
+
+    def settings(study: Study, w: Wildcards) -> dict[str, Any]:
+        return _drawing_settings(study, (study.figures if name == "figure" else study.tables)[w[name]])
+
+    return Stage(
+        name,
+        says,
         "by its row",
         files={
             suffix: File(
-                f"figures/{{figure}}.{suffix}",
-                "the figures",
-                argument="out" if suffix == FIGURE_SUFFIXES[0] else "",
-                given="stem",
+                f"{name}s/{{{name}}}.{suffix}", holds, argument="out" if suffix == suffixes[0] else "", given="stem"
             )
-            for suffix in FIGURE_SUFFIXES
+            for suffix in suffixes
         },
-        record="figures/{figure}.record.json",
-        literals=lambda study, w: _drawing_settings(study, study.figures[w["figure"]]),
-        identity=lambda study, w: {"figure": w["figure"]},
+        record=f"{name}s/{{{name}}}.record.json",
+        literals=settings,
+        identity=lambda study, w: {name: w[name]},
         by_row=True,
-    ),
-    Stage(
+    )
+
+
+STAGES = (
+    _drawn("figure", "Draw a figure; what it is drawn from says its row.", "the figures", FIGURE_SUFFIXES),
+    _drawn(
         "table",
         "Write a table of the report; what it is made from says its row.",
-        "by its row",
-        files={
-            suffix: File(
-                f"tables/{{table}}.{suffix}",
-                "the tables of the report; CSV has full precision",
-                argument="out" if suffix == TABLE_SUFFIXES[0] else "",
-                given="stem",
-            )
-            for suffix in TABLE_SUFFIXES
-        },
-        record="tables/{table}.record.json",
-        literals=lambda study, w: _drawing_settings(study, study.tables[w["table"]]),
-        identity=lambda study, w: {"table": w["table"]},
-        by_row=True,
+        "the tables of the report; CSV has full precision",
+        TABLE_SUFFIXES,
     ),
     Stage(
         "page",
