@@ -84,6 +84,10 @@ def people_templates(config: Mapping[str, Any], lang: str) -> dict[str, str]:
     return dict(config["people"]["templates"].get(lang) or shipped_templates()[lang])
 
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one in C, ten times as fast, where PyYAML was built with it."""
+
+
 def parse(text: str, name: str) -> Any:
     """Return what a text in YAML says, each key of it once and each a string.
 
@@ -98,7 +102,7 @@ def parse(text: str, name: str) -> Any:
         ConfigError: not YAML, or such a key: names it and its lines.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _LOADER(text)
         root = loader.get_single_node()
         if root is None:
             return None

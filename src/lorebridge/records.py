@@ -42,22 +42,43 @@ FORMAT = 2
 log = logging.getLogger("lorebridge")
 
 
-def _plain(value: Any, where: str) -> Any:
-    """Return `value` as JSON types with one spelling for each content; refuse what has no stable spelling."""
-    if value is None or isinstance(value, bool | int | str):
+_PLAIN = frozenset((str, int, bool, type(None)))
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON types with one spelling for each content; refuse what has no stable spelling.
+
+    Raises:
+        TypeError: says where in `value`, what it is, and why not.
+    """
+    if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise TypeError(f"{where}: {value!r} cannot enter a recipe (not finite)")
+            raise TypeError(f": {value!r} cannot enter a recipe (not finite)")
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"{where}: key {key!r} cannot enter a recipe (keys are strings)")
-        return {key: _plain(value[key], f"{where}.{key}") for key in sorted(value)}
+                raise TypeError(f": key {key!r} cannot enter a recipe (keys are strings)")
+        made = {}
+        for key in sorted(value):
+            try:
+                made[key] = _plain(value[key])
+            except TypeError as error:
+                raise TypeError(f".{key}{error}") from None
+        return made
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    raise TypeError(f"{where}: {type(value).__name__} cannot enter a recipe (only JSON types can)")
+        if _PLAIN.issuperset(map(type, value)):  # most are: what inputs are made of, thousands in a large study
+            return list(value)
+        items = []
+        for i, item in enumerate(value):
+            try:
+                items.append(_plain(item))
+            except TypeError as error:
+                raise TypeError(f"[{i}]{error}") from None
+        return items
+    raise TypeError(f": {type(value).__name__} cannot enter a recipe (only JSON types can)")
 
 
 def fingerprint(value: Any) -> str:
@@ -69,7 +90,11 @@ def fingerprint(value: Any) -> str:
     Raises:
         TypeError: `value` holds something that is not a JSON type, or a float that is not finite.
     """
-    text = json.dumps(_plain(value, "value"), ensure_ascii=False, separators=(",", ":"))
+    try:
+        plain = _plain(value)
+    except TypeError as error:
+        raise TypeError(f"value{error}") from None
+    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

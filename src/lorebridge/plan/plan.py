@@ -37,6 +37,7 @@ class Plan:
         self.study = study
         self._tasks: dict[Artifact, Task] = {}
         self._arguments: dict[Artifact, Arguments] = {}
+        self._inputs: dict[Artifact, list[Artifact]] = {}
         self._paths: dict[tuple[Artifact, str], list[tuple[Wildcards, str]]] = {}
 
     @property
@@ -126,8 +127,11 @@ class Plan:
 
     def inputs(self, stage: str, **wildcards: Any) -> list[Artifact]:
         """Return the artifacts that an artifact is made from."""
-        arguments = self.arguments(stage, **wildcards)
-        return list(dict.fromkeys(item.artifact for given in arguments.values() for item in given.items))
+        name = artifact(stage, **wildcards)
+        if name not in self._inputs:
+            arguments = self.arguments(stage, **wildcards).values()
+            self._inputs[name] = list(dict.fromkeys([item.artifact for given in arguments for item in given.items]))
+        return self._inputs[name]
 
     def reads(self, stage: str, **wildcards: Any) -> dict[str, list[str]]:
         """Return argument -> paths of the files that an artifact is made from, in the order of their keys."""
@@ -186,19 +190,25 @@ class Plan:
         """Return what the study is for: what its kind names, its tables and figures, and its page."""
         return [*self.study.targets, *self.drawings(), artifact("page")]
 
-    def walk(self, artifacts: list[Artifact] | None = None) -> Iterator[Artifact]:
+    def walk(self) -> Iterator[Artifact]:
         """Yield every artifact that the targets need, each once, inputs before what is made from them."""
+        yield from self._order
+
+    @functools.cached_property
+    def _order(self) -> list[Artifact]:
+        order: list[Artifact] = []
         seen: set[Artifact] = set()
 
-        def visit(a: Artifact) -> Iterator[Artifact]:
+        def visit(a: Artifact) -> None:
             if a not in seen:
                 seen.add(a)
                 for b in self.inputs(a[0], **dict(a[1])):
-                    yield from visit(b)
-                yield a
+                    visit(b)
+                order.append(a)
 
-        for a in self.targets() if artifacts is None else artifacts:
-            yield from visit(a)
+        for a in self.targets():
+            visit(a)
+        return order
 
     @functools.cached_property
     def examples(self) -> dict[str, Artifact]:

@@ -37,7 +37,9 @@ WILDCARDS = {
 
 def artifact(stage: str, **wildcards: Any) -> Artifact:
     """Return the hashable name of an artifact."""
-    return stage, tuple(sorted((key, str(value)) for key, value in wildcards.items()))
+    if not wildcards:
+        return stage, ()
+    return stage, tuple(sorted([(key, str(value)) for key, value in wildcards.items()]))
 
 
 @dataclasses.dataclass(frozen=True)
