@@ -48,3 +48,6 @@ rule scores:
     input:
         paths(*(artifact("score", run=name) for name in plan.study.models)),
     localrule: True
+
+
+include: "workflow/rules/former.smk"

@@ -30,3 +30,6 @@ rule all:
     input:
         paths(*plan.targets()),
     localrule: True
+
+
+include: "rules/former.smk"

@@ -19,6 +19,7 @@ from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.study import Model
 from lorebridge.records import DigestCache, changes, logging_to, outputs_of, read_record, refuse_changed, source_digest
+from lorebridge.studies import former
 
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
@@ -445,12 +446,19 @@ def _adopt(arguments: argparse.Namespace) -> int:
     return int(n["left"] > 0)
 
 
+def _refuse_former(path: Path) -> None:
+    """Refuse a path where a model lay before."""
+    if now := former.path(path):
+        raise InputError(path, "is not where models lie any more", f"It is {now} now.")
+
+
 def _explain(arguments: argparse.Namespace) -> None:
     from lorebridge.studies import record_of
 
     path: Path = arguments.path
     place = record_of(path)
     if place is None or read_record(place) is None:
+        _refuse_former(path)
         raise InputError(path, "has no record", "Only artifacts of a study (under results/) have one.")
     record = read_record(place) or {}
     print(f"{path}\n  record   {place}")
@@ -577,6 +585,8 @@ def _filter(arguments: argparse.Namespace) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
+    if not arguments.model.exists():
+        _refuse_former(arguments.model)
     from lorebridge.probes.scoring import score_file
 
     with logging_to(None):

@@ -15,6 +15,7 @@ from typing import Any
 
 from lorebridge import call
 from lorebridge.records import DigestCache, Task
+from lorebridge.studies import former
 
 
 def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
@@ -30,6 +31,8 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
         sub.add_argument("--record", type=Path, required=True)
         sub.add_argument("--rule")
         sub.add_argument("--logfile", type=Path)
+        for option in former.OPTIONS.get(name, ()):
+            sub.add_argument(option, nargs="*", action=former.Gone, help=argparse.SUPPRESS)
         return sub
 
     train = worker("train", _train, "train a run, started by torchrun")
