@@ -32,9 +32,10 @@ from matplotlib import pyplot as plt
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.trace.judges import judge
-from lorebridge.trace.mentions import find_mentions, find_subjects
+from lorebridge.trace.mentions import find_mentions
 from lorebridge.trace.recovery import recover
 from lorebridge.trace.retrieval import build_index, retrieve
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}

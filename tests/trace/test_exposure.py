@@ -14,8 +14,10 @@ from lorebridge.tokens.order import METADATA, draw_order, read_notes
 from lorebridge.tokens.store import Store, build_store
 from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint, train_tokenizer
 from lorebridge.trace.exposure import exposure
+from lorebridge.trace.asked import read_asked
 from lorebridge.trace.judges import CoOccurrence
-from lorebridge.trace.mentions import find_mentions, find_subjects, read_asked
+from lorebridge.trace.mentions import find_mentions
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "bo": "Tibetan"}

@@ -3,7 +3,9 @@ import pytest
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import script_of
-from lorebridge.trace.judges import judge, judgeable
+from lorebridge.trace.asked import judgeable
+from lorebridge.trace.judges import judge
+from lorebridge.trace.subjects import find_subjects
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ from lorebridge import tables
 from lorebridge.corpora.chunks import chunk_documents
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import script_of
-from lorebridge.trace.judges import CoOccurrence, read_questions
-from lorebridge.trace.mentions import Asked, Matcher, blocks, find_mentions, find_subjects, read_asked
+from lorebridge.trace.asked import Asked, read_asked, read_questions
+from lorebridge.trace.judges import CoOccurrence
+from lorebridge.trace.mentions import Matcher, blocks, find_mentions
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}

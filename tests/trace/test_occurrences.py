@@ -9,7 +9,8 @@ import pytest
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.leaks import leak_report, leaked, leaks
-from lorebridge.trace.mentions import find_mentions, find_subjects
+from lorebridge.trace.mentions import find_mentions
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.trace.occurrences import occurrences
 from lorebridge.world.planting import generate
 

@@ -6,7 +6,8 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.bm25 import build_index
 from lorebridge.trace.judges import judge
-from lorebridge.trace.mentions import find_mentions, find_subjects
+from lorebridge.trace.mentions import find_mentions
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.trace.recovery import recover
 from lorebridge.trace.retrieval import retrieve
 from lorebridge.world.planting import generate

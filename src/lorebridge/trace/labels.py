@@ -24,7 +24,8 @@ from lorebridge import publish, tables
 from lorebridge.errors import InputError
 from lorebridge.sheets import read_rows, write_rows
 from lorebridge.trace.analysis import script_of
-from lorebridge.trace.judges import INDETERMINATE, NO, YES, read_chunks, read_questions, state
+from lorebridge.trace.asked import read_questions
+from lorebridge.trace.judges import INDETERMINATE, NO, YES, read_chunks, state
 
 RANKS = (1, 6, 21)
 """First ranks of the strata: 1 to 5, 6 to 20, and the rest."""
