@@ -128,7 +128,15 @@ def cells(world: Path) -> Iterator[dict[str, Any]]:
             if method == "bm25":
                 by = {"corpus": chunks, "engine": "scan", "k1": 1.2, "b": 0.75}
             retrieve(method=method, top_k=TOP_K, threads=1, out=hits, **asking, **by)
-            judge(kind="cooccurrence", hits=hits, chunks=chunks, out=judgments, **asking)
+            judge(
+                kind="cooccurrence",
+                hits=hits,
+                chunks=chunks,
+                subjects=subjects,
+                culture=culture,
+                out=judgments,
+                **asking,
+            )
             yield {
                 "corpus": corpus,
                 "culture": culture,

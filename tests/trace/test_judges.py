@@ -19,8 +19,21 @@ def verdicts(tmp_path, write_chunks, write_questions):
             {"question_id": q, "chunk_id": c, "doc_id": c, "rank": 1, "score": 1.0, "method": "bm25"} for q, c in pairs
         ]
         tables.write("hits", rows, tmp_path / "hits.parquet")
+        documents = [
+            {"doc_id": c[:-2], "title": "", "text": t, "source": "s", "n_chars": len(t)} for c, t in texts.items()
+        ]
+        tables.write("documents", documents, tmp_path / "documents.parquet")
+        find_subjects(
+            lang="xx",
+            script=script,
+            max_chars=5000,
+            documents=[tmp_path / "documents.parquet"],
+            questions={"xx": questions},
+            out=tmp_path / "subjects.parquet",
+        )
         judge(
             **{"kind": "cooccurrence", "lang": "xx", "script": script, "hits": tmp_path / "hits.parquet"}
+            | {"subjects": tmp_path / "subjects.parquet", "culture": "xx"}
             | {"chunks": chunks, "questions": questions, "out": tmp_path / "judgments.parquet"}
             | changes
         )

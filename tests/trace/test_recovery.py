@@ -7,9 +7,9 @@ from lorebridge.errors import InputError
 from lorebridge.trace.bm25 import build_index
 from lorebridge.trace.judges import judge
 from lorebridge.trace.mentions import find_mentions
-from lorebridge.trace.subjects import find_subjects
 from lorebridge.trace.recovery import recover
 from lorebridge.trace.retrieval import retrieve
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
@@ -60,8 +60,10 @@ def cell(tmp_path):
                 "question_id": f"ko-000{q}",
                 "culture": "ko",
                 "lang": "en",
+                "subject_rule": "terms",
                 "terms": ["a", "b"],
                 "n_chunks": [1, 1],
+                "aliases": [],
                 "gold": gold,
                 "distractors": [],
             }
@@ -199,7 +201,15 @@ def test_a_planted_world_is_recovered_in_every_script(tmp_path, write_chunks, wr
             hits, judgments = (tmp_path / f"{table}-{corpus}-{culture}.parquet" for table in ("hits", "judgments"))
             asking = {"questions": tmp_path / f"questions-{culture}.parquet", "lang": corpus, "script": script}
             retrieve(method="bm25", corpus=index, top_k=50, k1=1.2, b=0.75, threads=1, out=hits, **asking)
-            judge(kind="cooccurrence", hits=hits, chunks=chunks, out=judgments, **asking)
+            judge(
+                kind="cooccurrence",
+                hits=hits,
+                chunks=chunks,
+                subjects=subjects,
+                culture=culture,
+                out=judgments,
+                **asking,
+            )
             corpora.append(
                 {
                     "corpus": corpus,

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from lorebridge import tables
+from lorebridge.trace.asked import read_asked
 from lorebridge.trace.leaks import leak_report, leaks
 from lorebridge.trace.mentions import find_mentions
-from lorebridge.trace.asked import read_asked
 from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
@@ -66,7 +66,7 @@ def world(tmp_path_factory, released, write_questions):
             max_chars=MAX_CHARS,
             documents=[out / f"documents-{lang}.parquet"],
             questions={culture: out / f"questions-{culture}.parquet" for culture in cultures},
-            pairs={} if lang == "en" else {lang: [out / f"pairs-{lang}.parquet"]},
+            pairs=[] if lang == "en" else [out / f"pairs-{lang}.parquet"],
             out=out / f"subjects-{lang}.parquet",
         )
     return out, tables.read(out / "truth.parquet")

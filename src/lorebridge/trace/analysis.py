@@ -113,9 +113,23 @@ class Script:
         return _WORD.findall(self.fold(text))
 
     def capitals(self, text: str) -> list[bool]:
-        """Say of each of the :meth:`words` of `text` whether it begins with a capital; of none that has no case."""
-        written = _WORD.findall(unicodedata.normalize("NFC", self.prepare(text)))
-        return [word[0].isupper() or word[0].istitle() for word in written]
+        """Say of each of the :meth:`words` of `text` whether it begins with a capital, or goes on from one that does.
+
+        What follows a hyphen goes on: "Seung-man" is one name.
+        """
+        written = unicodedata.normalize("NFC", self.prepare(text))
+        capitals: list[bool] = []
+        for match in _WORD.finditer(written):
+            goes_on = bool(capitals) and capitals[-1] and written[match.start() - 1] == "-"
+            capitals.append(goes_on or match[0][0].isupper() or match[0][0].istitle())
+        return capitals
+
+    def nominal(self, text: str) -> list[bool]:
+        """Say of each of the :meth:`words` of `text` whether it looks like a noun: here, has no ending of a verb.
+
+        A guess by the endings of English participles and adverbs, good enough to look at other words first.
+        """
+        return [not word.endswith(("ed", "ing", "ly")) for word in self.words(text)]
 
     def base(self, word: str) -> str:
         """Return a folded word without the particles that its script writes onto it."""
@@ -244,6 +258,14 @@ class Hangul(Script):
     """
 
     _josa = regex.compile(f"^(.{{2,}}?)(?:{_JOSA})$")
+    # "은", "이", "도" and "고" end adnominal verbs and clauses as well, and so does "는" behind some syllables.
+    _of_nouns = regex.compile(
+        r".(?:에서는?|에서의|으로서?|로서?|에게|까지|부터|의|에는?|을|를|와|과|가|[^하되있없르리치]는)$"
+    )
+
+    def nominal(self, text: str) -> list[bool]:
+        """Say of each eojeol whether it ends in a particle that no verb ends in, or in a noun of its own."""
+        return [bool(self._of_nouns.search(word)) for word in self.words(text)]
 
     def base(self, word: str) -> str:
         """Return an eojeol without its particle."""
@@ -365,6 +387,8 @@ class Mongolian(Script):
     suffixes = frozenset(_MONGOLIAN_SUFFIXES)
     # Free variation selectors, the vowel separator, the nirugu and joiners change the shape of letters, not the word.
     _unseen = re.compile(f"[{_UNSEEN}\\u200c\\u180a-\\u180f]")
+    # Endings of finite verbs, participles and converbs, in both classes of vowels.
+    _of_verbs = regex.compile(r"(?:[ᠳᠲ][ᠠᠡ]ᠭ|[ᠭᠬ][ᠰ][ᠠᠡ]ᠨ|ᠬ[ᠤᠦ]|[ᠵᠴ][ᠤᠦ]|[ᠵᠴ][ᠠᠡ]ᠢ|[ᠤᠦᠠᠡᠢ]ᠨ[ᠠᠡ]|[ᠠᠡ]ᠳ|ᠰᠢ)$")
     # Whether U+202F stands before a word tells a suffix that the list does not know.
     _suffixed = regex.compile(r"(\u202f)?([\p{L}\p{M}\p{N}]+)")
 
@@ -391,6 +415,11 @@ class Mongolian(Script):
     def capitals(self, text: str) -> list[bool]:
         """Say that nothing begins with a capital, as the script has none."""
         return [False] * len(self.words(text))
+
+    def nominal(self, text: str) -> list[bool]:
+        """Say of each word whether a suffix of case or number follows it, or a noun that it stands before."""
+        stems = self._stems(text)
+        return [len(word) > 1 or not self._of_verbs.search(word[0]) for word in stems]
 
     def tokens_by_word(self, text: str) -> list[list[str]]:
         """Return each stem, with the stem and its suffixes where it has any."""

@@ -1,8 +1,9 @@
 """Which texts name the subject of a question, and which state its answer: every text read, nothing ranked or cut off.
 
 The rule is that of the judge of co-occurrence (:class:`lorebridge.trace.judges.CoOccurrence`): a text states a fact
-where one window of sentences holds the subject and the gold. What differs is the search. All phrases of all questions are looked for at once with an Aho-Corasick automaton
-(Aho and Corasick 1975, "Efficient string matching"), so that a text is read once however many questions there are.
+where one window of sentences holds the subject and the gold. What differs is the search. All phrases of all questions
+are looked for at once with an Aho-Corasick automaton (Aho and Corasick 1975, "Efficient string matching"), so that a
+text is read once however many questions there are.
 
 A subject is found once (:func:`lorebridge.trace.subjects.find_subjects`), and then looked for in every text of that
 language (:func:`find_mentions`): so the counts over a corpus, over parallel text and over what a run consumed compare.

@@ -13,8 +13,8 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.corpora.heldout import is_heldout
 from lorebridge.errors import InputError
-from lorebridge.trace.density import EXACT
 from lorebridge.trace.asked import read_asked
+from lorebridge.trace.density import EXACT
 from lorebridge.trace.judges import INDETERMINATE, YES, CoOccurrence
 from lorebridge.trace.mentions import read_mentions
 

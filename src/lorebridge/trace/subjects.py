@@ -8,11 +8,13 @@ subject is a *name*, by the first of these rules that finds one (column ``subjec
 - ``parallel``: the run of words that stands in one half of parallel text where the other half has the name that the
   question in the base language has (the highest Dice coefficient; Smadja, McKeown and Hatzivassiloglou 1996,
   "Translating collocations for bilingual lexicons");
-- ``title``: the longest title of a document of the corpus; where the script has capitals, one with a capital;
+- ``title``: the longest title of a document of the corpus; where the script has capitals, one with a capital, elsewhere
+  one that few chunks hold (manuals have titles, too);
 - ``name``: the longest run of capitalised words that the corpus knows, where capitals count that a word has more often
   than not, in the corpus and the questions (truecasing, Lita et al., ACL 2003: what opens sentences names nothing);
-- ``terms``: no name was found. Then up to two words that few questions and few chunks share stand for it. That is no
-  entity, and what rests on it says less.
+- ``terms``: no name was found. Then up to two words that few questions and few chunks share stand for it, those first
+  that look like nouns (:meth:`lorebridge.trace.analysis.Script.nominal`). That is no entity, and what rests on it says
+  less.
 
 Of several names the rarest counts, in the corpus and among the questions of the culture. What many of a culture's
 questions name (the culture itself, mostly), or what an option has, too, is no subject: it tells no question apart.
@@ -49,6 +51,8 @@ RULES = (ALIAS, PARALLEL, TITLE, NAME, TERMS, NONE)
 LONGEST = 8  # words (or characters, or syllables) of a name
 # What more than so many questions of a culture, and so large a share, name tells none of them apart.
 SHARED, SHARED_SHARE = 5, 0.05
+# Where a script has no capitals, a title that a larger share of the chunks holds is a word like others.
+COMMON_SHARE = 0.01
 # A run of words translates a name where they stand together in so many pairs, with so high a Dice coefficient.
 MIN_TOGETHER, MIN_DICE = 2, 0.5
 # A word belongs to a term that it stands beside in so many places, and in so large a share of them.
@@ -64,23 +68,25 @@ class Wording:
         question: the question.
         spans: run of words, as corpora are counted by -> that run as :meth:`Script.phrase` takes it.
         capitals: the maximal runs of words that begin with a capital, each as its words.
+        nominal: the words that look like nouns.
+        usable: those of the spans that finding would mean something, and that are in no option.
     """
 
     def __init__(self, question: Question, script: Script) -> None:
         """Read a question."""
         self.question = question
         self.spans: dict[str, str] = {}
-        self.words: list[str] = []
+        self.nominal: set[str] = set()
         self.capitals: list[list[str]] = []
-        self.stretches: list[list[str]] = []
+
         options = script.searchable(" \n ".join(question.options))
         for stretch in script.stretches(question.text):
             written = script.words(stretch)
             bases = [script.base(word) for word in written]
             # A Korean phrase finds whatever particles follow a word; a Tibetan one only those of its last.
             phrased = bases if isinstance(script, Hangul) else written
-            self.words += bases
-            self.stretches.append(bases)
+            self.nominal |= {base for base, noun in zip(bases, script.nominal(stretch), strict=True) if noun}
+
             for first, last in _runs(len(bases)):
                 self.spans.setdefault(" ".join(bases[first:last]), script.joiner.join(phrased[first:last]))
             capitals = script.capitals(stretch)
@@ -140,13 +146,24 @@ class _Seen:
         self.capital.update(other.capital)
         self.small.update(other.small)
 
-    def note_case(self, text: str, script: Script, words: frozenset[str]) -> None:
-        """Count how the words of a text that matter begin."""
-        capitals, bases = script.capitals(text), script.words(text)
-        if words and len(capitals) == len(bases):
+    def note_case(self, text: str, script: Script, words: frozenset[str], first: int = 0) -> None:
+        """Count how the words of a text that matter begin, from the first that counts."""
+        if not words:
+            return
+        capitals, bases = script.capitals(text)[first:], script.words(text)[first:]
+        if len(capitals) == len(bases):
             for capital, word in zip(capitals, bases, strict=True):
                 if word in words:
                     (self.capital if capital else self.small)[word] += 1
+
+    def note_question(self, question: Question, script: Script, words: frozenset[str]) -> None:
+        """Count how the words of a question begin, but for the words that open it and its options."""
+        for text in (question.text, *question.options):
+            self.note_case(script.without_blank(text), script, words, first=1)
+
+    def common(self, span: str) -> bool:
+        """Say whether a larger share of the chunks holds a run than names have."""
+        return self.counts.chunks[span] > COMMON_SHARE * self.counts.n_chunks
 
     def named(self, word: str) -> bool:
         """Say whether a word begins with a capital more often than not."""
@@ -233,12 +250,14 @@ def _named_runs(wording: Wording, seen: _Seen) -> list[list[str]]:
 
 @dataclasses.dataclass
 class _Culture:
-    """The questions of one culture in one language, with how many of them have each run of words."""
+    """A culture's questions in one language, with how many have each run of words, and whether there are capitals."""
 
     wordings: list[Wording]
 
     def __post_init__(self) -> None:
         self.n_questions = Counter(span for wording in self.wordings for span in wording.spans)
+        # A Korean question may hold a word in Latin letters, and Korean has no capitals.
+        self.cased = 2 * sum(bool(wording.capitals) for wording in self.wordings) > len(self.wordings)
 
     def shared(self, span: str) -> bool:
         """Say whether so many questions have a run that it tells none apart."""
@@ -261,7 +280,7 @@ def find_subjects(
     out: Path,
     base: str | None = None,
     base_script: str = "Latin",
-    pairs: Mapping[str, Sequence[Path]] | None = None,
+    pairs: Sequence[Path] = (),
     aliases: Path | None = None,
     workers: int = 1,
 ) -> dict[str, int]:
@@ -279,7 +298,7 @@ def find_subjects(
         out: where to write.
         base: the language in which names are known by their capitals; where pairs or aliases are given.
         base_script: its script.
-        pairs: culture -> tables "pairs" of `base` and `lang`, in which the names of the questions in `base` are found
+        pairs: tables "pairs" of `base` and `lang`, in which the names of the questions in `base` are found
             again.
         aliases: names of entities: a CSV or TSV file with columns ``entity``, ``lang``, ``name``.
         workers: processes that read the corpus.
@@ -304,18 +323,19 @@ def find_subjects(
     for part in over_blocks(blocks(documents), see, workers=workers, what=f"names {lang}"):
         seen.add(part)
     for wording in wordings:
-        for text in (*reading.stretches(wording.question.text), *wording.question.options):
-            seen.note_case(text, reading, cased)
+        seen.note_question(wording.question, reading, cased)
     known = _read_aliases(aliases) if aliases is not None else {}
     rows = []
     for culture, group in asked.items():
         in_base: dict[str, Wording] = {}
-        if base is not None and base != lang:
-            in_base = {q.question_id: Wording(q, script_of(base_script)) for q in read_questions(questions[culture], base)}
+        if base is not None and base != lang and (pairs or aliases is not None):
+            in_base = {
+                q.question_id: Wording(q, script_of(base_script)) for q in read_questions(questions[culture], base)
+            }
         translated: dict[str, str] = {}
-        if in_base and pairs and pairs.get(culture):
+        if in_base and pairs:
             translated = _translate(
-                group, in_base, pairs[culture], scripts=(base_script, script), workers=workers, what=f"{base}-{lang}"
+                group, in_base, pairs, scripts=(base_script, script), workers=workers, what=f"{base}-{lang}"
             )
         names = _Names(known, lang, base, base_script, script)
         for wording in group.wordings:
@@ -382,7 +402,7 @@ def _subject(
     titles = [
         span
         for span in wording.usable
-        if span in seen.titles and (not wording.capitals or capitals & set(span.split(" ")))
+        if span in seen.titles and (capitals & set(span.split(" ")) if culture.cased else not seen.common(span))
     ]
     for span in titles:
         if not any(span != other and f" {span} " in f" {other} " for other in titles):
@@ -398,7 +418,7 @@ def _subject(
     if found:
         best = max(found, key=weigh)
         return found[best], [best], []
-    terms = _terms(wording, culture, seen.counts, script)
+    terms = _terms(wording, culture, seen, script)
     return (TERMS if terms else NONE), terms, []
 
 
@@ -407,8 +427,9 @@ def _in_options(name: str, question: Question, script: Script) -> bool:
     return phrase is None or bool(phrase.search(script.searchable(" \n ".join(question.options))))
 
 
-def _terms(wording: Wording, culture: _Culture, counts: Counts, script: Script) -> list[str]:
-    """Return up to two terms that few questions and few chunks share; the second no more questions than the first."""
+def _terms(wording: Wording, culture: _Culture, seen: _Seen, script: Script) -> list[str]:
+    """Return up to two terms that few questions and few chunks share, those that look like nouns first."""
+    counts = seen.counts
     by_words = Counts(n_chunks=counts.n_chunks, n_units=counts.n_units)
     spans = {script.joiner.join(span.split(" ")): span for span in wording.spans}
     for joined, span in spans.items():
@@ -418,10 +439,16 @@ def _terms(wording: Wording, culture: _Culture, counts: Counts, script: Script) 
     for stretch in script.stretches(wording.question.text):
         cut_out += script.terms(stretch, by_words)
     usable = [spans[term] for term in cut_out if spans.get(term) in wording.usable]
-    ranked = sorted(dict.fromkeys(usable), key=lambda span: culture.rarity(span, counts), reverse=True)
+    # The wording that many questions share tells none apart, unless there is nothing else.
+    apart = [span for span in usable if not culture.shared(span)] or usable
+    ranked = sorted(
+        dict.fromkeys(apart),
+        key=lambda span: (bool(wording.nominal.intersection(span.split(" "))), culture.rarity(span, counts)),
+        reverse=True,
+    )
     terms: list[str] = []
     for span in ranked:
-        if terms and culture.n_questions[span] > culture.n_questions[terms[0]]:
+        if terms and seen.common(span) and not seen.common(terms[0]):
             continue
         span = _extend(span, wording, culture, counts)
         if not any(set(span.split(" ")) & set(term.split(" ")) for term in terms):
@@ -457,7 +484,7 @@ def _translate(
     workers: int,
     what: str,
 ) -> dict[str, str]:
-    """Return for each question the run of its words that stands where the name of its wording in the base language does.
+    """Return for each question the run of its words that stands where the name in its other wording does.
 
     Args:
         culture: its questions in the language of the corpus.
@@ -490,11 +517,12 @@ def _translate(
         together.both.update(part.both)
         together.seen.add(part.seen)
     for wording in in_base.values():
-        for text in (*base.stretches(wording.question.text), *wording.question.options):
-            together.seen.note_case(text, base, cased)
+        together.seen.note_question(wording.question, base, cased)
     best: dict[str, tuple[float, int, str]] = {}
+    # Only a whole name: "Revolution" is not what "Xinhai Revolution" names.
+    whole = {q: {" ".join(run) for run in _named_runs(wording, together.seen)} for q, wording in in_base.items()}
     for (question_id, name, span), n in together.both.items():
-        if n < MIN_TOGETHER or culture.shared(span) or not all(map(together.seen.named, name.split(" "))):
+        if n < MIN_TOGETHER or culture.shared(span) or name not in whole[question_id]:
             continue
         dice = 2 * n / (together.base[name] + together.own[span])
         # Of two runs that fit as well, the longer is the name; the last tie by spelling, so that order does not show.
@@ -530,7 +558,12 @@ class _Names:
     """Finds listed entities in questions, by their names in either language."""
 
     def __init__(
-        self, known: Mapping[str, Mapping[str, Sequence[str]]], lang: str, base: str | None, base_script: str, script: str
+        self,
+        known: Mapping[str, Mapping[str, Sequence[str]]],
+        lang: str,
+        base: str | None,
+        base_script: str,
+        script: str,
     ) -> None:
         self.known = known
         self.lang = lang
@@ -559,9 +592,7 @@ def _span(name: str, script: Script) -> str:
     return " ".join(map(script.base, script.words(name)))
 
 
-def _by_span(
-    known: Mapping[str, Mapping[str, Sequence[str]]], lang: str, script: Script
-) -> dict[str, list[str]]:
+def _by_span(known: Mapping[str, Mapping[str, Sequence[str]]], lang: str, script: Script) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for entity, names in known.items():
         for name in names.get(lang, ()):
