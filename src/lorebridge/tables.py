@@ -195,6 +195,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "n_statements": I64,
             "distractor_documents": F64,
             "distractor_chunks": F64,
+            "stands_out": BOOL,
         },
         "exposure": {
             "run": STR,

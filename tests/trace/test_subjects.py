@@ -9,6 +9,7 @@ from lorebridge import tables
 from lorebridge.trace.asked import read_asked
 from lorebridge.trace.leaks import leak_report, leaks
 from lorebridge.trace.mentions import find_mentions
+from lorebridge.trace.occurrences import stands_out
 from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
@@ -102,9 +103,15 @@ def test_other_wordings_and_co_mentions_hide_no_statement(world, lang):
         of_truth = truth[(truth["corpus"] == lang) & truth["question_id"].isin(asked)]
         stated = {(row.question_id, doc) for row in of_truth.itertuples() for doc in row.doc_ids}
         assert len(stated) > 100
-        assert len(found & stated) >= 0.9 * len(stated)
-        # Whatever else is found mentions the answer beside the entity, as a co-mention does: a thirteenth at most.
+        assert len(found & stated) >= 0.95 * len(stated)
+        # Whatever else is found mentions the answer beside the entity without saying so, as it does each distractor.
         assert len(found & stated) >= 0.88 * len(found)
+        sums = mentions.assign(stated=mentions["n_chunks"] > 0).groupby("question_id")
+        sums = sums.agg({"stated": "sum", "distractor_documents": "sum"})
+        apart = stands_out(sums["stated"], sums["distractor_documents"])
+        kept = {pair for pair in found if apart[pair[0]]}
+        assert len(kept & stated) >= 0.95 * len(stated)
+        assert len(kept & stated) >= 0.97 * len(kept)
 
 
 @pytest.mark.parametrize("culture", CULTURES)

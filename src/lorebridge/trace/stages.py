@@ -277,6 +277,7 @@ STAGES = (
         "occurrences",
         "Count the mentions of every question in every text, the parallel text included.",
         "lorebridge.trace.occurrences:occurrences",
+        version=2,
         files={"occurrences": File("trace/occurrences.parquet", table="occurrences", argument="out")},
         record="trace/occurrences.parquet.record.json",
         inputs=lambda study, w: {
@@ -345,7 +346,7 @@ STAGES = (
         "recovery",
         "Compare what retrieval and judge found, and what a full reading finds, with what the planted world states.",
         "lorebridge.trace.recovery:recover",
-        version=2,
+        version=3,
         files={"recovery": File("trace/recovery.parquet", "planted worlds only", table="recovery", argument="out")},
         record="trace/recovery.parquet.record.json",
         literals=lambda study, w: {

@@ -49,12 +49,14 @@ ALIAS, PARALLEL, TITLE, NAME, TERMS, NONE = "alias", "parallel", "title", "name"
 RULES = (ALIAS, PARALLEL, TITLE, NAME, TERMS, NONE)
 
 LONGEST = 8  # words (or characters, or syllables) of a name
-# What more than so many questions of a culture, and so large a share, name tells none of them apart.
-SHARED, SHARED_SHARE = 5, 0.05
-# Where a script has no capitals, a title that a larger share of the chunks holds is a word like others.
-COMMON_SHARE = 0.01
+# What so many questions of a culture have, and a larger share of them, tells none apart.
+SHARED, SHARED_SHARE = 3, 0.05
+# Where a script has no capitals, a title that more chunks hold, and a larger share of them, is a word like others.
+COMMON, COMMON_SHARE = 50, 0.01
 # A run of words translates a name where they stand together in so many pairs, with so high a Dice coefficient.
 MIN_TOGETHER, MIN_DICE = 2, 0.5
+# Of a script without spaces, what is left between shared wording is one term up to so many characters or syllables.
+SHORT = 4
 # A word belongs to a term that it stands beside in so many places, and in so large a share of them.
 MIN_BESIDE, BESIDE = 3, 0.8
 
@@ -69,6 +71,7 @@ class Wording:
         spans: run of words, as corpora are counted by -> that run as :meth:`Script.phrase` takes it.
         capitals: the maximal runs of words that begin with a capital, each as its words.
         nominal: the words that look like nouns.
+        stretches: the words from one blank or mark to the next.
         usable: those of the spans that finding would mean something, and that are in no option.
     """
 
@@ -78,6 +81,7 @@ class Wording:
         self.spans: dict[str, str] = {}
         self.nominal: set[str] = set()
         self.capitals: list[list[str]] = []
+        self.stretches: list[list[str]] = []
 
         options = script.searchable(" \n ".join(question.options))
         for stretch in script.stretches(question.text):
@@ -85,6 +89,7 @@ class Wording:
             bases = [script.base(word) for word in written]
             # A Korean phrase finds whatever particles follow a word; a Tibetan one only those of its last.
             phrased = bases if isinstance(script, Hangul) else written
+            self.stretches.append(bases)
             self.nominal |= {base for base, noun in zip(bases, script.nominal(stretch), strict=True) if noun}
 
             for first, last in _runs(len(bases)):
@@ -162,8 +167,8 @@ class _Seen:
             self.note_case(script.without_blank(text), script, words, first=1)
 
     def common(self, span: str) -> bool:
-        """Say whether a larger share of the chunks holds a run than names have."""
-        return self.counts.chunks[span] > COMMON_SHARE * self.counts.n_chunks
+        """Say whether more chunks hold a run than hold a name."""
+        return self.counts.chunks[span] > max(COMMON, COMMON_SHARE * self.counts.n_chunks)
 
     def named(self, word: str) -> bool:
         """Say whether a word begins with a capital more often than not."""
@@ -436,8 +441,10 @@ def _terms(wording: Wording, culture: _Culture, seen: _Seen, script: Script) -> 
         by_words.chunks[joined] = counts.chunks[span]
         by_words.occurrences[joined] = counts.occurrences[span]
     cut_out = []
-    for stretch in script.stretches(wording.question.text):
-        cut_out += script.terms(stretch, by_words)
+    for stretch in wording.stretches:
+        for rest in [stretch] if script.joiner == " " else _apart(stretch, culture):
+            joined = script.joiner.join(rest)
+            cut_out += [joined] if joined in spans and 2 <= len(rest) <= SHORT else script.terms(joined, by_words)
     usable = [spans[term] for term in cut_out if spans.get(term) in wording.usable]
     # The wording that many questions share tells none apart, unless there is nothing else.
     apart = [span for span in usable if not culture.shared(span)] or usable
@@ -456,6 +463,21 @@ def _terms(wording: Wording, culture: _Culture, seen: _Seen, script: Script) -> 
         if len(terms) == 2:
             break
     return terms
+
+
+def _apart(stretch: Sequence[str], culture: _Culture) -> list[list[str]]:
+    """Return what is left of a stretch of a script without spaces when the wording that questions share is cut out.
+
+    A character or syllable alone is cut out where most questions have it: those of names recur.
+    """
+    wording = set()
+    for first, last in _runs(len(stretch)):
+        span = " ".join(stretch[first:last])
+        in_most = 2 * culture.n_questions[span] > len(culture.wordings)
+        if culture.shared(span) and (last - first > 1 or in_most):
+            wording.update(range(first, last))
+    groups = itertools.groupby(range(len(stretch)), key=wording.__contains__)
+    return [[stretch[place] for place in places] for shared, places in groups if not shared]
 
 
 def _extend(span: str, wording: Wording, culture: _Culture, counts: Counts) -> str:
