@@ -28,9 +28,9 @@ def recover(
     Each pair of a corpus and a culture is compared at four stages: "retrieval" (distinct documents among the hits),
     "judged" (those of them that the judge called stated), "exact" (all documents of the corpus that state the fact
     by the rule of the judge of co-occurrence, without retrieval), and "told apart" (those of them whose question's
-    answer stands out from its distractors, :func:`lorebridge.trace.occurrences.stands_out`). Each stage has a row for all questions (dose null)
-    and one for each dose, the number of documents that mention the subject. Recall and precision pool the documents of
-    the questions. Questions of which the judge could tell nothing are left out of the first two stages, so that they
+    answer stands out from its distractors, :func:`lorebridge.trace.occurrences.stands_out`). Each stage has a row for
+    all questions (dose null) and one for each dose, the number of documents that mention the subject. Recall and
+    precision pool the documents of the questions. Questions of which the judge could tell nothing are left out of the first two stages, so that they
     compare; those without a subject or an answer to look for, of the others.
 
     Held-out documents are no part of the corpus, so the truth is taken without them.

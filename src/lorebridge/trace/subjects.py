@@ -442,7 +442,10 @@ def _terms(wording: Wording, culture: _Culture, seen: _Seen, script: Script) -> 
         by_words.occurrences[joined] = counts.occurrences[span]
     cut_out = []
     for stretch in wording.stretches:
-        for rest in [stretch] if script.joiner == " " else _apart(stretch, culture):
+        if script.joiner == " ":
+            cut_out += stretch
+            continue
+        for rest in _apart(stretch, culture):
             joined = script.joiner.join(rest)
             cut_out += [joined] if joined in spans and 2 <= len(rest) <= SHORT else script.terms(joined, by_words)
     usable = [spans[term] for term in cut_out if spans.get(term) in wording.usable]
