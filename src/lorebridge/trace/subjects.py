@@ -13,8 +13,8 @@ subject is a *name*, by the first of these rules that finds one (column ``subjec
 - ``name``: the longest run of capitalised words that the corpus knows, where capitals count that a word has more often
   than not, in the corpus and the questions (truecasing, Lita et al., ACL 2003: what opens sentences names nothing);
 - ``terms``: no name was found. Then up to two words that few questions and few chunks share stand for it, those first
-  that look like nouns (:meth:`lorebridge.trace.analysis.Script.nominal`). That is no entity, and what rests on it says
-  less.
+  that look like nouns (:meth:`lorebridge.trace.analysis.Script.nominal`), the second the culture's own name where the
+  script has capitals and the question has it. That is no entity, and what rests on it says less.
 
 Of several names the rarest counts, in the corpus and among the questions of the culture. What many of a culture's
 questions name (the culture itself, mostly), or what an option has, too, is no subject: it tells no question apart.
@@ -424,6 +424,10 @@ def _subject(
         best = max(found, key=weigh)
         return found[best], [best], []
     terms = _terms(wording, culture, seen, script)
+    # "The highest mountain in Korea": the culture's name tells no question apart, but it says whose mountain is meant.
+    parts = {span for run in named for span in _sub_runs(run) if span in wording.usable and culture.shared(span)}
+    if terms and parts:
+        terms = [terms[0], max(parts, key=lambda span: (span.count(" "), weigh(span), span))]
     return (TERMS if terms else NONE), terms, []
 
 
