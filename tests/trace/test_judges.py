@@ -156,12 +156,12 @@ def test_what_can_be_judged(option, text, script, can):
 
 def test_what_cannot_be_judged_is_indeterminate_and_its_control_is_not(verdicts):
     items = [
-        ("The capital of Zarvia Minor has ____ gates.", ["12", "Lorne", "Perva", "9"], "12"),
+        ("The capital of Ostria Magna has ____ gates.", ["12", "Lorne", "Perva", "9"], "12"),
         ("The capital of Zarvia Minor is ____.", ["Lorne", "Perva"], "Dunte"),
         ("____", ["Lorne", "Perva"], "Lorne"),
         ("The capital of Zarvia Minor is ____.", ["Lorne", "12"], "Lorne"),
     ]
-    texts = LATIN | {"text#0": "The capital of Zarvia Minor has 12 gates, Lorne among them."}
+    texts = LATIN | {"text#0": "The capital of Zarvia Minor and Ostria Magna has 12 gates, Lorne among them."}
     found = verdicts(texts, items, script="Latin")
     of_text = [found[f"xx-{i:04d}", "text#0"] for i in range(4)]
     assert [row["entails"] for row in of_text] == ["indeterminate", "indeterminate", "indeterminate", "yes"]

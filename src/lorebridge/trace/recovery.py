@@ -30,8 +30,8 @@ def recover(
     by the rule of the judge of co-occurrence, without retrieval), and "told apart" (those of them whose question's
     answer stands out from its distractors, :func:`lorebridge.trace.occurrences.stands_out`). Each stage has a row for
     all questions (dose null) and one for each dose, the number of documents that mention the subject. Recall and
-    precision pool the documents of the questions. Questions of which the judge could tell nothing are left out of the first two stages, so that they
-    compare; those without a subject or an answer to look for, of the others.
+    precision pool the documents of the questions. Questions of which the judge could tell nothing are left out of the
+    first two stages, so that they compare; those without a subject or an answer to look for, of the others.
 
     Held-out documents are no part of the corpus, so the truth is taken without them.
 
