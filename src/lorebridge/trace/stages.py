@@ -166,7 +166,7 @@ def _subjects_inputs(study: Study, w: Wildcards) -> Arguments:
         "documents": many(shard_files(study, w["lang"], "documents")),
         "audit": after([sound(w["lang"])]),
         "questions": by("culture", [item("questions", "questions", culture=culture) for culture in cultures]),
-        **({"pairs": many(pairs.tables), "pairs_audit": after(pairs.checked)} if pairs else {}),
+        **({"pairs": many(pairs.tables)} if pairs else {}),
     }
 
 
