@@ -141,3 +141,24 @@ def test_coverage_and_leaks_are_those_that_were_planted(world, tmp_path, culture
             assert len(found & real) >= 0.9 * len(found), (lang, counted)
     report = leak_report(table).set_index("lang")
     assert report.loc["either", "covered"] == pytest.approx(known["covered"].sum(), abs=3)
+
+
+def test_a_listed_entity_is_known_by_its_other_names(tmp_path, write_questions):
+    text = "The isle of Dokdo is small. Liancourt Rocks lie in the East Sea."
+    row = {"doc_id": "s/a", "title": "", "text": text, "source": "s", "n_chars": len(text)}
+    tables.write("documents", [row], tmp_path / "documents.parquet")
+    asked = [("The isle of Dokdo lies in ____.", ["the East Sea", "the Yellow Sea"], "the East Sea")]
+    (tmp_path / "names.csv").write_text("entity,lang,name\nQ1,en,Dokdo\nQ1,en,Liancourt Rocks\nQ1,ko,독도\n")
+    find_subjects(
+        lang="en",
+        script="Latin",
+        max_chars=100,
+        documents=[tmp_path / "documents.parquet"],
+        questions={"ko": write_questions(tmp_path / "questions.parquet", "ko", {"en": asked})},
+        aliases=tmp_path / "names.csv",
+        out=tmp_path / "subjects.parquet",
+    )
+    [found] = tables.read(tmp_path / "subjects.parquet").to_dict("records")
+    assert (found["subject_rule"], list(found["aliases"])) == ("alias", ["Liancourt Rocks"])
+    [one] = read_asked(tmp_path / "subjects.parquet", ["ko"])
+    assert one.wordings == [("Dokdo",), ("Liancourt Rocks",)]
