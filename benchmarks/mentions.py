@@ -21,8 +21,10 @@ import time
 from pathlib import Path
 
 from lorebridge import tables
+from lorebridge.trace.asked import read_asked
 from lorebridge.trace.judges import CoOccurrence
-from lorebridge.trace.mentions import Matcher, find_subjects, read_asked
+from lorebridge.trace.mentions import Matcher
+from lorebridge.trace.subjects import find_subjects
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 MAX_CHARS = 100_000  # longer than any text here: chunks make no difference between the two

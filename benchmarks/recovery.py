@@ -5,9 +5,10 @@
 Every world is made twice: with one wording of each fact, the question's own; and with three, where an article may also
 mention another option beside the subject. The search is BM25 in every script and dense retrieval (MiniLM) in
 English, each with its hits alone and with those that the judge of co-occurrence calls stated; beside them the exact
-count over all documents. The ceiling is a recall and precision of 1: the world's own record says which documents state
-each fact. With one wording, and outside of Chinese (whose names are read character by character), the exact count
-reaches it: the run fails if it does not.
+count over all documents, and that of the questions whose answer stands out from its distractors ("told apart"). The
+ceiling is a recall and precision of 1: the world's own record says which documents state each fact. With one wording
+the exact count reaches it, and in the largest world with three wordings and co-mentions what is told apart has a recall
+of .90 and a precision of .95 or more in every corpus: the run fails if not.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from matplotlib import pyplot as plt
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.trace.judges import judge
-from lorebridge.trace.mentions import find_mentions, find_subjects
+from lorebridge.trace.mentions import find_mentions
 from lorebridge.trace.recovery import recover
 from lorebridge.trace.retrieval import build_index, retrieve
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
@@ -127,7 +129,15 @@ def cells(world: Path) -> Iterator[dict[str, Any]]:
             if method == "bm25":
                 by = {"corpus": chunks, "engine": "scan", "k1": 1.2, "b": 0.75}
             retrieve(method=method, top_k=TOP_K, threads=1, out=hits, **asking, **by)
-            judge(kind="cooccurrence", hits=hits, chunks=chunks, out=judgments, **asking)
+            judge(
+                kind="cooccurrence",
+                hits=hits,
+                chunks=chunks,
+                subjects=subjects,
+                culture=culture,
+                out=judgments,
+                **asking,
+            )
             yield {
                 "corpus": corpus,
                 "culture": culture,
@@ -161,7 +171,9 @@ def measure(questions: int, wording: str, folder: Path) -> pd.DataFrame:
     table = tables.read(world / "recovery.parquet")
     # The English corpus is searched twice; its exact count is the same both times.
     table = table.drop_duplicates(["corpus", "culture", "method", "stage", "dose"])
-    judged = table["stage"].map({"retrieval": "", "judged": ", judged", "exact": " count"})
+    judged = table["stage"].map(
+        {"retrieval": "", "judged": ", judged", "exact": " count", "told apart": ", told apart"}
+    )
     table["search"] = table["method"] + judged
     n_documents = sum(len(tables.read(world / f"documents-{corpus}.parquet", ["doc_id"])) for corpus in SCRIPTS)
     return table.assign(questions=questions, wording=wording, documents=n_documents)
@@ -246,7 +258,10 @@ def main() -> None:
     if args.figure:
         draw(table, args.figure)
     exact = whole[(whole["wording"] == "unchanged") & (whole["stage"] == "exact")]
-    assert (exact["recall"] == 1.0).all() and (exact.loc[exact["corpus"] != "zh", "precision"] == 1.0).all()
+    assert (exact["recall"] == 1.0).all() and (exact["precision"] == 1.0).all()
+    hard = whole[(whole["wording"] != "unchanged") & (whole["stage"] == "told apart")]
+    hard = pooled(hard[hard["questions"] == max(args.questions)], ["corpus"])
+    assert (hard["recall"] >= 0.9).all() and (hard["precision"] >= 0.95).all()
 
 
 if __name__ == "__main__":

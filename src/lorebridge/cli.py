@@ -374,6 +374,7 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
         "judge cannot tell are left out"
     )
     print("label each row yes, no or unsure: does the chunk state what the statement says? then: lorebridge label-read")
+    print("relevant: is it about the same thing? translation_ok: does the translation say what the chunk says?")
 
 
 def _label_read(arguments: argparse.Namespace) -> None:

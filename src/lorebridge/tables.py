@@ -163,8 +163,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             "question_id": STR,
             "culture": STR,
             "lang": STR,
+            "subject_rule": STR,
             "terms": STRS,
             "n_chunks": pa.list_(I64),
+            "aliases": STRS,
             "gold": STR,
             "distractors": STRS,
         },
@@ -193,6 +195,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "n_statements": I64,
             "distractor_documents": F64,
             "distractor_chunks": F64,
+            "stands_out": BOOL,
         },
         "exposure": {
             "run": STR,

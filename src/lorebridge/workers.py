@@ -107,6 +107,7 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     judge.add_argument("--questions", type=Path, required=True)
     judge.add_argument("--out", type=Path, required=True)
     judge.add_argument("--translations", type=Path, nargs="*", default=[], help="what is read in place of the hits")
+    judge.add_argument("--subjects", type=Path, nargs="*", default=[], help="what the judge of co-occurrence looks for")
 
 
 def _paths(arguments: argparse.Namespace, argument: str) -> list[Path]:
@@ -270,4 +271,5 @@ def _judge(arguments: argparse.Namespace) -> None:
         "out",
         work=arguments.work / arguments.task.recipe,
         translations=next(iter(arguments.translations), None),
+        subjects=next(iter(arguments.subjects), None),
     )

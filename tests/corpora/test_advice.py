@@ -390,8 +390,10 @@ def mentions(**changed: Any) -> Callable[[Path], None]:
             "question_id": "ko-1",
             "culture": "ko",
             "lang": "en",
+            "subject_rule": "terms",
             "terms": ["capital"],
             "n_chunks": [1],
+            "aliases": [],
             "gold": "Seoul",
             "distractors": [],
         }

@@ -13,9 +13,11 @@ from lorebridge.tokens.mixture import draw_mixture
 from lorebridge.tokens.order import METADATA, draw_order, read_notes
 from lorebridge.tokens.store import Store, build_store
 from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint, train_tokenizer
+from lorebridge.trace.asked import read_asked
 from lorebridge.trace.exposure import exposure
 from lorebridge.trace.judges import CoOccurrence
-from lorebridge.trace.mentions import find_mentions, find_subjects, read_asked
+from lorebridge.trace.mentions import find_mentions
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "bo": "Tibetan"}
@@ -143,8 +145,8 @@ class Oracle:
             windows = by.windows(text)
             said = {}
             for one in self.asked[stream]:
-                phrases = [by.script.phrase(term) for term in one.terms]
-                about = [w for w in windows if phrases and all(phrase.search(w) for phrase in phrases)]
+                wordings = [[by.script.phrase(term) for term in terms] for terms in one.wordings]
+                about = [w for w in windows if any(all(p.search(w) for p in phrases) for phrases in wordings)]
                 gold = by.script.phrase(one.gold) if one.gold else None
                 said[one.question_id] = (
                     bool(about),

@@ -3,7 +3,9 @@ import pytest
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import script_of
-from lorebridge.trace.judges import judge, judgeable
+from lorebridge.trace.asked import judgeable
+from lorebridge.trace.judges import judge
+from lorebridge.trace.subjects import find_subjects
 
 
 @pytest.fixture
@@ -17,8 +19,21 @@ def verdicts(tmp_path, write_chunks, write_questions):
             {"question_id": q, "chunk_id": c, "doc_id": c, "rank": 1, "score": 1.0, "method": "bm25"} for q, c in pairs
         ]
         tables.write("hits", rows, tmp_path / "hits.parquet")
+        documents = [
+            {"doc_id": c[:-2], "title": "", "text": t, "source": "s", "n_chars": len(t)} for c, t in texts.items()
+        ]
+        tables.write("documents", documents, tmp_path / "documents.parquet")
+        find_subjects(
+            lang="xx",
+            script=script,
+            max_chars=5000,
+            documents=[tmp_path / "documents.parquet"],
+            questions={"xx": questions},
+            out=tmp_path / "subjects.parquet",
+        )
         judge(
             **{"kind": "cooccurrence", "lang": "xx", "script": script, "hits": tmp_path / "hits.parquet"}
+            | {"subjects": tmp_path / "subjects.parquet", "culture": "xx"}
             | {"chunks": chunks, "questions": questions, "out": tmp_path / "judgments.parquet"}
             | changes
         )
@@ -141,12 +156,12 @@ def test_what_can_be_judged(option, text, script, can):
 
 def test_what_cannot_be_judged_is_indeterminate_and_its_control_is_not(verdicts):
     items = [
-        ("The capital of Zarvia Minor has ____ gates.", ["12", "Lorne", "Perva", "9"], "12"),
+        ("The capital of Ostria Magna has ____ gates.", ["12", "Lorne", "Perva", "9"], "12"),
         ("The capital of Zarvia Minor is ____.", ["Lorne", "Perva"], "Dunte"),
         ("____", ["Lorne", "Perva"], "Lorne"),
         ("The capital of Zarvia Minor is ____.", ["Lorne", "12"], "Lorne"),
     ]
-    texts = LATIN | {"text#0": "The capital of Zarvia Minor has 12 gates, Lorne among them."}
+    texts = LATIN | {"text#0": "The capital of Zarvia Minor and Ostria Magna has 12 gates, Lorne among them."}
     found = verdicts(texts, items, script="Latin")
     of_text = [found[f"xx-{i:04d}", "text#0"] for i in range(4)]
     assert [row["entails"] for row in of_text] == ["indeterminate", "indeterminate", "indeterminate", "yes"]

@@ -254,3 +254,23 @@ def test_a_sheet_of_before_an_adoption_stays_good(study, tmp_path):
     pd.testing.assert_frame_equal(read(study, done, recipe="f" * 16, formerly=RECIPE), read(study, done))
     with pytest.raises(InputError, match=f"of recipe {RECIPE}"):
         read(study, done, recipe="f" * 16, formerly="e" * 16)
+
+
+def test_relevance_and_translation_are_weighted_back_too(study, tmp_path):
+    """Half of the hits are about the subject, whatever the judge says; nobody looked at every translation."""
+    write(study, tmp_path / "sheet.csv", n=580)
+    done = label(study, tmp_path / "sheet.csv", tmp_path / "done.csv", lambda row: row["entails"])
+    with done.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        rank = int(row["chunk"].rsplit(", ", 1)[1])
+        row["relevant"] = "yes" if rank <= 10 else "no"
+        row["translation_ok"] = ("yes", "no", "unsure", "")[number % 4]
+    pd.DataFrame(rows).to_csv(done, index=False)
+    found = read(study, done).droplevel("between")
+    assert found.loc["relevant", "estimate"] == pytest.approx(0.5)
+    assert found.loc["translation ok", ["n", "unsure"]].tolist() == [290, 145]
+    rows[3]["relevant"] = "maybe"
+    pd.DataFrame(rows).to_csv(done, index=False)
+    with pytest.raises(InputError, match=r"row 5: relevant 'maybe' is none of these.*or nothing"):
+        read(study, done)

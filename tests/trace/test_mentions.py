@@ -11,8 +11,10 @@ from lorebridge import tables
 from lorebridge.corpora.chunks import chunk_documents
 from lorebridge.errors import InputError
 from lorebridge.trace.analysis import script_of
-from lorebridge.trace.judges import CoOccurrence, read_questions
-from lorebridge.trace.mentions import Asked, Matcher, blocks, find_mentions, find_subjects, read_asked
+from lorebridge.trace.asked import Asked, read_asked, read_questions
+from lorebridge.trace.judges import CoOccurrence
+from lorebridge.trace.mentions import Matcher, blocks, find_mentions
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
@@ -41,6 +43,7 @@ def searches(draw):
             tuple(draw(st.lists(phrase, min_size=1, max_size=2))),
             draw(st.none() | phrase),
             tuple(draw(st.lists(phrase, max_size=2))),
+            tuple(draw(st.lists(phrase, max_size=2))),
         )
         for i in range(draw(st.integers(1, 3)))
     ]
@@ -66,8 +69,8 @@ def test_a_text_is_searched_by_the_rule_of_the_judge(search):
     windows = by.windows(text)
     found = Matcher(asked, script, window=window, max_chars=10_000).find(text)
     for number, one in enumerate(asked):
-        terms = [by.script.phrase(term) for term in one.terms]
-        about = [w for w in windows if all(term.search(w) for term in terms)]
+        wordings = [[by.script.phrase(term) for term in terms] for terms in one.wordings]
+        about = [w for w in windows if any(all(term.search(w) for term in terms) for terms in wordings)]
         gold = by.script.phrase(one.gold) if one.gold else None
         mention = found.get(number)
         assert bool(mention and mention.subject) == bool(about)
@@ -147,7 +150,8 @@ def test_mentions_are_the_judgments_of_every_question_in_every_chunk(planted, tm
     chunks = tables.read(planted / f"chunks-{lang}.parquet")
     pairs = itertools.product([q.question_id for q in questions], chunks["chunk_id"])
     every = pd.DataFrame(pairs, columns=["question_id", "chunk_id"])
-    judge = CoOccurrence(SCRIPTS[lang], window=window)
+    asked = read_asked(tmp_path / "subjects.parquet", [culture])
+    judge = CoOccurrence(SCRIPTS[lang], window=window, asked=asked)
     judged = pd.DataFrame(judge.judge(questions, every, planted / f"chunks-{lang}.parquet"))
     numbers = {name: i for i, name in enumerate(tables.read(planted / f"documents-{lang}.parquet")["doc_id"])}
     judged["piece"] = judged["chunk_id"].str.rsplit("#", n=1).str[0].map(numbers)
@@ -197,9 +201,16 @@ def test_a_term_that_the_corpus_lacks_shows(tmp_path, write_questions):
         questions={"ko": questions},
         out=tmp_path / "subjects.parquet",
     )
-    assert notes == {"n_questions": 3, "n_without_subject": 1, "n_without_gold": 2, "n_absent": 2}
+    assert {name: n for name, n in notes.items() if n} == {
+        "n_questions": 3,
+        "n_without_gold": 2,
+        "n_absent": 2,
+        "n_by_name": 1,
+        "n_by_terms": 1,
+        "n_by_none": 1,
+    }
     first, second, third = tables.read(tmp_path / "subjects.parquet").to_dict("records")
-    assert (list(first["terms"]), list(first["n_chunks"])) == (["zorro", "eats"], [0, 0])
+    assert (first["subject_rule"], list(first["terms"]), list(first["n_chunks"])) == ("name", ["zorro"], [0])
     assert (first["gold"], list(first["distractors"])) == ("Barley soup", ["Anna"])
     # Neither a number nor a word of the question itself can be told.
     assert (list(second["terms"]), isinstance(second["gold"], str)) == ([], False)

@@ -9,8 +9,9 @@ import pytest
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.leaks import leak_report, leaked, leaks
-from lorebridge.trace.mentions import find_mentions, find_subjects
+from lorebridge.trace.mentions import find_mentions
 from lorebridge.trace.occurrences import occurrences
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "mn": "Mongolian"}
@@ -174,8 +175,10 @@ def test_a_long_list_of_pairs_is_cut_and_its_count_is_not(tmp_path):
         "question_id": "ko-0000",
         "culture": "ko",
         "lang": "en",
+        "subject_rule": "terms",
         "terms": ["a", "b"],
         "n_chunks": [1, 1],
+        "aliases": [],
         "gold": "x",
         "distractors": [],
     }

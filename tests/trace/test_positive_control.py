@@ -13,7 +13,8 @@ from lorebridge.probes.scoring import score_run
 from lorebridge.tokens.order import draw_order
 from lorebridge.tokens.store import build_store
 from lorebridge.tokens.tokenizer import train_tokenizer
-from lorebridge.trace.mentions import find_mentions, find_subjects
+from lorebridge.trace.mentions import find_mentions
+from lorebridge.trace.subjects import find_subjects
 from lorebridge.train.loop import train
 from lorebridge.transfer.contrasts import ALL, by_culture, form
 from lorebridge.transfer.credits import load

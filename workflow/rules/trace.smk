@@ -119,6 +119,7 @@ rule judge:
                 chunks="trace/chunks/{corpus}.parquet",
                 questions="probes/questions/{culture}.parquet | probes/sampled/{culture}.parquet",
                 translations="trace/translations/{corpus}/{culture}.parquet",
+                subjects="trace/subjects/{corpus}.parquet",
             )
         ),
     output:
@@ -139,7 +140,7 @@ rule judge:
     shell:
         "lorebridge judge --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule judge"
         " --logfile {log:q} --hits {input.hits:q} --chunks {input.chunks:q} --questions {input.questions:q}"
-        " --translations {input.translations:q} --out {output.judgments:q}"
+        " --translations {input.translations:q} --subjects {input.subjects:q} --out {output.judgments:q}"
 
 
 rule subjects:
@@ -151,6 +152,7 @@ rule subjects:
                 documents="corpora/{lang}/documents-*.parquet",
                 audit="corpora/{lang}/audit.json",
                 questions="probes/questions/*.parquet",
+                pairs="parallel/{lang}.parquet",
             )
         ),
     output:

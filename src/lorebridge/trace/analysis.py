@@ -41,13 +41,13 @@ COHESION = 2.5
 
 @dataclasses.dataclass
 class Counts:
-    """How often units and pairs of adjacent units occur in a corpus of chunks (see :meth:`Script.runs`).
+    """How often words, and runs of consecutive words, occur in a corpus of chunks.
 
     Attributes:
-        chunks: unit or pair -> number of chunks that hold it.
-        occurrences: unit or pair -> number of times it occurs.
+        chunks: word or run -> number of chunks that hold it.
+        occurrences: word or run -> number of times it occurs.
         n_chunks: number of chunks.
-        n_units: number of units, repeats included.
+        n_units: number of words, repeats included.
     """
 
     chunks: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -77,7 +77,10 @@ class Script:
     _gap = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]*(?:{BLANK.pattern})[\p{{L}}\p{{M}}\p{{N}}]*")
     # What is not seen. (`re` looks for a set of characters faster than `regex`.)
     _unseen = re.compile(f"[{_UNSEEN}\\u200c]")
-    joiner = ""
+    # What ends a stretch that a name may lie in: a mark or a blank, but no hyphen, apostrophe or middle dot.
+    _mark = regex.compile(r"[^\p{L}\p{M}\p{N}\s\u180e\u202f'’·‧\-་༌]+|\n")
+    # What stands between two words of a phrase.
+    joiner = " "
     # Words that are part of the word right before them, although a space stands between.
     suffixes: frozenset[str] = frozenset()
 
@@ -100,9 +103,33 @@ class Script:
         """Return a cloze with its blanks replaced by a space, so that no word spans one."""
         return self._gap.sub(" ", text)
 
+    def stretches(self, question: str) -> list[str]:
+        """Return the pieces of a cloze that a name may lie in: from one blank or mark to the next."""
+        pieces = self._mark.split(self._gap.sub("\n", Script.prepare(self, question)))
+        return [piece for piece in pieces if piece.strip()]
+
     def words(self, text: str) -> list[str]:
         """Return the words of `text` in order, folded."""
         return _WORD.findall(self.fold(text))
+
+    def capitals(self, text: str) -> list[bool]:
+        """Say of each of the :meth:`words` of `text` whether it begins with a capital, or goes on from one that does.
+
+        What follows a hyphen goes on: "Seung-man" is one name.
+        """
+        written = unicodedata.normalize("NFC", self.prepare(text))
+        capitals: list[bool] = []
+        for match in _WORD.finditer(written):
+            goes_on = bool(capitals) and capitals[-1] and written[match.start() - 1] == "-"
+            capitals.append(goes_on or match[0][0].isupper() or match[0][0].istitle())
+        return capitals
+
+    def nominal(self, text: str) -> list[bool]:
+        """Say of each of the :meth:`words` of `text` whether it looks like a noun: here, has no ending of a verb.
+
+        A guess by the endings of English participles and adverbs, good enough to look at other words first.
+        """
+        return [not word.endswith(("ed", "ing", "ly")) for word in self.words(text)]
 
     def base(self, word: str) -> str:
         """Return a folded word without the particles that its script writes onto it."""
@@ -183,6 +210,7 @@ class Han(Script):
     _gap = BLANK
     _run = regex.compile(r"\p{Han}+|[\p{L}\p{M}\p{N}--\p{Han}]+", regex.V1)
     _han = regex.compile(r"\p{Han}")
+    joiner = ""
 
     @functools.cached_property
     def _simplify(self) -> Any:
@@ -202,6 +230,10 @@ class Han(Script):
     def words(self, text: str) -> list[str]:
         """Return each Han character and each run of other letters or digits."""
         return list(itertools.chain.from_iterable(self.runs(text)))
+
+    def capitals(self, text: str) -> list[bool]:
+        """Say that nothing begins with a capital: what is not Chinese in a Chinese text names nothing by its case."""
+        return [False] * len(self.words(text))
 
     def tokens(self, text: str) -> list[str]:
         """Return the words of `text` and the bigrams of every run of Han characters."""
@@ -226,6 +258,14 @@ class Hangul(Script):
     """
 
     _josa = regex.compile(f"^(.{{2,}}?)(?:{_JOSA})$")
+    # "은", "이", "도" and "고" end adnominal verbs and clauses as well, and so does "는" behind some syllables.
+    _of_nouns = regex.compile(
+        r".(?:에서는?|에서의|으로서?|로서?|에게|까지|부터|의|에는?|을|를|와|과|가|[^하되있없르리치]는)$"
+    )
+
+    def nominal(self, text: str) -> list[bool]:
+        """Say of each eojeol whether it ends in a particle that no verb ends in, or in a noun of its own."""
+        return [bool(self._of_nouns.search(word)) for word in self.words(text)]
 
     def base(self, word: str) -> str:
         """Return an eojeol without its particle."""
@@ -347,6 +387,8 @@ class Mongolian(Script):
     suffixes = frozenset(_MONGOLIAN_SUFFIXES)
     # Free variation selectors, the vowel separator, the nirugu and joiners change the shape of letters, not the word.
     _unseen = re.compile(f"[{_UNSEEN}\\u200c\\u180a-\\u180f]")
+    # Endings of finite verbs, participles and converbs, in both classes of vowels.
+    _of_verbs = regex.compile(r"(?:[ᠳᠲ][ᠠᠡ]ᠭ|[ᠭᠬ][ᠰ][ᠠᠡ]ᠨ|ᠬ[ᠤᠦ]|[ᠵᠴ][ᠤᠦ]|[ᠵᠴ][ᠠᠡ]ᠢ|[ᠤᠦᠠᠡᠢ]ᠨ[ᠠᠡ]|[ᠠᠡ]ᠳ|ᠰᠢ)$")
     # Whether U+202F stands before a word tells a suffix that the list does not know.
     _suffixed = regex.compile(r"(\u202f)?([\p{L}\p{M}\p{N}]+)")
 
@@ -369,6 +411,15 @@ class Mongolian(Script):
     def words(self, text: str) -> list[str]:
         """Return the stems of `text` in order."""
         return [word[0] for word in self._stems(text)]
+
+    def capitals(self, text: str) -> list[bool]:
+        """Say that nothing begins with a capital, as the script has none."""
+        return [False] * len(self.words(text))
+
+    def nominal(self, text: str) -> list[bool]:
+        """Say of each word whether a suffix of case or number follows it, or a noun that it stands before."""
+        stems = self._stems(text)
+        return [len(word) > 1 or not self._of_verbs.search(word[0]) for word in stems]
 
     def tokens_by_word(self, text: str) -> list[list[str]]:
         """Return each stem, with the stem and its suffixes where it has any."""

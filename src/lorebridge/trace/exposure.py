@@ -26,7 +26,8 @@ from lorebridge.tokens.arms import BASE
 from lorebridge.tokens.order import read_notes, stream_roles
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint
-from lorebridge.trace.mentions import Asked, Matcher, read_asked, read_mentions
+from lorebridge.trace.asked import Asked, read_asked
+from lorebridge.trace.mentions import Matcher, read_mentions
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -59,7 +60,7 @@ def exposure(
     """Count what a run has read of every fact up to each of its checkpoints, and write table "exposure".
 
     The unit is a *presentation*: one piece of the order (a document, a half of a pair, or the stretch of a long
-    document that fits a row) is a target once. It names a subject where one window of its sentences holds all terms,
+    document that fits a row) is a target once. It names a subject where one window of its sentences does,
     and states a fact where that window holds the gold too: in one piece, so a pair that names the subject in one
     language and the answer in the other states nothing. ``n_presentations`` (of pieces that state the fact),
     ``n_subject`` and ``n_object`` count repeats; ``n_distinct_docs`` (stating the fact) and, in streams of pairs,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,68 +19,20 @@ from lorebridge import tables
 from lorebridge.chat import read_key
 from lorebridge.errors import InputError
 from lorebridge.trace import endpoint, llm
-from lorebridge.trace.analysis import Counts, Script, script_of
+from lorebridge.trace.analysis import Script, script_of
+from lorebridge.trace.asked import Asked, Question, read_asked, read_questions
 from lorebridge.trace.hits import open_chunks
 
 log = logging.getLogger("lorebridge.trace")
 
 YES, NO, INDETERMINATE = "yes", "no", "indeterminate"
 
-_LETTER = regex.compile(r"\p{L}")
-_GRAPHEME = regex.compile(r"\X")
-_NOT_A_WORD = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
-
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """A cloze question as a judge sees it: the text with its blank, the options, and the gold (None if missing)."""
-
-    question_id: str
-    text: str
-    options: tuple[str, ...]
-    gold: str | None
-
-
-def read_questions(path: Path, lang: str) -> list[Question]:
-    """Read the questions of a culture in `lang` from table "questions".
-
-    Raises:
-        InputError: no question in that language.
-    """
-    rows = tables.read(path, ["question_id", "lang", "text", "option_index", "option", "is_gold"])
-    rows = rows[rows["lang"] == lang].sort_values(["question_id", "option_index"], kind="stable")
-    if rows.empty:
-        raise InputError(path, f"no question in language {lang!r}", "Check the language of the question set.")
-    return [
-        Question(
-            question_id=str(question_id),
-            text=group["text"].iloc[0],
-            options=tuple(group["option"]),
-            gold=next(iter(group.loc[group["is_gold"], "option"]), None),
-        )
-        for question_id, group in rows.groupby("question_id", sort=True)
-    ]
-
-
-def judgeable(option: str | None, text: str, script: Script) -> bool:
-    """Say whether finding `option` beside the subject would mean anything.
-
-    It would not for an option that is missing, has no letter (a number stands everywhere), is one character long,
-    or is printed in its own question (it then stands beside the subject by its very wording).
-    """
-    if option is None or not _LETTER.search(option):
-        return False
-    if len(_GRAPHEME.findall(_NOT_A_WORD.sub("", option))) < 2:
-        return False
-    phrase = script.phrase(option)
-    return phrase is not None and not phrase.search(script.searchable(script.without_blank(text)))
-
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
-    """The patterns of one question: no subject if it has too few terms, no gold if it cannot be judged."""
+    """The patterns of one question: for each way to name its subject those of its phrases; None without a gold."""
 
-    subject: list[regex.Pattern[str]]
+    subject: list[list[regex.Pattern[str]]]
     gold: regex.Pattern[str] | None
     distractors: list[regex.Pattern[str]]
 
@@ -90,24 +41,23 @@ class CoOccurrence:
     """Subject-object co-occurrence: the occurrence check of Zhao, Yoshinaga and Oba (EACL 2024, "Tracing the Roots of
     Facts in Multilingual Language Models").
 
-    A fact is taken as stated where its subject and its object stand together. Their facts come with a subject; a
-    cloze question does not, so here the subject is the question's `n_terms` rarest terms by inverse document
-    frequency over the corpus's chunks, words of the options apart. A chunk is positive when one window of sentences
-    holds every subject term and the gold. (Their window is a piece of 512 wordpieces; a sentence is stricter.)
+    A fact is taken as stated where its subject and its object stand together. Their facts come with a subject; that of
+    a cloze question is found by :func:`lorebridge.trace.subjects.find_subjects`. A chunk is positive when one window of
+    sentences names the subject and holds the gold. (Their window is a piece of 512 wordpieces; a sentence is stricter.)
 
     Args:
         script: the Unicode script that the corpus is read by.
         window: how many consecutive sentences share a window.
-        n_terms: how many terms make a subject.
+        asked: what is looked for on behalf of each question.
     """
 
     name = "cooccurrence"
 
-    def __init__(self, script: str, *, window: int = 1, n_terms: int = 2) -> None:
+    def __init__(self, script: str, *, window: int = 1, asked: Iterable[Asked] = ()) -> None:
         """Prepare a judge for texts in `script`."""
         self.script = script_of(script)
         self.window = window
-        self.n_terms = n_terms
+        self._prepared = {one.question_id: self._prepare(one) for one in asked}
 
     def windows(self, text: str) -> list[str]:
         """Return the windows of `text` in the form that phrases search."""
@@ -115,39 +65,31 @@ class CoOccurrence:
         last = max(len(sentences) - self.window, 0)
         return ["".join(sentences[i : i + self.window]) for i in range(last + 1)] if sentences else []
 
-    def subject(self, question: Question, counts: Counts) -> list[str]:
-        """Return the terms that stand for the question's subject; fewer than `n_terms` make none.
-
-        A term that no chunk holds is the rarest of all: the corpus then does not know the subject, and no chunk can
-        be positive. Words of any option are left out, so that gold and distractors meet the same subject.
-        """
-        options = self.script.searchable(" \n ".join(question.options))
-        terms: list[str] = []
-        for term in self.script.terms(self.script.without_blank(question.text), counts):
-            if len(terms) == self.n_terms:
-                break
-            phrase = self.script.phrase(term)
-            if phrase and not phrase.search(options):
-                terms.append(term)
-        return terms
-
     def judge(self, questions: Sequence[Question], hits: pd.DataFrame, chunks: Path) -> list[dict[str, Any]]:
         """Return a row of table "judgments" for every hit, in the order of `hits`.
 
         ``distractor_entails`` is the share of the question's judgeable distractors that would have been called
         stated in that chunk: a control that needs no labels. It is null where no distractor can be judged.
+
+        Raises:
+            InputError: no subject was looked for on behalf of a question, or a chunk is missing.
         """
-        counts, texts = self._read_chunks(chunks, questions, set(hits["chunk_id"]))
-        prepared = {question.question_id: self._prepare(question, counts) for question in questions}
+        if missing := {question.question_id for question in questions} - self._prepared.keys():
+            raise InputError(
+                "subjects", f"lack {len(missing)} questions (the first: {min(missing)})", "Remake the table."
+            )
+        texts = read_chunks(chunks, set(hits["chunk_id"]))
         windows: dict[str, list[str]] = {}
         rows = []
         for question_id, chunk_id in tqdm(
             hits[["question_id", "chunk_id"]].itertuples(index=False), total=len(hits), desc="judge", unit="hit"
         ):
-            asked = prepared[question_id]
+            asked = self._prepared[question_id]
             if chunk_id not in windows:
                 windows[chunk_id] = self.windows(texts[chunk_id])
-            about = [w for w in windows[chunk_id] if asked.subject and all(term.search(w) for term in asked.subject)]
+            about = [
+                w for w in windows[chunk_id] if any(all(term.search(w) for term in terms) for terms in asked.subject)
+            ]
             verdict = INDETERMINATE
             if asked.subject and asked.gold:
                 verdict = YES if any(asked.gold.search(w) for w in about) else NO
@@ -165,45 +107,15 @@ class CoOccurrence:
             rows.append(row)
         return rows
 
-    def _prepare(self, question: Question, counts: Counts) -> _Prepared:
-        terms = self.subject(question, counts)
-        usable = [option for option in question.options if judgeable(option, question.text, self.script)]
+    def _prepare(self, asked: Asked) -> _Prepared:
         return _Prepared(
-            subject=self._phrases(terms) if len(terms) == self.n_terms else [],
-            gold=self.script.phrase(question.gold) if question.gold in usable else None,
-            distractors=self._phrases(option for option in usable if option != question.gold),
+            subject=[self._phrases(terms) for terms in asked.wordings],
+            gold=self.script.phrase(asked.gold) if asked.gold is not None else None,
+            distractors=self._phrases(asked.distractors),
         )
 
     def _phrases(self, texts: Iterable[str]) -> list[regex.Pattern[str]]:
         return [phrase for text in texts if (phrase := self.script.phrase(text))]
-
-    def _read_chunks(
-        self, chunks: Path, questions: Sequence[Question], wanted: set[str]
-    ) -> tuple[Counts, dict[str, str]]:
-        """Return, from one pass over the corpus, the counts of the questions' tokens and the wanted chunks' texts.
-
-        Raises:
-            InputError: the table lacks a wanted chunk.
-        """
-        asked = [self.script.units_and_pairs(self.script.without_blank(question.text)) for question in questions]
-        vocabulary = {term for units, pairs in asked for term in (*units, *pairs)}
-        counts = Counts()
-        texts: dict[str, str] = {}
-        source = open_chunks(chunks)
-        with tqdm(total=source.metadata.num_rows, desc=f"count {chunks.stem}", unit="chunk") as bar:
-            for batch in source.iter_batches(1000, columns=["chunk_id", "text"]):
-                for chunk_id, text in zip(batch["chunk_id"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                    units, pairs = self.script.units_and_pairs(text)
-                    found = [term for term in itertools.chain(units, pairs) if term in vocabulary]
-                    counts.chunks.update(set(found))
-                    counts.occurrences.update(found)
-                    counts.n_chunks += 1
-                    counts.n_units += len(units)
-                    if chunk_id in wanted:
-                        texts[chunk_id] = text
-                bar.update(len(batch))
-        _require_all(chunks, wanted, texts)
-        return counts, texts
 
 
 class LanguageModel:
@@ -343,6 +255,8 @@ def judge(
     concurrency: int = 8,
     translations: Path | None = None,
     work: Path | None = None,
+    subjects: Path | None = None,
+    culture: str | None = None,
 ) -> dict[str, int]:
     """Judge every hit of a culture's questions in one corpus, and write table "judgments".
 
@@ -365,6 +279,8 @@ def judge(
         concurrency: endpoint: requests open at a time.
         translations: vllm, endpoint: table "translations" of the hits, which is read in place of the originals.
         work: vllm, endpoint: a folder that keeps the answers, so that a killed job need not ask again; not deleted.
+        subjects: cooccurrence: table "subjects" of the corpus's language.
+        culture: cooccurrence: that of the questions.
 
     Returns:
         Notes for the record: counts of hits by verdict; of vllm and endpoint also `cut`, the pairs whose chunk was cut.
@@ -380,7 +296,9 @@ def judge(
             raise InputError("window", f"{window} sentences cannot hold anything", "Give 1 or more.")
         if translations is not None:
             raise InputError("judge", "cooccurrence reads no translations", "Leave them out, or use a language model.")
-        by = CoOccurrence(script, window=window)
+        if subjects is None or culture is None:
+            raise InputError("judge", "cooccurrence lacks its subjects or the culture", "Give both.")
+        by = CoOccurrence(script, window=window, asked=read_asked(subjects, [culture]))
     elif kind == "vllm":
         if model is None or work is None:
             raise InputError("judge", "vllm lacks a model or a work folder", "Give both.")

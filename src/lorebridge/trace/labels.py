@@ -24,13 +24,27 @@ from lorebridge import publish, tables
 from lorebridge.errors import InputError
 from lorebridge.sheets import read_rows, write_rows
 from lorebridge.trace.analysis import script_of
-from lorebridge.trace.judges import INDETERMINATE, NO, YES, read_chunks, read_questions, state
+from lorebridge.trace.asked import read_questions
+from lorebridge.trace.judges import INDETERMINATE, NO, YES, read_chunks, state
 
 RANKS = (1, 6, 21)
 """First ranks of the strata: 1 to 5, 6 to 20, and the rest."""
 UNSURE = "unsure"
 LABELS = (YES, NO, UNSURE)
-COLUMNS = ("sheet", "id", "statement", "statement_translated", "chunk", "chunk_translated", "label", "note")
+COLUMNS = (
+    "sheet",
+    "id",
+    "statement",
+    "statement_translated",
+    "chunk",
+    "chunk_translated",
+    "label",
+    "relevant",
+    "translation_ok",
+    "note",
+)
+MORE = ("relevant", "translation_ok")
+"""What a sheet asks beside entailment; a cell may stay empty."""
 
 
 def write_sheet(
@@ -50,7 +64,9 @@ def write_sheet(
     """Write `n` judged chunks as a sheet to be labelled: does the chunk state what the statement says?
 
     The sheet shows the cloze with its answer, in the language of the corpus and in the base language; the chunk; where
-    the judge read a translation, that; and an empty column ``label`` for yes, no or unsure. It does not show the
+    the judge read a translation, that; and an empty column ``label`` for yes, no or unsure. Two more columns ask what
+    goes wrong before the judge: ``relevant`` (is the chunk about what the statement is about, whether it states it or
+    not?) and, where there is a translation, ``translation_ok`` (does it say what the chunk says?). It does not show the
     verdict, the rank or the question's id, and its rows are in random order. It is UTF-8 with a byte order mark, which
     tells spreadsheets so.
 
@@ -97,8 +113,7 @@ def write_sheet(
             "statement_translated": statements[base].get(question, ""),
             "chunk": passages[chunk],
             "chunk_translated": translated.get(("chunk", chunk), ""),
-            "label": "",
-            "note": "",
+            **dict.fromkeys(("label", *MORE, "note"), ""),
         }
         for name, question, chunk in drawn
     ]
@@ -179,6 +194,26 @@ def read_labels(sheet: Path) -> dict[str, str]:
     return labels
 
 
+def read_more(sheet: Path, column: str) -> dict[str, str]:
+    """Return what a sheet says in a column of :data:`MORE`: id -> yes, no or unsure, where it says anything.
+
+    Raises:
+        InputError: a row says something else.
+    """
+    said: dict[str, str] = {}
+    for number, row in enumerate(_rows(sheet), 2):
+        label = (row.get(column) or "").strip().casefold()
+        if label and label not in LABELS:
+            raise InputError(
+                f"{sheet}, row {number}",
+                f"{column} {row[column]!r} is none of these",
+                f"Write one of {', '.join(LABELS)}, or nothing.",
+            )
+        if label:
+            said[row["id"]] = label
+    return said
+
+
 def read_sheets(
     *, sheets: Sequence[Path], hits: Path, judgments: Path, recipe: str, formerly: str | None = None
 ) -> pd.DataFrame:
@@ -192,6 +227,9 @@ def read_sheets(
 
     Cohen's kappa (1960) with statsmodels' asymptotic interval, of the sheet as it is, and weighted back to all told
     hits with the effective number of labels: kappa depends on how frequent positives are, and the sheet has more.
+
+    "relevant" and "translation ok" are the shares of all told hits, weighted likewise, of which a person says so in
+    these columns, where somebody filled them in.
 
     Rows that a person is unsure of are left out where that person is asked.
 
@@ -242,6 +280,21 @@ def read_sheets(
         for measure, found in _quality(judged[sure], person[sure], weight[sure]).items():
             rows.append({"measure": measure, **shared, **dict(zip(("estimate", "lo", "hi"), found, strict=True))})
         rows += _kappas(judged[sure], person[sure], weight[sure], shared)
+        for column in MORE:
+            said = pd.Series(read_more(sheets[i], column), dtype=object).reindex(sample.index).dropna()
+            sure = said != UNSURE
+            if len(said):
+                hit = (said[sure] == YES).to_numpy()
+                found = _share(hit, weight[said.index[sure]].to_numpy(np.float64))
+                rows.append(
+                    {
+                        "measure": column.replace("_", " "),
+                        "between": sheets[i].name,
+                        "n": int(sure.sum()),
+                        "unsure": int((~sure).sum()),
+                        **dict(zip(("estimate", "lo", "hi"), found, strict=True)),
+                    }
+                )
     if len(people) == 2:
         sure = (people[0] != UNSURE) & (people[1] != UNSURE)
         shared = {

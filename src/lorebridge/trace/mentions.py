@@ -1,11 +1,11 @@
 """Which texts name the subject of a question, and which state its answer: every text read, nothing ranked or cut off.
 
-The rule is that of the judge of co-occurrence (:class:`lorebridge.trace.judges.CoOccurrence`): a subject is the
-question's rarest terms in a corpus, and a text states a fact where one window of sentences holds the subject and the
-gold. What differs is the search. All phrases of all questions are looked for at once with an Aho-Corasick automaton
-(Aho and Corasick 1975, "Efficient string matching"), so that a text is read once however many questions there are.
+The rule is that of the judge of co-occurrence (:class:`lorebridge.trace.judges.CoOccurrence`): a text states a fact
+where one window of sentences holds the subject and the gold. What differs is the search. All phrases of all questions
+are looked for at once with an Aho-Corasick automaton (Aho and Corasick 1975, "Efficient string matching"), so that a
+text is read once however many questions there are.
 
-A subject is found once, over the monolingual corpus (:func:`find_subjects`), and then looked for in every text of that
+A subject is found once (:func:`lorebridge.trace.subjects.find_subjects`), and then looked for in every text of that
 language (:func:`find_mentions`): so the counts over a corpus, over parallel text and over what a run consumed compare.
 """
 
@@ -34,8 +34,8 @@ from lorebridge import tables
 from lorebridge.corpora.chunks import cut
 from lorebridge.corpora.pieces import KEY, numbering
 from lorebridge.errors import InputError
-from lorebridge.trace.analysis import Counts, Hangul, Script, script_of
-from lorebridge.trace.judges import CoOccurrence, Question, judgeable, read_questions
+from lorebridge.trace.analysis import Hangul, Script, script_of
+from lorebridge.trace.asked import Asked, read_asked
 
 log = logging.getLogger("lorebridge.trace")
 
@@ -50,29 +50,12 @@ class Block(NamedTuple):
     first: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What is looked for on behalf of a question: phrases of one word or more.
-
-    Attributes:
-        question_id: the question.
-        terms: the phrases that make its subject; none where the question has too few terms.
-        gold: its answer; None where finding it would mean nothing.
-        distractors: the other options that would mean something.
-    """
-
-    question_id: str
-    terms: tuple[str, ...]
-    gold: str | None
-    distractors: tuple[str, ...]
-
-
 @dataclasses.dataclass
 class Mention:
     """What one text says about one question.
 
     Attributes:
-        subject: whether one window holds every term of the subject.
+        subject: whether one window names the subject: holds all its terms, or an alias.
         object: whether a sentence holds the gold.
         n_statements: sentences with the gold in a window that holds the subject.
         n_chunks: chunks that state the fact.
@@ -117,13 +100,13 @@ class Matcher:
         for opening, phrases in openings.items():
             self._automaton.add_word(opening, (len(opening) - 2, phrases))
         self._automaton.make_automaton()
-        self._terms = [[self._phrases[term] for term in one.terms] for one in asked]
+        self._wordings = [[[self._phrases[term] for term in terms] for terms in one.wordings] for one in asked]
         self._gold = [self._phrases[one.gold] if one.gold is not None else None for one in asked]
         self._distractors = [[self._phrases[option] for option in one.distractors] for one in asked]
         self._by_term: dict[int, list[int]] = defaultdict(list)
         self._by_gold: dict[int, list[int]] = defaultdict(list)
-        for number, (terms, gold) in enumerate(zip(self._terms, self._gold, strict=True)):
-            if terms:
+        for number, (wordings, gold) in enumerate(zip(self._wordings, self._gold, strict=True)):
+            for terms in wordings:
                 self._by_term[terms[0]].append(number)
             if gold is not None:
                 self._by_gold[gold].append(number)
@@ -136,10 +119,8 @@ class Matcher:
             for phrase in places.keys() & self._by_gold.keys():
                 for number in self._by_gold[phrase]:
                     found.setdefault(number, Mention()).object = True
-            for phrase in places.keys() & self._by_term.keys():
-                for number in self._by_term[phrase]:
-                    if all(term in places for term in self._terms[number]):
-                        self._examine(number, places, last, found)
+            for number in {n for phrase in places.keys() & self._by_term.keys() for n in self._by_term[phrase]}:
+                self._examine(number, places, last, found)
         return found
 
     def _places(self, chunk: str) -> tuple[dict[int, set[int]], int]:
@@ -165,8 +146,11 @@ class Matcher:
         }
 
     def _examine(self, number: int, places: Mapping[int, set[int]], last: int, found: dict[int, Mention]) -> None:
-        """Note what a chunk says about a question all of whose terms it holds."""
-        about = set.intersection(*(self._windows(places[term], last) for term in self._terms[number]))
+        """Note what a chunk says about a question of whose subject it holds a term."""
+        about: set[int] = set()
+        for terms in self._wordings[number]:
+            if all(term in places for term in terms):
+                about |= set.intersection(*(self._windows(places[term], last) for term in terms))
         if not about:
             return
         mention = found.setdefault(number, Mention())
@@ -186,7 +170,7 @@ class Matcher:
 
 
 def _searched(asked: Asked) -> Iterator[str]:
-    yield from asked.terms
+    yield from itertools.chain.from_iterable(asked.wordings)
     if asked.gold is not None:
         yield asked.gold
     yield from asked.distractors
@@ -198,115 +182,6 @@ def _opening(script: Script, phrase: str) -> str:
     # Korean lets a particle follow each word of a phrase, the other scripts the last word alone.
     words = words[:1] if isinstance(script, Hangul) else [*words[:-1], script.base(words[-1])]
     return " " + " ".join(words)
-
-
-def read_asked(subjects: Path, cultures: Sequence[str]) -> list[Asked]:
-    """Read what is looked for from table "subjects".
-
-    Args:
-        subjects: the table.
-        cultures: whose questions.
-
-    Raises:
-        InputError: the table has no question of a culture.
-    """
-    rows = tables.read(subjects, ["question_id", "culture", "terms", "gold", "distractors"])
-    for culture in cultures:
-        if not (rows["culture"] == culture).any():
-            raise InputError(subjects, f"no question of culture {culture!r}", "Remake the table with its questions.")
-    return [
-        Asked(
-            row["question_id"],
-            tuple(row["terms"]),
-            row["gold"] if isinstance(row["gold"], str) else None,
-            tuple(row["distractors"]),
-        )
-        for row in rows[rows["culture"].isin(cultures)].to_dict("records")
-    ]
-
-
-def find_subjects(
-    *,
-    lang: str,
-    script: str,
-    max_chars: int,
-    documents: Sequence[Path],
-    questions: Mapping[str, Path],
-    out: Path,
-    workers: int = 1,
-) -> dict[str, int]:
-    """Find the subject of every question that is asked in a language, and write table "subjects".
-
-    A subject is the question's rarest terms by inverse document frequency over the chunks of the corpus
-    (:meth:`lorebridge.trace.judges.CoOccurrence.subject`), here for all cultures in one pass over the corpus.
-
-    Args:
-        lang: the language of the corpus, in which the questions are asked.
-        script: the Unicode script that the corpus is read by.
-        max_chars: the most characters of a chunk.
-        documents: tables "documents" of the corpus.
-        questions: culture -> table "questions".
-        out: where to write.
-        workers: processes that read the corpus.
-
-    Returns:
-        Notes for the record: the number of questions, of those without a subject, of those whose gold cannot be told,
-        and of those whose subject has a term that the corpus lacks.
-
-    Raises:
-        InputError: a table cannot be read, or a culture has no question in that language.
-    """
-    by = CoOccurrence(script)
-    asked = {culture: read_questions(path, lang) for culture, path in questions.items()}
-    texts = [by.script.without_blank(question.text) for group in asked.values() for question in group]
-    vocabulary = frozenset(itertools.chain.from_iterable(itertools.chain(*by.script.units_and_pairs(t)) for t in texts))
-    counts = Counts()
-    count = functools.partial(_count, script=script, max_chars=max_chars, vocabulary=vocabulary)
-    for part in over_blocks(blocks(documents), count, workers=workers, what=f"terms {lang}"):
-        counts.chunks.update(part.chunks)
-        counts.occurrences.update(part.occurrences)
-        counts.n_chunks += part.n_chunks
-        counts.n_units += part.n_units
-    rows = [_subject(question, culture, lang, by, counts) for culture, group in asked.items() for question in group]
-    tables.write("subjects", rows, out)
-    return {
-        "n_questions": len(rows),
-        "n_without_subject": sum(not row["terms"] for row in rows),
-        "n_without_gold": sum(row["gold"] is None for row in rows),
-        "n_absent": sum(0 in row["n_chunks"] for row in rows),
-    }
-
-
-def _subject(question: Question, culture: str, lang: str, by: CoOccurrence, counts: Counts) -> dict[str, Any]:
-    """Return the row of a question in table "subjects"."""
-    terms = by.subject(question, counts)
-    if len(terms) < by.n_terms:
-        terms = []
-    usable = [option for option in question.options if judgeable(option, question.text, by.script)]
-    return {
-        "question_id": question.question_id,
-        "culture": culture,
-        "lang": lang,
-        "terms": terms,
-        "n_chunks": [counts.chunks[term] for term in terms],
-        "gold": question.gold if question.gold in usable else None,
-        "distractors": [option for option in usable if option != question.gold],
-    }
-
-
-def _count(block: Block, *, script: str, max_chars: int, vocabulary: frozenset[str]) -> Counts:
-    """Count the terms of a vocabulary in the chunks of a block of documents."""
-    reading = script_of(script)
-    counts = Counts()
-    for text in block_texts(block, "text"):
-        for chunk in cut(text, max_chars):
-            units, pairs = reading.units_and_pairs(chunk)
-            found = [term for term in itertools.chain(units, pairs) if term in vocabulary]
-            counts.chunks.update(set(found))
-            counts.occurrences.update(found)
-            counts.n_chunks += 1
-            counts.n_units += len(units)
-    return counts
 
 
 def find_mentions(

@@ -19,6 +19,9 @@ from lorebridge.trace.mentions import read_mentions
 
 MONO, PAIRS = "mono", "pairs"
 
+# The answer stands out where so many times as many documents have it beside the subject as have a distractor there.
+STANDS_OUT = 2
+
 # How a count over the mentions of a question is made, and what must be known of the question to make it.
 _COUNTS = {
     "n_subject": ("subject", "named"),
@@ -75,10 +78,29 @@ def occurrences(*, texts: Sequence[Mapping[str, Any]], out: Path) -> dict[str, i
         )
         for name, (source, condition) in _COUNTS.items():
             frame[name] = summed[source].convert_dtypes().where(known[condition])
+        frame["stands_out"] = stands_out(frame["n_both"], frame["distractor_documents"])
         frames.append(frame.rename_axis("question_id").reset_index())
     table = pd.concat(frames, ignore_index=True)
     tables.write("occurrences", table, out)
     return {"n_rows": len(table)}
+
+
+def stands_out(with_gold: pd.Series, with_distractor: pd.Series) -> pd.Series:
+    """Say whether a text has the answer beside the subject more often than subjects stand beside what is no answer.
+
+    Documents mention a subject beside things that the question asks for in vain, and beside the answer without saying
+    so. What a text does to the distractors it does to the answer, too: only where the answer has more than
+    :data:`STANDS_OUT` times the documents of a distractor does its standing there say that the fact is stated.
+
+    Args:
+        with_gold: documents with subject and answer in one window, by question; missing where they cannot be told.
+        with_distractor: documents with subject and distractor, mean over distractors; missing where none can be told.
+
+    Returns:
+        boolean, missing where `with_gold` is; a question without a distractor has nothing to stand out from.
+    """
+    apart = with_gold.astype("Float64") > STANDS_OUT * with_distractor.astype("Float64").fillna(0.0)
+    return apart.astype("boolean").where(with_gold.notna())
 
 
 def _size(tokens: Path) -> dict[str, int]:

@@ -13,9 +13,11 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.corpora.heldout import is_heldout
 from lorebridge.errors import InputError
+from lorebridge.trace.asked import read_asked
 from lorebridge.trace.density import EXACT
 from lorebridge.trace.judges import INDETERMINATE, YES, CoOccurrence
-from lorebridge.trace.mentions import read_asked, read_mentions
+from lorebridge.trace.mentions import read_mentions
+from lorebridge.trace.occurrences import stands_out
 
 
 def recover(
@@ -23,12 +25,13 @@ def recover(
 ) -> dict[str, int]:
     """Compare the documents that were found with those that state the fact, and write table "recovery".
 
-    Each pair of a corpus and a culture is compared at three stages: "retrieval" (distinct documents among the hits),
-    "judged" (those of them that the judge called stated), and "exact" (all documents of the corpus that state the fact
-    by the rule of the judge of co-occurrence, without retrieval). Each stage has a row for all questions (dose null)
-    and one for each dose, the number of documents that mention the subject. Recall and precision pool the documents of
-    the questions. Questions of which the judge could tell nothing are left out of the first two stages, so that they
-    compare; those without a subject or an answer to look for, of the third.
+    Each pair of a corpus and a culture is compared at four stages: "retrieval" (distinct documents among the hits),
+    "judged" (those of them that the judge called stated), "exact" (all documents of the corpus that state the fact
+    by the rule of the judge of co-occurrence, without retrieval), and "told apart" (those of them whose question's
+    answer stands out from its distractors, :func:`lorebridge.trace.occurrences.stands_out`). Each stage has a row for
+    all questions (dose null) and one for each dose, the number of documents that mention the subject. Recall and
+    precision pool the documents of the questions. Questions of which the judge could tell nothing are left out of the
+    first two stages, so that they compare; those without a subject or an answer to look for, of the others.
 
     Held-out documents are no part of the corpus, so the truth is taken without them.
 
@@ -68,13 +71,14 @@ def recover(
         found = hits.merge(judgments, on=["question_id", "chunk_id"], validate="1:1")
         judged = set(found.loc[found["entails"] != INDETERMINATE, "question_id"])
         told = set(known["question_id"]) - (set(found["question_id"]) - judged)
-        exact, looked_for = _exact(entry, names[documents])
+        exact, apart, looked_for = _exact(entry, names[documents])
         searched = {"method": next(iter(found["method"]), None), "judge": next(iter(found["judge"]), None)}
         counted = {"method": EXACT, "judge": CoOccurrence.name}
         for stage, labels, documents_found, questions in (
             ("retrieval", searched, found, told),
             ("judged", searched, found[found["entails"] == YES], told),
             ("exact", counted, exact, looked_for),
+            ("told apart", counted, exact[exact["question_id"].isin(apart)], looked_for),
         ):
             for dose in [None, *sorted(known["dose"].unique())]:
                 of_dose = known if dose is None else known[known["dose"] == dose]
@@ -85,13 +89,19 @@ def recover(
     return {"n_rows": len(rows)}
 
 
-def _exact(entry: Mapping[str, Any], doc_ids: npt.NDArray[Any]) -> tuple[pd.DataFrame, set[str]]:
-    """Return the (question_id, doc_id) of all documents that state a fact, and the questions that are looked for."""
-    mentions = read_mentions(entry["mentions"], ["n_chunks"])
+def _exact(entry: Mapping[str, Any], doc_ids: npt.NDArray[Any]) -> tuple[pd.DataFrame, set[str], set[str]]:
+    """Return the (question_id, doc_id) of all documents that state a fact.
+
+    And the questions whose answer stands out there, and those that are looked for.
+    """
+    mentions = read_mentions(entry["mentions"], ["n_chunks", "distractor_documents"])
+    by_question = mentions.assign(stated=mentions["n_chunks"] > 0).groupby("question_id", observed=True)
+    sums = by_question.agg({"stated": "sum", "distractor_documents": "sum"})
+    apart = stands_out(sums["stated"], sums["distractor_documents"])
     mentions = mentions[mentions["n_chunks"] > 0]
     exact = pd.DataFrame({"question_id": mentions["question_id"], "doc_id": doc_ids[mentions["piece"]]})
     asked = read_asked(entry["subjects"], [entry["culture"]])
-    return exact, {one.question_id for one in asked if one.terms and one.gold is not None}
+    return exact, set(apart.index[apart]), {one.question_id for one in asked if one.terms and one.gold is not None}
 
 
 def _compare(found: set[tuple[str, str]], stated: set[tuple[str, str]], n_questions: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from lorebridge import config as configuration
 from lorebridge.corpora.stages import shard_files, sound
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, item, many, one, table
 from lorebridge.plan.study import Study, Text
@@ -92,14 +93,19 @@ def _read(study: Study, w: Wildcards) -> Arguments:
 
 
 def _judgments_inputs(study: Study, w: Wildcards) -> Arguments:
-    translated = w["corpus"] in study.config["tracing"]["translation"]
-    return {**_read(study, w), **({"translations": one(item("translate", "translations", **w))} if translated else {})}
+    tracing = study.config["tracing"]
+    more: dict[str, Any] = {}
+    if w["corpus"] in tracing["translation"]:
+        more["translations"] = one(item("translate", "translations", **w))
+    if tracing["judge"]["kind"] == "cooccurrence":
+        more["subjects"] = one(subjects(w["corpus"]))
+    return {**_read(study, w), **more}
 
 
 def _judge(study: Study, w: Wildcards) -> dict[str, Any]:
     judge = {k: v for k, v in study.config["tracing"]["judge"].items() if k not in JUDGE_SETTINGS}
     if judge["kind"] == "cooccurrence":
-        judge["window"] = study.config["tracing"]["window"]
+        judge |= {"window": study.config["tracing"]["window"], "culture": w["culture"]}
     return _script(study, w["corpus"]) | judge
 
 
@@ -132,6 +138,36 @@ def _exposure_inputs(study: Study, w: Wildcards) -> Arguments:
 
 def _store(text: Text) -> Item:
     return folder("token_store", "tokens", stream=text.name)
+
+
+def _aliases(study: Study) -> str | None:
+    """Return the path of the list of names of entities, if there is one."""
+    path = study.config["tracing"]["aliases"]
+    return None if path is None else str(configuration.local_path(study.config, path))
+
+
+def _subjects_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    base = study.base
+    bridged = {} if base in (None, w["lang"]) else {"base": base, "base_script": study.script(base)}
+    return _script(study, w["lang"]) | {"max_chars": study.config["tracing"]["chunk_chars"]} | bridged
+
+
+def _subjects_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    # What the list holds enters the recipe; where it lies does not.
+    return {"aliases": study.known(listed, "tracing.aliases")} if (listed := _aliases(study)) else {}
+
+
+def _subjects_inputs(study: Study, w: Wildcards) -> Arguments:
+    cultures = study.mono(w["lang"]).cultures
+    # The question set of a language is asked in the base language, too, and its pairs are of these two.
+    bridged = w["lang"] in cultures and study.halves(w["lang"])
+    pairs = study.halves(w["lang"])[0] if bridged else None
+    return {
+        "documents": many(shard_files(study, w["lang"], "documents")),
+        "audit": after([sound(w["lang"])]),
+        "questions": by("culture", [item("questions", "questions", culture=culture) for culture in cultures]),
+        **({"pairs": many(pairs.tables)} if pairs else {}),
+    }
 
 
 STAGES = (
@@ -188,7 +224,7 @@ STAGES = (
         "judge",
         "Judge whether retrieved chunks state the facts asked for.",
         "lorebridge.trace.judges:judge",
-        version=3,
+        version=4,
         files={"judgments": File("trace/judgments/{corpus}/{culture}.parquet", table="judgments", argument="out")},
         record="trace/judgments/{corpus}/{culture}.parquet.record.json",
         literals=_judge,
@@ -198,20 +234,15 @@ STAGES = (
     ),
     Stage(
         "subjects",
-        "Find what names the subject of every question that is asked in a language.",
-        "lorebridge.trace.mentions:find_subjects",
-        version=2,
+        "Find what names the subject of every question that is asked in a language, and by which rule.",
+        "lorebridge.trace.subjects:find_subjects",
+        version=3,
         files={"subjects": File("trace/subjects/{lang}.parquet", table="subjects", argument="out")},
         record="trace/subjects/{lang}.parquet.record.json",
-        literals=lambda study, w: {**_script(study, w["lang"]), "max_chars": study.config["tracing"]["chunk_chars"]},
-        inputs=lambda study, w: {
-            "documents": many(shard_files(study, w["lang"], "documents")),
-            "audit": after([sound(w["lang"])]),
-            "questions": by(
-                "culture",
-                [item("questions", "questions", culture=culture) for culture in study.mono(w["lang"]).cultures],
-            ),
-        },
+        literals=_subjects_literals,
+        identity=_subjects_identity,
+        inputs=_subjects_inputs,
+        sources=lambda study, w: {"aliases": listed} if (listed := _aliases(study)) else {},
         threads="workers",
     ),
     Stage(
@@ -246,6 +277,7 @@ STAGES = (
         "occurrences",
         "Count the mentions of every question in every text, the parallel text included.",
         "lorebridge.trace.occurrences:occurrences",
+        version=2,
         files={"occurrences": File("trace/occurrences.parquet", table="occurrences", argument="out")},
         record="trace/occurrences.parquet.record.json",
         inputs=lambda study, w: {
@@ -314,7 +346,7 @@ STAGES = (
         "recovery",
         "Compare what retrieval and judge found, and what a full reading finds, with what the planted world states.",
         "lorebridge.trace.recovery:recover",
-        version=2,
+        version=3,
         files={"recovery": File("trace/recovery.parquet", "planted worlds only", table="recovery", argument="out")},
         record="trace/recovery.parquet.record.json",
         literals=lambda study, w: {

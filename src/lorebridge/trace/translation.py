@@ -22,7 +22,8 @@ from lorebridge.errors import InputError
 from lorebridge.journal import Journal
 from lorebridge.records import fingerprint
 from lorebridge.trace.analysis import script_of
-from lorebridge.trace.judges import read_chunks, read_questions, state
+from lorebridge.trace.asked import read_questions
+from lorebridge.trace.judges import read_chunks, state
 from lorebridge.trace.windows import windows
 from lorebridge.work import locked
 
