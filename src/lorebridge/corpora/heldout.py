@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lorebridge.corpora.scripts import bytes_of
 
 
 def is_heldout(identity: str, share: float) -> bool:
@@ -18,3 +26,21 @@ def is_heldout(identity: str, share: float) -> bool:
     """
     digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
+
+
+def numbers_of(identities: pa.Array) -> npt.NDArray[np.uint64]:
+    """Return the number of each identity that decides whether it is held out: [identities].
+
+    Args:
+        identities: a column of strings without nulls.
+    """
+    data, offsets = bytes_of(identities)
+    view, ends = data.data, offsets.tolist()
+    found = (hashlib.blake2b(view[start:end], digest_size=8).digest() for start, end in itertools.pairwise(ends))
+    return np.frombuffer(b"".join(found), dtype=">u8").astype(np.uint64)
+
+
+def are_heldout(numbers: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
+    """Return for each number of :func:`numbers_of` what :func:`is_heldout` says of its identity."""
+    limit = math.ceil(share * 2**64)  # exact, where a number of 64 bits as a float is not
+    return np.ones(len(numbers), np.bool_) if limit >= 2**64 else numbers < np.uint64(limit)
