@@ -168,10 +168,11 @@ class Audit:
             self._edits[kind]["characters"] += int(replaced[stays].sum())
         self._tally(identities, fates, edited & stays)
         kept = fates == _KEPT
+        some_go = not kept.all()
         for name, column in texts.items():
             cleaned, totals, characters = column.cleaned, self._letters[name], self._characters[name]
             totals[0] += cleaned.letters.sum(axis=0, dtype=np.int64)
-            totals[1] += cleaned.letters_left[kept].sum(axis=0, dtype=np.int64)
+            totals[1] += cleaned.letters_left[kept if some_go else ...].sum(axis=0, dtype=np.int64)
             characters[0] += int(cleaned.characters.sum())
             characters[1] += int(cleaned.characters_left[kept].sum())
         for row in np.flatnonzero(edited | ~stays).tolist():
@@ -320,10 +321,11 @@ def _identities(source: Source, batch: Batch, keys: pa.Array) -> pa.Array:
     The second where a row carries a label of its own. Neither a name nor, escaped, a label holds a slash, and no name
     a colon: whatever the labels and keys, two identities are equal only where all three parts are.
     """
-    labels = _labels(source, batch)
-    escaped = pc.replace_substring(pc.replace_substring(labels, "%", "%25"), "/", "%2F")
+    labels = _labels(source, batch).dictionary_encode()  # few
+    escaped = pc.replace_substring(pc.replace_substring(labels.dictionary, "%", "%25"), "/", "%2F")
     named = pc.binary_join_element_wise(source.name, escaped, ":")
-    return pc.binary_join_element_wise(pc.if_else(pc.equal(labels, source.name), source.name, named), keys, "/")
+    named = pc.if_else(pc.equal(labels.dictionary, source.name), source.name, named)
+    return pc.binary_join_element_wise(named.take(labels.indices), keys, "/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -681,9 +683,9 @@ def _decide_pairs(pairs: Iterator[_Pairs], heldout: float) -> _Decided:
     columns: dict[str, list[Any]] = {name: [np.zeros(0, np.uint64)] for name in ("identity", "en", "xx")}
     for batch in pairs:
         rows = np.flatnonzero(batch.fates == _KEPT)
-        columns["identity"].append(numbers_of(batch.pair_ids.take(pa.array(rows))))
+        columns["identity"].append(numbers_of(batch.pair_ids)[rows])
         for half in ("en", "xx"):
-            columns[half].append(hashes(batch.texts[half].after(rows)))
+            columns[half].append(hashes(batch.texts[half].cleaned.texts)[rows])
     identity = np.concatenate(columns.pop("identity"))
     held_out = are_heldout(identity, heldout)
     order = np.argsort(identity, kind="stable")

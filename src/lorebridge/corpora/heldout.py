@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import math
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
-from lorebridge.corpora.scripts import bytes_of
 
 
 def is_heldout(identity: str, share: float) -> bool:
@@ -24,7 +21,7 @@ def is_heldout(identity: str, share: float) -> bool:
         identity: a `doc_id` or `pair_id`.
         share: the expected share of identities that are held out, from 0 (none) to 1 (all).
     """
-    digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
+    digest = blake2b(identity.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
 
 
@@ -34,10 +31,9 @@ def numbers_of(identities: pa.Array) -> npt.NDArray[np.uint64]:
     Args:
         identities: a column of strings without nulls.
     """
-    data, offsets = bytes_of(identities)
-    view, ends = data.data, offsets.tolist()
-    found = (hashlib.blake2b(view[start:end], digest_size=8).digest() for start, end in itertools.pairwise(ends))
-    return np.frombuffer(b"".join(found), dtype=">u8").astype(np.uint64)
+    texts = identities.cast(pa.binary()).to_pylist()
+    found = b"".join([blake2b(text, digest_size=8).digest() for text in texts])
+    return np.frombuffer(found, dtype=">u8").astype(np.uint64)
 
 
 def are_heldout(numbers: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
