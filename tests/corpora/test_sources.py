@@ -96,7 +96,9 @@ def test_shards_part_the_rows_and_keep_their_keys_and_order(source: Callable[...
         return {
             (batch.index, int(number)): (key, text)
             for batch in source().batches(shard, of)
-            for number, key, text in zip(batch.numbers, batch.keys().to_pylist(), batch.columns["text"].to_pylist(), strict=True)
+            for number, key, text in zip(
+                batch.numbers, batch.keys().to_pylist(), batch.columns["text"].to_pylist(), strict=True
+            )
         }
 
     whole, shards = read(0, 1), [read(shard, of) for shard in range(of)]
