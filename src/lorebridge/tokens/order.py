@@ -208,13 +208,12 @@ def draw_order(
             )
             parallel = [partners.redrawn(some) for some in parallel]
             if partners.n_redrawn or partners.n_kept:
-                extra = {"partners_redrawn": partners.n_redrawn, "partners_kept": partners.n_kept}
+                pair_notes |= {"partners_redrawn": partners.n_redrawn, "partners_kept": partners.n_kept}
         is_far = distance == FAR and parts_partners(arm)
         if is_far:
             parallel = derived.apart(parallel, mono_rows, epochs, n_rows, generator("order", lang, laid_out_by, FAR))
         if what.change:
-            parallel, noted = _changed(parallel, what.change, n_rows, lengths)
-            extra |= noted
+            parallel, extra = _changed(parallel, what.change, n_rows, lengths)
         elif what.variant == REPLAY:
             assert replay is not None  # _check_variant has seen to it
             lengths[REPLAYED] = opened[names[-1]].lengths
@@ -222,7 +221,7 @@ def draw_order(
                 lengths[REPLAYED], sequence_length, generator("order", replay["base"], seed, "mono")
             )
             monolingual, n_replayed = derived.replayed(monolingual, mono_rows, n_rows, replay["share"], base_rows)
-            extra |= {"rows_replayed": n_replayed}
+            extra = {"rows_replayed": n_replayed}
         elif what.variant == ENGLISH_MATCHED:
             assert english_share is not None
             left_out = derived.over_english_share(
@@ -234,12 +233,10 @@ def draw_order(
                 rng=generator("order", lang, laid_out_by, "english"),
                 what=run,
             )
-            parallel, noted = _filtered(parallel, left_out, run)
-            extra |= noted
+            parallel, extra = _filtered(parallel, left_out, run)
         elif what.variant:
             left_out = _leaking(mentions, what.variant, opened[names[1]], run, lang)
-            parallel, noted = _filtered(parallel, left_out, run)
-            extra |= noted
+            parallel, extra = _filtered(parallel, left_out, run)
         chunks = monolingual + parallel
     frame = frame_of(chunks, lengths)
     notes = {

@@ -167,8 +167,9 @@ STAGES = (
             "order": File(
                 "order/{run}.parquet",
                 "its Parquet metadata (key `order`) holds totals, epochs, label tokens, the fingerprints of its "
-                "stores, and under `derived` what a derived arm left out, replayed or could not turn, and "
-                "how many documents of a placebo have other partners than in the first epoch (`docs/arms.md`)",
+                "stores, and under `derived` what a derived arm left out, replayed or could not turn, "
+                "under `pairs` how many documents of a placebo have other partners than in the first epoch "
+                "(`docs/arms.md`)",
                 table="order",
                 argument="out",
             )
