@@ -334,8 +334,8 @@ def score_run(
         device: where to compute; by default the GPU where there is one.
         threads: CPU threads for the model.
         work: a folder that keeps the tables of each checkpoint, so that a killed job need not repeat them.
-        digests: the folder of a :class:`~lorebridge.records.DigestCache`: checkpoints that it knows, because the job has
-            compared them with their records, are not hashed again.
+        digests: the folder of a :class:`~lorebridge.records.DigestCache`: checkpoints that it knows, because the job
+            has compared them with their records, are not hashed again.
 
     Returns:
         Notes for the record: the number of options, of distinct texts and of tokens scored for each checkpoint, and of
