@@ -173,6 +173,7 @@ def draw_order(
     labels: list[list[int]] = []
     pair_notes: dict[str, Any] = {}
     extra: dict[str, Any] = {}
+    partner_notes: dict[str, int] = {}
     is_far = False
     if arm == BASE:
         chunks = [mono.take(np.arange(steps * n_rows))]
@@ -208,7 +209,7 @@ def draw_order(
             )
             parallel = [partners.redrawn(some) for some in parallel]
             if partners.n_redrawn or partners.n_kept:
-                pair_notes |= {"partners_redrawn": partners.n_redrawn, "partners_kept": partners.n_kept}
+                partner_notes = {"redrawn": partners.n_redrawn, "kept": partners.n_kept}
         is_far = distance == FAR and parts_partners(arm)
         if is_far:
             parallel = derived.apart(parallel, mono_rows, epochs, n_rows, generator("order", lang, laid_out_by, FAR))
@@ -257,6 +258,7 @@ def draw_order(
         "stores": {name: opened[name].notes["digest"] for name in names},
         "pairs": pair_notes,
         **({"derived": extra} if extra else {}),
+        **({"partners": partner_notes} if partner_notes else {}),
         **({"distance": FAR} if is_far else {}),
         **totals(frame, lengths, streams, steps * n_rows * sequence_length),
     }

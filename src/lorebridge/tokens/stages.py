@@ -168,7 +168,7 @@ STAGES = (
                 "order/{run}.parquet",
                 "its Parquet metadata (key `order`) holds totals, epochs, label tokens, the fingerprints of its "
                 "stores, and under `derived` what a derived arm left out, replayed or could not turn, "
-                "under `pairs` how many documents of a placebo have other partners than in the first epoch "
+                "under `partners` how many documents of a placebo have other partners than in the first epoch "
                 "(`docs/arms.md`)",
                 table="order",
                 argument="out",
