@@ -44,6 +44,16 @@ def changed(demo, path, value):
         ("base_language", "fr", ["base_language", "'fr'", "bo"]),
         ("arms", ["bridge", "no_brigde"], ["arms", "no_brigde", "Did you mean 'no_bridge'?"]),
         ("arms", ["bridge", "no_bridge", "glued_leak_free"], ["arms", "'glued_leak_free' is unknown", "Did you mean"]),
+        (
+            "arms",
+            ["bridge", "no_bridge", "no_bridge_again"],
+            ["arms.2", "'no_bridge_again' is what it was called before. Write 'no_bridge_exchanged'."],
+        ),
+        (
+            "transfer.contrasts",
+            [["no_bridge_again", "no_bridge"]],
+            ["transfer.contrasts.0.0", "was called before. Write 'no_bridge_exchanged'."],
+        ),
         ("arms", ["bridge", "placebo"], ["arms", "lacks 'no_bridge'"]),
         (
             "arms",

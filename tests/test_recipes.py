@@ -37,7 +37,13 @@ def studies() -> dict[str, dict[str, Any]]:
     loaded.pop("mini")
     people = copy.deepcopy(loaded["demo"]) | {"people": copy.deepcopy(PEOPLE)}
     variants = copy.deepcopy(loaded["demo"])
-    variants["arms"] += ["xx_first", "bridge_leak_free", "bridge_english_matched", "bridge_replay", "no_bridge_again"]
+    variants["arms"] += [
+        "xx_first",
+        "bridge_leak_free",
+        "bridge_english_matched",
+        "bridge_replay",
+        "no_bridge_exchanged",
+    ]
     variants["training"] |= {"english_share": 0.1, "replay_share": 0.2}
     variants["questions"]["ko"]["sample"] = {"questions": 5}
     made = copy.deepcopy(loaded["demo"])

@@ -259,6 +259,9 @@ def _explain(error: ValidationError, name: str) -> ConfigError:
             f"It must match {error.validator_value} (names go into paths and command lines).",
         )
     if error.validator == "enum" and isinstance(error.validator_value, list):
+        former = error.schema.get("formerly", {}) if isinstance(error.schema, dict) else {}
+        if instance in former:
+            return ConfigError(where, f"{instance!r} is what it was called before", f"Write {former[instance]!r}.")
         close = difflib.get_close_matches(str(instance), map(str, error.validator_value), n=1)
         if close:
             return ConfigError(where, f"{instance!r} is unknown", f"Did you mean {close[0]!r}?")

@@ -227,6 +227,7 @@ def _probe(arguments: argparse.Namespace) -> None:
         "threads",
         checkpoints=checkpoints,
         work=work,
+        digests=task.call["digests"],
         **measured,
     )
     shutil.rmtree(work)

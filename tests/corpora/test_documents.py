@@ -1,7 +1,9 @@
 """The filter stage: what is kept, what is dropped and why, and what the audit says of it."""
 
 import gzip
+import hashlib
 import json
+import random
 import subprocess
 import sys
 import unicodedata
@@ -19,8 +21,8 @@ from written_rule import count_letters
 from lorebridge import tables
 from lorebridge.corpora import documents as documents_
 from lorebridge.corpora.documents import filter_corpus, filter_file, filter_pairs, merge_audits, signatures
-from lorebridge.corpora.duplicates import digests, duplicates
-from lorebridge.corpora.heldout import is_heldout
+from lorebridge.corpora.duplicates import duplicates
+from lorebridge.corpora.heldout import are_heldout, is_heldout, numbers_of
 from lorebridge.errors import InputError
 
 LATIN, NO_LATIN = {"keep": "Latin"}, {"drop": "Latin"}
@@ -520,19 +522,18 @@ def fates_by_definition(rows: list[dict], heldout: float) -> tuple[list[str], di
 def test_duplicates_and_held_out_halves_follow_their_definition(
     tmp_path: Path, numbers: list[tuple[int, int]], heldout: float, collide: bool
 ) -> None:
-    """Whatever the digests of identities do, and in whatever row groups the table is written."""
+    """Whatever the numbers of identities do, and in whatever row groups the table is written."""
     rows = [{"en": f"Number {en}", "ko": f"숫자 {ko}"} for en, ko in numbers]
     kept, counts = fates_by_definition(rows, heldout)
     assume(kept and (counts["heldout"] or not heldout))
 
-    def collisions(texts: pa.Array) -> np.ndarray:
-        found = digests(texts).copy()
-        if collide and len(texts) and texts[0].as_py().startswith("mine/"):
-            found[:, 0] %= 7
-        return found
+    def collisions(identities: pa.Array) -> np.ndarray:
+        found = numbers_of(identities)
+        few = np.where(are_heldout(found, heldout), found % 3, ~(found % 3))  # held out or not as before
+        return few if collide else found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents_, "digests", collisions)
+        patch.setattr(documents_, "numbers_of", collisions)
         patch.setattr(documents_, "PAIRS_WRITTEN", 16)
         patch.setattr(documents_, "_BLOCK", 13)
         pairs, audit = run_pairs(tmp_path, rows, heldout=heldout)
@@ -544,6 +545,33 @@ def test_duplicates_and_held_out_halves_follow_their_definition(
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)][:-1] == [16] * (
         (len(kept) - 1) // 16
     )
+
+
+def made_up_pairs(seed: int, n: int) -> list[dict]:
+    """Pairs of few different halves, some with letters of the other script, with a label or without one."""
+    chance = random.Random(seed)
+    english = ["Number {}", "At (서울) {}", "Cafe\u0301 {}", "{}", "Line one\r\nline {}", "서울", "A 가나다라마바 {}"]
+    korean = ["숫자 {}", "{} 카페(cafe)에서", "\u1112\u1161\u11ab {}", "{}", "한\u0085줄 {}", "Seoul", "가 abcdefgh {}"]
+    labels = [None, "mine", "a/b", "100 %", "a%2Fb", ""]
+    return [
+        {half: chance.choice(of).format(chance.randrange(9)) for half, of in (("en", english), ("ko", korean))}
+        | {"source": chance.choice(labels)}
+        for _ in range(n)
+    ]
+
+
+def test_filtered_pairs_are_what_they_were(tmp_path: Path) -> None:
+    """All rows and the audit, to the byte; written down by the implementation that looked at one pair at a time."""
+    sources = [{"kind": "local", "name": name} for name in ("mine", "other")]
+    paths = [jsonl(tmp_path / f"{seed}.jsonl", made_up_pairs(seed, 3000)) for seed in range(2)]
+    arguments = {"base": "en", "lang": "ko", "letters_base": LATIN, "letters_xx": NO_LATIN, "max_lost": 0.4}
+    written = {name: tmp_path / f"{name}.parquet" for name in ("pairs", "heldout_pairs")}
+    arguments |= written | {"audit": tmp_path / "audit.json"}
+    filter_pairs(sources=sources, paths=paths, simplify=False, heldout=0.05, **arguments)
+    found = hashlib.sha256((tmp_path / "audit.json").read_bytes())
+    for path in written.values():
+        found.update(json.dumps(tables.read(path).to_dict("records")).encode())
+    assert found.hexdigest()[:32] == "8bab2b0b32f09e1747d68ddbd1f7c0bc"
 
 
 # --- one file -----------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def test_wikipedia(wikipedia: Server) -> None:
     batch = next(source.batches())
     assert batch.columns.to_pylist()[1] == {"text": article(1)["text"], "id": "1", "title": "문서 1", "source": None}
     assert batch.place(1) == "wikimedia/wikipedia@ccccccc/20231101.ko/train-00000-of-00003.parquet, row 2"
-    assert batch.keys()[1] == "0000-0000002"
+    assert batch.keys()[1].as_py() == "0000-0000002"
     assert texts(WIKIPEDIA) == ALL
     assert not [path for path in wikipedia.paths("GET", "resolve") if "zh" in path or path.endswith(".py")]
 

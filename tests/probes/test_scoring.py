@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from lorebridge import tables
+from lorebridge import records, tables
 from lorebridge.corpora.released import fill_blanks
 from lorebridge.errors import InputError
 from lorebridge.probes import scoring
@@ -272,6 +272,19 @@ def test_a_killed_job_repeats_no_checkpoint(tmp_path, checkpoints, released, mon
     assert (tmp_path / "scores.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     run_scores(checkpoints, question_table(tmp_path, released[:3]), tmp_path / "scores.parquet", work=work)
     assert len(asked) == 6
+
+
+def test_checkpoints_that_the_job_has_compared_are_not_hashed_again(checkpoints, released, tmp_path, monkeypatch):
+    questions = question_table(tmp_path, released)
+    monkeypatch.setattr(records.DigestCache, "SMALLEST", 0)
+    monkeypatch.setattr(records.DigestCache, "SETTLED", -1.0)
+    cache = records.DigestCache(tmp_path / "digests")
+    known = [scoring.weights_digest(folder, cache) for _, folder in checkpoints]
+    assert known == [scoring.weights_digest(folder) for _, folder in checkpoints]
+    hashed = []
+    monkeypatch.setattr(records, "file_digest", lambda path: hashed.append(path))
+    run_scores(checkpoints, questions, tmp_path / "s.parquet", work=tmp_path / "work", digests=tmp_path / "digests")
+    assert not hashed
 
 
 def held_out(folder: Path) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -15,7 +16,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.arms import EN, XX, Unit
 from lorebridge.tokens.derived import over_english_share
-from lorebridge.tokens.order import order_summary
+from lorebridge.tokens.order import order_summary, read_notes
 from lorebridge.tokens.schedule import Segments
 from lorebridge.tokens.tokenizer import load_tokenizer
 from lorebridge.tokens.units import Units
@@ -48,12 +49,12 @@ def test_changed_arms_read_the_same_pieces(study, tmp_path_factory, shape):
     assume(sum(shape["mono"]))
     text = NumberedText(tmp_path_factory.mktemp("shape"), study, shape)
     bridge, no_bridge = text.read("bridge"), text.read("no_bridge")
-    changed = {arm: text.read(arm) for arm in ("xx_first", "untagged", "no_bridge_again")}
+    changed = {arm: text.read(arm) for arm in ("xx_first", "untagged", "no_bridge_exchanged")}
     for reading in changed.values():
         assert reading.monolingual == bridge.monolingual
         assert reading.super_batches == bridge.super_batches
     # A/A: the two steps of a super-batch have each other's parallel rows.
-    again = changed["no_bridge_again"]
+    again = changed["no_bridge_exchanged"]
     for step, documents in enumerate(again.documents):
         assert documents == no_bridge.documents[step ^ 1]
         texts = {text.english[p] for p in again.sides[step]["pairs-ko-en"]}
@@ -263,3 +264,19 @@ def test_the_summary_of_an_order_says_what_its_filter_left_out(study, tmp_path):
     replay = order_summary(study.draw("bridge_replay", stores=english, replay={"base": "en", "share": 0.25}))
     assert replay["replayed"] + replay["monolingual"] == pytest.approx(plain["monolingual"], rel=0.1)
     assert replay["monolingual_per_parallel"] == pytest.approx(plain["monolingual_per_parallel"], rel=0.1)
+
+
+def test_another_seed_draws_and_lays_out_all_text_anew(study):
+    """The A/A arm of another seed: the text of `no_bridge`, with nothing of its order; two seeds have two of them."""
+    plain, again = (study.draw(arm, 0, name=arm, steps=40) for arm in ("no_bridge", "no_bridge_reseeded"))
+    assert again.read_bytes() == study.draw("no_bridge_reseeded", 0, name="twice", steps=40).read_bytes()
+    orders = [tables.read(path) for path in (plain, again, study.draw("no_bridge_reseeded", 1, name="one", steps=40))]
+    for stream in ("mono-ko", "pairs-ko-en", "pairs-ko-xx"):
+        pieces = [order.loc[order["stream"] == stream, "piece"].tolist() for order in orders]
+        assert not any(a == b for a, b in itertools.combinations(pieces, 2))
+    english, korean = (
+        set(orders[1].loc[orders[1]["stream"] == half, "sequence"] // 8) for half in ("pairs-ko-en", "pairs-ko-xx")
+    )
+    assert english == korean == set(range(40))
+    notes = [read_notes(path) for path in (plain, again)]
+    assert notes[1]["seed"] == 0 and notes[0]["stores"] == notes[1]["stores"]

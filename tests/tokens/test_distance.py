@@ -22,7 +22,7 @@ APART = [arm for arm in ARMS if parts_partners(arm)]
 
 
 def test_the_arms_that_have_a_distance():
-    plain = {"no_bridge", "labels_only", "glued", "placebo", "no_bridge_again"}
+    plain = {"no_bridge", "labels_only", "glued", "placebo", "no_bridge_exchanged", "no_bridge_reseeded"}
     assert {arm for arm in APART if not ARMS[arm].variant} == plain
     assert {arm for arm in APART if ARMS[arm].variant} == {
         arm for arm in ARMS if ARMS[arm].variant and not arm.startswith("bridge")
@@ -44,7 +44,7 @@ def test_far_moves_whole_rows_and_keeps_partners_out_of_one_batch(study, tmp_pat
         == (text.root / "bridge.parquet").read_bytes()
     )
     far = {}
-    for arm in ("no_bridge", "labels_only", "glued", "placebo", "no_bridge_again"):
+    for arm in ("no_bridge", "labels_only", "glued", "placebo", "no_bridge_exchanged"):
         near = text.read(arm)
         reading = far[arm] = text.read(arm, distance=FAR)
         # Monolingual rows to the byte, in each batch; the same pieces over the run; the same documents as near.
@@ -63,7 +63,7 @@ def test_far_moves_whole_rows_and_keeps_partners_out_of_one_batch(study, tmp_pat
                 texts = {text.english[p] for p in pieces["pairs-ko-en"]}
                 assert not any(text.english[p] in texts for p in pieces["pairs-ko-xx"])
     # A/A: the two steps of a super-batch have each other's parallel rows.
-    for step, documents in enumerate(far["no_bridge_again"].documents):
+    for step, documents in enumerate(far["no_bridge_exchanged"].documents):
         assert documents == far["no_bridge"].documents[step ^ 1]
 
 

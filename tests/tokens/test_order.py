@@ -227,19 +227,6 @@ def test_monolingual_and_parallel_text_keep_level(study):
     assert sum(summary[name] for name in ("content", "label", "end_of_text", "pad")) == summary["positions"]
 
 
-def test_placebo_is_one_derangement_in_every_epoch(study):
-    reader = study.reader("placebo", steps=120)
-    frame = tables.read(study.root / "order" / "ko-placebo-s0.parquet")
-    partner = {}
-    for _, document in frame[frame["stream"] != "mono-ko"].groupby(["sequence", "document"]):
-        pieces = document.groupby("stream")["piece"].first()
-        if {"pairs-ko-en", "pairs-ko-xx"} <= set(pieces.index):
-            assert pieces["pairs-ko-en"] != pieces["pairs-ko-xx"]
-            assert partner.setdefault(pieces["pairs-ko-en"], pieces["pairs-ko-xx"]) == pieces["pairs-ko-xx"]
-    assert len(set(partner.values())) == len(partner)
-    assert len(partner) > 0.9 * reader.notes["pairs"]["n_pairs"]
-
-
 def test_base_is_monolingual_text_alone(study):
     path = study.draw(
         "base", pairs=None, steps=7, stores={"mono-ko": study.stores["mono-ko"]}, template=None, label_tokens=None

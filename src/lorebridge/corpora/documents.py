@@ -23,11 +23,12 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from tqdm import tqdm
 
 from lorebridge import publish, tables
-from lorebridge.corpora.duplicates import digests, duplicates, minhashes
-from lorebridge.corpora.heldout import is_heldout
+from lorebridge.corpora.duplicates import digests, duplicates, hashes, minhashes
+from lorebridge.corpora.heldout import are_heldout, is_heldout, numbers_of
 from lorebridge.corpora.scripts import SCRIPTS, Cleaned, LetterFilter, by_script
 from lorebridge.corpora.sources import Batch, Source, open_source
 from lorebridge.errors import InputError
@@ -141,7 +142,7 @@ class Audit:
         self._characters: dict[str, list[int]] = {column: [0, 0] for column in columns}
 
     def note(
-        self, identities: Sequence[str], texts: Mapping[str, _Texts], fates: Fates, titles: _Texts | None = None
+        self, identities: pa.Array, texts: Mapping[str, _Texts], fates: Fates, titles: _Texts | None = None
     ) -> None:
         """Count the rows of a batch.
 
@@ -165,20 +166,31 @@ class Audit:
         for kind, replaced in edits.items():
             self._edits[kind]["rows"] += int(np.count_nonzero(stays & (replaced > 0)))
             self._edits[kind]["characters"] += int(replaced[stays].sum())
-        for identity, fate, is_edited in zip(identities, fates, (edited & stays).tolist(), strict=True):
-            counts = self._counts[identity.partition("/")[0]]
-            counts["rows"] += 1
-            counts[fate if fate in (_KEPT, _HELD_OUT) else f"dropped/{fate}"] += 1
-            counts["edited"] += is_edited
+        self._tally(identities, fates, edited & stays)
         kept = fates == _KEPT
+        some_go = not kept.all()
         for name, column in texts.items():
             cleaned, totals, characters = column.cleaned, self._letters[name], self._characters[name]
             totals[0] += cleaned.letters.sum(axis=0, dtype=np.int64)
-            totals[1] += cleaned.letters_left[kept].sum(axis=0, dtype=np.int64)
+            totals[1] += cleaned.letters_left[kept if some_go else ...].sum(axis=0, dtype=np.int64)
             characters[0] += int(cleaned.characters.sum())
             characters[1] += int(cleaned.characters_left[kept].sum())
         for row in np.flatnonzero(edited | ~stays).tolist():
-            self._sample("edited" if stays[row] else fates[row], identities[row], texts, row)
+            self._sample("edited" if stays[row] else fates[row], identities[row].as_py(), texts, row)
+
+    def _tally(self, identities: pa.Array, fates: Fates, edited: npt.NDArray[np.bool_]) -> None:
+        """Count the rows of a batch by source and fate."""
+        of = pc.list_element(pc.split_pattern(identities, "/", max_splits=1), 0).dictionary_encode()
+        by_fate = pa.array(fates, pa.string()).dictionary_encode()
+        names, kinds = of.dictionary.to_pylist(), by_fate.dictionary.to_pylist()
+        places = of.indices.to_numpy() * len(kinds) + by_fate.indices.to_numpy()
+        for place, n in enumerate(np.bincount(places).tolist()):
+            if n:
+                counts, fate = self._counts[names[place // len(kinds)]], kinds[place % len(kinds)]
+                counts["rows"] += n
+                counts[fate if fate in (_KEPT, _HELD_OUT) else f"dropped/{fate}"] += n
+        for name, n in zip(names, np.bincount(of.indices.to_numpy()[edited], minlength=len(names)), strict=True):
+            self._counts[name]["edited"] += int(n)
 
     def _sample(self, kind: str, identity: str, texts: Mapping[str, _Texts], row: int) -> None:
         """Keep the rows whose identities have the smallest digests: the same ones in whatever order rows come."""
@@ -298,24 +310,22 @@ def _batches(source: Source, shard: int, of: int) -> Iterator[Batch]:
             bar.update(len(batch.columns))
 
 
-def _column(batch: Batch, name: str, default: str | Sequence[str]) -> list[str]:
-    """Return an optional column of a batch with a default, or one for every row, where a row lacks it."""
-    values = batch.columns[name].to_pylist()
-    defaults = [default] * len(values) if isinstance(default, str) else default
-    return [other if value is None else value for value, other in zip(values, defaults, strict=True)]
+def _labels(source: Source, batch: Batch) -> pa.Array:
+    """Return the label of every row of a batch: its own, or the name of its source."""
+    return pc.fill_null(batch.columns["source"], source.name)
 
 
-def _identities(source: Source, batch: Batch, keys: Sequence[str]) -> list[str]:
+def _identities(source: Source, batch: Batch, keys: pa.Array) -> pa.Array:
     """Return what tells rows from all others of a text: ``{name}/{key}``, or ``{name}:{label}/{key}``.
 
     The second where a row carries a label of its own. Neither a name nor, escaped, a label holds a slash, and no name
     a colon: whatever the labels and keys, two identities are equal only where all three parts are.
     """
-    found = []
-    for label, key in zip(batch.columns["source"].to_pylist(), keys, strict=True):
-        own = "" if label in (None, source.name) else ":" + label.replace("%", "%25").replace("/", "%2F")
-        found.append(f"{source.name}{own}/{key}")
-    return found
+    labels = _labels(source, batch).dictionary_encode()  # few
+    escaped = pc.replace_substring(pc.replace_substring(labels.dictionary, "%", "%25"), "/", "%2F")
+    named = pc.binary_join_element_wise(source.name, escaped, ":")
+    named = pc.if_else(pc.equal(labels.dictionary, source.name), source.name, named)
+    return pc.binary_join_element_wise(named.take(labels.indices), keys, "/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,8 +343,8 @@ class _Documents:
 
     source: int
     batch: Batch
-    labels: list[str]
-    doc_ids: list[str]
+    labels: pa.Array
+    doc_ids: pa.Array
     texts: _Texts
     fates: Fates
 
@@ -358,8 +368,8 @@ def _documents(
     clean = _Cleaner(letters, simplify)
     for index, source in enumerate(opened):
         for batch in _batches(source, shard, of):
-            labels = _column(batch, "source", source.name)
-            keys = _column(batch, "id", batch.keys())
+            labels = _labels(source, batch)
+            keys = pc.coalesce(batch.columns["id"], batch.keys())
             texts = clean(batch.columns["text"])
             cleaned = texts.cleaned
             fates = np.full(len(labels), _KEPT, dtype=object)
@@ -430,7 +440,7 @@ def signatures(
             write(
                 pa.table(
                     {
-                        "doc_id": [documents.doc_ids[i] for i in rows.tolist()],
+                        "doc_id": documents.doc_ids.take(pa.array(rows)),
                         "source": np.full(len(rows), documents.source, dtype=np.int16),
                         "file_index": np.full(len(rows), batch.index, dtype=np.int32),
                         "file": [batch.file] * len(rows),
@@ -448,8 +458,8 @@ def _decided(documents: Iterator[_Documents], duplicates: Path, heldout: float) 
     for rows in tables.batches(duplicates, ["doc_id", "reason"]):
         repeats.update((row["doc_id"], row["reason"]) for row in rows)
     for batch in documents:
-        for i in np.flatnonzero(batch.fates == _KEPT).tolist():
-            identity = batch.doc_ids[i]
+        rows = np.flatnonzero(batch.fates == _KEPT)
+        for i, identity in zip(rows.tolist(), batch.doc_ids.take(pa.array(rows)).to_pylist(), strict=True):
             batch.fates[i] = repeats.get(identity) or (_HELD_OUT if is_heldout(identity, heldout) else _KEPT)
         yield batch
 
@@ -461,10 +471,10 @@ def _document_rows(documents: _Documents, fate: str, titles: _Texts) -> pa.Table
         return None
     return pa.table(
         {
-            "doc_id": [documents.doc_ids[i] for i in rows.tolist()],
+            "doc_id": documents.doc_ids.take(pa.array(rows)),
             "title": titles.after(rows),
             "text": documents.texts.after(rows),
-            "source": [documents.labels[i] for i in rows.tolist()],
+            "source": documents.labels.take(pa.array(rows)),
             "n_chars": documents.texts.cleaned.characters_left[rows],
         }
     )
@@ -618,8 +628,8 @@ class _Pairs:
     """A batch of pairs, filtered; `texts` by half, the rest as of :class:`_Documents`."""
 
     batch: Batch
-    labels: list[str]
-    pair_ids: list[str]
+    labels: pa.Array
+    pair_ids: pa.Array
     texts: dict[str, _Texts]
     fates: Fates
 
@@ -634,7 +644,7 @@ def _pairs(sources: Sequence[Source], halves: Mapping[str, tuple[str, _Cleaner]]
     """
     for source in sources:
         for batch in _batches(source, 0, 1):
-            labels = _column(batch, "source", source.name)
+            labels = _labels(source, batch)
             texts = {half: clean(batch.columns[code]) for half, (code, clean) in halves.items()}
             fates = np.full(len(labels), _KEPT, dtype=object)
             for half in ("xx", "en"):
@@ -656,7 +666,7 @@ class _Decided:
 
     Attributes:
         fates: places in `_PAIR_FATES`, [pairs].
-        suspects: the pairs, ascending, whose identity may be another's too: their digests are equal.
+        suspects: the pairs, ascending, whose identity may be another's too: their numbers are equal.
     """
 
     fates: npt.NDArray[np.int8]
@@ -666,26 +676,23 @@ class _Decided:
 def _decide_pairs(pairs: Iterator[_Pairs], heldout: float) -> _Decided:
     """Say what becomes of every pair that passes by itself.
 
-    Memory: three digests of 64 bits a pair (identity and halves) and two more numbers while they are sorted, about 50
+    Memory: three numbers of 64 bits a pair (of its identity and halves) and two more while they are sorted, about 50
     bytes. Two pairs are duplicates where 128 bits agree; a pair shares a half where 64 do, by chance once in 100,000
-    texts of the size of CCMatrix; and identities are compared themselves where their digests agree.
+    texts of the size of CCMatrix; and identities are compared themselves where their numbers agree.
     """
     columns: dict[str, list[Any]] = {name: [np.zeros(0, np.uint64)] for name in ("identity", "en", "xx")}
-    held: list[npt.NDArray[np.bool_]] = [np.zeros(0, np.bool_)]
     for batch in pairs:
         rows = np.flatnonzero(batch.fates == _KEPT)
-        identities = [batch.pair_ids[i] for i in rows.tolist()]
-        columns["identity"].append(digests(pa.array(identities, pa.string()))[:, 0].copy())
+        columns["identity"].append(numbers_of(batch.pair_ids)[rows])
         for half in ("en", "xx"):
-            columns[half].append(digests(batch.texts[half].after(rows))[:, 0].copy())
-        held.append(np.array([is_heldout(identity, heldout) for identity in identities], dtype=np.bool_))
+            columns[half].append(hashes(batch.texts[half].cleaned.texts)[rows])
     identity = np.concatenate(columns.pop("identity"))
+    held_out = are_heldout(identity, heldout)
     order = np.argsort(identity, kind="stable")
     again = _equal_to_previous(order, identity)
     suspects = np.sort(order[again | np.append(again[1:], False)])
     del identity, order, again
     en, xx = (np.concatenate(columns.pop(half)) for half in ("en", "xx"))
-    held_out = np.concatenate(held)
     order = np.lexsort((xx, en))  # stable: equal pairs stay in their order
     repeats = np.zeros(len(order), dtype=np.bool_)
     repeats[order] = _equal_to_previous(order, en, xx)
@@ -777,7 +784,7 @@ def filter_pairs(
     opened = _open(sources, paths, [base, lang], ["source"])
     halves = {"en": (base, _Cleaner(letters_base, False)), "xx": (lang, _Cleaner(letters_xx, simplify))}
     decided = _decide_pairs(_pairs(opened, halves, max_lost), heldout)
-    suspects, identities = set(decided.suspects.tolist()), set()
+    suspects, identities = decided.suspects, set()
     counts, n_passed = Audit(list(halves)), 0
     with contextlib.ExitStack() as stack:
         writers = {
@@ -785,15 +792,15 @@ def filter_pairs(
         }
         for batch in _pairs(opened, halves, max_lost):
             passed = np.flatnonzero(batch.fates == _KEPT)
-            for number, i in enumerate(passed.tolist() if suspects else [], n_passed):
-                if number in suspects:
-                    if batch.pair_ids[i] in identities:
-                        raise InputError(
-                            batch.batch.place(i),
-                            f"the identity {batch.pair_ids[i]} comes a second time",
-                            "Give every source its own name.",
-                        )
-                    identities.add(batch.pair_ids[i])
+            some = slice(*np.searchsorted(suspects, [n_passed, n_passed + len(passed)]))
+            for i in passed[suspects[some] - n_passed].tolist():
+                if (identity := batch.pair_ids[i].as_py()) in identities:
+                    raise InputError(
+                        batch.batch.place(i),
+                        f"the identity {identity} comes a second time",
+                        "Give every source its own name.",
+                    )
+                identities.add(identity)
             batch.fates[passed] = _PAIR_FATES[decided.fates[n_passed : n_passed + len(passed)]]
             n_passed += len(passed)
             counts.note(batch.pair_ids, batch.texts, batch.fates)
@@ -802,7 +809,7 @@ def filter_pairs(
                 if len(rows):
                     columns = {half: texts.after(rows) for half, texts in batch.texts.items()}
                     names = {"pair_id": batch.pair_ids, "source": batch.labels}
-                    columns |= {name: pa.array([values[i] for i in rows.tolist()]) for name, values in names.items()}
+                    columns |= {name: values.take(pa.array(rows)) for name, values in names.items()}
                     write(pa.table(columns).select(["pair_id", "en", "xx", "source"]))
     policies = {"en": dict(letters_base), "xx": dict(letters_xx)}
     result = {"lang": f"{base}-{lang}", "letters_policy": policies, "resolved": _resolved(opened), **counts.as_json()}

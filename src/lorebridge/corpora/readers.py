@@ -33,7 +33,7 @@ from lorebridge.errors import InputError
 Rows = tuple[npt.NDArray[np.int64], pa.RecordBatch]
 
 _BLOCK = 1 << 20  # bytes of lines that become one batch
-_PARQUET_ROWS = 1024
+_PARQUET_ROWS, _PARQUET_PAIRS = 1024, 4096  # the halves of pairs are sentences
 # Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
 _BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
 _DAMAGED = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error), igzip.BadGzipFile, zipfile.BadZipFile)
@@ -403,12 +403,13 @@ def read_parquet(path: Path, columns: Columns, part: int = 0, parts: int = 1) ->
             wanted = list(dict.fromkeys(columns.column(name) for name in have))
             groups = file.num_row_groups
             by_group = groups >= parts
+            size = _PARQUET_ROWS if len(columns.required) == 1 else _PARQUET_PAIRS
             for group in range(groups):
                 end = number + file.metadata.row_group(group).num_rows
                 if by_group and group % parts != part:
                     number = end
                     continue
-                for batch in file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=wanted):
+                for batch in file.iter_batches(size, row_groups=[group], columns=wanted):
                     numbers = np.arange(number + 1, number + 1 + len(batch))
                     number += len(batch)
                     if not by_group:

@@ -589,6 +589,7 @@ class _Column:
 
     def __init__(self, texts: pa.Array, table: npt.NDArray[np.uint32]) -> None:
         self.texts, self._table = texts, table
+        self._as_read = True
         data, offsets = bytes_of(texts)
         self.characters = np.zeros(len(texts), dtype=np.int64)
         self.foreign = np.zeros(len(texts), dtype=np.int64)
@@ -616,13 +617,16 @@ class _Column:
         )
 
     def put(self, indices: npt.NDArray[np.int64], texts: pa.Array) -> None:
-        """Put other texts in the place of some."""
+        """Put other texts in the place of some; what was said of the column as it was read stays as it is."""
         other = _Column(texts, self._table)
         take = np.arange(len(self.texts))
         take[indices] = len(self.texts) + np.arange(len(indices))
         self.texts = pa.concat_arrays([self.texts, texts]).take(pa.array(take))
         for name in ("characters", "foreign", "signs", "content", "normal", "broken", "n_letters", "letters"):
-            getattr(self, name)[indices] = getattr(other, name)
+            found = getattr(self, name).copy() if self._as_read else getattr(self, name)
+            found[indices] = getattr(other, name)
+            setattr(self, name, found)
+        self._as_read = False
 
     def end_lines(self) -> npt.NDArray[np.int64]:
         """Let every line end in U+000A; return how many did not, by text."""
@@ -719,7 +723,7 @@ class LetterFilter:
             texts: a column of strings without nulls.
         """
         column = _Column(texts, self._table)
-        characters, letters = column.characters.copy(), column.letters.copy()
+        characters, letters = column.characters, column.letters
         line_ends = column.end_lines()
         composed = column.normalise(np.arange(len(texts)))
         n_characters, n_letters, signs = column.characters.copy(), column.n_letters.copy(), column.signs.copy()

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lorebridge.corpora import readers
 from lorebridge.corpora.fetch import fetch_cached
@@ -62,9 +63,10 @@ class Batch:
         """Return the file and number of the row at a place of the batch, for messages."""
         return readers.place(self.file, int(self.numbers[row]))
 
-    def keys(self) -> list[str]:
+    def keys(self) -> pa.Array:
         """Return what identifies each row within the source, where it carries no `id`; independent of sharding."""
-        return [f"{self.prefix}{number:07d}" for number in self.numbers.tolist()]
+        numbers = pc.utf8_lpad(pa.array(self.numbers).cast(pa.string()), 7, "0")
+        return pc.binary_join_element_wise(self.prefix, numbers, "")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,8 @@ LATIN = "DejaVu Sans"
 _PALETTE = sns.color_palette("colorblind")
 _COLOURS = {
     **dict(zip(("bridge", "no_bridge", "placebo"), _PALETTE[:3], strict=True)),
-    **dict(zip(("labels_only", "glued", "xx_first", "untagged", "no_bridge_again"), _PALETTE[4:9], strict=True)),
+    **dict(zip(("labels_only", "glued", "xx_first", "untagged", "no_bridge_exchanged"), _PALETTE[4:9], strict=True)),
+    "no_bridge_reseeded": _PALETTE[9],
     "base": "0.35",
 }
 _MARKERS = {
@@ -39,7 +40,8 @@ _MARKERS = {
     "base": "o",
     "xx_first": ">",
     "untagged": "<",
-    "no_bridge_again": "h",
+    "no_bridge_exchanged": "h",
+    "no_bridge_reseeded": "H",
 }
 # A variant has the colour of its arrangement, lighter or darker, and a marker of its own.
 _VARIANTS = {LEAK_FREE: ("X", 0.45), LEAK_ONLY: ("*", -0.6), ENGLISH_MATCHED: ("d", 0.65), REPLAY: ("p", -0.3)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorebridge.errors import InputError
-from lorebridge.records import file_digest
+from lorebridge.records import Digest, file_digest
 
 if TYPE_CHECKING:
     import torch
@@ -234,9 +234,9 @@ def check_causal(model: PreTrainedModel, sequences: Sequence[Sequence[int]], whe
                 )
 
 
-def weights_digest(folder: Path) -> list[str]:
-    """Return the sha256 of the files that make a model what it is."""
-    return [file_digest(path) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")])]
+def weights_digest(folder: Path, digest: Digest = file_digest) -> list[str]:
+    """Return the sha256 of the files that make a model what it is; `digest` gives that of a file."""
+    return [digest(path) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")])]
 
 
 def set_threads(threads: int | None) -> None:

@@ -38,7 +38,7 @@ from lorebridge.probes.models import (
 )
 from lorebridge.probes.perplexity import Sample, measure_perplexity, read_sample
 from lorebridge.probes.trees import reads_batches, reads_trees, sum_logprobs
-from lorebridge.records import file_digest, fingerprint
+from lorebridge.records import DigestCache, file_digest, fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -312,6 +312,7 @@ def score_run(
     device: str | None = None,
     threads: int | None = None,
     work: Path | None = None,
+    digests: Path | str | None = None,
 ) -> dict[str, Any]:
     """Measure all checkpoints of one run in float32: answers, perplexity and alignment.
 
@@ -333,6 +334,8 @@ def score_run(
         device: where to compute; by default the GPU where there is one.
         threads: CPU threads for the model.
         work: a folder that keeps the tables of each checkpoint, so that a killed job need not repeat them.
+        digests: the folder of a :class:`~lorebridge.records.DigestCache`: checkpoints that it knows, because the job
+            has compared them with their records, are not hashed again.
 
     Returns:
         Notes for the record: the number of options, of distinct texts and of tokens scored for each checkpoint, and of
@@ -386,13 +389,14 @@ def score_run(
         len(checkpoints),
     )
 
+    digest = DigestCache(digests) if digests else file_digest
     identity = measures.identity
     trees: bool | None = None
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in PARTS}
     with tqdm(total=total * len(checkpoints), unit="tok", unit_scale=True, desc=f"score {run}") as progress:
         for step, folder in checkpoints:
             name = dict(zip(NAME, (run, lang_pair, learned, arm, seed, step), strict=True))
-            own = fingerprint([name, weights_digest(folder), identity])
+            own = fingerprint([name, weights_digest(folder, digest), identity])
             found = _read_parts(work, step, own) if work else None
             if found is not None:
                 progress.update(total)

@@ -114,7 +114,7 @@ ARRANGEMENTS: dict[str, Callable[[Unit], Batches]] = {
 """What is laid out. A schedule leaves room for all of them, whichever a study runs."""
 
 # What may be changed in a laid-out arrangement.
-XX_FIRST, UNTAGGED, EXCHANGED = "xx_first", "untagged", "exchanged"
+XX_FIRST, UNTAGGED, EXCHANGED, RESEEDED = "xx_first", "untagged", "exchanged", "reseeded"
 # What may be left out of an arrangement, or replaced.
 LEAK_FREE, LEAK_ONLY, ENGLISH_MATCHED, REPLAY = "leak_free", "leak_only", "english_matched", "replay"
 
@@ -128,8 +128,8 @@ class Arm(NamedTuple):
         says: what its parallel rows hold.
         isolates: what a contrast with it isolates, for the documentation.
         change: how its rows differ from those laid out: `XX_FIRST` (whole documents of a pair have the xx half first),
-            `UNTAGGED` (no labels), `EXCHANGED` (the two steps of a super-batch have each other's parallel rows); or
-            empty.
+            `UNTAGGED` (no labels), `EXCHANGED` (the two steps of a super-batch have each other's parallel rows),
+            `RESEEDED` (all is laid out by another seed); or empty.
         variant: what of its text is left out or replaced, a key of :data:`VARIANTS`; or empty.
     """
 
@@ -194,7 +194,7 @@ _PLAIN = {
     "placebo": Arm(
         "placebo",
         "placebo bridge",
-        "the template joins an English half with another pair's translation",
+        "the template joins an English half with another pair's translation, in every epoch another",
         "alignment: `bridge − placebo` holds neither longer documents nor labels nor two languages in one context",
     ),
     "labels_only": Arm(
@@ -218,13 +218,21 @@ _PLAIN = {
         "labels, given the bridge",
         change=UNTAGGED,
     ),
-    "no_bridge_again": Arm(
+    "no_bridge_exchanged": Arm(
         "no_bridge",
-        "no bridge, again (A/A)",
+        "no bridge, steps exchanged (A/A)",
         "as without a bridge, the two steps of each two with each other's parallel rows",
-        "nothing: A/A. The same text, in the other of two consecutive steps; a gap to `no_bridge` is the noise of "
-        "training",
+        "nothing: A/A. The same text, in the other of two consecutive steps; a gap to `no_bridge` is the least that "
+        "training varies by",
         change=EXCHANGED,
+    ),
+    "no_bridge_reseeded": Arm(
+        "no_bridge",
+        "no bridge, another seed (A/A)",
+        "as without a bridge, all text drawn and laid out by another seed",
+        "nothing: A/A. Another draw and another order of the same text, from the same base model; a gap to `no_bridge` "
+        "is the noise of continual training",
+        change=RESEEDED,
     ),
 }
 

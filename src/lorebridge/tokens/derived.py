@@ -70,6 +70,21 @@ def unlabelled(segments: Segments) -> Segments:
     return _some(segments, segments.kind != LABEL)
 
 
+def whole_documents(segments: Segments, n_en: Ints, n_xx: Ints) -> Ints:
+    """Return where the documents begin that hold label, English half, label and xx half, none of them cut.
+
+    Args:
+        segments: of the rows of ``bridge`` or ``placebo``, in reading order.
+        n_en: tokens of each English half.
+        n_xx: tokens of each xx half.
+    """
+    kind, piece, n_tokens = segments.kind, segments.piece, segments.n_tokens
+    en_whole = (kind == EN) & (n_tokens == n_en[np.where(kind == EN, piece, 0)])
+    xx_whole = (kind == XX) & (n_tokens == n_xx[np.where(kind == XX, piece, 0)])
+    # A label is not cut off its half, so such a pair of labels and whole halves in a row is one document.
+    return np.flatnonzero((kind[:-3] == LABEL) & en_whole[1:-2] & (kind[2:-1] == LABEL) & xx_whole[3:])
+
+
 def xx_first(segments: Segments, n_en: Ints, n_xx: Ints) -> tuple[Segments, int]:
     """Put the xx half of each pair before its English half, in the documents of ``bridge``.
 
@@ -84,11 +99,8 @@ def xx_first(segments: Segments, n_en: Ints, n_xx: Ints) -> tuple[Segments, int]
     Returns:
         The segments, and how many cut documents stayed (counted by their xx halves' first tokens).
     """
-    kind, piece, n_tokens = segments.kind, segments.piece, segments.n_tokens
-    en_whole = (kind == EN) & (n_tokens == n_en[np.where(kind == EN, piece, 0)])
-    xx_whole = (kind == XX) & (n_tokens == n_xx[np.where(kind == XX, piece, 0)])
-    # A label is not cut off its half, so such a pair of labels and whole halves in a row is one document.
-    at = np.flatnonzero((kind[:-3] == LABEL) & en_whole[1:-2] & (kind[2:-1] == LABEL) & xx_whole[3:])
+    kind = segments.kind
+    at = whole_documents(segments, n_en, n_xx)
     order = np.arange(len(kind))
     order[at + 1], order[at + 3] = at + 3, at + 1
     turned = Segments(*(column[order] for column in segments))

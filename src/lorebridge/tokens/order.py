@@ -1,11 +1,13 @@
 """The data order: which piece of text stands where in the rows that a run reads, as a table.
 
 The *schedule* (which pieces, in which optimizer step) is drawn from the language and the seed alone, never from the
-arm: the monolingual rows of a batch are the same to the byte in every arm, and over each super-batch (two consecutive
-steps) every arm reads the same pieces of parallel text, only arranged otherwise (:mod:`lorebridge.tokens.arms`). Where
-an arm has the halves of pairs ``far`` apart, its parallel rows are shuffled over each epoch of the pairs afterwards,
-and the pieces are the same over an epoch and over the run. The variants of an arm leave some pieces out, or replace
-some monolingual rows, after all has been laid out (:mod:`lorebridge.tokens.derived`).
+arm (but in ``no_bridge_reseeded``, which is there for that): the monolingual rows of a batch are the same to the byte
+in every arm, and over each super-batch (two consecutive steps) every arm reads the same pieces of parallel text, only
+arranged otherwise (:mod:`lorebridge.tokens.arms`). In a placebo the partners change from epoch to epoch
+(:mod:`lorebridge.tokens.partners`). Where an arm has the halves of pairs ``far`` apart, its parallel rows are shuffled
+over each epoch of the pairs afterwards, and the pieces are the same over an epoch and over the run. The variants of an
+arm leave some pieces out, or replace some monolingual rows, after all has been laid out
+(:mod:`lorebridge.tokens.derived`).
 
 * A batch is ``batch_tokens // sequence_length`` rows: first the monolingual ones, then the parallel ones. How many are
   monolingual is set for each super-batch so that the two kinds keep level in content tokens (text; no label, closing
@@ -52,6 +54,7 @@ from lorebridge.tokens.arms import (
     LEAK_ONLY,
     NEAR,
     REPLAY,
+    RESEEDED,
     UNTAGGED,
     XX,
     XX_FIRST,
@@ -61,6 +64,7 @@ from lorebridge.tokens.arms import (
     turned_labels,
 )
 from lorebridge.tokens.packing import shortest_row
+from lorebridge.tokens.partners import Partners
 from lorebridge.tokens.schedule import MONO, REPLAYED, MonolingualRows, ParallelSchedule, Segments, rank
 from lorebridge.tokens.selection import drawn_pairs
 from lorebridge.tokens.store import Store
@@ -162,12 +166,14 @@ def draw_order(
         if name not in stores:
             raise InputError(f"order {run}", f"no token store {name}", f"It has {', '.join(sorted(stores)) or 'none'}.")
         opened[name] = Store.open(stores[name], expected)
-    mono = MonolingualRows(opened[names[0]].lengths, sequence_length, generator("order", lang, seed, "mono"))
+    laid_out_by = _layout_seed(arm, seed)
+    mono = MonolingualRows(opened[names[0]].lengths, sequence_length, generator("order", lang, laid_out_by, "mono"))
     streams = [f"pairs-{lang}-en", f"pairs-{lang}-xx", "label", *(n for n in names if n.startswith("mono-"))]  # by kind
     lengths: dict[int, npt.NDArray[np.integer]] = {MONO: opened[names[0]].lengths}
     labels: list[list[int]] = []
     pair_notes: dict[str, Any] = {}
     extra: dict[str, Any] = {}
+    partner_notes: dict[str, int] = {}
     is_far = False
     if arm == BASE:
         chunks = [mono.take(np.arange(steps * n_rows))]
@@ -178,12 +184,12 @@ def draw_order(
         assert label_tokens is not None  # _check_shape has seen to it
         labels = _labels(encoder, run, arm, template, label_tokens)
         halves = {EN: opened[names[1]], XX: opened[names[2]]}
-        drawn = _drawn(lang, seed, pairs, halves, label_tokens, steps * n_rows * sequence_length, pair_supply)
+        drawn = _drawn(lang, laid_out_by, pairs, halves, label_tokens, steps * n_rows * sequence_length, pair_supply)
         lengths |= {kind: half.lengths.astype(np.int32) for kind, half in halves.items()}  # of tens of millions
         lengths[LABEL] = np.array([len(ids) for ids in labels], np.int64)
         what = ARMS[arm]
         schedule, units, pair_notes = _parallel_schedule(
-            lang, seed, pairs, drawn, lengths, label_tokens, sequence_length, n_rows
+            lang, laid_out_by, pairs, drawn, lengths, label_tokens, sequence_length, n_rows, what.arrangement
         )
         if pair_supply is not None:
             pair_notes |= {"n_available": len(halves[EN]), "supply": pair_supply}
@@ -191,9 +197,22 @@ def draw_order(
             mono, schedule, what.arrangement, steps, n_rows, sequence_length, f"order {run}"
         )
         del schedule  # the largest thing in memory, with millions of pairs
+        if units.strangers is not None:
+            partners = Partners(
+                units.strangers,
+                lengths[EN],
+                lengths[XX],
+                label_tokens // 2,
+                sequence_length,
+                n_rows,
+                generator("order", lang, laid_out_by, "partners"),
+            )
+            parallel = [partners.redrawn(some) for some in parallel]
+            if partners.n_redrawn or partners.n_kept:
+                partner_notes = {"redrawn": partners.n_redrawn, "kept": partners.n_kept}
         is_far = distance == FAR and parts_partners(arm)
         if is_far:
-            parallel = derived.apart(parallel, mono_rows, epochs, n_rows, generator("order", lang, seed, FAR))
+            parallel = derived.apart(parallel, mono_rows, epochs, n_rows, generator("order", lang, laid_out_by, FAR))
         if what.change:
             parallel, extra = _changed(parallel, what.change, n_rows, lengths)
         elif what.variant == REPLAY:
@@ -212,7 +231,7 @@ def draw_order(
                 len(lengths[EN]),
                 share=english_share,
                 positions=steps * n_rows * sequence_length,
-                rng=generator("order", lang, seed, "english"),
+                rng=generator("order", lang, laid_out_by, "english"),
                 what=run,
             )
             parallel, extra = _filtered(parallel, left_out, run)
@@ -239,6 +258,7 @@ def draw_order(
         "stores": {name: opened[name].notes["digest"] for name in names},
         "pairs": pair_notes,
         **({"derived": extra} if extra else {}),
+        **({"partners": partner_notes} if partner_notes else {}),
         **({"distance": FAR} if is_far else {}),
         **totals(frame, lengths, streams, steps * n_rows * sequence_length),
     }
@@ -293,6 +313,11 @@ def _check_shape(
     return n_rows
 
 
+def _layout_seed(arm: str, seed: int) -> str | int:
+    """Return what an arm's order is laid out by, beside the language: the seed, or another that it stands for."""
+    return f"{seed}, again" if arm != BASE and ARMS[arm].change == RESEEDED else seed
+
+
 def _check_variant(
     run: str, arm: str, english_share: float | None, replay: Mapping[str, Any] | None, mentions: Sequence[Path]
 ) -> None:
@@ -335,7 +360,7 @@ def _labels(encoder: Tokenizer, run: str, arm: str, template: str | None, label_
 
 def _drawn(
     lang: str,
-    seed: int,
+    seed: str | int,
     pairs: Path,
     halves: Mapping[int, Store],
     label_tokens: int,
@@ -360,20 +385,24 @@ def _drawn(
 
 def _parallel_schedule(
     lang: str,
-    seed: int,
+    seed: str | int,
     pairs: Path,
     drawn: npt.NDArray[np.bool_] | None,
     lengths: Mapping[int, npt.NDArray[np.integer]],
     label_tokens: int,
     width: int,
     n_rows: int,
+    arrangement: str,
 ) -> tuple[ParallelSchedule, Units, dict[str, Any]]:
     """Make the units of a language and seed from the pairs drawn, and their schedule."""
     piece = np.arange(len(lengths[EN])) if drawn is None else np.flatnonzero(drawn)
     units, notes = make_units(
         _texts_of(pairs, drawn), lengths[EN][piece], lengths[XX][piece], generator("order", lang, seed, "units")
     )
-    units = Units(np.where(units.members >= 0, piece[units.members], -1), units.in_a)
+    strangers = None  # large, and needed by the placebo alone
+    if arrangement == "placebo" and units.strangers is not None:
+        strangers = units.strangers._replace(pairs=piece[units.strangers.pairs])
+    units = Units(np.where(units.members >= 0, piece[units.members], -1), units.in_a, strangers)
     n_pairs = len(piece)
     rng = generator("order", lang, seed, "pairs")
     schedule = ParallelSchedule(units, lengths[EN], lengths[XX], label_tokens, width, rng)
@@ -449,6 +478,8 @@ def _changed(
     parallel: list[Segments], change: str, n_rows: int, lengths: Mapping[int, npt.NDArray[np.integer]]
 ) -> tuple[list[Segments], dict[str, Any]]:
     """Return the parallel rows of an arm that changes those laid out, and what is to be noted."""
+    if change == RESEEDED:
+        return parallel, {}
     if change == EXCHANGED:
         return [derived.exchanged(some, n_rows) for some in parallel], {}
     if change == UNTAGGED:

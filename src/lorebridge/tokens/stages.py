@@ -97,6 +97,12 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     return literals | {"label_tokens": training["label_tokens"], "pair_supply": training["pair_supply"], **own}
 
 
+def _order_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    # What was once otherwise in one arm: the others are not drawn, nor trained, anew.
+    arm = study.model(w["run"]).arm
+    return {"partners": "drawn each epoch"} if arm in ARMS and ARMS[arm].arrangement == "placebo" else {}
+
+
 def _order_inputs(study: Study, w: Wildcards) -> Arguments:
     model = study.model(w["run"])
     # The halves of a parallel text are columns of one table.
@@ -161,13 +167,16 @@ STAGES = (
             "order": File(
                 "order/{run}.parquet",
                 "its Parquet metadata (key `order`) holds totals, epochs, label tokens, the fingerprints of its "
-                "stores, and under `derived` what a derived arm left out, replayed or could not turn (`docs/arms.md`)",
+                "stores, and under `derived` what a derived arm left out, replayed or could not turn, "
+                "under `partners` how many documents of a placebo have other partners than in the first epoch "
+                "(`docs/arms.md`)",
                 table="order",
                 argument="out",
             )
         },
         record="order/{run}.parquet.record.json",
         literals=_order_literals,
+        identity=_order_identity,
         inputs=_order_inputs,
     ),
 )

@@ -41,11 +41,14 @@ class Units(Sequence[Unit]):
         members: rows of the pairs' table in the order of the placebo's cycle, -1 where a unit has no third, [units, 3].
         in_a: for each member, whether its pair belongs to half A, bool [units, 3].
         n_members: 2 or 3, [units].
+        strangers: what says which of the pairs may be joined, where it is known.
     """
 
-    def __init__(self, members: npt.NDArray[np.integer], in_a: npt.NDArray[np.bool_]) -> None:
+    def __init__(
+        self, members: npt.NDArray[np.integer], in_a: npt.NDArray[np.bool_], strangers: Strangers | None = None
+    ) -> None:
         """Take the arrays as they are."""
-        self.members, self.in_a = members, in_a
+        self.members, self.in_a, self.strangers = members, in_a, strangers
         self.n_members = (members >= 0).sum(axis=1)
 
     @classmethod
@@ -188,8 +191,24 @@ class _Relations(NamedTuple):
     known: Ints  # codes (English key x `width` + xx key) of all pairs, ascending
 
 
+class Strangers(NamedTuple):
+    """What says which pairs may be joined in a placebo, and which are alike.
+
+    Attributes:
+        pairs: the pairs that have text in both halves, ascending.
+        relations: of these by their places, for :func:`fits`.
+        source: a number for the source of each.
+        group: a number for the source and the lengths of each.
+    """
+
+    pairs: Ints
+    relations: tuple[Any, ...]
+    source: Ints
+    group: Ints
+
+
 @compiled
-def _fits(p, q, relations):
+def fits(p, q, relations):
     """Say whether no name is common to two pairs and no pair at all translates a half of one by a half of the other.
 
     Two pairs with a text in common fail here too: the common text makes the one's English translate the other.
@@ -233,7 +252,7 @@ def _match(first, first_ends, second, second_ends, relations):
         for pair in first[first_ends[g] : first_ends[g + 1]]:
             found = -1
             for j in range(n_waiting - 1, max(n_waiting - 1 - REACH, -1), -1):
-                if _fits(pair, waiting[j], relations):
+                if fits(pair, waiting[j], relations):
                     found = j
                     break
             if found < 0:
@@ -260,7 +279,7 @@ def _match_within(pairs, relations):
     for pair in pairs:
         found = -1
         for j in range(n_waiting - 1, max(n_waiting - 1 - REACH, -1), -1):
-            if _fits(pair, waiting[j], relations):
+            if fits(pair, waiting[j], relations):
                 found = j
                 break
         if found < 0:
@@ -288,7 +307,7 @@ def _absorb(couples, alone, relations):
         p, q = alone[n_left - 2], alone[n_left - 1]
         found = -1
         for i in range(n):
-            if cycles[i, 2] < 0 and _fits(p, cycles[i, 1], relations) and _fits(cycles[i, 0], q, relations):
+            if cycles[i, 2] < 0 and fits(p, cycles[i, 1], relations) and fits(cycles[i, 0], q, relations):
                 found = i
                 break
         if found < 0:
@@ -301,7 +320,7 @@ def _absorb(couples, alone, relations):
     for p in alone[:n_left]:
         found = -1
         for i in range(n):
-            if cycles[i, 2] < 0 and _fits(cycles[i, 0], p, relations) and _fits(cycles[i, 1], p, relations):
+            if cycles[i, 2] < 0 and fits(cycles[i, 0], p, relations) and fits(cycles[i, 1], p, relations):
                 found = i
                 break
         if found < 0:
@@ -397,4 +416,5 @@ def make_units(
     cycles, notes["no_partner"] = _absorb(np.concatenate(couples), np.concatenate(lonely), relations)
     notes["cycles_of_three"] = int((cycles[:, 2] >= 0).sum())
     there = cycles >= 0
-    return Units(np.where(there, usable[cycles], -1), there & in_a[cycles]), notes
+    strangers = Strangers(usable, relations, source, group)
+    return Units(np.where(there, usable[cycles], -1), there & in_a[cycles], strangers), notes
