@@ -137,7 +137,7 @@ def _key_problems(node: yaml.Node, path: list[str], seen: dict[int, bool]) -> It
                 continue  # no key that a mapping can have: the constructor says so
             below, line = ".".join([*path, key.value]), key.start_mark.line + 1
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-                meant = yaml.safe_load(key.value) if key.style is None else key.value
+                meant = yaml.safe_load(key.value) if not key.style else key.value
                 yield (
                     f"line {line}",
                     f"the key {below} is read as {meant!r}, and is no text",
