@@ -80,6 +80,11 @@ def planted(study: Study) -> bool:
     return study.planted
 
 
+def of_the_paper(study: Study) -> bool:
+    """Whether the text is of real languages, of which the paper prints something."""
+    return not study.planted
+
+
 def asks_people(study: Study) -> bool:
     """Whether the study asks about people."""
     return study.config.get("people") is not None
@@ -258,6 +263,13 @@ TABLES = (
     Drawing("exposure_effects", f"{_INFERENCE}:exposure_effects", reads("exposure_effects"), ("base", "names")),
     Drawing("consumed", "lorebridge.figures.exposure:consumed", reads("exposure"), ("base", "names", "arms")),
     Drawing("leaks", "lorebridge.figures.exposure:leaks", reads("leaks"), ("names",)),
+    Drawing(
+        "communities",
+        f"{_SUMMARY}:communities",
+        reads("questions"),
+        ("languages", "subset"),
+        when=of_the_paper,
+    ),
     Drawing(
         "questions", f"{_SUMMARY}:questions", reads("questions", "tokenizer"), ("base", "names", "subset", "planted")
     ),

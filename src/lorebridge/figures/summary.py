@@ -1,4 +1,4 @@
-"""The tables of a study: the paper's Tables 1 and 3 with its values beside ours, and those that it lacks."""
+"""The tables of a study: the paper's Tables 1, 2 and 3 with its values beside ours, and those that it lacks."""
 
 from __future__ import annotations
 
@@ -201,6 +201,10 @@ def power(
 def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool, out: Path) -> None:
     """Write Table 1 of the paper: how densely the two corpora state a culture's facts, the paper's values beside.
 
+    The paper's cultural density is "the count of knowledge appearance" over "the total number of documents in the
+    corpus" (section 4): that is the column ``per_document``, with its interval. Those per chunk and per token count
+    the chunks that state a fact.
+
     Args:
         density: the table "density".
         names: language code -> English name.
@@ -208,49 +212,93 @@ def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool
         planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = tables.read(density)
+    key = ["culture", "corpus", "method", "judge", "includes_parallel"]
+    of_unit = {unit: rows.set_index(key) for unit, rows in tables.read(density).groupby("unit")}
     printed = published("densities", planted)
     rows = []
-    for _, row in table.iterrows():
-        culture, corpus = row["culture"], row["corpus"]
-        # The paper counts judged hits in the monolingual corpus; it does not say in which unit.
-        paper = printed.get(culture, {}) if row["unit"] == "document" and row["method"] != EXACT else {}
+    for cell, row in of_unit["document"].iterrows():
+        culture, corpus, method, judge, with_pairs = cell
+        # The paper counts judged hits in the monolingual corpus.
+        paper = printed.get(culture, {}) if method != EXACT else {}
         rows.append(
             {
                 "culture": names[culture],
                 "corpus": names[corpus],
-                "counted": "every text" if row["method"] == EXACT else f"{row['method']}, {row['judge']}",
-                "with_pairs": "yes" if row["includes_parallel"] else "no",
-                "unit": row["unit"],
-                "units": row["denominator"],
+                "counted": "every text" if method == EXACT else f"{method}, {judge}",
+                "with_pairs": "yes" if with_pairs else "no",
+                "documents": row["denominator"],
                 "questions": row["n_questions"],
                 "indeterminate": row["indeterminate"],
                 "occurrences": row["occurrences"],
                 "of_distractors": row["distractor_occurrences"],
                 "n_capped": row["n_capped"],
                 "n_absent": row["n_absent"],
-                "density": row["density"],
+                "per_document": row["density"],
                 "lo": row["lo"],
                 "hi": row["hi"],
                 "published": paper.get("base" if corpus == base else "own"),
+                "per_chunk": of_unit["chunk"].loc[cell, "density"],
+                "per_token": of_unit["token"].loc[cell, "density"],
             }
         )
     table, note = _beside(
-        pd.DataFrame(rows),
-        ["published"],
-        planted,
-        f" published: {_PAPER}, Table 1, on other corpora; the paper does not say which unit it divides by.",
+        pd.DataFrame(rows), ["published"], planted, f" published: {_PAPER}, Table 1, per document, on other corpora."
     )
     write_table(
         table,
         out,
-        "How densely a corpus states the facts asked for: occurrences per question that could be told, and density = "
-        "occurrences / units of the text. counted: among the hits of a retriever by a judge, or in every text by the "
-        "rule of co-occurrence. with pairs: the parallel text is part of it. of distractors: occurrences of wrong "
-        "options, what chance gives. n capped: questions whose full list of hits still states the fact in its last "
-        "tenth, so that more may follow. n absent: questions with a subject term that the corpus lacks. Intervals: "
-        f"95 %, bootstrap over questions.{note}",
-        {"occurrences": ".2f", "of_distractors": ".2f", **dict.fromkeys(("density", "lo", "hi", "published"), ".2e")},
+        "How densely a corpus states the facts asked for: documents that state a question's fact (occurrences: their "
+        "mean over the questions that could be told) per document of the corpus, the unit of the paper's cultural "
+        "density. counted: among the hits of a retriever by a judge, or in every text by the rule of co-occurrence. "
+        "with pairs: the parallel text is part of it. of distractors: occurrences of wrong options, what chance gives. "
+        "n capped: questions whose full list of hits still states the fact in its last tenth, so that more may follow. "
+        "n absent: questions with a subject term that the corpus lacks. Intervals: 95 %, bootstrap over questions, of "
+        "the density per document. Beside it chunks that state the fact, per chunk and per token of the corpus."
+        f"{note}",
+        {
+            "occurrences": ".2f",
+            "of_distractors": ".2f",
+            **dict.fromkeys(("per_document", "lo", "hi", "published", "per_chunk", "per_token"), ".2e"),
+        },
+    )
+
+
+def communities(
+    *, questions: Mapping[str, Path], languages: Mapping[str, Mapping[str, Any]], subset: str, out: Path
+) -> None:
+    """Write Table 2 of the paper: the communities asked about, beside what the study says of their languages.
+
+    Region, population, language and writing system are what the paper prints; nothing here measures them. A language
+    that the paper does not study has none.
+
+    Args:
+        questions: culture -> table "questions".
+        languages: language code -> name, script and resource.
+        subset: which questions the headline numbers use.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    printed = published("communities", planted=False)
+    rows = []
+    for culture, path in questions.items():
+        paper = printed.get(culture, {})
+        rows.append(
+            {
+                "language": languages[culture]["name"],
+                "code": culture,
+                "script": languages[culture]["script"],
+                "resource": languages[culture]["resource"],
+                "questions": in_subset(tables.read(path), subset)["question_id"].nunique(),
+                **{
+                    f"{column}_published": paper.get(column)
+                    for column in ("community", "region", "population", "language", "code", "writing")
+                },
+            }
+        )
+    write_table(
+        pd.DataFrame(rows),
+        out,
+        f"Communities and their languages: as this study has them (questions: {subset}), and published: {_PAPER}, "
+        "Table 2.",
     )
 
 
