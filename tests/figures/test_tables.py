@@ -39,6 +39,25 @@ def test_accuracy_table_agrees_with_the_scores(drawn, inputs):
     assert (row["chance"].item(), row["first_option"].item()) == (25, 25)
 
 
+def test_clean_questions_are_an_extra_where_all_are_the_headline(inputs, tmp_path):
+    folder, more = inputs
+    summary.accuracy(
+        accuracies=folder / "accuracies.parquet",
+        questions=more["study"]["questions"],
+        base="en",
+        names={code: code for code in ("en", "ko", "zh", "bo", "mn")},
+        subset="reference",
+        rule="mean",
+        last=3,
+        out=tmp_path / "accuracy",
+    )
+    table = pd.read_csv(tmp_path / "accuracy.csv")
+    clean = of_arms(folder / "accuracies.parquet", subset="clean", rule="mean")
+    clean = clean[(clean["step"] == -1) & (clean["seed"] == "all")]
+    assert sorted(table["accuracy_clean"]) == pytest.approx(sorted(100 * clean["accuracy"]))
+    assert (table["n_clean"] <= table["n"]).all()
+
+
 def test_gaps_table_is_in_points(drawn, inputs):
     table = pd.read_csv(drawn / "tables" / "gaps.csv", dtype={"seed": str})
     source = tables.read(inputs[0] / "gaps.parquet")

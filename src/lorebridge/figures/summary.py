@@ -24,6 +24,9 @@ from lorebridge.transfer.credits import LAST, directions
 from lorebridge.transfer.items import occurrence_means
 from lorebridge.transfer.power import detectable_effects
 
+CLEAN = "clean"
+"""The questions that can be answered as asked; an extra where the headline is of others."""
+
 _PAPER = "Zhang et al. (ACL 2025)"
 
 
@@ -56,6 +59,9 @@ def accuracy(
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = of_arms(accuracies, subset=subset, rule=rule)
+    cell = ["culture", "direction", "arm"]
+    extra = of_arms(accuracies, subset=CLEAN, rule=rule) if subset != CLEAN else table.iloc[:0]
+    extra = extra[(extra["step"] == LAST) & (extra["seed"] == EVERY)].set_index(cell)
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
     rows = []
@@ -76,6 +82,11 @@ def accuracy(
                 "accuracy": 100 * pooled["accuracy"],
                 "lo": 100 * pooled["lo"],
                 "hi": 100 * pooled["hi"],
+                **(
+                    {f"n_{CLEAN}": extra.loc[at, "n_questions"], f"accuracy_{CLEAN}": 100 * extra.loc[at, "accuracy"]}
+                    if (at := (culture, direction, arm)) in extra.index
+                    else {}
+                ),
                 "of_each_seed": ", ".join(f"{100 * value:.1f}" for value in single["accuracy"]),
                 "chance": 100 * pooled["chance"],
                 **{
@@ -93,8 +104,9 @@ def accuracy(
         f"Accuracy (%), mean of the last {last} checkpoints and of the seeds; before: at step 0, the base model. "
         "Interval: 95 %, bootstrap over clusters of questions, given these seeds. Beside it what needs no model: "
         f"chance, always the first or the longest option, always the most frequent place. Questions: {subset}; "
-        f"options compared by the rule '{rule}'; ties share the credit.",
-        one,
+        f"options compared by the rule '{rule}'; ties share the credit."
+        + (f" n and accuracy {CLEAN}: without the questions that cannot be answered as asked." if len(extra) else ""),
+        one | {f"accuracy_{CLEAN}": ".1f"},
     )
 
 
