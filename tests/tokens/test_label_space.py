@@ -1,4 +1,4 @@
-"""Whose the space between a label and its half is: Zhang et al. (ACL 2025, appendix C.1) write documents, not pieces."""
+"""Whose the space between a label and its half is: Zhang et al. (ACL 2025, C.1) write documents, not pieces."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path, 
             file.write(block)
             offsets[done + 1 : done + len(documents) + 1] = offsets[done] + ends[1:]
             done += len(documents)
-            n_bytes += sum(len(text.encode()) for text in documents) if lead else pc.sum(pc.binary_length(texts)).as_py()
+            n_bytes += pc.sum(pc.binary_length(texts)).as_py() + len(lead.encode()) * sum(map(bool, documents))
             bar.update(len(documents))
     n_tokens = int(offsets[-1])
     if not n_tokens:

@@ -3,8 +3,9 @@
 The paper (Zhang et al., ACL 2025, appendix C.3) translates Tibetan and Mongolian into Chinese with NLLB-200-3.3B
 (Costa-jussà et al. 2022), "further finetuned with Chinese-Tibetan and Chinese-Mongolian parallel data" (footnote 9).
 Its model is not public: a local one stands for it. Which code stood for traditional Mongolian is not told, and NLLB as
-released has none: its ``khk_Cyrl`` is Mongolian in Cyrillic letters. NLLB was trained on at most 512 tokens, and a chunk of 5,000 characters
-of Tibetan has thousands, so that a chunk is translated in windows that end where sentences end.
+released has none: its ``khk_Cyrl`` is Mongolian in Cyrillic letters. NLLB was trained on at most 512 tokens, and a
+chunk of 5,000 characters of Tibetan has thousands, so that a chunk is translated in windows that end where sentences
+end.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def check_source(script: str, source_code: str) -> None:
     if script == "Mongolian":
         reason += ": NLLB reads Mongolian in Cyrillic letters only, and has no code for the traditional script"
     raise InputError(
-        "tracing.translation.source_code", reason, "Name a model of your own (model: local), or judge without translation."
+        "tracing.translation.source_code",
+        reason,
+        "Name a model of your own (model: local), or judge without translation.",
     )
 
 

@@ -165,8 +165,8 @@ def _tracing_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str
             yield (
                 f"{key}.source_code",
                 f"{code} is not the {script} script that {lang} is written in",
-                "Name a model that has a code for it, or one of your own: model: local (NLLB as released has none for the "
-                "traditional Mongolian script), or leave it out: the judge then reads the original.",
+                "Name a model that has a code for it, or one of your own: model: local (NLLB as released has none for "
+                "the traditional Mongolian script), or leave it out: the judge then reads the original.",
             )
     if config["tracing"]["translation"] and config["tracing"]["judge"]["kind"] == "cooccurrence":
         yield (
