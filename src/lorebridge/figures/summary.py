@@ -225,19 +225,23 @@ def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool
         out: path without suffix; .csv, .md and .tex are written.
     """
     key = ["culture", "corpus", "method", "judge", "includes_parallel"]
-    of_unit = {unit: rows.set_index(key) for unit, rows in tables.read(density).groupby("unit")}
+    of_all = tables.read(density)
+    of_documents = of_all[of_all["unit"] == "document"]
+    for unit in ("chunk", "token"):
+        beside = of_all.loc[of_all["unit"] == unit, [*key, "density"]].rename(columns={"density": f"per_{unit}"})
+        of_documents = of_documents.merge(beside, on=key, how="left", validate="one_to_one")
     printed = published("densities", planted)
     rows = []
-    for cell, row in of_unit["document"].iterrows():
-        culture, corpus, method, judge, with_pairs = cell
+    for _, row in of_documents.iterrows():
+        culture, corpus, method = row["culture"], row["corpus"], row["method"]
         # The paper counts judged hits in the monolingual corpus.
         paper = printed.get(culture, {}) if method != EXACT else {}
         rows.append(
             {
                 "culture": names[culture],
                 "corpus": names[corpus],
-                "counted": "every text" if method == EXACT else f"{method}, {judge}",
-                "with_pairs": "yes" if with_pairs else "no",
+                "counted": "every text" if method == EXACT else f"{method}, {row['judge']}",
+                "with_pairs": "yes" if row["includes_parallel"] else "no",
                 "documents": row["denominator"],
                 "questions": row["n_questions"],
                 "indeterminate": row["indeterminate"],
@@ -249,8 +253,8 @@ def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool
                 "lo": row["lo"],
                 "hi": row["hi"],
                 "published": paper.get("base" if corpus == base else "own"),
-                "per_chunk": of_unit["chunk"].loc[cell, "density"],
-                "per_token": of_unit["token"].loc[cell, "density"],
+                "per_chunk": row["per_chunk"],
+                "per_token": row["per_token"],
             }
         )
     table, note = _beside(
