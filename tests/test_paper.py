@@ -157,6 +157,20 @@ def test_english_wikipedia_inside_continual_pretraining_is_a_setting():
     assert "mono-en" in plan.study.models["ko-no_bridge_replay-s0"].texts
 
 
+def test_the_date_of_birth_is_asked_for_in_english_words():
+    """Appendix D: "date of birth", and attributes "in their original English forms"."""
+    plan = planned()
+    assert plan.literals("people")["properties"]["birth_date"] == "P569"
+    for templates in plan.literals("people_questions", lang="ko")["templates"].values():
+        assert "birth_date" in templates and "birth_year" not in templates
+    people = config.load(PAPER)["people"]
+    by_year = planned(people=people | {"birth": "year"}).literals("people_questions", lang="ko")["templates"]
+    assert "birth_year" in by_year["ko"] and "birth_date" not in by_year["ko"]
+    wordings = {"ko": {name: "{name} ____" for name in config.people_properties()}}
+    with pytest.raises(config.ConfigError, match=r"people.templates.ko.*has no birth_date"):
+        planned(people=people | {"templates": wordings})
+
+
 def test_a_template_without_a_space_has_none_to_give_to_a_half():
     with pytest.raises(config.ConfigError, match=r"training.label_space.*has none before"):
         planned(template="{en}\n{name}: {xx}")

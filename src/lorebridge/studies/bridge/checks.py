@@ -203,6 +203,13 @@ def _people_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
     for lang, wordings in people["templates"].items():
         if lang not in config["languages"]:
             yield f"people.templates.{lang}", "is not a language of the study", f"They are {list(config['languages'])}."
+        born = f"birth_{people['birth']}"
+        if born not in wordings:
+            yield (
+                f"people.templates.{lang}",
+                f"has no {born}, and people.birth is {people['birth']}",
+                f"Add people.templates.{lang}.{born}, or set people.birth to the other.",
+            )
         for attribute, wording in wordings.items():
             if sorted(re.findall(r"{name}|[{}]|_+", wording)) != ["____", "{name}"]:
                 yield (
@@ -217,10 +224,10 @@ def _people_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
                 f"has no wordings in {config['languages'][lang]['name']}",
                 f"Add people.templates.{lang}; config/people.yaml has examples.",
             )
-    if people["questions"] > people["number"] * len(configuration.people_properties()):
+    if people["questions"] > people["number"] * len(configuration.people_properties(people["birth"])):
         yield (
             "people.questions",
-            f"{people['questions']} are more than {len(configuration.people_properties())} for each of "
+            f"{people['questions']} are more than {len(configuration.people_properties(people['birth']))} for each of "
             f"{people['number']} people",
             "Give fewer questions or more people.",
         )
