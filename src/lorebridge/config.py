@@ -68,9 +68,19 @@ def _resolved(node: Any) -> Any:
 
 
 @functools.cache
-def people_properties() -> dict[str, str]:
-    """Return attribute of a person -> its property in Wikidata, as ``config/people.yaml`` lists them."""
-    return read(PEOPLE_FILE)["properties"]
+def people_properties(birth: str = "year") -> dict[str, str]:
+    """Return attribute of a person -> its property in Wikidata, as ``config/people.yaml`` lists them.
+
+    Args:
+        birth: whether the ``year`` of birth is asked for or the ``date``.
+    """
+    return _of_birth(read(PEOPLE_FILE)["properties"], birth)
+
+
+def _of_birth(attributes: Mapping[str, str], birth: str) -> dict[str, str]:
+    """Return what is said of attributes, without the way to ask for a birth that is not wanted."""
+    other = {"year": "birth_date", "date": "birth_year"}[birth]
+    return {attribute: said for attribute, said in attributes.items() if attribute != other}
 
 
 @functools.cache
@@ -81,7 +91,8 @@ def shipped_templates() -> dict[str, dict[str, str]]:
 
 def people_templates(config: Mapping[str, Any], lang: str) -> dict[str, str]:
     """Return attribute -> how it is asked for in a language: the study's own wordings, or those shipped with it."""
-    return dict(config["people"]["templates"].get(lang) or shipped_templates()[lang])
+    people = config["people"]
+    return _of_birth(people["templates"].get(lang) or shipped_templates()[lang], people.get("birth", "year"))
 
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -39,6 +39,25 @@ def test_accuracy_table_agrees_with_the_scores(drawn, inputs):
     assert (row["chance"].item(), row["first_option"].item()) == (25, 25)
 
 
+def test_clean_questions_are_an_extra_where_all_are_the_headline(inputs, tmp_path):
+    folder, more = inputs
+    summary.accuracy(
+        accuracies=folder / "accuracies.parquet",
+        questions=more["study"]["questions"],
+        base="en",
+        names={code: code for code in ("en", "ko", "zh", "bo", "mn")},
+        subset="reference",
+        rule="mean",
+        last=3,
+        out=tmp_path / "accuracy",
+    )
+    table = pd.read_csv(tmp_path / "accuracy.csv")
+    clean = of_arms(folder / "accuracies.parquet", subset="clean", rule="mean")
+    clean = clean[(clean["step"] == -1) & (clean["seed"] == "all")]
+    assert sorted(table["accuracy_clean"]) == pytest.approx(sorted(100 * clean["accuracy"]))
+    assert (table["n_clean"] <= table["n"]).all()
+
+
 def test_gaps_table_is_in_points(drawn, inputs):
     table = pd.read_csv(drawn / "tables" / "gaps.csv", dtype={"seed": str})
     source = tables.read(inputs[0] / "gaps.parquet")
@@ -50,12 +69,41 @@ def test_gaps_table_is_in_points(drawn, inputs):
     assert set(table.loc[table["leaked_questions"] == "left out", "n_questions"]) == {23}
 
 
-def test_published_densities_stand_beside_documents_only(drawn):
-    table = pd.read_csv(drawn / "tables" / "density.csv").set_index(["culture", "corpus", "unit"])
-    assert table.loc[("Tibetan", "Tibetan", "document"), "published"] == 9.19e-06
-    assert table.loc[("Tibetan", "English", "document"), "published"] == 1.49e-07
-    assert table.xs("token", level="unit")["published"].isna().all()
-    assert table.loc[("Korean", "Korean", "document"), "density"] == pytest.approx(2 / 2000)
+def test_the_density_of_the_paper_is_per_document_and_stands_beside_its_values(drawn):
+    """Section 4: "normalizing the count of knowledge appearance by the total number of documents in the corpus"."""
+    table = pd.read_csv(drawn / "tables" / "density.csv").set_index(["culture", "corpus"])
+    assert table.index.is_unique, "a row for each corpus and culture, not one for each unit"
+    assert table.loc[("Tibetan", "Tibetan"), "published"] == 9.19e-06
+    assert table.loc[("Tibetan", "English"), "published"] == 1.49e-07
+    row = table.loc[("Korean", "Korean")]
+    assert row["documents"] == 2000
+    assert row[["per_document", "lo", "hi"]].tolist() == pytest.approx([2 / 2000, 1 / 2000, 3 / 2000])
+    assert row[["per_chunk", "per_token"]].tolist() == pytest.approx([2 / 3000, 2 / 10**6])
+    assert "per document of the corpus, the unit of the paper" in (drawn / "tables" / "density.md").read_text()
+
+
+def test_table_2_stands_beside_the_languages_of_the_study(inputs, tmp_path):
+    questions = inputs[1]["study"]["questions"]
+    languages = {
+        "ko": {"name": "Korean", "script": "Hangul", "resource": "high"},
+        "bo": {"name": "Tibetan", "script": "Tibetan", "resource": "low"},
+    }
+    summary.communities(
+        questions={lang: questions[lang] for lang in languages},
+        languages=languages,
+        subset="clean",
+        out=tmp_path / "communities",
+    )
+    table = pd.read_csv(tmp_path / "communities.csv").set_index("code")
+    assert table.loc["bo", "community_published"] == "Tibetans"
+    assert table.loc["ko", ["region_published", "population_published"]].tolist() == ["South Korea", "52M"]
+    assert (table["language"] == table["language_published"]).all() and (table["questions"] > 0).all()
+    hindi = {"hi": {"name": "Hindi", "script": "Devanagari", "resource": "high"}}
+    summary.communities(
+        questions={"hi": questions["ko"]}, languages=hindi, subset="clean", out=tmp_path / "communities"
+    )
+    table = pd.read_csv(tmp_path / "communities.csv")
+    assert table.filter(like="published").isna().all(axis=None), "the paper says nothing of Hindi"
 
 
 def test_no_published_value_stands_beside_a_planted_world(inputs, tmp_path):

@@ -229,13 +229,21 @@ def test_a_cluster_is_a_person(tmp_path):
     assert clusters.nunique() == people.nunique()
 
 
-def test_shipped_wordings_hold_name_and_blank_in_five_languages(root):
+def test_dates_are_near_by_their_year():
+    rng = random.Random(0)
+    others = {f"Q{n}": [f"{rng.randrange(1, 29)} March {rng.randrange(1800, 2000)}"] for n in range(1, 1500)}
+    found = distractors((0, "P1", "birth_date"), "2 March 1900", ["2 March 1900"], others, years=True)
+    assert all(abs(int(date.split()[-1]) - 1900) <= 20 for date in found)
+
+
+@pytest.mark.parametrize("birth", ["year", "date"])
+def test_shipped_wordings_hold_name_and_blank_in_five_languages(root, birth):
     study = config.load(root / "config" / "config.yaml")
     accepted = config.schema()["$defs"]["people_templates"]
     scripts = {"ko": "가-힣", "zh": "一-鿿", "bo": "ༀ-࿿", "mn": "᠀-ᢪ"}
     for lang in study["languages"]:
-        wordings = config.people_templates(study, lang)
-        assert set(wordings) == set(config.people_properties()) == set(accepted["required"])
+        wordings = config.people_templates({"people": study["people"] | {"templates": {}, "birth": birth}}, lang)
+        assert set(wordings) == set(config.people_properties(birth)) == {*accepted["required"], f"birth_{birth}"}
         for wording in wordings.values():
             assert wording.count("{name}") == wording.count("____") == 1
             rest = wording.replace("{name}", "").replace("____", "")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -209,6 +210,22 @@ def test_a_judge_reads_the_translations(run, tmp_path, monkeypatch):
         judge(**how, **files, out=tmp_path / "judgments.parquet")
     with pytest.raises(InputError, match="cooccurrence reads no translations"):
         judge(**how | {"kind": "cooccurrence"}, **files, out=tmp_path / "judgments.parquet")
+
+
+def test_a_local_model_is_the_folder_of_its_files(run, model):
+    """Behind whatever code it learned the script."""
+    files = [str(path) for path in sorted(Path(model).rglob("*")) if path.is_file()]
+    _, named = run()
+    _, local = run(model="local", files=files)
+    assert local.equals(named)
+    run(model="local", files=files, source_code="khk_Cyrl", script="Mongolian")
+
+
+def test_a_model_that_does_not_know_the_letters_is_refused(run):
+    """As NLLB as released would read traditional Mongolian: as tokens that stand for nothing."""
+    texts = TEXTS | {"a/2#0": "ᠮᠣᠩᠭᠣᠯ ᠬᠡᠯᠡ ᠪᠢᠴᠢᠭ " * 20}
+    with pytest.raises(InputError, match=r"does not know the letters of bo: \d+% .*leave tracing.translation.bo out"):
+        run(texts=texts)
 
 
 def test_bad_input_names_the_place(run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ from lorebridge.world.planting import generate
 
 LANGUAGES = {"en": {"script": "Latin"}, "ko": {"script": "Hangul"}, "bo": {"script": "Tibetan"}}
 WORDINGS = config.people_templates({"people": {"templates": {}}}, "en")
+DATES = {
+    "number": 20,
+    "properties": config.people_properties("date"),
+    "templates": config.people_templates({"people": {"templates": {}, "birth": "date"}}, "en"),
+}
 PEOPLE = {"number": 20, "properties": config.people_properties(), "templates": WORDINGS}
 
 
@@ -34,6 +40,22 @@ def plant(out: Path, people: dict | None = None) -> Path:
         people=people,
     )
     return out
+
+
+def test_people_are_told_of_by_their_date_of_birth(tmp_path: Path) -> None:
+    """In English words, as the paper has them; who is known to the year only has none."""
+    world = plant(tmp_path / "world", DATES)
+    response = world / "people.json"
+    told = [v for v in read_response(response, DATES["properties"]) if v.attribute == "birth_date"]
+    assert len(told) == 20 and all(re.fullmatch(r"\d{1,2} [A-Z][a-z]+ 19\d\d", v.label) for v in told)
+    articles = " ".join(row["text"] for row in rows(world / "corpora" / "en.jsonl.gz"))
+    assert all(f"was born on {value.label}." in articles for value in told)
+    said = json.loads(response.read_text(encoding="utf-8"))
+    for row in said["results"]["bindings"]:
+        if "precision" in row:
+            row["precision"]["value"] = "9"
+    response.write_text(json.dumps(said), encoding="utf-8")
+    assert {v.label for v in read_response(response, DATES["properties"]) if v.attribute == "birth_date"} == {None}
 
 
 def rows(path: Path) -> list[dict]:

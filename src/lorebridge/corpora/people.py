@@ -14,7 +14,7 @@ from typing import Any
 import regex
 
 from lorebridge import publish, tables
-from lorebridge.corpora.wikidata import read_response
+from lorebridge.corpora.wikidata import TIMES, read_response
 from lorebridge.errors import InputError
 from lorebridge.records import file_digest
 
@@ -44,7 +44,7 @@ def merge_people(
     A person is left out, for the first reason that holds, who has ``no name`` in the response, a name of ``one word``
     (found everywhere), a name with ``other letters`` than those of the base language's script (which its corpus has
     lost), a ``shared name``, or ``no attribute`` that can be asked for. A value is left out that is ``unknown`` or has
-    no label, whose label has ``other letters`` or stands ``in the name`` of the person; a year of birth where
+    no label, whose label has ``other letters`` or stands ``in the name`` of the person; a birth where
     the response gives different ones (``contradictory``). Of the rest `number` are drawn by lot, each by itself: a
     person more in the response takes the place of one at most.
 
@@ -88,8 +88,9 @@ def merge_people(
         else:
             values[value.person][value.attribute][value.item] = label
     for attributes in values.values():
-        if len(attributes["birth_year"]) > 1:
-            dropped_values["contradictory"] += len(attributes.pop("birth_year"))
+        for birth in TIMES:
+            if len(attributes[birth]) > 1:
+                dropped_values["contradictory"] += len(attributes.pop(birth))
     shared = Counter(name.casefold() for name in names.values() if name)
 
     def reason(person: str, name: str | None) -> str | None:

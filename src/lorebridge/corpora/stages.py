@@ -89,7 +89,8 @@ def _people_source(study: Study, w: Wildcards) -> dict[str, Any]:
     source = {k: v for k, v in people["source"].items() if k not in ("kind", "path", *PEOPLE_SETTINGS)}
     if people["source"]["kind"] != "wikidata":
         return {}
-    return source | {"base": study.base, "number": people["number"], "properties": configuration.people_properties()}
+    properties = configuration.people_properties(people["birth"])
+    return source | {"base": study.base, "number": people["number"], "properties": properties}
 
 
 def _people_identity(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -246,7 +247,7 @@ STAGES = (
             "number": study.config["people"]["number"],
             "seed": study.config["people"]["seed"],
             "script": study.script(study.base),
-            "properties": configuration.people_properties(),
+            "properties": configuration.people_properties(study.config["people"]["birth"]),
         },
         inputs=lambda study, w: {"response": one(item("people_response", "response"))},
     ),

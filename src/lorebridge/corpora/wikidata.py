@@ -9,6 +9,7 @@ and, for a time, ``precision`` (9: the year is known).
 
 from __future__ import annotations
 
+import calendar
 import json
 import logging
 import math
@@ -30,6 +31,12 @@ VARIABLES = ("person", "personLabel", "property", "value", "valueLabel", "precis
 ENTITY, PROPERTY = "http://www.wikidata.org/entity/", "http://www.wikidata.org/prop/direct/"
 YEAR_KNOWN = 9
 """The precision of Wikidata's times from which on the year is known."""
+
+DAY_KNOWN = 11
+"""That from which on the day is known."""
+
+TIMES = {"birth_year": YEAR_KNOWN, "birth_date": DAY_KNOWN}
+"""Attributes that are times, and the precision that they need."""
 
 # Some of those who are found have nothing to ask for, or a name that others have too.
 _SPARE = 1.5
@@ -89,7 +96,7 @@ def query(
         nation: item of the nation.
         base: Wikipedia that has an article on each person, and language of the labels.
         without: Wikipedias that have none.
-        properties: attribute -> property; ``birth_year`` is a time.
+        properties: attribute -> property; that of a birth (:data:`TIMES`) is a time.
         offset: citizens to pass over.
         limit: citizens to look at; fewer are found, because not all have and lack the articles.
     """
@@ -98,9 +105,9 @@ def query(
         base=base,
         offset=offset,
         limit=limit,
-        time=properties["birth_year"],
+        time=next(properties[attribute] for attribute in TIMES if attribute in properties),
         without=" ".join(f"<https://{code}.wikipedia.org/>" for code in without),
-        properties=" ".join(f"wdt:{p}" for attribute, p in properties.items() if attribute != "birth_year"),
+        properties=" ".join(f"wdt:{p}" for attribute, p in properties.items() if attribute not in TIMES),
     )
 
 
@@ -248,8 +255,9 @@ def read_response(path: Path, properties: Mapping[str, str]) -> Iterator[Value]:
         if attribute is None:
             continue
         item: str | None
-        if attribute == "birth_year":
-            item = label = _year(cell["value"], cell.get("precision"), f"{path}, row {number}")
+        if attribute in TIMES:
+            said = _time(cell["value"], cell.get("precision"), f"{path}, row {number}", TIMES[attribute])
+            item = label = said if said is None or attribute == "birth_year" else _date(said)
         else:
             item = cell["value"].removeprefix(ENTITY) if cell["value"].startswith(ENTITY) else None
             label = _label(cell.get("valueLabel"), item) if item else None
@@ -260,11 +268,36 @@ def _label(label: str | None, item: str | None) -> str | None:
     return None if label is None or label == item or not label.strip() else " ".join(label.split())
 
 
-def _year(value: str, precision: str | None, where: str) -> str | None:
-    """Return the year of a time of Wikidata; None where it is unknown or not known to the year."""
+def _date(day: str) -> str:
+    """Return a day as it is written in English.
+
+    >>> _date("1960-03-05")
+    '5 March 1960'
+    """
+    year, month, number = day.rsplit("-", 2)
+    return f"{int(number)} {calendar.month_name[int(month)]} {year}"
+
+
+def _time(value: str, precision: str | None, where: str, known: int) -> str | None:
+    """Return the year of a time of Wikidata, or the day; None where it is unknown or not known so well.
+
+    Args:
+        value: the time, in ISO 8601.
+        precision: how well it is known, as Wikidata counts.
+        where: for errors.
+        known: the precision that is wanted: :data:`YEAR_KNOWN` or :data:`DAY_KNOWN`.
+    """
     if not value.lstrip("+-")[:1].isdigit():  # an unknown value is a node without a name
         return None
     year = value[0] * (value[0] == "-") + value.lstrip("+-").split("-")[0].lstrip("0")
     if not year.lstrip("-").isdigit() or (precision is not None and not precision.isdigit()):
         raise InputError(where, f"{value!r} with precision {precision!r} is no time", "Ask for wikibase:timeValue.")
-    return year if precision is None or int(precision) >= YEAR_KNOWN else None
+    if precision is not None and int(precision) < known:
+        return None
+    if known == YEAR_KNOWN:
+        return year
+    month_day = re.match(r"[+-]?\d+-(\d\d)-(\d\d)", value)
+    if month_day is None:
+        raise InputError(where, f"{value!r} is no day", "Ask for wikibase:timeValue.")
+    is_day = precision is not None and 1 <= int(month_day[1]) <= 12 and int(month_day[2]) > 0
+    return f"{year}-{month_day[1]}-{month_day[2]}" if is_day else None

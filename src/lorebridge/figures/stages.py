@@ -80,6 +80,11 @@ def planted(study: Study) -> bool:
     return study.planted
 
 
+def of_the_paper(study: Study) -> bool:
+    """Whether the text is of real languages, of which the paper prints something."""
+    return not study.planted
+
+
 def asks_people(study: Study) -> bool:
     """Whether the study asks about people."""
     return study.config.get("people") is not None
@@ -258,6 +263,7 @@ TABLES = (
     Drawing("exposure_effects", f"{_INFERENCE}:exposure_effects", reads("exposure_effects"), ("base", "names")),
     Drawing("consumed", "lorebridge.figures.exposure:consumed", reads("exposure"), ("base", "names", "arms")),
     Drawing("leaks", "lorebridge.figures.exposure:leaks", reads("leaks"), ("names",)),
+    Drawing("communities", f"{_SUMMARY}:communities", reads("questions"), ("languages", "subset"), when=of_the_paper),
     Drawing(
         "questions", f"{_SUMMARY}:questions", reads("questions", "tokenizer"), ("base", "names", "subset", "planted")
     ),
@@ -347,7 +353,7 @@ def _bundled(study: Study, w: Wildcards) -> Arguments:
     }
 
 
-def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage:
+def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...], version: int = 1) -> Stage:
     """Return the stage of all figures, or of all tables: one function call writes a file of each suffix."""
 
     def settings(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -357,6 +363,7 @@ def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage
         name,
         says,
         "by its row",
+        version=version,
         files={
             suffix: File(
                 f"{name}s/{{{name}}}.{suffix}", holds, argument="out" if suffix == suffixes[0] else "", given="stem"
@@ -377,6 +384,7 @@ STAGES = (
         "Write a table of the report; what it is made from says its row.",
         "the tables of the report; CSV has full precision",
         TABLE_SUFFIXES,
+        version=2,
     ),
     Stage(
         "page",

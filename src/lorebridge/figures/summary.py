@@ -1,4 +1,4 @@
-"""The tables of a study: the paper's Tables 1 and 3 with its values beside ours, and those that it lacks."""
+"""The tables of a study: the paper's Tables 1, 2 and 3 with its values beside ours, and those that it lacks."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from lorebridge.transfer.contrasts import ALL
 from lorebridge.transfer.credits import LAST, directions
 from lorebridge.transfer.items import occurrence_means
 from lorebridge.transfer.power import detectable_effects
+
+CLEAN = "clean"
+"""The questions that can be answered as asked; an extra where the headline is of others."""
 
 _PAPER = "Zhang et al. (ACL 2025)"
 
@@ -56,6 +59,9 @@ def accuracy(
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = of_arms(accuracies, subset=subset, rule=rule)
+    cell = ["culture", "direction", "arm"]
+    extra = of_arms(accuracies, subset=CLEAN, rule=rule) if subset != CLEAN else table.iloc[:0]
+    extra = extra[(extra["step"] == LAST) & (extra["seed"] == EVERY)].set_index(cell)
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
     rows = []
@@ -76,6 +82,11 @@ def accuracy(
                 "accuracy": 100 * pooled["accuracy"],
                 "lo": 100 * pooled["lo"],
                 "hi": 100 * pooled["hi"],
+                **(
+                    {f"n_{CLEAN}": extra.loc[at, "n_questions"], f"accuracy_{CLEAN}": 100 * extra.loc[at, "accuracy"]}
+                    if (at := (culture, direction, arm)) in extra.index
+                    else {}
+                ),
                 "of_each_seed": ", ".join(f"{100 * value:.1f}" for value in single["accuracy"]),
                 "chance": 100 * pooled["chance"],
                 **{
@@ -93,8 +104,9 @@ def accuracy(
         f"Accuracy (%), mean of the last {last} checkpoints and of the seeds; before: at step 0, the base model. "
         "Interval: 95 %, bootstrap over clusters of questions, given these seeds. Beside it what needs no model: "
         f"chance, always the first or the longest option, always the most frequent place. Questions: {subset}; "
-        f"options compared by the rule '{rule}'; ties share the credit.",
-        one,
+        f"options compared by the rule '{rule}'; ties share the credit."
+        + (f" n and accuracy {CLEAN}: without the questions that cannot be answered as asked." if len(extra) else ""),
+        one | {f"accuracy_{CLEAN}": ".1f"},
     )
 
 
@@ -201,6 +213,10 @@ def power(
 def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool, out: Path) -> None:
     """Write Table 1 of the paper: how densely the two corpora state a culture's facts, the paper's values beside.
 
+    The paper's cultural density is "the count of knowledge appearance" over "the total number of documents in the
+    corpus" (section 4): that is the column ``per_document``, with its interval. Those per chunk and per token count
+    the chunks that state a fact.
+
     Args:
         density: the table "density".
         names: language code -> English name.
@@ -208,49 +224,97 @@ def density(*, density: Path, names: Mapping[str, str], base: str, planted: bool
         planted: whether the text is a planted world, beside which the paper's values would say nothing.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = tables.read(density)
+    key = ["culture", "corpus", "method", "judge", "includes_parallel"]
+    of_all = tables.read(density)
+    of_documents = of_all[of_all["unit"] == "document"]
+    for unit in ("chunk", "token"):
+        beside = of_all.loc[of_all["unit"] == unit, [*key, "density"]].rename(columns={"density": f"per_{unit}"})
+        of_documents = of_documents.merge(beside, on=key, how="left", validate="one_to_one")
     printed = published("densities", planted)
     rows = []
-    for _, row in table.iterrows():
-        culture, corpus = row["culture"], row["corpus"]
-        # The paper counts judged hits in the monolingual corpus; it does not say in which unit.
-        paper = printed.get(culture, {}) if row["unit"] == "document" and row["method"] != EXACT else {}
+    for _, row in of_documents.iterrows():
+        culture, corpus, method = row["culture"], row["corpus"], row["method"]
+        # The paper counts judged hits in the monolingual corpus.
+        paper = printed.get(culture, {}) if method != EXACT else {}
         rows.append(
             {
                 "culture": names[culture],
                 "corpus": names[corpus],
-                "counted": "every text" if row["method"] == EXACT else f"{row['method']}, {row['judge']}",
+                "counted": "every text" if method == EXACT else f"{method}, {row['judge']}",
                 "with_pairs": "yes" if row["includes_parallel"] else "no",
-                "unit": row["unit"],
-                "units": row["denominator"],
+                "documents": row["denominator"],
                 "questions": row["n_questions"],
                 "indeterminate": row["indeterminate"],
                 "occurrences": row["occurrences"],
                 "of_distractors": row["distractor_occurrences"],
                 "n_capped": row["n_capped"],
                 "n_absent": row["n_absent"],
-                "density": row["density"],
+                "per_document": row["density"],
                 "lo": row["lo"],
                 "hi": row["hi"],
                 "published": paper.get("base" if corpus == base else "own"),
+                "per_chunk": row["per_chunk"],
+                "per_token": row["per_token"],
             }
         )
     table, note = _beside(
-        pd.DataFrame(rows),
-        ["published"],
-        planted,
-        f" published: {_PAPER}, Table 1, on other corpora; the paper does not say which unit it divides by.",
+        pd.DataFrame(rows), ["published"], planted, f" published: {_PAPER}, Table 1, per document, on other corpora."
     )
     write_table(
         table,
         out,
-        "How densely a corpus states the facts asked for: occurrences per question that could be told, and density = "
-        "occurrences / units of the text. counted: among the hits of a retriever by a judge, or in every text by the "
-        "rule of co-occurrence. with pairs: the parallel text is part of it. of distractors: occurrences of wrong "
-        "options, what chance gives. n capped: questions whose full list of hits still states the fact in its last "
-        "tenth, so that more may follow. n absent: questions with a subject term that the corpus lacks. Intervals: "
-        f"95 %, bootstrap over questions.{note}",
-        {"occurrences": ".2f", "of_distractors": ".2f", **dict.fromkeys(("density", "lo", "hi", "published"), ".2e")},
+        "How densely a corpus states the facts asked for: documents that state a question's fact (occurrences: their "
+        "mean over the questions that could be told) per document of the corpus, the unit of the paper's cultural "
+        "density. counted: among the hits of a retriever by a judge, or in every text by the rule of co-occurrence. "
+        "with pairs: the parallel text is part of it. of distractors: occurrences of wrong options, what chance gives. "
+        "n capped: questions whose full list of hits still states the fact in its last tenth, so that more may follow. "
+        "n absent: questions with a subject term that the corpus lacks. Intervals: 95 %, bootstrap over questions, of "
+        "the density per document. Beside it chunks that state the fact, per chunk and per token of the corpus."
+        f"{note}",
+        {
+            "occurrences": ".2f",
+            "of_distractors": ".2f",
+            **dict.fromkeys(("per_document", "lo", "hi", "published", "per_chunk", "per_token"), ".2e"),
+        },
+    )
+
+
+def communities(
+    *, questions: Mapping[str, Path], languages: Mapping[str, Mapping[str, Any]], subset: str, out: Path
+) -> None:
+    """Write Table 2 of the paper: the communities asked about, beside what the study says of their languages.
+
+    Region, population, language and writing system are what the paper prints; nothing here measures them. A language
+    that the paper does not study has none.
+
+    Args:
+        questions: culture -> table "questions".
+        languages: language code -> name, script and resource.
+        subset: which questions the headline numbers use.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    printed = published("communities", planted=False)
+    rows = []
+    for culture, path in questions.items():
+        paper = printed.get(culture, {})
+        rows.append(
+            {
+                "language": languages[culture]["name"],
+                "code": culture,
+                "script": languages[culture]["script"],
+                "resource": languages[culture]["resource"],
+                "questions": in_subset(tables.read(path), subset)["question_id"].nunique(),
+                **{
+                    f"{column}_published": paper.get(column)
+                    for column in ("community", "region", "population", "language", "code", "writing")
+                },
+            }
+        )
+    write_table(
+        pd.DataFrame(rows),
+        out,
+        f"Communities and their languages: as this study has them (questions: {subset}), and published: {_PAPER}, "
+        "Table 2.",
     )
 
 

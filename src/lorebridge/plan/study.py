@@ -202,9 +202,27 @@ class Study:
             raise configuration.ConfigError(f"key {key}", f"there is no file {path}", "Mend the path, or `data`.")
         return "absent"
 
+    def known_folder(self, path: str, key: str, obtain: str | None = None) -> dict[str, str] | str:
+        """Return the sha256 of each file of a local model; ``absent`` for one that the user has yet to obtain.
+
+        Raises:
+            ConfigError: there is no such model, and nothing says how to obtain it.
+        """
+        files = folder_files(path)
+        if files or obtain is not None:
+            return {Path(file).relative_to(path).as_posix(): self.digest(file) for file in files} or "absent"
+        raise configuration.ConfigError(f"key {key}", f"there is no model in {path}", "Mend the path, or `data`.")
+
     def absent_sources(self) -> list[tuple[str, str]]:
         """Return (path, how to obtain it) of the sources that the user has yet to put in place."""
-        return [
+        models = [
+            (path, said["obtain"])
+            for said in self.config.get("tracing", {}).get("translation", {}).values()
+            if said["path"]
+            and said["obtain"]
+            and not folder_files(path := str(configuration.local_path(self.config, said["path"])))
+        ]
+        return models + [
             (path, source["obtain"])
             for section in ("corpora", "parallel")
             for entry in self.config.get(section, {}).values()
@@ -212,6 +230,11 @@ class Study:
             if source.get("obtain")
             and not Path(path := str(configuration.local_path(self.config, source["path"]))).is_file()
         ]
+
+
+def folder_files(folder: str | Path) -> list[str]:
+    """Return the paths of all files of a folder, sorted; none where there is no such folder."""
+    return [str(path) for path in sorted(Path(folder).rglob("*")) if path.is_file()]
 
 
 def rows(drawings: Iterable[Drawing]) -> dict[str, Drawing]:

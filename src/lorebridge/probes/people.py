@@ -16,6 +16,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.corpora.people import lot, read_people, within
+from lorebridge.corpora.wikidata import TIMES
 from lorebridge.errors import InputError
 
 log = logging.getLogger("lorebridge.probes")
@@ -54,6 +55,15 @@ def true_of(label: str, own: Collection[str]) -> bool:
     return any(within(label, value) or within(value, label) for value in own)
 
 
+def _year(time: str) -> int:
+    """Return the year of a year or of a date in English words.
+
+    >>> _year("1960"), _year("5 March 1960")
+    (1960, 1960)
+    """
+    return int(time.split()[-1])
+
+
 def distractors(
     key: tuple[object, ...], gold: str, own: Collection[str], others: Mapping[str, Sequence[str]], *, years: bool
 ) -> list[str] | None:
@@ -69,15 +79,16 @@ def distractors(
         gold: the answer.
         own: all values of the attribute that the person has.
         others: other person -> values of the attribute.
-        years: whether the values are years.
+        years: whether the values are years, or dates that end in one.
     """
+    gold_year = _year(gold) if years else 0
     order = sorted(others, key=lambda person: (lot(*key, person), person))
     for width in YEARS if years else (0,):
-        first = int(gold) - lot(*key, "window") % (width + 1) if years else 0
+        first = gold_year - lot(*key, "window") % (width + 1)
         found: list[str] = []
         for person in order:
             value = min(others[person], key=lambda value: (lot(*key, value), value))
-            near = not years or first <= int(value) <= first + width
+            near = not years or first <= _year(value) <= first + width
             if near and not true_of(value, [*own, *found]):
                 found.append(value)
                 if len(found) == N_OPTIONS - 1:
@@ -137,7 +148,7 @@ def build_people_questions(
                 for other, (_, found) in known.items()
                 if other != person and attribute in found
             }
-            wrong = distractors(key, gold, own.values(), others, years=attribute == "birth_year")
+            wrong = distractors(key, gold, own.values(), others, years=attribute in TIMES)
             if wrong is not None:
                 place = lot(*key, "place") % N_OPTIONS
                 options = [*wrong[:place], gold, *wrong[place:]]

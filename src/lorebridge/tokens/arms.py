@@ -259,6 +259,10 @@ NEAR, FAR = DISTANCES = ("near", "far")
 """How far apart the halves of a pair stand where no document joins them: one step, or anywhere in an epoch."""
 
 
+LABEL_OWN, HALF = LABEL_SPACES = ("label", "half")
+"""Whose the space between a label of the template and its half is."""
+
+
 def parts_partners(arm: str) -> bool:
     """Say whether the halves of a pair stand in documents of their own, so that their distance can be set.
 

@@ -49,7 +49,10 @@ from lorebridge.tokens.arms import (
     ENGLISH_MATCHED,
     EXCHANGED,
     FAR,
+    HALF,
     LABEL,
+    LABEL_OWN,
+    LABEL_SPACES,
     LEAK_FREE,
     LEAK_ONLY,
     NEAR,
@@ -97,6 +100,7 @@ def draw_order(
     replay: Mapping[str, Any] | None = None,
     pair_supply: float | None = None,
     distance: str = NEAR,
+    label_space: str = LABEL_OWN,
     stores: dict[str, Path],
     pairs: Path | None = None,
     mentions: Sequence[Path] = (),
@@ -136,6 +140,8 @@ def draw_order(
         distance: ``near`` (the halves of a pair are one step apart) or ``far`` (they are at two places of the epoch,
             drawn independently: :func:`lorebridge.tokens.derived.apart`), in the arms that part them
             (:func:`lorebridge.tokens.arms.parts_partners`); without effect elsewhere.
+        label_space: ``label`` (the space between a label and its half is the label's) or ``half`` (the stores of the
+            pairs have it, and the labels do not), in the arms that have labels.
         stores: folders of ``mono-{lang}`` and, unless `arm` is ``base``, ``pairs-{lang}-en`` and ``pairs-{lang}-xx``;
             of ``mono-{base}`` with `replay`.
         pairs: the table of pairs that the two stores were made from; None for ``base``.
@@ -154,6 +160,10 @@ def draw_order(
     _check_variant(run, arm, english_share, replay, mentions)
     if distance not in DISTANCES:
         raise InputError("no_bridge.distance", f"{distance!r} is unknown", f"It is one of {', '.join(DISTANCES)}.")
+    if label_space not in LABEL_SPACES:
+        raise InputError(
+            "training.label_space", f"{label_space!r} is unknown", f"It is one of {', '.join(LABEL_SPACES)}."
+        )
     if pair_supply is not None and not 1 <= pair_supply < math.inf:
         raise InputError("training.pair_supply", f"{pair_supply} is less than what a run can read", "Give 1 or more.")
     names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", f"pairs-{lang}-en", f"pairs-{lang}-xx"]
@@ -182,7 +192,12 @@ def draw_order(
         if pairs is None:
             raise InputError(f"order {run}", "no table of pairs", f"The arm {arm} needs one.")
         assert label_tokens is not None  # _check_shape has seen to it
-        labels = _labels(encoder, run, arm, template, label_tokens)
+        labels = _labels(encoder, run, arm, template, label_tokens, label_space)
+        for name in names[1:3] if labels else ():
+            if opened[name].notes.get("lead", "") != (" " if label_space == HALF else ""):
+                raise InputError(
+                    stores[name], f"was not made for label_space: {label_space}", "Remake the store with its rule."
+                )
         halves = {EN: opened[names[1]], XX: opened[names[2]]}
         drawn = _drawn(lang, laid_out_by, pairs, halves, label_tokens, steps * n_rows * sequence_length, pair_supply)
         lengths |= {kind: half.lengths.astype(np.int32) for kind, half in halves.items()}  # of tens of millions
@@ -334,10 +349,13 @@ def _check_variant(
         raise InputError(f"order {run}", f"no {needed}", f"The arm {arm} needs one.")
 
 
-def _labels(encoder: Tokenizer, run: str, arm: str, template: str | None, label_tokens: int) -> list[list[int]]:
+def _labels(
+    encoder: Tokenizer, run: str, arm: str, template: str | None, label_tokens: int, label_space: str
+) -> list[list[int]]:
     """Return the ids of the two labels of the template; none where the arm has no labels.
 
-    Where the xx half comes first, the labels before it and before the English half follow.
+    Where the xx half comes first, the labels before it and before the English half follow. A label leaves the space
+    at its end to the half, where that has it.
     """
     if not has_labels(arm):
         return []
@@ -346,6 +364,8 @@ def _labels(encoder: Tokenizer, run: str, arm: str, template: str | None, label_
     texts = list(template_labels(template))
     if ARMS[arm].change == XX_FIRST:
         texts += turned_labels(*texts)
+    if label_space == HALF:
+        texts = [text.removesuffix(" ") for text in texts]
     labels = [encoder.encode(text, add_special_tokens=False).ids for text in texts]
     needed = 2 * max(len(ids) for ids in labels)
     if needed > label_tokens:

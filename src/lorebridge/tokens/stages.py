@@ -9,7 +9,7 @@ from typing import Any
 from lorebridge.corpora.stages import shard_files, sound
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, groups, item, many, one
 from lorebridge.plan.study import Model, Study
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, REPLAY, has_labels, parts_partners
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, LEAK_FREE, LEAK_ONLY, REPLAY, has_labels, parts_partners
 
 
 def tokenizer() -> Item:
@@ -61,6 +61,13 @@ def _tokenizer_inputs(study: Study, w: Wildcards) -> Arguments:
     }
 
 
+def _store_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    text = study.text(w["stream"])
+    # Only the halves of pairs can stand behind a label.
+    has_space = text.pairs and study.config["training"].get("label_space") == HALF
+    return {"column": text.column, **({"lead": " "} if has_space else {})}
+
+
 def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     model, training = study.model(w["run"]), study.config["training"]
     if model.mixture is not None:
@@ -88,6 +95,8 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
         return literals
     # A setting is a literal of the arms that it makes and of no other, so that a change redraws those alone.
     own: dict[str, Any] = {"template": template(study, model.lang)} if has_labels(model.arm) else {}
+    if has_labels(model.arm) and training["label_space"] == HALF:
+        own["label_space"] = HALF
     if ARMS[model.arm].variant == ENGLISH_MATCHED:
         own["english_share"] = training["english_share"]
     if ARMS[model.arm].variant == REPLAY:
@@ -151,7 +160,7 @@ STAGES = (
             "store": File("tokens/{stream}/store.json", "totals and digests", argument=""),
         },
         record="tokens/{stream}/record.json",
-        literals=lambda study, w: {"column": study.text(w["stream"]).column},
+        literals=_store_literals,
         inputs=lambda study, w: {
             "tables": many(study.text(w["stream"]).tables),
             "audits": after(study.text(w["stream"]).checked),

@@ -34,7 +34,7 @@ BATCH = 1024
 CHECKED_FIRST, CHECKED = 64, 1000
 
 
-def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) -> dict[str, Any]:
+def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path, lead: str = "") -> dict[str, Any]:
     """Tokenize one column of some tables, row by row, into a token store.
 
     Writes ``tokens.bin`` (uint32, little endian, all documents end to end, no special token), ``offsets.npy`` (int64,
@@ -47,6 +47,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
         column: the column of text.
         tokenizer: a tokenizer folder.
         out: the folder to write.
+        lead: what is put before every text that is not empty, and belongs to it: a space, where a label comes before.
 
     Returns:
         Notes: ``n_documents, n_tokens, n_bytes`` (UTF-8), ``tokenizer`` (fingerprint), ``digest`` (of the tokens and
@@ -68,7 +69,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
         tqdm(total=n_documents, unit="doc", desc=f"tokenize {out.name}", mininterval=1) as bar,
     ):
         for texts in _texts(tables, column):
-            documents = texts.to_pylist()
+            documents = [lead + text if text else text for text in texts.to_pylist()]  # an empty half stays empty
             encoder.check(documents[-done % CHECKED :: CHECKED] if done else documents[:CHECKED_FIRST])
             ids, ends = encoder.encode(documents)
             block = ids.astype(TOKEN, copy=False).tobytes()
@@ -76,7 +77,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
             file.write(block)
             offsets[done + 1 : done + len(documents) + 1] = offsets[done] + ends[1:]
             done += len(documents)
-            n_bytes += pc.sum(pc.binary_length(texts)).as_py()
+            n_bytes += pc.sum(pc.binary_length(texts)).as_py() + len(lead.encode()) * sum(map(bool, documents))
             bar.update(len(documents))
     n_tokens = int(offsets[-1])
     if not n_tokens:
@@ -92,6 +93,7 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path) 
         "tokenizer": encoder.fingerprint,
         "digest": digest.hexdigest()[:16],
         KEY: numbering(tables),
+        **({"lead": lead} if lead else {}),
     }
     publish.write_text(out / "store.json", json.dumps(notes, indent=1) + "\n")
     return notes

@@ -120,8 +120,10 @@ def density(
 
     A question's occurrences are the distinct documents (unit "document") or the chunks (units "chunk" and "token")
     that state its fact; the density is their mean over the questions that could be told, divided by the number of
-    documents, chunks or tokens of the text. The paper does not say which unit its Table 1 counts (its densities and
-    its mean occurrences do not agree on one), so all three are given.
+    documents, chunks or tokens of the text. The paper's unit is the document: it normalizes "the count of knowledge
+    appearance by the total number of documents in the corpus" (Zhang et al., ACL 2025, section 4). What it counts it
+    does not say, distinct documents or the chunks into which they are split (appendix C.3), and its densities times the
+    number of documents do not give its mean occurrences; so chunks and tokens stand beside.
 
     They are counted in two ways. Among a question's hits, as the paper does: retrieval returns at most `top_k` chunks,
     so a count may be cut short. It may where the list is full and a text in its last tenth still states the fact;

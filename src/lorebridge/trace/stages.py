@@ -8,12 +8,15 @@ from typing import Any
 from lorebridge import config as configuration
 from lorebridge.corpora.stages import shard_files, sound
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, item, many, one, table
-from lorebridge.plan.study import Study, Text
+from lorebridge.plan.study import Study, Text, folder_files
 from lorebridge.tokens.stages import stores, tokenizer, told
 
 # What of a dense retriever makes the index of a corpus; what of a judge says how it is reached, and not what it says.
 ENCODER = ("model", "revision", "truncate")
 JUDGE_SETTINGS = ("gpus", "base_url", "key_env", "concurrency")
+
+LOCAL = "local"
+"""The model of a translation that lies in a folder of the user's own."""
 
 
 def retriever(study: Study, corpus: str) -> dict[str, Any]:
@@ -100,6 +103,28 @@ def _judgments_inputs(study: Study, w: Wildcards) -> Arguments:
     if tracing["judge"]["kind"] == "cooccurrence":
         more["subjects"] = one(subjects(w["corpus"]))
     return {**_read(study, w), **more}
+
+
+def _translation(study: Study, w: Wildcards) -> dict[str, Any]:
+    """What translating depends on; a local model is known by what it holds, not by where it lies."""
+    said = study.config["tracing"]["translation"][w["corpus"]]
+    return _script(study, w["corpus"]) | {k: v for k, v in said.items() if k not in ("path", "obtain")}
+
+
+def _translator_folder(study: Study, w: Wildcards) -> str | None:
+    said = study.config["tracing"]["translation"][w["corpus"]]
+    return str(configuration.local_path(study.config, said["path"])) if said["model"] == LOCAL else None
+
+
+def _translator_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    folder, key = _translator_folder(study, w), f"tracing.translation.{w['corpus']}"
+    obtain = study.config["tracing"]["translation"][w["corpus"]]["obtain"]
+    return {} if folder is None else {"sha256": study.known_folder(folder, f"{key}.path", obtain)}
+
+
+def _translator_sources(study: Study, w: Wildcards) -> dict[str, Any]:
+    folder = _translator_folder(study, w)
+    return {} if folder is None else {"files": folder_files(folder)}
 
 
 def _judge(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -213,11 +238,10 @@ STAGES = (
             )
         },
         record="trace/translations/{corpus}/{culture}.parquet.record.json",
-        literals=lambda study, w: {
-            **_script(study, w["corpus"]),
-            **study.config["tracing"]["translation"][w["corpus"]],
-        },
+        literals=_translation,
+        identity=_translator_identity,
         inputs=_read,
+        sources=_translator_sources,
         resumes=lambda study, w: True,
     ),
     Stage(

@@ -1,17 +1,20 @@
 """Retrieved chunks and questions in translation, for judges that do not read their language.
 
-The paper (Zhang et al., ACL 2025, appendix C) translates Tibetan and Mongolian with NLLB-200-3.3B (Costa-jussà et al.
-2022), fine-tuned on Chinese pairs; which code stood for traditional Mongolian is not told, and NLLB has none: its
-``khk_Cyrl`` is Mongolian in Cyrillic letters. NLLB was trained on at most 512 tokens, and a chunk of 5,000 characters
-of Tibetan has thousands, so that a chunk is translated in windows that end where sentences end.
+The paper (Zhang et al., ACL 2025, appendix C.3) translates Tibetan and Mongolian into Chinese with NLLB-200-3.3B
+(Costa-jussà et al. 2022), "further finetuned with Chinese-Tibetan and Chinese-Mongolian parallel data" (footnote 9).
+Its model is not public: a local one stands for it. Which code stood for traditional Mongolian is not told, and NLLB as
+released has none: its ``khk_Cyrl`` is Mongolian in Cyrillic letters. NLLB was trained on at most 512 tokens, and a
+chunk of 5,000 characters of Tibetan has thousands, so that a chunk is translated in windows that end where sentences
+end.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,9 @@ _ISO_15924 = {
 
 # Windows that are translated together.
 _BATCH = 16
+
+UNREAD = 0.05
+"""The largest share of a text's tokens that may be unknown to a model: rare letters, not a script."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +78,9 @@ def check_source(script: str, source_code: str) -> None:
     if script == "Mongolian":
         reason += ": NLLB reads Mongolian in Cyrillic letters only, and has no code for the traditional script"
     raise InputError(
-        "tracing.translation.source_code", reason, "Name another model with its own code, or judge without translation."
+        "tracing.translation.source_code",
+        reason,
+        "Name a model of your own (model: local), or judge without translation.",
     )
 
 
@@ -123,6 +131,11 @@ class Translator:
     def length(self, text: str) -> int:
         """Return the number of tokens of `text`."""
         return len(self.tokenizer(text)["input_ids"])
+
+    def unknown(self, texts: Iterable[str]) -> float:
+        """Return the share of the texts' tokens that stand for letters which the model does not know."""
+        ids = [i for text in texts for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return ids.count(self.tokenizer.unk_token_id) / max(len(ids), 1)
 
     def translate(self, texts: Sequence[str]) -> list[Translation]:
         """Translate windows, together: padding makes rounding depend on the company, which must be the same again.
@@ -175,6 +188,7 @@ def translate(
     work: Path,
     threads: int,
     revision: str | None = None,
+    files: Sequence[str | Path] = (),
     max_tokens: int = 512,
     beams: int = 4,
 ) -> dict[str, int]:
@@ -186,8 +200,8 @@ def translate(
     Args:
         lang: the language of the corpus, in which the questions are asked.
         script: its Unicode script.
-        model: Hugging Face id or folder of a model in the manner of NLLB.
-        source_code: the model's code for `lang`.
+        model: Hugging Face id of a model in the manner of NLLB, or ``local``.
+        source_code: the model's code for `lang`; a local model may have learned the script behind any code.
         target_code: the model's code for the language that the judge reads.
         hits: table "hits" of the culture in the corpus.
         chunks: table "chunks" of the corpus.
@@ -196,6 +210,7 @@ def translate(
         work: a folder that keeps what is translated, so that a killed job loses at most the batch in flight.
         threads: CPU threads of torch.
         revision: the commit of a model on the Hub.
+        files: of a local model, the files of its folder.
         max_tokens: the most tokens that the model reads and writes at once.
         beams: width of the beam search; NLLB's own evaluation used 4.
 
@@ -204,10 +219,12 @@ def translate(
         translation was cut.
 
     Raises:
-        InputError: a code of another script, no such model or code, or tables that do not belong together.
+        InputError: a code of another script, no such model or code, a model that does not know the letters, or tables
+            that do not belong together.
         Busy: another process translates in `work`.
     """
-    check_source(script, source_code)
+    if not files:
+        check_source(script, source_code)
     found = tables.read(hits, ["question_id", "chunk_id"])
     asked = set(found["question_id"])
     statements = state(
@@ -217,13 +234,21 @@ def translate(
     import torch
 
     torch.set_num_threads(threads)
+    name = os.path.commonpath([Path(file).parent for file in files]) if files else model
     translator = Translator(
-        model, revision=revision, source_code=source_code, target_code=target_code, max_tokens=max_tokens, beams=beams
+        name, revision=revision, source_code=source_code, target_code=target_code, max_tokens=max_tokens, beams=beams
     )
     texts = [("chunk", i, passages[i]) for i in sorted(passages)]
     texts += [("statement", i, statements[i]) for i in sorted(statements)]
     pieces = [translator.windows(text) for _, _, text in texts]
     distinct = {piece for of_text in pieces for piece in of_text if piece.strip()}
+    if (unread := translator.unknown(distinct)) > UNREAD:
+        raise InputError(
+            name,
+            f"does not know the letters of {lang}: {unread:.0%} of the tokens are unknown to its tokenizer",
+            f"Extend its tokenizer by the {script} script before tuning it, or leave tracing.translation.{lang} out: "
+            "the judge then reads the original.",
+        )
     # Windows of like length together, in an order that depends on nothing else.
     order = sorted(distinct, key=lambda piece: (translator.length(piece), piece))
     identity = [model, revision, source_code, target_code, max_tokens, beams]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, by, item, one
-from lorebridge.plan.study import GIVEN, Model, Study
+from lorebridge.plan.study import GIVEN, Model, Study, folder_files
 from lorebridge.tokens.stages import stores, tokenizer, told
 
 
@@ -79,25 +78,21 @@ def given_models(config: Mapping[str, Any], **rows: Any) -> list[Model]:
     return [Model(name=name, phase="given", texts=(), given=said, **rows) for name, said in config["given"].items()]
 
 
-def _given_files(study: Study, w: Wildcards) -> list[Path]:
-    """Return the files of a given folder."""
+def _given_folder(study: Study, w: Wildcards) -> str | None:
+    """Return the folder of a given model; None where it is of the hub."""
     said = study.model(w["run"]).given or {}
-    if "path" not in said:
-        return []
-    folder = configuration.local_path(study.config, said["path"])
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    if not found:
-        raise configuration.ConfigError(
-            f"key given.{w['run']}", f"there is no model in {folder}", "Mend the path, or `data`."
-        )
-    return found
+    return str(configuration.local_path(study.config, said["path"])) if "path" in said else None
 
 
 def _given_identity(study: Study, w: Wildcards) -> dict[str, Any]:
-    files = _given_files(study, w)
-    folder = configuration.local_path(study.config, str((study.model(w["run"]).given or {}).get("path", "")))
-    contents = {path.relative_to(folder).as_posix(): study.digest(str(path)) for path in files}
-    return {"run": w["run"]} | ({"sha256": contents} if files else {})
+    folder = _given_folder(study, w)
+    key = f"given.{w['run']}"
+    return {"run": w["run"]} | ({} if folder is None else {"sha256": study.known_folder(folder, key)})
+
+
+def _given_sources(study: Study, w: Wildcards) -> dict[str, Any]:
+    folder = _given_folder(study, w)
+    return {} if folder is None else {"files": folder_files(folder)}
 
 
 STAGES = (
@@ -106,7 +101,7 @@ STAGES = (
     Stage(
         GIVEN,
         "Put a model in place that is given: a folder, or a commit of a hub's.",
-        lambda study, w: f"lorebridge.train.given:{'copy_model' if _given_files(study, w) else 'fetch_model'}",
+        lambda study, w: f"lorebridge.train.given:{'copy_model' if _given_folder(study, w) else 'fetch_model'}",
         files={
             "checkpoints": File(
                 "models/given/{run}/model",
@@ -119,8 +114,6 @@ STAGES = (
         record="models/given/{run}/record.json",
         literals=lambda study, w: {k: v for k, v in (study.model(w["run"]).given or {}).items() if k != "path"},
         identity=_given_identity,
-        sources=lambda study, w: (
-            {"files": [str(path) for path in _given_files(study, w)]} if _given_files(study, w) else {}
-        ),
+        sources=_given_sources,
     ),
 )

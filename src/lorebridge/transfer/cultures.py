@@ -24,7 +24,7 @@ def cultures(*, asymmetry: Path, density: Path, base: str) -> pd.DataFrame:
     """Return each culture's log density ratio beside the difference of its directional gaps.
 
     Densities are those of the monolingual corpora, counted in every text, per token, and among judged hits, per
-    document as the paper may have; the ratio is that of the culture's own corpus to the base language's.
+    document as in the paper; the ratio is that of the culture's own corpus to the base language's.
 
     Args:
         asymmetry: table "asymmetry".

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import dataclasses
+import datetime
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,8 @@ from lorebridge.world.scripts import Script
 # Values that an attribute has in this world, and how many more than one a person has of it at most.
 _POOLS = {"citizenship": (6, 1), "birthplace": (24, 0), "occupation": (12, 1), "education": (16, 1)}
 _YEARS = range(1900, 2000)
+# How well a birth is known, as Wikidata counts.
+_PRECISION = {"birth_year": "9", "birth_date": "11"}
 DOSE = 4
 """Articles that tell of a person, all that is known of them in each."""
 # Items of Wikidata are far from such numbers.
@@ -73,6 +77,8 @@ def draw_people(number: int, *, seed: int, base: str, script: Script, taken: Seq
             values[attribute] = [pool[place] for place in sorted(places)]
         year = str(int(rng.choice(_YEARS)))
         values["birth_year"] = [(year, year)]
+        day = datetime.date(int(year), i % 12 + 1, i % 28 + 1)
+        values["birth_date"] = [(day.isoformat(), f"{day.day} {calendar.month_name[day.month]} {year}")]
         people.append(Person(f"Q{2 * _FIRST_ITEM + i}", name, values))
     return people
 
@@ -130,10 +136,11 @@ def write_people_response(people: Sequence[Person], properties: Mapping[str, str
             "value": {"type": "uri", "value": _ENTITY + item},
             "valueLabel": {"type": "literal", "value": label},
         }
-        if attribute == "birth_year":
+        if attribute in _PRECISION:
+            day = f"{item}-01-01" if attribute == "birth_year" else item
             cells |= {
-                "value": {"type": "literal", "value": f"{item}-01-01T00:00:00Z"},
-                "precision": {"type": "literal", "value": "9"},
+                "value": {"type": "literal", "value": f"{day}T00:00:00Z"},
+                "precision": {"type": "literal", "value": _PRECISION[attribute]},
             }
         return cells
 

@@ -37,7 +37,7 @@ def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
     if plants_people(study):
         literals["people"] = {
             "number": c["people"]["number"],
-            "properties": configuration.people_properties(),
+            "properties": configuration.people_properties(c["people"]["birth"]),
             "templates": configuration.people_templates(c, told_in(study)),
         }
     return literals

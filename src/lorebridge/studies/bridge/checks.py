@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, NEAR, REPLAY
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY
+from lorebridge.trace.stages import LOCAL
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
 SCRIPT_CODES = {
@@ -75,6 +77,12 @@ def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 key,
                 f"{template!r} is not a bridge",
                 "It needs {en} once, then {xx} once at its end; {base} and {name} may occur.",
+            )
+        elif config["training"]["label_space"] == HALF and (" {en}" not in template or " {xx}" not in template):
+            yield (
+                "training.label_space",
+                f"gives each half the space before it, but {template!r} has none before {{en}} or {{xx}}",
+                "Give the template a space there, or set training.label_space to label.",
             )
 
 
@@ -147,21 +155,43 @@ def _tracing_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str
     languages = config["languages"]
     others = [lang for lang in languages if lang != config["base_language"]]
     for lang, settings in config["tracing"]["translation"].items():
-        code = settings["source_code"]
+        code, key = settings["source_code"], f"tracing.translation.{lang}"
+        yield from _model_problems(settings, key)
         script = languages.get(lang, {}).get("script")
         if lang not in others:
-            yield f"tracing.translation.{lang}", "is not a language of the study that is learned", f"They are {others}."
-        elif "_" in code and SCRIPT_CODES.get(code.split("_")[1], script) != script:
+            yield key, "is not a language of the study that is learned", f"They are {others}."
+        # A model of one's own may have learned the script behind any code.
+        elif settings["model"] != LOCAL and "_" in code and SCRIPT_CODES.get(code.split("_")[1], script) != script:
             yield (
-                f"tracing.translation.{lang}.source_code",
+                f"{key}.source_code",
                 f"{code} is not the {script} script that {lang} is written in",
-                "Name a model that has a code for it (NLLB has none for the traditional Mongolian script).",
+                "Name a model that has a code for it, or one of your own: model: local (NLLB as released has none for "
+                "the traditional Mongolian script), or leave it out: the judge then reads the original.",
             )
     if config["tracing"]["translation"] and config["tracing"]["judge"]["kind"] == "cooccurrence":
         yield (
             "tracing.translation",
             "is for a language model; the judge of co-occurrence reads originals",
             "Leave it out.",
+        )
+
+
+def _model_problems(settings: Mapping[str, Any], key: str) -> Iterator[tuple[str, str, str]]:
+    """A translation model of the hub, or a folder that is known by what it holds."""
+    if settings["model"] == LOCAL:
+        if settings["path"] is None:
+            yield f"{key}.path", "is not set, and the model is local", "Name the model's folder."
+        if settings["revision"] is not None:
+            yield f"{key}.revision", "is of a model of the hub, and the model is local", "Leave it out."
+        return
+    for name in ("path", "obtain"):
+        if settings[name] is not None:
+            yield f"{key}.{name}", f"is of a local model, and the model is {settings['model']}", "Write model: local."
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", settings["model"]) or Path(settings["model"]).is_dir():
+        yield (
+            f"{key}.model",
+            f"{settings['model']!r} is no id of the hub, such as facebook/nllb-200-3.3B",
+            "A folder is given as model: local and path: FOLDER, so that it is known by what it holds.",
         )
 
 
@@ -173,6 +203,13 @@ def _people_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
     for lang, wordings in people["templates"].items():
         if lang not in config["languages"]:
             yield f"people.templates.{lang}", "is not a language of the study", f"They are {list(config['languages'])}."
+        born = f"birth_{people['birth']}"
+        if born not in wordings:
+            yield (
+                f"people.templates.{lang}",
+                f"has no {born}, and people.birth is {people['birth']}",
+                f"Add people.templates.{lang}.{born}, or set people.birth to the other.",
+            )
         for attribute, wording in wordings.items():
             if sorted(re.findall(r"{name}|[{}]|_+", wording)) != ["____", "{name}"]:
                 yield (
@@ -187,10 +224,10 @@ def _people_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
                 f"has no wordings in {config['languages'][lang]['name']}",
                 f"Add people.templates.{lang}; config/people.yaml has examples.",
             )
-    if people["questions"] > people["number"] * len(configuration.people_properties()):
+    if people["questions"] > people["number"] * len(configuration.people_properties(people["birth"])):
         yield (
             "people.questions",
-            f"{people['questions']} are more than {len(configuration.people_properties())} for each of "
+            f"{people['questions']} are more than {len(configuration.people_properties(people['birth']))} for each of "
             f"{people['number']} people",
             "Give fewer questions or more people.",
         )

@@ -60,6 +60,10 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
     return {
         "base": base,
         "names": {lang: language["name"] for lang, language in config["languages"].items()},
+        "languages": {
+            lang: {key: language[key] for key in ("name", "script", "resource")}
+            for lang, language in config["languages"].items()
+        },
         "arms": config["arms"],
         "distance": config["no_bridge"]["distance"],
         "subset": probing["subset"],
