@@ -1,6 +1,6 @@
 """Do the intervals cover, do the tests hold their level? Simulated studies whose truth is known.
 
-    python benchmarks/calibration.py [--studies 60] [--seed 0]
+    python benchmarks/calibration.py [--studies 60] [--seed 0] [--scenario NAME ...]
 
 A study has the paper's four languages with as many questions as were released, in clusters of one to four that share
 how hard they are and how much the bridge does for them; answers are mostly kept from one checkpoint to the next; some
@@ -266,22 +266,31 @@ def selection_table(studies: int, seed: int) -> pd.DataFrame:
     )
 
 
+SCENARIOS: dict[str, Callable[[int, int], pd.DataFrame]] = {
+    "interaction": coverage_table,
+    "same-arm": level_table,
+    "selection": selection_table,
+}
+"""Name -> what makes its table of a number of studies and a seed; its docstring begins with what the table shows."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--studies", type=int, default=60, help="simulated studies for each line of a table")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--scenario", action="append", choices=SCENARIOS, help="may be given several times; all where it is not given"
+    )
     arguments = parser.parse_args()
-    began = time.monotonic()
-    found = {
-        "Gaps without an interaction": coverage_table(arguments.studies, arguments.seed),
-        "The same arm twice (A/A)": level_table(arguments.studies, arguments.seed),
-        "Transferred items where frequency has no effect": selection_table(arguments.studies, arguments.seed),
-    }
-    print(f"`python {' '.join(sys.argv)}` on {platform.machine()}, {time.monotonic() - began:.0f} s")
-    for title, table in found.items():
-        print(f"\n**{title}**\n\n{table.to_markdown(index=False, floatfmt='.2f')}")
-    one = 100 * np.sqrt(0.05 * 0.95 / arguments.studies)
-    print(f"\nStandard error of a share near 5 %: {one:.1f} for one test a study, less for eight gaps a study.")
+    for name in arguments.scenario or SCENARIOS:
+        began = time.monotonic()
+        table = SCENARIOS[name](arguments.studies, arguments.seed)
+        says = (SCENARIOS[name].__doc__ or "").partition("\n")[0].removeprefix("Return ")
+        print(f"\n**{name}**: {says} {arguments.studies} studies a line, {time.monotonic() - began:.0f} s.\n")
+        print(table.to_markdown(index=False, floatfmt=".2f"), flush=True)
+    errors = [100 * np.sqrt(share * (1 - share) / arguments.studies) for share in (0.05, 0.95)]
+    print(f"\n`python {' '.join(sys.argv)}` on {platform.machine()}.")
+    print(f"Monte-Carlo error of a share of 5 or 95 % with one value a study: {max(errors):.1f} points.")
 
 
 if __name__ == "__main__":
