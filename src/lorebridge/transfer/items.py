@@ -51,7 +51,7 @@ def items(
     A model has a question *right* when the answer wins outright (a tie is not right); else wrong. Two selections, each
     seed by seed:
 
-    :data:`PAPER` is Zhang et al. (ACL 2025), appendix C.4, to the letter; `last` is three there. From the base language:
+    :data:`PAPER` is Zhang et al. (ACL 2025), appendix C.4, to the letter (`last`: three). From the base language:
     (1) right in it before continual pretraining, (2) wrong in the other language at each of the last three checkpoints
     without the bridge, (3) right there at each of the last three with the bridge. Into the base language: (1) wrong in
     it before continual pretraining, (2) right in the other language at each of the last three checkpoints without the
