@@ -140,8 +140,9 @@ FIGURES = (
         ("base", "names", "resamples", "seed", "planted"),
         "Results",
         "Occurrences of transferred items",
-        "How often the corpus of the source language states the fact behind a question: transferred items (our reading "
-        "of appendix C.4), the risk set that they come from, and all items. Transferred items are selected on being "
+        "How often the corpus of the source language states the fact behind a question: transferred items (by "
+        "appendix C.4 to the letter, and from a risk set), the rest of that risk set, and all items. Transferred "
+        "items are selected on being "
         "known in the source, which itself depends on frequency: compare them with the risk set before comparing with "
         "all items.",
     ),
@@ -353,7 +354,7 @@ def _bundled(study: Study, w: Wildcards) -> Arguments:
     }
 
 
-def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...], version: int = 1) -> Stage:
+def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage:
     """Return the stage of all figures, or of all tables: one function call writes a file of each suffix."""
 
     def settings(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -363,7 +364,7 @@ def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...], version:
         name,
         says,
         "by its row",
-        version=version,
+        version=2,
         files={
             suffix: File(
                 f"{name}s/{{{name}}}.{suffix}", holds, argument="out" if suffix == suffixes[0] else "", given="stem"
@@ -384,7 +385,6 @@ STAGES = (
         "Write a table of the report; what it is made from says its row.",
         "the tables of the report; CSV has full precision",
         TABLE_SUFFIXES,
-        version=2,
     ),
     Stage(
         "page",

@@ -128,13 +128,43 @@ def credits_by_rule(
         InputError: a culture that was scored lacks the score of some option.
         ValueError: unknown rule, ties or subset.
     """
+    return credits_of(option_shares(scores, questions, subset=subset, rules=rules, ties=ties), rules)
+
+
+def option_shares(
+    scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, rules: Sequence[str], ties: str = "share"
+) -> pd.DataFrame:
+    """Return every option's share of the prediction: the credit that it would have if it were the answer.
+
+    Args:
+        scores: a ``scores`` table, of one run or several.
+        questions: a ``questions`` table, of one culture or several.
+        subset: the questions to keep.
+        rules: see :func:`rule_values`.
+        ties: see :func:`prediction_shares`.
+
+    Returns:
+        The columns :data:`DECISION`, ``option_index`` and ``is_gold``, then `rules`; a row an option, sorted.
+
+    Raises:
+        InputError, ValueError: as :func:`credits_by_rule`.
+    """
     merged = _asked_scores(scores, questions, subset)
     number = merged.groupby(DECISION, sort=False, dropna=False).ngroup().to_numpy()
-    starts = np.flatnonzero(np.diff(number, prepend=-1))
-    gold = merged["is_gold"].to_numpy(bool)
-    table = merged.loc[starts, DECISION].reset_index(drop=True)
+    table = merged[[*DECISION, "option_index", "is_gold"]].copy()
     for rule in rules:
-        credit = prediction_shares(rule_values(merged, rule), number, ties) * gold
+        table[rule] = prediction_shares(rule_values(merged, rule), number, ties)
+    return table
+
+
+def credits_of(shares: pd.DataFrame, rules: Sequence[str]) -> pd.DataFrame:
+    """Return the answers' shares from those of all options (:func:`option_shares`): as :func:`credits_by_rule`."""
+    number = shares.groupby(DECISION, sort=False, dropna=False).ngroup().to_numpy()
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    gold = shares["is_gold"].to_numpy(bool)
+    table = shares.loc[starts, DECISION].reset_index(drop=True)
+    for rule in rules:
+        credit = shares[rule].to_numpy() * gold
         table[rule] = np.add.reduceat(credit, starts) if len(starts) else credit
     return table
 

@@ -80,7 +80,7 @@ STAGES = (
         "gaps",
         "Estimate the gaps between arms and test the asymmetry of the directions.",
         "lorebridge.transfer.gaps:gaps",
-        version=2,
+        version=3,
         files={
             "gaps": File("transfer/gaps.parquet", table="gaps", argument="out"),
             "asymmetry": File("transfer/asymmetry.parquet", table="asymmetry"),
@@ -96,7 +96,7 @@ STAGES = (
         "items",
         "List every question with whether it was transferred (appendix C.4) and how often the corpora state its fact.",
         "lorebridge.transfer.items:items",
-        version=2,
+        version=3,
         files={
             # Snakemake keeps the name `items` for itself.
             "transferred": File("transfer/items.parquet", table="items", argument="out"),
@@ -115,6 +115,7 @@ STAGES = (
         "people_gaps",
         "Estimate the gaps between arms on the questions on people, and compare them with those on culture.",
         "lorebridge.transfer.people:people_gaps",
+        version=2,
         files={"people_gaps": File("transfer/people_gaps.parquet", table="people_gaps", argument="out")},
         record="transfer/people_gaps.parquet.record.json",
         literals=lambda study, w: _settings(study, "contrasts"),
