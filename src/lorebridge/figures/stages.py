@@ -56,7 +56,7 @@ READS: dict[str, Reads] = {
     "accuracies": _only("accuracies", "accuracies"),
     "asymmetry": _only("gaps", "asymmetry"),
     "transferred": _only("items", "transferred"),
-    "exposure_effects": _only("items", "exposure_effects"),
+    "item_effects": _only("item_effects", "item_effects"),
     "leaks": _only("leaks", "leaks"),
     "occurrences": _only("occurrences", "occurrences"),
     "density": _only("density", "density"),
@@ -255,7 +255,7 @@ TABLES = (
         reads("transferred"),
         ("base", "names", "resamples", "seed", "planted"),
     ),
-    Drawing("exposure_effects", f"{_INFERENCE}:exposure_effects", reads("exposure_effects"), ("base", "names")),
+    Drawing("item_effects", f"{_INFERENCE}:item_effects", reads("item_effects"), ("base", "names")),
     Drawing("consumed", "lorebridge.figures.exposure:consumed", reads("exposure"), ("base", "names", "arms")),
     Drawing("leaks", "lorebridge.figures.exposure:leaks", reads("leaks"), ("names",)),
     Drawing(
@@ -266,7 +266,7 @@ TABLES = (
     Drawing(
         "alarms",
         "lorebridge.figures.checks:alarms",
-        reads("scores", "questions", "accuracies", "leaks", "occurrences", "exposure_effects", "perplexity"),
+        reads("scores", "questions", "accuracies", "leaks", "occurrences", "item_effects", "perplexity"),
         _HOW,
     ),
     Drawing("recovery", f"{_SUMMARY}:recovery", reads("recovery"), ("names",), when=planted),

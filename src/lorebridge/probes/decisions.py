@@ -139,6 +139,29 @@ def credits_by_rule(
     return table
 
 
+def choices(scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, rule: str) -> pd.DataFrame:
+    """Return which options are chosen: one row per run, step, language, question and option. Ties share.
+
+    Args:
+        scores: a ``scores`` table, of one run or several.
+        questions: a ``questions`` table, of one culture or several.
+        subset: the questions to keep.
+        rule: see :func:`rule_values`.
+
+    Returns:
+        The columns :data:`DECISION`, ``option_index``, ``is_gold`` and ``share``, sorted; the shares of a question sum
+        to 1.
+
+    Raises:
+        InputError: a culture that was scored lacks the score of some option.
+        ValueError: unknown rule or subset.
+    """
+    merged = _asked_scores(scores, questions, subset)
+    number = merged.groupby(DECISION, sort=False, dropna=False).ngroup().to_numpy()
+    table = merged[[*DECISION, "option_index", "is_gold"]]
+    return table.assign(share=prediction_shares(rule_values(merged, rule), number, "share"))
+
+
 def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) -> pd.DataFrame:
     """Return the scores of the options of a subset with ``is_gold``, sorted by question and option.
 
