@@ -69,7 +69,7 @@ def test_tables_hold_the_contract(finished):
         "transfer/gaps": "gaps",
         "transfer/asymmetry": "asymmetry",
         "transfer/items": "items",
-        "transfer/exposure_effects": "exposure_effects",
+        "transfer/item_effects": "item_effects",
     }.items():
         table = tables.read(finished.results / f"{path}.parquet")
         assert list(table.columns) == tables.SCHEMAS[name].names, path

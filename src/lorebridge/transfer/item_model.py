@@ -101,10 +101,10 @@ class Answers:
     counts: Mapping[str, np.ndarray]
 
     def of(self, kept: np.ndarray) -> Answers:
-        """Return the answers to some questions, `kept` of shape (n,), bool."""
+        """Return the answers to some questions, `kept`: (n,) bool, or their places."""
         return Answers(
             self.lang,
-            [question for question, keep in zip(self.questions, kept, strict=True) if keep],
+            [str(question) for question in np.array(self.questions, dtype=object)[kept]],
             self.clusters[kept],
             self.gold[kept],
             self.n_options[kept],
