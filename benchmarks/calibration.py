@@ -33,10 +33,11 @@ from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, a
 from lorebridge.transfer.contrasts import ALL, form
 from lorebridge.transfer.credits import LAST, Credits, directions
 from lorebridge.transfer.gaps import gap_table
-from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, infer, seed_variance
 from lorebridge.transfer.item_model import CROSSED, ECHO, SLOPE, Answers, effects
 from lorebridge.transfer.items import BY_LOT, occurrence_means
 from lorebridge.transfer.items import DIFFERENCE as DIFFERENCE_OF_MEANS
+from lorebridge.transfer.power import detectable_effect, detectable_with_seeds, power_with_seeds
 
 QUESTIONS = {"ko": 593, "zh": 327, "bo": 268, "mn": 265}  # of the released sets' subset "clean", about
 RESOURCE = {"ko": "high", "zh": "high", "bo": "low", "mn": "low"}
@@ -387,13 +388,13 @@ def naive_slope(answers: list[Answers]) -> float:
     return float(fit.pvalues["doublings"])
 
 
-def frequency_table(studies: int, seed: int) -> pd.DataFrame:
+def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WORLDS) -> pd.DataFrame:
     """Return how often a slope of crossing on frequency is found, by the item model and by the peer.
 
     Frequency decides what is known in all these worlds, and what crosses only in the last two.
     """
     rows = []
-    for number, (name, world) in enumerate(WORLDS.items()):
+    for number, (name, world) in enumerate(worlds.items()):
         found = []
         for study in tqdm(range(studies), desc=name, file=sys.stderr, mininterval=1):
             answers = answered(world, np.random.default_rng([seed, number, study]))
@@ -422,6 +423,46 @@ def _as_table(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(direction="en->xx", unleaked=False, count="presentations")
 
 
+def power_table(studies: int, seed: int) -> pd.DataFrame:
+    """Return how often the gap that `lorebridge power` prints for 80 % is found, by the test of the table "gaps".
+
+    Two arms of two seeds in four languages, of which the first has the questions of Korean: their answers differ on a
+    fifth of the questions, on the same ones from each seed, as the calculation assumes, or on others.
+    """
+    n, discordance, seeds = QUESTIONS["ko"], 0.2, 2
+    shared = {"discordance": discordance, "seeds": seeds, "languages": len(QUESTIONS)}
+    rows = []
+    for sd in SEED_SDS:
+        effect = detectable_with_seeds(n, seed_sd=sd, **shared)
+        chances = [(discordance + effect) / 2, 1 - discordance, (discordance - effect) / 2]
+        found = np.zeros((studies, 2))
+        for study in tqdm(range(studies), desc=f"power, seed sd {sd}", file=sys.stderr, mininterval=1):
+            rng = np.random.default_rng([seed, study, int(1000 * sd)])
+            for kind, drawn in enumerate((1, seeds)):
+                samples = [
+                    Sample(
+                        rng.choice([1.0, 0.0, -1.0], p=chances, size=(drawn, of_lang))
+                        + sd * rng.normal(size=(seeds, 1)),
+                        np.arange(of_lang),
+                    )
+                    for of_lang in QUESTIONS.values()
+                ]
+                found[study, kind] = infer(samples[:1], [1.0], seed_variance(samples)).p <= 0.05
+        rows.append(
+            {
+                "seed sd": sd,
+                "80 % by questions only, points": 100 * detectable_effect(n, discordance=discordance),
+                "80 % with seeds, points": 100 * effect,
+                "power there by the calculation %": 100 * power_with_seeds(effect, n, seed_sd=sd, **shared),
+                "found %": 100 * found[:, 0].mean(),
+                "found, seeds on other questions %": 100 * found[:, 1].mean(),
+                "power of the smaller gap with seeds %": 100
+                * power_with_seeds(detectable_effect(n, discordance=discordance), n, seed_sd=sd, **shared),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--studies", type=int, default=60, help="simulated studies for each line of a table")
@@ -433,6 +474,7 @@ def main() -> None:
         "The same arm twice (A/A)": level_table(arguments.studies, arguments.seed),
         "Transferred items where frequency has no effect": selection_table(arguments.studies, arguments.seed),
         "The slope of crossing on frequency, unknown facts guessed": frequency_table(arguments.studies, arguments.seed),
+        "The gap that is found with 80 % power": power_table(arguments.studies, arguments.seed),
     }
     print(f"`python {' '.join(sys.argv)}` on {platform.machine()}, {time.monotonic() - began:.0f} s")
     for title, table in found.items():

@@ -279,14 +279,30 @@ def _power(arguments: argparse.Namespace) -> None:
     plan = _load_plan(arguments)
     transfer = _section(arguments, plan, "transfer")
     questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.asked}
-    discordance = transfer["discordance"]
-    effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
-    print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
+    discordance, seed_sd, seeds = transfer["discordance"], transfer["seed_sd"], len(plan.config["seeds"])
+    effects = detectable_effects(
+        questions=questions,
+        subset=plan.config["probing"]["subset"],
+        discordance=discordance,
+        seed_sd=seed_sd,
+        seeds=seeds,
+    )
+    print("smallest detectable gap between two arms, in percentage points of accuracy")
     print(f"(80 % power at a two-sided 5 %; {discordance:.0%} of the questions answered by exactly one arm)")
+    print(
+        f"  questions only: of two models, given these seeds; {'with seeds: of two arms, ' if seeds > 1 else ''}",
+        end="",
+    )
+    if seeds > 1:
+        print(f"{seeds} seeds whose gaps differ by a standard deviation of {100 * seed_sd:g} points (transfer.seed_sd)")
+    else:
+        print("one seed says nothing of two arms: list two or more (seeds)")
     for row in effects.to_dict("records"):
         print(
-            f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions; "
-            f"{100 * row['detectable_effect_clustered']:.1f} if each of {row['n_clusters']} clusters is answered alike"
+            f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions"
+            + (f", {100 * row['detectable_effect_seeds']:.1f} with seeds" if seeds > 1 else "")
+            + f"; {100 * row['detectable_effect_clustered']:.1f} by questions if each of {row['n_clusters']} clusters "
+            "is answered alike"
         )
 
 

@@ -358,7 +358,9 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         out=to / "ties",
     )
     summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
-    summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
+    summary.power(
+        questions=questions, names=names, subset="clean", discordance=0.2, seed_sd=0.02, n_seeds=2, out=to / "power"
+    )
     summary.density(density=folder / "density.parquet", names=names, base=base, planted=False, out=to / "density")
     summary.occurrences(
         transferred=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=to / "occurrences"

@@ -39,3 +39,17 @@ def test_the_same_arm_twice_is_told_apart_by_questions_alone_and_not_with_seeds(
     )
     rejected = calibration.calibrate(design, studies=30, seed=2).groupby("interval")["rejected"].mean()
     assert rejected[QUESTIONS_AND_SEEDS] < 0.1 < rejected[QUESTIONS_ONLY]
+
+
+def test_the_tables_of_frequency_and_of_power(calibration):
+    """Tiny: what the peer gets wrong shows at once, what the model gets right within wide bounds."""
+    worlds = {
+        ".30": calibration.Crossing(0.3, questions={"ko": 500, "bo": 400}),
+        "slope": calibration.Crossing(0.25, slope=0.2, questions={"ko": 500, "bo": 400}),
+    }
+    found = calibration.frequency_table(12, 0, worlds).set_index("world")
+    assert found.loc[".30", "slope: rejected %"] <= 25 < 60 <= found.loc["slope", "slope: rejected %"]
+    assert found.loc[".30", "logit in the risk set: rejected %"] > found.loc[".30", "slope: rejected %"]
+    power = calibration.power_table(40, 0)
+    assert power["found %"].between(60, 98).all()
+    assert power["80 % with seeds, points"].is_monotonic_increasing

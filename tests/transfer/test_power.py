@@ -1,12 +1,24 @@
 """Power: the half-widths and smallest detectable effects of the released question sets."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.power import detectable_effect, detectable_effects, effective_questions, half_width
+from lorebridge.transfer.inference import Sample, infer, seed_variance
+from lorebridge.transfer.power import (
+    detectable_effect,
+    detectable_effects,
+    detectable_with_seeds,
+    effective_questions,
+    half_width,
+    power_with_seeds,
+)
+
+SEEDS = {"seed_sd": 0.02, "seeds": 2}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +45,7 @@ def test_siblings_count_as_one_question():
 def test_table_of_a_study(write_questions, unlike):
     texts = unlike(20)
     table = detectable_effects(
-        questions={"ko": write_questions("ko", {"en": [*texts, texts[0]]})}, subset="clean", discordance=0.2
+        questions={"ko": write_questions("ko", {"en": [*texts, texts[0]]})}, subset="clean", discordance=0.2, **SEEDS
     )
     row = table.iloc[0]
     assert (row["n_questions"], row["n_clusters"]) == (21, 20)
@@ -46,11 +58,62 @@ def test_no_question_of_the_subset_is_one_line(write_questions, unlike):
     table["subset"] = [["reference"]] * len(table)
     tables.write("questions", table, path)
     with pytest.raises(InputError, match=r"questions of ko: none of the 3 is in the subset 'clean'.*probing\.subset"):
-        detectable_effects(questions={"ko": path}, subset="clean", discordance=0.2)
+        detectable_effects(questions={"ko": path}, subset="clean", discordance=0.2, **SEEDS)
     # What the message advises, done.
-    assert detectable_effects(questions={"ko": path}, subset="reference", discordance=0.2)["n_questions"].item() == 3
+    assert (
+        detectable_effects(questions={"ko": path}, subset="reference", discordance=0.2, **SEEDS)["n_questions"].item()
+        == 3
+    )
 
 
 def test_a_table_without_questions_is_one_line(write_questions):
     with pytest.raises(InputError, match="questions: there are none"):
-        detectable_effects(questions={"ko": write_questions("ko", {"en": []})}, subset="clean", discordance=0.2)
+        detectable_effects(
+            questions={"ko": write_questions("ko", {"en": []})}, subset="clean", discordance=0.2, **SEEDS
+        )
+
+
+@pytest.mark.parametrize(("seed_sd", "seeds", "languages"), [(0.0, 2, 4), (0.02, 2, 4), (0.04, 3, 2), (0.08, 2, 4)])
+def test_power_with_seeds_is_what_the_test_of_the_gaps_finds(seed_sd, seeds, languages):
+    rng, n, studies = np.random.default_rng(0), 300, 1200
+    effect = detectable_with_seeds(n, discordance=0.4, seed_sd=seed_sd, seeds=seeds, languages=languages)
+    found = 0
+    for _ in range(studies):
+        samples = []
+        for _ in range(languages):
+            signs = rng.choice([1.0, 0.0, -1.0], p=[0.2 + effect / 2, 0.6, 0.2 - effect / 2], size=n)
+            shifts = seed_sd * rng.normal(size=(seeds, 1))
+            samples.append(Sample(signs + shifts, np.arange(n)))
+        found += infer(samples[:1], [1.0], seed_variance(samples)).p <= 0.05
+    assert found / studies == pytest.approx(0.8, abs=0.04)  # standard error 0.012
+
+
+def test_more_seeds_and_less_spread_show_smaller_gaps():
+    def effect(**changes):
+        return detectable_with_seeds(
+            **({"n": 300, "discordance": 0.2, "seed_sd": 0.04, "seeds": 2, "languages": 4} | changes)
+        )
+
+    assert effect(seeds=4) < effect(seeds=3) < effect() < effect(seed_sd=0.08)
+    assert effect(languages=8) < effect() < effect(languages=1)
+    assert effect(seed_sd=0.0) == pytest.approx(detectable_effect(300, discordance=0.2), rel=0.03)
+    assert math.isnan(effect(seeds=1)) and math.isnan(effect(n=1))
+    assert power_with_seeds(0.0, 300, discordance=0.2, seed_sd=0.02, seeds=2, languages=4) == pytest.approx(
+        0.05, abs=0.02
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed_sd": -0.01}, r"seed_sd: is -0.01.*Take one in 0\.\.1"),
+        ({"seed_sd": 4}, "seed_sd: is 4"),
+        ({"seed_sd": math.nan}, "seed_sd: is nan"),
+        ({"seeds": 0}, "seeds: are 0.*1 or more"),
+    ],
+)
+def test_what_no_seeds_can_be_is_one_line(write_questions, unlike, changes, message):
+    study = {"questions": {"ko": write_questions("ko", {"en": unlike(5)})}, "subset": "clean", "discordance": 0.2}
+    with pytest.raises(InputError, match=message):
+        detectable_effects(**study, **(SEEDS | changes))
+    assert len(detectable_effects(**study, seed_sd=0.0, seeds=1)) == 1

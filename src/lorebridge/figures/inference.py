@@ -1,4 +1,4 @@
-"""The tests behind the gaps: the asymmetry, density by culture, what crosses by frequency, and the planted world's estimand."""
+"""The tests behind the gaps: the asymmetry, density by culture, crossing by frequency, the planted world's estimand."""
 
 from __future__ import annotations
 

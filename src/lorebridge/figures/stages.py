@@ -247,7 +247,7 @@ TABLES = (
         (*_HOW, "contrasts"),
         when=planted,
     ),
-    Drawing("power", f"{_SUMMARY}:power", reads("questions"), ("names", "subset", "discordance")),
+    Drawing("power", f"{_SUMMARY}:power", reads("questions"), ("names", "subset", "discordance", "seed_sd", "n_seeds")),
     Drawing("density", f"{_SUMMARY}:density", reads("density"), ("base", "names", "planted")),
     Drawing(
         "occurrences",
