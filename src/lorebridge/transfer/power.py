@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,10 @@ from lorebridge.errors import InputError
 from lorebridge.probes.questions import counted
 from lorebridge.transfer.clusters import question_clusters
 
-_DRAWS = 400
-"""Points at which the distribution of the seeds' variance is taken."""
+_DRAWS = 4000
+"""Draws of how large the variance between seeds comes out."""
+ALIKE, APART = 1.0, 0.0
+"""Share of the discordance that seeds have on the same questions: all, none."""
 
 
 def half_width(n: float, *, discordance: float, level: float = 0.95) -> float:
@@ -53,70 +56,87 @@ def detectable_effect(n: float, *, discordance: float, alpha: float = 0.05, powe
 
 
 def power_with_seeds(
-    effect: float, n: float, *, discordance: float, seed_sd: float, seeds: int, languages: int, alpha: float = 0.05
+    effect: float,
+    n: float,
+    *,
+    discordance: float,
+    seed_sd: float,
+    seeds: int,
+    pooled: Sequence[float],
+    alike: float,
+    alpha: float = 0.05,
 ) -> float:
     """Return how often the test of a gap over questions and seeds finds a true gap of `effect`.
 
-    The test is that of the table "gaps" (:func:`lorebridge.transfer.inference.infer`): the variance between seeds is
-    pooled over languages and so has languages x (seeds - 1) degrees of freedom, those of the whole by Satterthwaite
-    (1946). How large that variance comes out is a matter of luck, and the power is the mean over its distribution.
-    Questions count as if one seed had answered them: whether seeds differ on different questions, which would help,
-    is not assumed.
+    The test is that of the table "gaps" (:func:`lorebridge.transfer.inference.infer`). It adds to the variance over
+    questions the variance between seeds, pooled over languages, less the share of single questions in it, if that is
+    above 0; degrees of freedom by Satterthwaite (1946). How large it comes out is a matter of luck, and the power is
+    the mean over its distribution.
 
     Args:
         effect: the true gap, in 0..1.
         n: number of independent questions, more than one.
-        discordance: share of discordant questions, in 0..1.
+        discordance: share of discordant questions from one seed, in 0..1.
         seed_sd: standard deviation of the gap between seeds, in 0..1.
         seeds: of each language; at least two.
-        languages: whose seeds are pooled.
+        pooled: number of questions of each language whose seeds are pooled.
+        alike: share of the discordance that seeds have on the same questions (:data:`ALIKE`, :data:`APART`).
         alpha: level of the test.
 
-    >>> round(power_with_seeds(0.05, 598, discordance=0.2, seed_sd=0.0, seeds=2, languages=4), 2)
-    0.78
-    >>> round(power_with_seeds(0.05, 598, discordance=0.2, seed_sd=0.04, seeds=2, languages=4), 2)
-    0.27
+    >>> korean = {"n": 598, "discordance": 0.2, "seeds": 2, "pooled": [598, 328, 268, 276]}
+    >>> round(power_with_seeds(0.051, **korean, seed_sd=0.0, alike=ALIKE), 1)
+    0.8
+    >>> round(power_with_seeds(0.051, **korean, seed_sd=0.04, alike=ALIKE), 1)
+    0.3
     """
-    freedom = languages * (seeds - 1)
-    of_questions, of_seeds = discordance / n, seed_sd**2 / seeds
-    # The estimate of the seeds' part, at the midpoints of equal shares of its distribution.
-    found = of_seeds * stats.chi2.ppf((np.arange(_DRAWS) + 0.5) / _DRAWS, freedom) / freedom
-    variance = of_questions + found
-    df = variance**2 / (of_questions**2 / (n - 1) + found**2 / freedom)
-    threshold, error = stats.t.ppf(1 - alpha / 2, df) * np.sqrt(variance), math.sqrt(of_questions + of_seeds)
+    sizes = np.asarray(pooled, dtype=np.float64)
+    freedom = len(sizes) * (seeds - 1)
+    of_questions = discordance / n * (alike + (1 - alike) / seeds)
+    single = discordance / sizes * (1 - alike)
+    luck = np.random.default_rng(0).chisquare(seeds - 1, size=(_DRAWS, len(sizes)))
+    gross = luck @ (seed_sd**2 + single) / freedom
+    net = np.clip(gross - single.mean(), 0, None)
+    variance = of_questions + net / seeds
+    spread = of_questions**2 / (n - 1) + np.where(net > 0, gross / seeds, 0) ** 2 / freedom
+    threshold = stats.t.ppf(1 - alpha / 2, variance**2 / spread) * np.sqrt(variance)
+    error = math.sqrt(of_questions + seed_sd**2 / seeds)
     return float((stats.norm.sf((threshold - effect) / error) + stats.norm.sf((threshold + effect) / error)).mean())
 
 
 def detectable_with_seeds(
-    n: float, *, discordance: float, seed_sd: float, seeds: int, languages: int, power: float = 0.8
+    n: float, *, discordance: float, seed_sd: float, seeds: int, pooled: Sequence[float], power: float = 0.8
 ) -> float:
     """Return the smallest gap that the test over questions and seeds finds with probability `power`.
 
+    Whether seeds differ on the same questions or on others is not known beforehand, so it is the larger of what the
+    two extremes need: on the same ones a second seed says nothing new of the questions; on others the variance between
+    seeds is told less well.
+
     Args:
-        n: as the others of :func:`power_with_seeds`.
+        n: number of independent questions.
         discordance: share of discordant questions, in 0..1.
         seed_sd: standard deviation of the gap between seeds, in 0..1.
         seeds: of each language.
-        languages: whose seeds are pooled.
+        pooled: number of questions of each language whose seeds are pooled.
         power: wanted power.
 
     Returns:
         NaN with one seed or one question, where there is no such test.
-
-    >>> round(detectable_with_seeds(598, discordance=0.2, seed_sd=0.04, seeds=2, languages=4), 3)
-    0.109
     """
     if seeds < 2 or n <= 1:
         return math.nan
+    shared: dict[str, Any] = {"discordance": discordance, "seed_sd": seed_sd, "seeds": seeds, "pooled": pooled}
 
-    def lack(effect: float) -> float:
-        found = power_with_seeds(effect, n, discordance=discordance, seed_sd=seed_sd, seeds=seeds, languages=languages)
-        return power - found
+    def needed(alike: float) -> float:
+        def lack(effect: float) -> float:
+            return power - power_with_seeds(effect, n, **shared, alike=alike)
 
-    highest = detectable_effect(n, discordance=discordance, power=power) + seed_sd
-    while lack(highest) > 0:
-        highest *= 2
-    return float(optimize.brentq(lack, 0.0, highest))
+        highest = detectable_effect(n, discordance=discordance, power=power) + seed_sd
+        while lack(highest) > 0:
+            highest *= 2
+        return float(optimize.brentq(lack, 0.0, highest))
+
+    return max(needed(ALIKE), needed(APART))
 
 
 def effective_questions(clusters: pd.Series) -> float:
@@ -152,11 +172,14 @@ def detectable_effects(
         raise InputError("seed_sd", f"is {seed_sd:g}, which no standard deviation of a gap is", "Take one in 0..1.")
     if seeds < 1:
         raise InputError("seeds", f"are {seeds}", "Count the seeds that each arm is trained from: 1 or more.")
-    rows = []
+    of_cultures = {}
     for culture, path in questions.items():
         table = tables.read(path)
         kept = counted(table, subset)["question_id"].unique()
-        clusters = question_clusters(table).reindex(sorted(kept))
+        of_cultures[culture] = question_clusters(table).reindex(sorted(kept))
+    pooled = [len(clusters) for clusters in of_cultures.values()]
+    rows = []
+    for culture, clusters in of_cultures.items():
         n = len(clusters)
         rows.append(
             {
@@ -169,7 +192,7 @@ def detectable_effects(
                     effective_questions(clusters), discordance=discordance
                 ),
                 "detectable_effect_seeds": detectable_with_seeds(
-                    n, discordance=discordance, seed_sd=seed_sd, seeds=seeds, languages=len(questions)
+                    n, discordance=discordance, seed_sd=seed_sd, seeds=seeds, pooled=pooled
                 ),
             }
         )
