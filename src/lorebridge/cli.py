@@ -65,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
 
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
+    power.add_argument("--seeds", type=int, help="seeds of each arm (default: those of the study)")
+    power.add_argument(
+        "--seed-sd", type=float, help="standard deviation of a gap between seeds, 0..1 (default: transfer.seed_sd)"
+    )
     configured(power)
 
     audited = command("sample-audit", _sample_audit, "write a sample of a study's filtered text for a person to read")
@@ -279,7 +283,9 @@ def _power(arguments: argparse.Namespace) -> None:
     plan = _load_plan(arguments)
     transfer = _section(arguments, plan, "transfer")
     questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.asked}
-    discordance, seed_sd, seeds = transfer["discordance"], transfer["seed_sd"], len(plan.config["seeds"])
+    discordance = transfer["discordance"]
+    seed_sd = transfer["seed_sd"] if arguments.seed_sd is None else arguments.seed_sd
+    seeds = len(plan.config["seeds"]) if arguments.seeds is None else arguments.seeds
     effects = detectable_effects(
         questions=questions,
         subset=plan.config["probing"]["subset"],
@@ -289,14 +295,13 @@ def _power(arguments: argparse.Namespace) -> None:
     )
     print("smallest detectable gap between two arms, in percentage points of accuracy")
     print(f"(80 % power at a two-sided 5 %; {discordance:.0%} of the questions answered by exactly one arm)")
-    print(
-        f"  questions only: of two models, given these seeds; {'with seeds: of two arms, ' if seeds > 1 else ''}",
-        end="",
-    )
+    print("  questions only: between two models, given these seeds")
     if seeds > 1:
-        print(f"{seeds} seeds whose gaps differ by a standard deviation of {100 * seed_sd:g} points (transfer.seed_sd)")
+        print(
+            f"  with seeds: between two arms of {seeds} seeds, whose gaps spread by {100 * seed_sd:g} points (--seed-sd)"
+        )
     else:
-        print("one seed says nothing of two arms: list two or more (seeds)")
+        print("  with seeds: none, for one seed says nothing of two arms; take two or more (seeds, or --seeds)")
     for row in effects.to_dict("records"):
         print(
             f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions"

@@ -169,7 +169,9 @@ def detectable_effects(
         InputError: a culture has no question in the subset; no seed; a standard deviation that is not in 0..1.
     """
     if not 0 <= seed_sd <= 1:
-        raise InputError("seed_sd", f"is {seed_sd:g}, which no standard deviation of a gap is", "Take one in 0..1.")
+        raise InputError(
+            "seed_sd", f"is {seed_sd:g}, which no standard deviation of a gap is", "Take one in 0..1: 0.02 is 2 points."
+        )
     if seeds < 1:
         raise InputError("seeds", f"are {seeds}", "Count the seeds that each arm is trained from: 1 or more.")
     of_cultures = {}
