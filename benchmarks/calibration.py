@@ -1,6 +1,6 @@
 """Do the intervals cover, do the tests hold their level? Simulated studies whose truth is known.
 
-    python benchmarks/calibration.py [--studies 60] [--seed 0]
+    python benchmarks/calibration.py [--studies 60] [--seed 0] [--scenario NAME ...]
 
 A study has the paper's four languages with as many questions as were released, in clusters of one to four that share
 how hard they are and how much the bridge does for them; answers are mostly kept from one checkpoint to the next; some
@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,9 +33,9 @@ from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, a
 from lorebridge.transfer.contrasts import ALL, form
 from lorebridge.transfer.credits import LAST, Credits, directions
 from lorebridge.transfer.gaps import gap_table
-from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, infer, seed_variance
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, holm, infer
 from lorebridge.transfer.item_model import CROSSED, ECHO, SLOPE, Answers, effects
-from lorebridge.transfer.items import BY_LOT, occurrence_means
+from lorebridge.transfer.items import BY_LOT, RISK, occurrence_means
 from lorebridge.transfer.items import DIFFERENCE as DIFFERENCE_OF_MEANS
 from lorebridge.transfer.power import ALIKE, APART, detectable_effect, detectable_with_seeds, power_with_seeds
 
@@ -47,6 +46,7 @@ NO_INTERACTION = {"ko": (0.04, 0.09), "zh": (0.08, 0.11), "bo": (0.02, 0.06), "m
 NO_EFFECT = dict.fromkeys(QUESTIONS, (0.0, 0.0))
 SEED_SDS = (0.0, 0.02, 0.04, 0.08)
 STEPS = [0, 10, 20, 30]
+OPTIONS = 4
 EASE = 0.42  # mean probability of a right answer without the bridge
 KEPT = 0.8  # probability that an answer is the same at the next checkpoint
 TIED = 0.05  # share of credits that are ties between the gold and one other option
@@ -210,6 +210,7 @@ def items_without_an_effect(rng: np.random.Generator) -> pd.DataFrame:
             frames.append(
                 pd.DataFrame(
                     {
+                        "selection": RISK,
                         "lang": lang,
                         "question_id": [f"{lang}-{i:04d}" for i in range(n)],
                         "cluster": clusters,
@@ -220,6 +221,8 @@ def items_without_an_effect(rng: np.random.Generator) -> pd.DataFrame:
                         "answered_without": without,
                         "in_risk_set": risk,
                         "transferred": risk & with_bridge,
+                        "swapped": known & without & ~with_bridge,
+                        "wrong_as_gold": 0.0,
                         "occurrences_source": counts,
                         "occurrences_target": rng.poisson(2.0, n).astype(float),
                         "presentations_source": np.nan,
@@ -303,7 +306,6 @@ WORLDS = {
     ".15 and .05 more a doubling": Crossing(0.15, slope=0.05),
     ".15 and .10 more a doubling": Crossing(0.15, slope=0.10),
 }
-OPTIONS = 4
 
 
 def answered(world: Crossing, rng: np.random.Generator, seeds: int = 2, checkpoints: int = 3) -> list[Answers]:
@@ -346,6 +348,7 @@ def answered(world: Crossing, rng: np.random.Generator, seeds: int = 2, checkpoi
         found.append(
             Answers(
                 lang=lang,
+                seeds=range(seeds),
                 questions=[f"{lang}-{i:04d}" for i in range(n)],
                 clusters=clusters,
                 gold=np.tile(np.arange(OPTIONS) == 0, (n, 1)),
@@ -405,17 +408,18 @@ def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WO
             found.append(
                 {
                     "slope, points": 100 * only.loc[SLOPE, "estimate"],
-                    "slope: rejected %": 100 * (only.loc[SLOPE, "p"] <= 0.05),
-                    "with seeds %": 100 * (seeds.loc[SLOPE, "p"] <= 0.05),
-                    "true slope covered %": 100 * (only.loc[SLOPE, "lo"] <= world.slope <= only.loc[SLOPE, "hi"]),
+                    "slope: rejected %": only.loc[SLOPE, "p"] <= 0.05,
+                    "with seeds %": seeds.loc[SLOPE, "p"] <= 0.05,
+                    "true slope covered %": only.loc[SLOPE, "lo"] <= world.slope <= only.loc[SLOPE, "hi"],
                     "crossed %": 100 * only.loc[CROSSED, "estimate"],
                     "guesses repeated %": 100 * only.loc[ECHO, "estimate"],
-                    "alarm rings %": 100
-                    * any(alarm.verdict == RINGS for alarm in unrelated(_as_table(table.reset_index()))),
-                    "logit in the risk set: rejected %": 100 * (naive_slope(answers) <= 0.05),
+                    "alarm rings %": any(alarm.verdict == RINGS for alarm in unrelated(_as_table(table.reset_index()))),
+                    "logit in the risk set: rejected %": naive_slope(answers) <= 0.05,
                 }
             )
-        rows.append({"world": name, **pd.DataFrame(found).mean()})
+        measured = pd.DataFrame(found)
+        shown = {name: percent(column) if column.dtype == bool else column.mean() for name, column in measured.items()}
+        rows.append({"world": name, **shown})
     return pd.DataFrame(rows)
 
 
@@ -427,63 +431,222 @@ def _as_table(rows: pd.DataFrame) -> pd.DataFrame:
 def power_table(studies: int, seed: int) -> pd.DataFrame:
     """Return how often the gap that `lorebridge power` prints for 80 % is found, by the test of the table "gaps".
 
-    Two arms of two seeds in four languages, of which the first, with the questions of Korean, is asked about. The
-    arms differ on a fifth of the questions, on the same ones from each seed or on others; power is printed for the
-    extreme that needs the larger gap.
+    Two arms with the questions of Korean, that differ on a fifth of them, on the same ones from each seed or on others;
+    power is printed for the extreme that needs the larger gap. None is printed that is larger than that fifth.
     """
-    sizes, discordance, seeds = list(QUESTIONS.values()), 0.2, 2
-    shared: dict[str, Any] = {"discordance": discordance, "seeds": seeds, "pooled": sizes}
-    only = detectable_effect(sizes[0], discordance=discordance)
+    n, discordance = QUESTIONS["ko"], 0.2
+    only = detectable_effect(n, discordance=discordance)
     rows = []
-    for sd in SEED_SDS[:3]:  # beyond, the gap is larger than the share of questions that the arms differ on
-        effect = detectable_with_seeds(sizes[0], seed_sd=sd, **shared)
-        for name, alike in (("the same", ALIKE), ("others", APART)):
-            found = {only: 0.0, effect: 0.0}
-            for study in tqdm(range(studies), desc=f"power, seed sd {sd}", file=sys.stderr, mininterval=1):
-                for gap in found:
-                    rng = np.random.default_rng([seed, study, int(1000 * sd), int(alike)])
-                    chances = [(discordance + gap) / 2, 1 - discordance, (discordance - gap) / 2]
-                    samples = [
-                        Sample(
-                            rng.choice([1.0, 0.0, -1.0], p=chances, size=(1 if alike else seeds, n))
-                            + sd * rng.normal(size=(seeds, 1)),
-                            np.arange(n),
-                        )
-                        for n in sizes
-                    ]
-                    found[gap] += (infer(samples[:1], [1.0], seed_variance(samples)).p <= 0.05) / studies
-            rows.append(
+    for n_seeds in (2, 3, 5):
+        for sd in SEED_SDS[:3]:
+            shared = {"discordance": discordance, "seeds": n_seeds, "seed_sd": sd}
+            effect = detectable_with_seeds(n, **shared)
+            for name, alike in (("the same", ALIKE), ("others", APART)):
+                found: dict[float, list[bool]] = {gap: [] for gap in (only, effect) if not np.isnan(gap)}
+                for study in tqdm(range(studies), desc=f"{n_seeds} seeds, sd {sd}", file=sys.stderr, mininterval=1):
+                    for gap, seen in found.items():
+                        rng = np.random.default_rng([seed, study, int(1000 * sd), int(alike), n_seeds])
+                        chances = [(discordance + gap) / 2, 1 - discordance, (discordance - gap) / 2]
+                        signs = rng.choice([1.0, 0.0, -1.0], p=chances, size=(1 if alike else n_seeds, n))
+                        shifts = sd * rng.normal(size=(n_seeds, 1))
+                        sample = Sample(signs + shifts, np.arange(n), range(n_seeds))
+                        seen.append(infer([sample], [1.0], over_seeds=True).p <= 0.05)
+                told = {gap: percent(pd.Series(seen)) for gap, seen in found.items()}
+                rows.append(
+                    {
+                        "seeds": n_seeds,
+                        "seed sd": sd,
+                        "seeds differ on": name,
+                        "questions only, points": 100 * only,
+                        "found %": told[only],
+                        "with seeds, points": 100 * effect,
+                        "calculated %": 100 * power_with_seeds(effect, n, alike=alike, **shared),
+                        "found with seeds %": told.get(effect, ""),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+KNOWN = 0.2  # share of questions known in the source, where guesses are echoed
+
+
+def preferences(rng: np.random.Generator, echo: float, crossing: float) -> dict[str, dict[str, Credits]]:
+    """Return culture -> language -> credits of models of one seed that choose among four options, the first the answer.
+
+    A question is known in the source with probability .2, and in the target with .1; who does not know guesses. With
+    the bridge, what the target does not know is answered by: the answer, with probability `crossing`, where the source
+    knows it; the source's own guess, with probability `echo`, where it guesses; else a new guess, or the same again.
+    """
+    cultures: dict[str, dict[str, Credits]] = {}
+    for culture, n in QUESTIONS.items():
+        clusters = np.repeat(np.arange(n), rng.choice([1, 2, 3, 4], size=n, p=[0.8, 0.12, 0.05, 0.03]))[:n]
+        source, target = (rng.random(n)[clusters] < share for share in (KNOWN, 0.1))
+        in_source, without, anew = (
+            np.where(known, 0, rng.integers(0, OPTIONS, n)) for known in (source, target, target)
+        )
+        with_bridge = np.where(rng.random(n) < 0.5, without, anew)
+        with_bridge = np.where(~target & ~source & (rng.random(n) < echo), in_source, with_bridge)
+        with_bridge = np.where(~target & source & (rng.random(n) < crossing), 0, with_bridge)
+        chosen = {
+            "en": {arm: np.stack([in_source, in_source]) for arm in ARMS},
+            culture: {"bridge": np.stack([without, with_bridge]), "no_bridge": np.stack([without, without])},
+        }
+        names = [f"{culture}-{i:04d}" for i in range(n)]
+        cultures[culture] = {
+            lang: Credits(
+                culture,
+                lang,
+                names,
+                clusters,
+                STEPS[:2],
+                {arm: {0: (answers == 0).astype(float)} for arm, answers in by_arm.items()},
                 {
-                    "seed sd": sd,
-                    "seeds differ on": name,
-                    "questions only, points": 100 * only,
-                    "found %": 100 * found[only],
-                    "with seeds, points": 100 * effect,
-                    "calculated %": 100 * power_with_seeds(effect, sizes[0], seed_sd=sd, alike=alike, **shared),
-                    "found with seeds %": 100 * found[effect],
+                    arm: {0: (answers[..., None] == np.arange(1, OPTIONS)).astype(float)}
+                    for arm, answers in by_arm.items()
+                },
+            )
+            for lang, by_arm in chosen.items()
+        }
+    return cultures
+
+
+def percent(found: pd.Series) -> str:
+    """Return a share in percent with its Monte-Carlo error.
+
+    >>> percent(pd.Series([True, False]))
+    '50.0 ± 35.4'
+    """
+    # Of a share of 0 or 1 as if one more study of the other kind had been seen.
+    share = (found.sum() + 1) / (len(found) + 2) if found.mean() in (0, 1) else found.mean()
+    return f"{100 * found.mean():.1f} ± {100 * np.sqrt(share * (1 - share) / len(found)):.1f}"
+
+
+def preferences_table(studies: int, seed: int) -> pd.DataFrame:
+    """Return gaps en->xx of one language where guesses are echoed and facts cross, or do not."""
+    rows = []
+    for echo, crossing in ((0.0, 0.0), (0.2, 0.0), (0.5, 0.0), (0.0, 0.3), (0.2, 0.3)):
+        found = []
+        for number in tqdm(range(studies), desc=f"echo {echo}, crossing {crossing}", file=sys.stderr, mininterval=1):
+            rng = np.random.default_rng([seed, number, int(100 * echo), int(100 * crossing)])
+            formed = form(preferences(rng, echo, crossing), base="en", contrasts=[ARMS], last=1)
+            formed = [c for c in formed if c.known is not None and c.direction == "en->xx" and c.culture == "bo"]
+            gaps = gap_table(formed, unleaked=False, resamples=RESAMPLES, seed=number)
+            found.append(gaps[(gaps["step"] == LAST) & (gaps["seed"] == "all")])
+        # Of what is at risk, the share that is known and not guessed rightly, times what crosses of it.
+        true = crossing * KNOWN / (KNOWN + (1 - KNOWN) / OPTIONS)
+        for scale, part in pd.concat(found).groupby("scale", sort=False):
+            if scale != ALL:
+                rows.append(
+                    {
+                        "echoed guesses": echo,
+                        "crossing": crossing,
+                        "scale": scale,
+                        "truth, points": 100 * true,
+                        "mean gap, points": 100 * part["gap"].mean(),
+                        "coverage %": percent((part["lo"] <= true) & (true <= part["hi"])),
+                        "rejected %": percent(part["p"] <= 0.05),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+SPREADS = {"alike": (1.0, 1.0, 1.0, 1.0), "unequal": (0.25, 0.25, 0.25, 1.0)}
+"""How much the seeds of four languages spread, as shares of the largest standard deviation."""
+
+
+def seeds_table(studies: int, seed: int) -> pd.DataFrame:
+    """Return coverage and rejections over seeds that are correlated between languages and spread unequally.
+
+    Normal data of four languages in two directions, 150 questions each, whose own spread makes an error of 2.9 points
+    in each seed's gap, half of it shared by all seeds.
+    """
+    rows = []
+    for n_seeds, sd, correlation, spread in (
+        *(
+            (n, sd, rho, "alike")
+            for n in (2, 3, 5)
+            for sd in (0.0, 0.04, 0.08)
+            for rho in (0.0, 0.5, 0.9)
+            if sd or not rho
+        ),
+        *((n, 0.08, 0.5, "unequal") for n in (2, 3, 5)),
+    ):
+        deviations = sd * np.array(SPREADS[spread])
+        mixing = np.linalg.cholesky(correlation + (1 - correlation) * np.eye(4))
+        found = []
+        for number in tqdm(range(studies), desc=f"{n_seeds} seeds, sd {sd}, {spread}", file=sys.stderr, mininterval=1):
+            rng = np.random.default_rng([seed, number, n_seeds, int(100 * sd), int(10 * correlation)])
+            directions_ = []
+            for _ in DIRECTIONS:
+                effects = (mixing @ rng.normal(size=(4, n_seeds))) * deviations[:, None]
+                directions_.append(
+                    [
+                        Sample(
+                            rng.normal(0, 0.25, (1, 150)) + rng.normal(0, 0.25, (n_seeds, 150)) + effect[:, None],
+                            np.arange(150),
+                            range(n_seeds),
+                        )
+                        for effect in effects
+                    ]
+                )
+            single = [infer([sample], [1.0], over_seeds=True) for samples in directions_ for sample in samples]
+            mean = infer(directions_[0], [0.25] * 4, over_seeds=True)
+            contrast = infer(directions_[0], [0.5, 0.5, -0.5, -0.5], over_seeds=True)
+            p = pd.Series([one.p for one in single])
+            found.append(
+                {
+                    "one language": single[0].p > 0.05,
+                    "widest": single[3].p > 0.05,
+                    "mean of four": mean.p > 0.05,
+                    "low - high": contrast.p > 0.05,
+                    "any of eight by Holm": (holm(p) <= 0.05).any(),
+                    "half-width": 100 * (single[0].hi - single[0].lo) / 2,
                 }
             )
+        table = pd.DataFrame(found)
+        rows.append(
+            {
+                "seeds": n_seeds,
+                "seed sd": sd,
+                "correlation": correlation,
+                "spread": spread,
+                **{f"{name}: coverage %": percent(table[name]) for name in table.columns[:4]},
+                "any of eight by Holm %": percent(table["any of eight by Holm"]),
+                "one language: median half-width": f"{table['half-width'].median():.1f}",
+            }
+        )
     return pd.DataFrame(rows)
+
+
+SCENARIOS: dict[str, Callable[[int, int], pd.DataFrame]] = {
+    "interaction": coverage_table,
+    "same-arm": level_table,
+    "selection": selection_table,
+    "preferences": preferences_table,
+    "seeds": seeds_table,
+    "frequency": frequency_table,
+    "power": power_table,
+}
+"""Name -> what makes its table of a number of studies and a seed; its docstring begins with what the table shows."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--studies", type=int, default=60, help="simulated studies for each line of a table")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--scenario", action="append", choices=SCENARIOS, help="may be given several times; all where it is not given"
+    )
     arguments = parser.parse_args()
-    began = time.monotonic()
-    found = {
-        "Gaps without an interaction": coverage_table(arguments.studies, arguments.seed),
-        "The same arm twice (A/A)": level_table(arguments.studies, arguments.seed),
-        "Transferred items where frequency has no effect": selection_table(arguments.studies, arguments.seed),
-        "The slope of crossing on frequency, unknown facts guessed": frequency_table(arguments.studies, arguments.seed),
-        "The gap that is found with 80 % power": power_table(arguments.studies, arguments.seed),
-    }
-    print(f"`python {' '.join(sys.argv)}` on {platform.machine()}, {time.monotonic() - began:.0f} s")
-    for title, table in found.items():
-        print(f"\n**{title}**\n\n{table.to_markdown(index=False, floatfmt='.2f')}")
-    one = 100 * np.sqrt(0.05 * 0.95 / arguments.studies)
-    print(f"\nStandard error of a share near 5 %: {one:.1f} for one test a study, less for eight gaps a study.")
+    for name in arguments.scenario or SCENARIOS:
+        began = time.monotonic()
+        table = SCENARIOS[name](arguments.studies, arguments.seed)
+        says = (SCENARIOS[name].__doc__ or "").partition("\n")[0].removeprefix("Return ")
+        print(f"\n**{name}**: {says} {arguments.studies} studies a line, {time.monotonic() - began:.0f} s.\n")
+        print(table.to_markdown(index=False, floatfmt=".2f"), flush=True)
+    errors = [100 * np.sqrt(share * (1 - share) / arguments.studies) for share in (0.05, 0.95)]
+    print(f"\n`python {' '.join(sys.argv)}` on {platform.machine()}.")
+    print(f"Monte-Carlo error of a share of 5 or 95 % with one value a study: {max(errors):.1f} points.")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from pathlib import Path
@@ -297,18 +298,21 @@ def _power(arguments: argparse.Namespace) -> None:
     print(f"(80 % power at a two-sided 5 %; {discordance:.0%} of the questions answered by exactly one arm)")
     print("  questions only: between two models, given these seeds")
     if seeds > 1:
-        print(
-            f"  with seeds: between two arms of {seeds} seeds, whose gaps spread by {100 * seed_sd:g} points (--seed-sd)"
-        )
+        spread = f"{100 * seed_sd:g} points (--seed-sd)"
+        print(f"  with seeds: between two arms of {seeds} seeds, whose gaps spread by {spread}")
     else:
         print("  with seeds: none, for one seed says nothing of two arms; take two or more (seeds, or --seeds)")
     for row in effects.to_dict("records"):
         print(
             f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions"
-            + (f", {100 * row['detectable_effect_seeds']:.1f} with seeds" if seeds > 1 else "")
+            + (f", {_seen(row['detectable_effect_seeds'])} with seeds" if seeds > 1 else "")
             + f"; {100 * row['detectable_effect_clustered']:.1f} by questions if each of {row['n_clusters']} clusters "
             "is answered alike"
         )
+
+
+def _seen(effect: float) -> str:
+    return "none" if math.isnan(effect) else f"{100 * effect:.1f}"
 
 
 def _sample_audit(arguments: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ def contrast(culture, direction, gap, seeds=2, rng=None, n=N):
         first,
         np.zeros_like(first),
         np.ones((seeds, n)),
+        np.zeros((seeds, n)),
         1,
     )
 

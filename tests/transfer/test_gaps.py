@@ -5,7 +5,7 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.contrasts import ALL, AT_RISK
+from lorebridge.transfer.contrasts import ALL, AT_RISK, BEYOND
 from lorebridge.transfer.gaps import gaps
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 
@@ -83,6 +83,8 @@ def test_gap_is_the_paired_difference_of_accuracies(study, tmp_path):
 def test_seed_variance_widens_the_second_interval(study, tmp_path):
     made(study, tmp_path)
     table = main_rows(tmp_path / "gaps.parquet").set_index("interval")
+    assert set(table.loc[QUESTIONS_AND_SEEDS, "note"]) == {"2 seeds: wide, covers 95 to 99 %"}
+    assert set(table.loc[QUESTIONS_ONLY, "note"]) == {""}
     both = table.loc[QUESTIONS_AND_SEEDS].set_index("direction").loc["en->xx"]
     assert (both["step"], both["seed"], both["gap"]) == (-1, "all", 0.375)
     # Seeds .5 and .25: standard error sqrt(.25^2 / 2 / 2) = .125 with one degree of freedom dominates.
@@ -180,6 +182,28 @@ def test_the_risk_set_is_what_is_known_in_the_source_and_not_answered(study, tmp
     # Known in Korean: half of the first 20 by the mean of the two arms, four of them known in English anyway.
     assert risk.loc[("xx->en", "0"), "at_risk"] == pytest.approx(0.5 * 16 / N)
     assert (risk.loc["xx->en", "gap"] == 0).all()
+
+
+def test_a_wrong_option_that_comes_along_is_taken_from_the_risk_set(study, tmp_path):
+    """English prefers the second option of questions 20 to 29, and so does Korean, with the bridge alone."""
+    paths = []
+    for path in study["scores"]:
+        table = tables.read(path)
+        liked = (table["lang"] == "en") | ((table["arm"] == "bridge") & (table["step"] > 0))
+        liked &= table["question_id"].between("ko-0020", "ko-0029")
+        table.loc[liked & (table["option_index"] == 1), "sum_logprob"] = -1.0
+        paths.append(tmp_path / f"alike-{path.name}")
+        tables.write("scores", table, paths[-1])
+    made(study | {"scores": paths}, tmp_path)
+    table = tables.read(tmp_path / "gaps.parquet")
+    table = table[(table["interval"] == QUESTIONS_ONLY) & ~table["unleaked"] & (table["direction"] == "en->xx")]
+    rows = table[table["scale"] != ALL].set_index(["scale", "seed"]).sort_index()
+    assert (rows.loc[AT_RISK, "gap"] == 1).all()
+    # Four facts cross and nothing else is known. Of ten questions one of three wrong options comes along; before, the
+    # three tied at a third each.
+    assert rows.loc[(BEYOND, "0"), "gap"] == pytest.approx((4 - 10 * (1 - 1 / 3) / 3) / 4)
+    assert (rows["at_risk"] == 0.1).all()
+    assert rows.loc[(BEYOND, "all"), "lo"] < rows.loc[(BEYOND, "all"), "gap"] < rows.loc[(BEYOND, "all"), "hi"]
 
 
 def test_leaked_questions_are_left_out(study, tmp_path):

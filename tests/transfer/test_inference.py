@@ -9,12 +9,14 @@ from statsmodels.stats.multitest import multipletests
 
 from lorebridge.transfer.inference import (
     Sample,
+    behrens_fisher,
+    common_seeds,
     holm,
     infer,
     linearised,
+    of_seeds,
     permuted,
     question_variance,
-    seed_variance,
     sign_flip,
 )
 
@@ -60,19 +62,44 @@ def test_a_ratio_is_linear_to_first_order():
     assert np.isnan(linearised(a, np.zeros_like(a))).all()
 
 
-def test_seed_variance_leaves_out_what_questions_explain():
+def test_over_seeds_the_sum_over_languages_is_compared_seed_by_seed():
+    """Where all languages of a seed move together, four of them say no more of seeds than one does."""
     rng = np.random.default_rng(4)
+    seeds, n = 4, 200
+    together = rng.normal(0, 0.1, (seeds, 1))
+    samples = [Sample(np.repeat(together, n, axis=1), np.arange(n), range(seeds)) for _ in range(4)]
+    expected = stats.ttest_1samp(together[:, 0], 0)
+    for some in (samples[:1], samples):
+        found = infer(some, [1 / len(some)] * len(some), over_seeds=True)
+        assert found.p == pytest.approx(expected.pvalue, rel=0.01) and found.df == seeds - 1
+        assert (found.lo, found.hi) == pytest.approx(tuple(expected.confidence_interval()), rel=0.01)
+    opposed = infer(samples, [0.5, 0.5, -0.5, -0.5], over_seeds=True)
+    assert opposed.estimate == pytest.approx(0, abs=1e-12) and opposed.se == pytest.approx(0, abs=1e-12)
 
-    def component(sd):
-        samples = [
-            Sample(rng.normal(0, 0.5, (2, 150)) + rng.normal(0, sd, (2, 1)), np.arange(150) // 2) for _ in range(2000)
-        ]
-        return seed_variance(samples)
 
-    none, some = component(0.0), component(0.05)
-    assert none.freedom == 2000 and none.gross == pytest.approx(0.25 / 150, rel=0.1) and none.net < 0.0002
-    assert some.net == pytest.approx(0.05**2, rel=0.15)
-    assert seed_variance([Sample(np.zeros((1, 9)), np.arange(9))]) is None
+def test_seeds_are_paired_by_their_number():
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(0, 0.1, (2, 3, 1)) + rng.normal(0, 0.3, (2, 1, 90))
+    samples = [Sample(first, np.arange(90), [0, 1, 2]), Sample(second[[2, 0, 1]], np.arange(90), [2, 0, 1])]
+    in_order = [samples[0], Sample(second, np.arange(90), [0, 1, 2])]
+    assert infer(samples, [0.5, 0.5], over_seeds=True) == infer(in_order, [0.5, 0.5], over_seeds=True)
+    assert common_seeds([samples[0], Sample(first[:2], np.arange(90), [1, 7])]) == [1]
+    assert common_seeds([samples[0], Sample(first, np.arange(90))]) == []
+
+
+@pytest.mark.parametrize("freedom", [(40.0, 1.0), (9.0, 2.0), (500.0, 4.0)])
+def test_behrens_fisher_is_the_sum_of_two_t_variables(freedom):
+    rng = np.random.default_rng(6)
+    for scales in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        drawn = sum(np.sqrt(scale) * rng.standard_t(df, 200_000) for scale, df in zip(scales, freedom, strict=True))
+        for tail in (0.05, 0.005):
+            distance = float(np.quantile(np.abs(drawn), 1 - tail))
+            found = behrens_fisher(distance, scales=scales, freedom=freedom)
+            assert found == pytest.approx(tail, abs=5 * np.sqrt(tail / 200_000))
+
+
+def test_few_seeds_are_noted():
+    assert of_seeds(2) and of_seeds(4) and not of_seeds(5)
 
 
 def test_sign_flips_of_single_questions_are_mcnemar():

@@ -42,6 +42,7 @@ def answers(source, target, gold, n_options):
     options = np.eye(max(n_options, 4))
     return Answers(
         lang="ko",
+        seeds=[0],
         questions=[str(i) for i in range(len(source))],
         clusters=np.arange(len(source)),
         gold=options[gold].astype(bool),
@@ -86,9 +87,9 @@ def estimates(studies):
     return rows[(rows["count"] == "occurrences") & (rows["interval"] == QUESTIONS_ONLY)].set_index("quantity")
 
 
-def many(calibration, world, studies, **changes):
-    world = dataclasses.replace(world, questions={"ko": 400, "bo": 250}, **changes)
-    return estimates([calibration.answered(world, np.random.default_rng([7, i])) for i in range(studies)])
+def many(calibration, world, studies):
+    world = dataclasses.replace(world, questions={"ko": 600, "bo": 400})
+    return estimates([calibration.answered(world, np.random.default_rng([7, i]), seeds=1) for i in range(studies)])
 
 
 @pytest.mark.parametrize("echo", [0.0, 0.5])
@@ -169,10 +170,12 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
     cells = itertools.product(["en->xx", "xx->en"], [0, 1], range(N))
     items = pd.DataFrame(cells, columns=["direction", "seed", "i"])
     items = items.assign(
+        selection="risk",
+        wrong_as_gold=0.0,
         lang="ko",
         question_id=[f"ko-{i:04d}" for i in items["i"]],
         cluster=items["i"],
-        **dict.fromkeys(("known", "answered", "answered_without", "in_risk_set", "transferred"), False),
+        **dict.fromkeys(("known", "answered", "answered_without", "in_risk_set", "transferred", "swapped"), False),
         **dict.fromkeys(("occurrences_target", "presentations_target"), items["i"] % 5),
         **dict.fromkeys(("occurrences_source", "presentations_source"), np.where(often, 15.0, 1.0)[items["i"]]),
     )

@@ -8,7 +8,19 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.items import BY_LOT, DIFFERENCE, SWAPPED, items, occurrence_means, occurrences
+from lorebridge.transfer.items import (
+    BEYOND_WRONG,
+    BY_LOT,
+    DIFFERENCE,
+    PAPER,
+    RISK,
+    SWAPPED,
+    WRONG,
+    choose,
+    items,
+    occurrence_means,
+    occurrences,
+)
 
 STEPS = [0, 10, 20, 30]
 # All combinations of: right in the base model in English; right with and without the bridge, in ko and in en.
@@ -95,22 +107,86 @@ def study(write_questions, write_scores, unlike, tmp_path):
     }
 
 
+def selected(folder, selection=RISK):
+    table = tables.read(folder / "items.parquet")
+    return table[table["selection"] == selection]
+
+
+def means_of(folder, selection=RISK, **more):
+    means = occurrence_means(items=folder / "items.parquet", **{"resamples": 400, "seed": 0, **more})
+    return means[means["selection"] == selection]
+
+
 def test_truth_table(study, tmp_path):
     notes = made(study, tmp_path)
-    table = tables.read(tmp_path / "items.parquet").set_index(["direction", "question_id"])
+    table = selected(tmp_path).set_index(["direction", "question_id"])
     for i, (base, bridge_ko, without_ko, bridge_en, without_en) in enumerate(CASES):
         to_ko, to_en = (table.loc[(d, f"ko-{i:04d}")] for d in ("en->xx", "xx->en"))
         assert to_ko["in_risk_set"] == (base and not without_ko)
         assert to_ko["transferred"] == (base and not without_ko and bridge_ko)
-        assert to_en["in_risk_set"] == ((bridge_ko or without_ko) and not without_en)
-        assert to_en["transferred"] == ((bridge_ko or without_ko) and not without_en and bridge_en)
-    assert notes["ko en->xx"] == {"in_risk_set": 8, "transferred": 4}
-    assert notes["ko xx->en"] == {"in_risk_set": 12, "transferred": 6}
+        assert to_ko["swapped"] == (base and not bridge_ko and without_ko)
+        # What English had right before continual pretraining was kept, and did not cross.
+        assert to_en["in_risk_set"] == ((bridge_ko or without_ko) and not without_en and not base)
+        assert to_en["transferred"] == (to_en["in_risk_set"] and bridge_en)
+        assert to_en["swapped"] == ((bridge_ko or without_ko) and without_en and not bridge_en and not base)
+    assert notes["ko en->xx, risk"] == {"in_risk_set": 8, "transferred": 4}
+    assert notes["ko xx->en, risk"] == {"in_risk_set": 6, "transferred": 3}
+    # All models have everything wrong at one of the last three checkpoints, and the paper asks for all three.
+    assert [notes[f"ko {direction}, paper"]["transferred"] for direction in ("en->xx", "xx->en")] == [0, 0]
+
+
+def history(text):
+    """Right (x) and wrong (.) answers at steps 0, 10, 20, 30, of one item."""
+    return np.array([[mark == "x"] for mark in text])
+
+
+@pytest.mark.parametrize(
+    ("from_base", "with_bridge", "without", "by_paper", "by_risk"),
+    [
+        (True, ("x...", ".xxx"), ("x...", "...."), True, True),
+        (True, ("x...", ".xx."), ("x...", "...."), False, True),  # two of the last three do not suffice
+        (True, ("x...", ".xxx"), ("x...", "..x."), False, True),  # wrong without the bridge is wrong at all three
+        (True, (".xxx", ".xxx"), (".xxx", "...."), False, False),  # known before continual pretraining, or not
+        (False, ("....", ".xxx"), (".xxx", "...."), True, True),
+        (False, (".xxx", "xxxx"), (".xxx", "x..."), False, False),  # right in English before
+        (False, (".xxx", ".xxx"), ("....", "...."), False, True),  # known in the other language by the bridge alone
+        (False, (".xxx", ".xxx"), (".xxx", ".xxx"), True, False),  # the paper does not ask who else has it right
+        (False, (".xxx", ".xxx"), (".xx.", "...."), False, True),
+    ],
+)
+def test_the_papers_rule_is_its_wording(from_base, with_bridge, without, by_paper, by_risk):
+    """Zhang et al. (ACL 2025), appendix C.4; pairs are answers in the source and in the target language."""
+    arms = [tuple(history(text) for text in pair) for pair in (with_bridge, without)]
+    for selection, expected in ((PAPER, by_paper), (RISK, by_risk)):
+        assert choose(*arms, selection=selection, from_base=from_base, last=3)["transferred"].item() == expected
+
+
+def test_wrong_options_that_cross_are_counted(study, tmp_path, write_scores):
+    """English prefers the second option of every question, and so does Korean with the bridge and not without."""
+    paths = []
+    for path in study["scores"]:
+        table = tables.read(path)
+        liked = (table["lang"] == "en") | (table["arm"] == "bridge") & (table["step"] > 0)
+        table.loc[liked, "sum_logprob"] = np.where(table.loc[liked, "option_index"] == 1, -5.0, -20.0)
+        paths.append(tmp_path / f"alike-{path.name}")
+        tables.write("scores", table, paths[-1])
+    made(study | {"scores": paths}, tmp_path)
+    table = selected(tmp_path)
+    table = table[table["direction"] == "en->xx"]
+    assert not table["in_risk_set"].any()  # nobody knows anything
+    assert set(table["wrong_as_gold"]) == {1 / 3}  # of three wrong options one crosses
+    known = table.assign(in_risk_set=True)
+    tables.write("items", known, tmp_path / "items.parquet")
+    got = means_of(tmp_path)
+    got = got[got["corpus"] == "source"].set_index("group")
+    assert got.loc[WRONG, "share"] == pytest.approx(1 / 3)
+    assert got.loc[BEYOND_WRONG, "share"] == pytest.approx(-1 / 3)
+    assert got.loc[WRONG, "mean"] == pytest.approx(table["occurrences_source"].mean())
 
 
 def test_occurrences_follow_the_direction(study, tmp_path):
     made(study, tmp_path)
-    table = tables.read(tmp_path / "items.parquet").set_index(["direction", "question_id"])
+    table = selected(tmp_path).set_index(["direction", "question_id"])
     assert table.loc[("en->xx", "ko-0003"), ["occurrences_source", "occurrences_target"]].tolist() == [3, 7]
     assert table.loc[("xx->en", "ko-0003"), ["occurrences_source", "occurrences_target"]].tolist() == [7, 3]
     assert np.isnan(table.loc[("en->xx", "ko-0000"), "occurrences_source"])
@@ -125,8 +201,7 @@ def test_occurrences_of_a_table(tmp_path):
 
 def test_means_of_the_groups(study, tmp_path):
     made(study, tmp_path)
-    means = occurrence_means(items=tmp_path / "items.parquet", resamples=400, seed=0)
-    table = tables.read(tmp_path / "items.parquet")
+    means, table = means_of(tmp_path), selected(tmp_path)
     table = table[table["direction"] == "en->xx"]
     got = means[(means["direction"] == "en->xx") & (means["corpus"] == "source")].set_index("group")
     moved, rest = table[table["transferred"]], table[table["in_risk_set"] & ~table["transferred"]]
@@ -136,6 +211,7 @@ def test_means_of_the_groups(study, tmp_path):
     assert got.loc[DIFFERENCE, "mean"] == pytest.approx(
         moved["occurrences_source"].mean() - rest["occurrences_source"].mean()
     )
+    got = got.drop([WRONG, BEYOND_WRONG])  # no wrong option crosses here
     assert (got["lo"] <= got["mean"]).all() and (got["mean"] <= got["hi"]).all()
 
 
@@ -151,7 +227,7 @@ def test_too_few_items_have_no_interval(study, tmp_path):
 
 def test_presentations_follow_the_language_of_the_text(study, tmp_path):
     made(study, tmp_path)
-    table = tables.read(tmp_path / "items.parquet").set_index(["direction", "question_id"])
+    table = selected(tmp_path).set_index(["direction", "question_id"])
     # English: 7 times in base training and once in pairs; Korean: twice by the last step and four times in pairs.
     assert table.loc[("en->xx", "ko-0007"), ["presentations_source", "presentations_target"]].tolist() == [8, 6]
     assert table.loc[("xx->en", "ko-0007"), ["presentations_source", "presentations_target"]].tolist() == [6, 8]
@@ -162,11 +238,11 @@ def test_presentations_follow_the_language_of_the_text(study, tmp_path):
 
 def test_swapped_arms_and_lots(study, tmp_path):
     made(study, tmp_path)
-    means = occurrence_means(items=tmp_path / "items.parquet", resamples=2000, seed=0)
+    means = means_of(tmp_path, resamples=2000)
     got = means[(means["direction"] == "en->xx") & (means["corpus"] == "source")].set_index("group")
     # All combinations of answers are there: what crosses with the bridge alone crosses without it alone, too.
     assert got.loc[SWAPPED, "n_items"] == got.loc["transferred", "n_items"]
-    table = tables.read(tmp_path / "items.parquet")
+    table = selected(tmp_path)
     risk = table[(table["direction"] == "en->xx") & table["in_risk_set"]]["occurrences_source"]
     assert got.loc[BY_LOT, "mean"] == pytest.approx(risk.mean(), abs=0.05)
     assert got.loc[BY_LOT, "n_items"] == got.loc["transferred", "n_items"]

@@ -6,6 +6,7 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.transfer.contrasts import ALL
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.planted import ESTIMAND, dose_response, placement_gaps
 
@@ -70,6 +71,7 @@ def study(write_questions, write_scores, unlike, tmp_path):
 def test_what_is_stated_nowhere_is_subtracted(study):
     table = placement_gaps(**study)
     assert set(table["interval"]) == {QUESTIONS_ONLY, QUESTIONS_AND_SEEDS}
+    assert set(table["scale"]) == {ALL}  # at step 0 nothing is known in either language: there is no risk set
     rows = table[table["interval"] == QUESTIONS_ONLY].set_index(["direction", "covered", "placed"])
     to_ko = rows.loc["en->xx"].loc["all"]
     assert to_ko["gap"].to_dict() == pytest.approx(

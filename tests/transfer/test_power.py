@@ -8,7 +8,7 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.inference import Sample, infer, seed_variance
+from lorebridge.transfer.inference import Sample, infer
 from lorebridge.transfer.power import (
     ALIKE,
     APART,
@@ -75,38 +75,34 @@ def test_a_table_without_questions_is_one_line(write_questions):
         )
 
 
-SIZES = (300, 150, 200)
-
-
 @pytest.mark.parametrize("alike", [ALIKE, APART])
-@pytest.mark.parametrize(("seed_sd", "seeds"), [(0.0, 2), (0.02, 2), (0.04, 3), (0.08, 2)])
+@pytest.mark.parametrize(("seed_sd", "seeds"), [(0.0, 3), (0.02, 4), (0.04, 5)])
 def test_power_with_seeds_is_what_the_test_of_the_gaps_finds(seed_sd, seeds, alike):
     """On the same questions from each seed, or on others."""
-    rng, studies, shared = np.random.default_rng(0), 1000, {"discordance": 0.4, "seed_sd": seed_sd, "seeds": seeds}
-    effect = detectable_with_seeds(SIZES[0], pooled=SIZES, **shared)
+    n, studies, shared = 300, 700, {"discordance": 0.4, "seed_sd": seed_sd, "seeds": seeds}
+    rng, effect = np.random.default_rng(0), detectable_with_seeds(n, **shared)
     chances = [0.2 + effect / 2, 0.6, 0.2 - effect / 2]
     found = 0
     for _ in range(studies):
-        samples = []
-        for n in SIZES:
-            signs = rng.choice([1.0, 0.0, -1.0], p=chances, size=(1 if alike else seeds, n))
-            samples.append(Sample(signs + seed_sd * rng.normal(size=(seeds, 1)), np.arange(n)))
-        found += infer(samples[:1], [1.0], seed_variance(samples)).p <= 0.05
-    power = power_with_seeds(effect, SIZES[0], pooled=SIZES, alike=alike, **shared)
-    assert found / studies == pytest.approx(power, abs=0.045)  # standard error 0.013
+        signs = rng.choice([1.0, 0.0, -1.0], p=chances, size=(1 if alike else seeds, n))
+        sample = Sample(signs + seed_sd * rng.normal(size=(seeds, 1)), np.arange(n), range(seeds))
+        found += infer([sample], [1.0], over_seeds=True).p <= 0.05
+    power = power_with_seeds(effect, n, alike=alike, **shared)
+    assert found / studies == pytest.approx(power, abs=0.05)  # standard error 0.015
     assert power >= 0.8 - 1e-6
 
 
 def test_more_seeds_and_less_spread_show_smaller_gaps():
-    usual = {"n": 300, "discordance": 0.2, "seed_sd": 0.04, "seeds": 2, "pooled": SIZES}
+    usual = {"n": 300, "discordance": 0.2, "seed_sd": 0.02, "seeds": 4}
 
     def effect(**changes):
         return detectable_with_seeds(**(usual | changes))
 
-    assert effect(seeds=4) < effect(seeds=3) < effect() < effect(seed_sd=0.08)
-    assert effect(pooled=[300] * 8) < effect() < effect(pooled=[300])
-    assert effect(seed_sd=0.0) >= detectable_effect(300, discordance=0.2)
+    assert effect(seeds=8) < effect() < effect(seed_sd=0.04) and effect(n=900) < effect()
+    assert effect(seed_sd=0.0) >= detectable_effect(300, discordance=0.2) - 1e-3
     assert math.isnan(effect(seeds=1)) and math.isnan(effect(n=1))
+    # A gap is not larger than the share of questions that the arms differ on.
+    assert math.isnan(effect(seeds=2, seed_sd=0.08))
 
 
 @pytest.mark.parametrize(

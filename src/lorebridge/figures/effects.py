@@ -19,7 +19,7 @@ from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.contrasts import ALL, STEP0
 from lorebridge.transfer.credits import LAST
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
-from lorebridge.transfer.items import occurrence_means
+from lorebridge.transfer.items import PAPER, RISK, occurrence_means
 from lorebridge.transfer.power import detectable_effect
 
 
@@ -103,7 +103,7 @@ def gaps(
         note = f"Mean of the last {last} checkpoints. Thick: 95 % interval over questions, given these seeds. "
         if seeds.max() > 1:
             handles.append(Line2D([], [], color="0.3", marker="|", markersize=6, linewidth=0, label="one seed"))
-            note += "Thin: with the seed variance pooled over languages. "
+            note += "Thin: over questions and seeds. "
         note += (
             f"Smallest detectable effect: 80 % power at 5 %, {100 * discordance:g} % discordant questions, questions "
             f"independent, one seed. {remark}"
@@ -155,19 +155,25 @@ def occurrences(
     means = occurrence_means(items=transferred, resamples=resamples, seed=seed)
     means = means[means["corpus"] == "source"]
     printed = published("occurrences", planted)
-    groups = ("transferred", "rest of risk set", "all")
+    shown = {
+        "transferred,\nas the paper": (PAPER, "transferred"),
+        "transferred,\nrisk set": (RISK, "transferred"),
+        "rest of\nrisk set": (RISK, "rest of risk set"),
+        "all": (PAPER, "all"),
+    }
     seeds = tables.read(transferred, columns=["seed"])["seed"].nunique()
     with style.styled():
-        fig, axes = plt.subplots(1, 2, layout="constrained", figsize=(6.4, 2.9), sharey=True)
+        fig, axes = plt.subplots(1, 2, layout="constrained", figsize=(7.2, 2.9), sharey=True)
         for ax, direction in zip(axes, DIRECTIONS, strict=True):
             sizes: dict[str, int] = {}
-            for x, group in enumerate(groups):
-                row = means[(means["direction"] == direction) & (means["group"] == group)].iloc[0]
-                sizes[group] = row["n_items"]
+            here = means[means["direction"] == direction].set_index(["selection", "group"])
+            for x, (label, (selection, group)) in enumerate(shown.items()):
+                row = here.loc[(selection, group)]
+                sizes[label] = int(row["n_items"])
                 colour = style.arm_style("bridge")["color"] if group == "transferred" else "0.45"
                 ax.vlines(x, row["lo"], row["hi"], color=colour, linewidth=1.6)
                 ax.scatter(x, row["mean"], s=32, color=colour, zorder=3, linewidths=0)
-                if group in printed.get(direction, {}):
+                if selection == PAPER and group in printed.get(direction, {}):
                     ax.scatter(
                         x + 0.22,
                         printed[direction][group],
@@ -177,9 +183,8 @@ def occurrences(
                         edgecolors=style.arm_style("no_bridge")["color"],
                         linewidths=1.1,
                     )
-            labels = [f"{group.replace('rest ', 'rest' + chr(10))}\nn = {sizes[group]:,}" for group in groups]
-            ax.set_xticks(range(len(groups)), labels)
-            ax.set_xlim(-0.5, len(groups) - 0.4)
+            ax.set_xticks(range(len(shown)), [f"{label}\nn = {size:,}" for label, size in sizes.items()])
+            ax.set_xlim(-0.5, len(shown) - 0.4)
             ax.set_title(direction_label(direction, names[base]))
         axes[0].set_ylim(0, 1.08 * axes[0].get_ylim()[1])
         axes[0].set_ylabel("mean occurrences in the\nsource language's corpus")
@@ -205,8 +210,8 @@ def occurrences(
             handles,
             columns=3,
             note=f"n: questions × seeds ({style.seeds_phrase(seeds)}), all languages. Bars: 95 % interval over "
-            "questions, given these seeds; none where the items are too few. Risk set: known in the source, not "
-            "answered without the bridge; being known depends on frequency, so compare transferred items with the rest "
-            "of their risk set.",
+            "questions, given these seeds; none where the items are too few. As the paper: appendix C.4 to the letter. "
+            "Risk set: known in the source, not answered without the bridge, nor before; being known depends on "
+            "frequency, so compare transferred items with the rest of their risk set.",
         )
         style.save(fig, out)

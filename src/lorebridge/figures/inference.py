@@ -17,7 +17,7 @@ from lorebridge.figures.write import write_table
 from lorebridge.transfer import cultures as cultures_
 from lorebridge.transfer import planted as planted_
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, HIGH, INTERACTION, LOW
-from lorebridge.transfer.contrasts import SCALES
+from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.item_model import RELATIVE
 
@@ -47,7 +47,7 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
         fig, axes = plt.subplots(
             1, 2, layout="constrained", sharey=True, figsize=(7.2, 1.5 + len(_LINES) * (0.2 + 0.13 * len(contrasts)))
         )
-        for ax, scale in zip(axes, SCALES, strict=True):
+        for ax, scale in zip(axes, (ALL, BEYOND), strict=True):
             ax.axvline(0, color="0.3", linewidth=0.8)
             rows = table[table["scale"] == scale]
             for y, (direction, group) in enumerate(_LINES):
@@ -73,7 +73,7 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
                             )
             ax.axhline(3.5, color="0.85", linewidth=0.8)
             ax.set_title(scale)
-            ax.set_xlabel("gap, or difference of gaps (points)" if scale == SCALES[0] else "% of what is at risk")
+            ax.set_xlabel("gap, or difference of gaps (points)" if scale == ALL else "% of what is at risk")
             ax.tick_params(axis="y", length=0)
             ax.xaxis.set_major_locator(MaxNLocator(6))
         labels = [f"{group}: {direction_label(direction, names[base])}" for direction, group in _LINES[:4]]
@@ -91,7 +91,7 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
             columns=3,
             note=f"Resource level: {members}; the test is conditional on these. Difference: {names[base]} as target − "
             f"{names[base]} as source, on the same questions. Mean of the last {last} checkpoints. Thick: 95 % "
-            f"interval over questions, given these seeds; thin: with the seed variance pooled over languages. {remark}",
+            f"interval over questions, given these seeds; thin: over questions and seeds. {remark}",
         )
         style.save(fig, out)
 
@@ -117,12 +117,15 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
     write_table(
         table.rename(columns={"unleaked": "leaked_questions", "langs": "languages", "group": "resource"}),
         out,
-        "The asymmetry (percentage points; of what is at risk on the scale 'risk set'), mean of the last "
+        "The asymmetry (percentage points; of what is at risk on the scales 'risk set'), mean of the last "
         f"{last} checkpoints: the four readings of the paper's Figure 3 (mean gap of a level's languages in a "
         "direction), the difference of the directions taken question by question, and the interaction of direction and "
-        "resource level. All is conditional on these languages. Intervals: 95 %, Student's t (Satterthwaite). p: "
-        "'questions only' by flipping the signs of clusters, of the interaction by dealing clusters out to languages "
-        "anew, both for these very models; with seeds by Student's t. p holm: adjusted over the four readings.",
+        "resource level. All is conditional on these languages. Intervals: 95 %; over questions Student's t "
+        "(Satterthwaite), over questions and seeds by Behrens and Fisher, from the spread of the sums of single seeds "
+        "over "
+        "these languages, df being those of the seeds; the note says what so few can tell. p: 'questions only' by "
+        "flipping the signs of clusters, of the interaction by dealing clusters out to languages "
+        "anew, both for these very models; with seeds by Behrens and Fisher. p holm: adjusted over the four readings.",
         dict.fromkeys(percent, ".2f") | _P | {"df": ".1f"},
     )
 
@@ -229,8 +232,9 @@ def placements(
         out,
         f"Gaps (percentage points, mean of the last {last} checkpoints) by where the planted world states the fact, "
         "and by whether parallel text mentions its entity (covered). What crosses is 'source only - neither': a fact "
-        "that is stated nowhere cannot cross, so a gap there is proficiency or luck. 95 % intervals and p by "
-        "Student's t, over questions alone and with the seed variance pooled over languages.",
+        "that is stated nowhere cannot cross, so a gap there is proficiency or luck. scale 'risk set': of "
+        "what is known in the source and not answered by the second arm, less what wrong options show when each is "
+        "scored as the answer (%). 95 % intervals and p over questions alone, and over questions and seeds.",
         {**dict.fromkeys(percent, ".2f"), **_P},
     )
 
@@ -282,7 +286,7 @@ def dose_response(
         out,
         f"Accuracy of each arm (%) and gaps (points) over the last {last} checkpoints, by dose: how many documents of "
         "the source language state the fact, which the other language's corpus never does. Covered: parallel text "
-        "mentions the entity. Languages weigh the same. 95 % intervals and p by Student's t, over questions alone and "
-        "with the seed variance pooled over languages, doses and coverage.",
+        "mentions the entity. Languages weigh the same. 95 % intervals and p over questions alone, and over "
+        "questions and seeds.",
         {**dict.fromkeys(percent, ".2f"), "p": ".4f"},
     )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lorebridge.figures.effects import contrast_label
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
+from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 
 LEVEL = 0.05
@@ -18,9 +19,9 @@ Findings = Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], list[str]]
 """From the study's tables (CSV, by name) and its configuration, what they say, in sentences."""
 
 
-def _pooled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the headline rows: all questions, leaked ones kept, with the widest interval that there is."""
-    return _widest(table[(table["scale"] == "all questions") & (table["leaked_questions"] == "kept")])
+def _pooled(table: pd.DataFrame, scale: str = ALL) -> pd.DataFrame:
+    """Return the headline rows of a scale: leaked questions kept, with the widest interval that there is."""
+    return _widest(table[(table["scale"] == scale) & (table["leaked_questions"] == "kept")])
 
 
 def _widest(table: pd.DataFrame) -> pd.DataFrame:
@@ -66,9 +67,29 @@ def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[st
             f"{contrast}: {int((gaps['p_holm'] < LEVEL).sum()) or 'none'} of {len(gaps)} gaps (languages × directions) "
             f"can be told from zero at {LEVEL:g} (Holm). The largest is {largest['lang']} "
             f"{'into' if into else 'from'} {config['languages'][base]['name']}: {_points(largest, 'gap')}; interval "
-            f"over {largest['interval']}."
+            f"over {largest['interval']}{_note(largest)}."
         )
     return found
+
+
+def _note(row: pd.Series) -> str:
+    """Return what a row's interval comes with, in brackets; nothing where it comes with nothing."""
+    return f" ({row['note']})" if isinstance(row["note"], str) and row["note"] else ""
+
+
+def risk_set(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say what crossed of what was at risk, beyond preferences that became alike."""
+    table, first = _pooled(rows["gaps"], BEYOND), _first_contrast(config)
+    table = table[(table["seed"].astype(str) == "all") & (table["contrast"] == first)].dropna(subset=["gap"])
+    if table.empty:
+        return []
+    largest, told = table.iloc[int(table["gap"].abs().argmax())], int((table["p_holm"] < LEVEL).sum())
+    return [
+        f"Of what is known in the source and not answered by the second arm, less what wrong options show when each is "
+        f"scored as the answer ({first}): {told or 'none'} of {len(table)} gaps can be told from zero at {LEVEL:g} "
+        f"(Holm). The largest is {largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over "
+        f"{largest['interval']}{_note(largest)}."
+    ]
 
 
 def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -78,7 +99,8 @@ def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> li
     tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
     return [
         f"How much more the two directions differ in low-resource languages than in high-resource ones ({first}): "
-        f"{_points(test, 'estimate')}, p = {test['p']:.2g}; interval over {test['interval']}, for these languages only."
+        f"{_points(test, 'estimate')}, p = {test['p']:.2g}; interval over {test['interval']}{_note(test)}, for these "
+        f"languages only."
         for _, test in tests.iterrows()
     ]
 
@@ -88,6 +110,7 @@ def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> l
     if "placements" not in rows:
         return []
     table, first = _widest(rows["placements"]), _first_contrast(config)
+    table = table[table["scale"] == ALL]
     crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & table["placed"].str.contains(" - ")]
     largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
     return [
@@ -108,7 +131,7 @@ def alarms(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
     ]
 
 
-HEADLINES: tuple[Findings, ...] = (gaps, placements, asymmetry, alarms)
+HEADLINES: tuple[Findings, ...] = (gaps, risk_set, placements, asymmetry, alarms)
 """What stands at the top of the page."""
 
 

@@ -135,8 +135,9 @@ FIGURES = (
         ("base", "names", "resamples", "seed", "planted"),
         "Results",
         "Occurrences of transferred items",
-        "How often the corpus of the source language states the fact behind a question: transferred items (our reading "
-        "of appendix C.4), the risk set that they come from, and all items. Transferred items are selected on being "
+        "How often the corpus of the source language states the fact behind a question: transferred items (by "
+        "appendix C.4 to the letter, and from a risk set), the rest of that risk set, and all items. Transferred "
+        "items are selected on being "
         "known in the source, which itself depends on frequency: compare them with the risk set before comparing with "
         "all items.",
     ),
@@ -357,6 +358,7 @@ def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage
         name,
         says,
         "by its row",
+        version=2,
         files={
             suffix: File(
                 f"{name}s/{{{name}}}.{suffix}", holds, argument="out" if suffix == suffixes[0] else "", given="stem"

@@ -21,7 +21,7 @@ from lorebridge.trace.density import EXACT
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.contrasts import ALL
 from lorebridge.transfer.credits import LAST, directions
-from lorebridge.transfer.items import occurrence_means
+from lorebridge.transfer.items import PAPER, occurrence_means
 from lorebridge.transfer.power import detectable_effects
 
 _PAPER = "Zhang et al. (ACL 2025)"
@@ -121,10 +121,14 @@ def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
         f"Gaps between arms (percentage points), mean of the last {last} checkpoints. accuracy is that of the first "
         "arm, accuracy reference that of the second (%), or what the arm itself had at step 0. scale: 'risk set' "
         "divides the gap among questions known in the source by the share of questions (at risk, %) that are known "
-        "there and not answered by the second arm. leaked questions: those whose fact the parallel text states. "
+        "there and not answered by the second arm; 'risk set, gold - distractors' takes from it what wrong options "
+        "show "
+        "when each is scored as the answer, since preferences that grow alike are no facts that cross, and is the one "
+        "to "
+        "read. leaked questions: those whose fact the parallel text states. "
         "Intervals: 95 %; 'questions only' is a bootstrap over clusters of questions and says nothing of other seeds, "
-        "its p from flipping the signs of clusters; the other adds the variance between seeds, pooled over languages "
-        "(Satterthwaite), its p from Student's t. p holm: adjusted over languages and directions.",
+        "its p from flipping the signs of clusters; the other adds the variance between the language's own seeds "
+        "(Behrens and Fisher), and its note says what so few can tell. p holm: adjusted over languages and directions.",
         dict.fromkeys(percent, ".2f") | {"p": ".4f", "p_holm": ".4f"},
     )
 
@@ -352,23 +356,33 @@ def occurrences(
     table = occurrence_means(items=transferred, resamples=resamples, seed=seed)
     printed = published("occurrences", planted)
     table["published"] = [
-        printed.get(row["direction"], {}).get(row["group"]) if row["corpus"] == "source" else None
+        printed.get(row["direction"], {}).get(row["group"])
+        if row["corpus"] == "source" and row["selection"] == PAPER
+        else None
         for _, row in table.iterrows()
     ]
     table, note = _beside(table, ["published"], planted, f" published: {_PAPER}, other corpora.")
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
+    table[["share", "share_lo", "share_hi"]] *= 100
     write_table(
         table,
         out,
         "Mean occurrences of transferred items (items: questions × seeds, all languages) in the corpora of the "
-        "source and of the target language. Items are chosen by conditions that themselves depend on frequency "
+        "source and of the target language. selection 'paper': appendix C.4 to the letter; 'risk': right at more than "
+        "half of the last checkpoints, with the same conditions in both directions. Items are chosen by conditions "
+        "that themselves depend on frequency "
         "(known in the source), so the comparison with all items shows a difference even without any effect of "
-        "frequency on transfer; the rest of the risk set (known in the source, not answered without the bridge) is "
+        "frequency on transfer; the rest of the risk set (known in the source, not answered without the bridge nor, "
+        "into the base language, before) is "
         "the fair one. 'by lot': as many items drawn from the risk set at random, what the selection alone gives; arms "
-        "swapped: items that cross without the bridge and not with it, what chance gives. Intervals: 95 %, bootstrap "
+        "swapped: items that cross without the bridge and not with it, what chance gives; a wrong option as gold: "
+        "items "
+        "whose wrong options meet the same conditions, what preferences that grow alike give. share: of the risk set "
+        "(%). "
+        "Intervals: 95 %, bootstrap "
         "over clusters of questions, given these seeds; by lot: 95 % of the draws."
         f"{note}",
-        dict.fromkeys(("mean", "lo", "hi", "published"), ".2f"),
+        dict.fromkeys(("mean", "lo", "hi", "share", "share_lo", "share_hi", "published"), ".2f"),
     )
 
 

@@ -164,9 +164,7 @@ def dose_response(
     )
     interval = QUESTIONS_AND_SEEDS if (table["interval"] == QUESTIONS_AND_SEEDS).any() else table["interval"].iloc[0]
     table = table[table["interval"] == interval]
-    over = "questions and seeds, whose variance is pooled over a curve"
-    if interval != QUESTIONS_AND_SEEDS:
-        over = "questions, given these seeds"
+    over = "questions and seeds" if interval == QUESTIONS_AND_SEEDS else "questions, given these seeds"
     arms = list(dict.fromkeys(arm for contrast in contrasts for arm in contrast))
     gap = " - ".join(contrasts[0])
     doses = sorted(table["dose"].unique())

@@ -128,38 +128,45 @@ def credits_by_rule(
         InputError: a culture that was scored lacks the score of some option.
         ValueError: unknown rule, ties or subset.
     """
-    merged = _asked_scores(scores, questions, subset)
-    number = merged.groupby(DECISION, sort=False, dropna=False).ngroup().to_numpy()
-    starts = np.flatnonzero(np.diff(number, prepend=-1))
-    gold = merged["is_gold"].to_numpy(bool)
-    table = merged.loc[starts, DECISION].reset_index(drop=True)
-    for rule in rules:
-        credit = prediction_shares(rule_values(merged, rule), number, ties) * gold
-        table[rule] = np.add.reduceat(credit, starts) if len(starts) else credit
-    return table
+    return credits_of(option_shares(scores, questions, subset=subset, rules=rules, ties=ties), rules)
 
 
-def choices(scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, rule: str) -> pd.DataFrame:
-    """Return which options are chosen: one row per run, step, language, question and option. Ties share.
+def option_shares(
+    scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, rules: Sequence[str], ties: str = "share"
+) -> pd.DataFrame:
+    """Return every option's share of the prediction: the credit that it would have if it were the answer.
 
     Args:
         scores: a ``scores`` table, of one run or several.
         questions: a ``questions`` table, of one culture or several.
         subset: the questions to keep.
-        rule: see :func:`rule_values`.
+        rules: see :func:`rule_values`.
+        ties: see :func:`prediction_shares`.
 
     Returns:
-        The columns :data:`DECISION`, ``option_index``, ``is_gold`` and ``share``, sorted; the shares of a question sum
-        to 1.
+        The columns :data:`DECISION`, ``option_index`` and ``is_gold``, then `rules`; a row an option, sorted.
 
     Raises:
-        InputError: a culture that was scored lacks the score of some option.
-        ValueError: unknown rule or subset.
+        InputError, ValueError: as :func:`credits_by_rule`.
     """
     merged = _asked_scores(scores, questions, subset)
     number = merged.groupby(DECISION, sort=False, dropna=False).ngroup().to_numpy()
-    table = merged[[*DECISION, "option_index", "is_gold"]]
-    return table.assign(share=prediction_shares(rule_values(merged, rule), number, "share"))
+    table = merged[[*DECISION, "option_index", "is_gold"]].copy()
+    for rule in rules:
+        table[rule] = prediction_shares(rule_values(merged, rule), number, ties)
+    return table
+
+
+def credits_of(shares: pd.DataFrame, rules: Sequence[str]) -> pd.DataFrame:
+    """Return the answers' shares from those of all options (:func:`option_shares`): as :func:`credits_by_rule`."""
+    number = shares.groupby(DECISION, sort=False, dropna=False).ngroup().to_numpy()
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    gold = shares["is_gold"].to_numpy(bool)
+    table = shares.loc[starts, DECISION].reset_index(drop=True)
+    for rule in rules:
+        credit = shares[rule].to_numpy() * gold
+        table[rule] = np.add.reduceat(credit, starts) if len(starts) else credit
+    return table
 
 
 def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) -> pd.DataFrame:

@@ -27,11 +27,11 @@ from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
     Sample,
-    SeedVariance,
+    common_seeds,
     holm,
     infer,
+    of_seeds,
     permuted,
-    seed_variance,
     sign_flip,
 )
 
@@ -51,11 +51,12 @@ def asymmetry_table(
     """Return the rows of table "asymmetry", without subset and rule.
 
     For each contrast of arms, scale and kind of interval: the four readings (the mean gap of a level's languages in a
-    direction), the difference of the directions in each level and in each language alone, and the interaction. Both
-    kinds of interval are Student's with degrees of freedom by Satterthwaite; the seeds' variance is that of the very
-    quantity (of the difference, for differences), pooled over languages. p-values: over questions alone by flipping the
-    signs of clusters (gaps and differences) and by dealing the clusters out to languages anew (the interaction);
-    with seeds by Student's t.
+    direction), the difference of the directions in each level and in each language alone, and the interaction. Over
+    questions alone intervals are Student's with degrees of freedom by Satterthwaite; with seeds, the variance between
+    seeds is that of the very quantity, reckoned seed by seed over all languages that are in it
+    (:func:`lorebridge.transfer.inference.infer`). p-values: over questions alone by flipping the signs of clusters
+    (gaps and differences) and by dealing the clusters out to languages anew (the interaction); with seeds by the
+    distribution of Behrens and Fisher.
 
     Args:
         formed: contrasts of all languages, on the same questions in both directions.
@@ -83,7 +84,9 @@ def asymmetry_table(
             direction: {culture: pair[direction] for culture, pair in pairs.items()} for direction in DIRECTIONS
         }
         measured[DIFFERENCE] = {
-            culture: Sample(pair["xx->en"].values - pair["en->xx"].values, pair["en->xx"].clusters)
+            culture: Sample(
+                pair["xx->en"].values - pair["en->xx"].values, pair["en->xx"].clusters, pair["en->xx"].seeds
+            )
             for culture, pair in pairs.items()
         }
         groups = {level: [c for c in pairs if resource[c] == level] for level in (HIGH, LOW)}
@@ -91,7 +94,6 @@ def asymmetry_table(
         if len(groups) < 2:
             log.info("%s, %s: languages of one resource level, no interaction", name, scale)
         for direction, samples in measured.items():
-            seeds = seed_variance(list(samples.values()))
             weighed = {level: dict.fromkeys(cultures, 1 / len(cultures)) for level, cultures in groups.items()}
             if direction == DIFFERENCE:
                 weighed |= {culture: {culture: 1.0} for culture in pairs}
@@ -100,7 +102,7 @@ def asymmetry_table(
             for group, weights in weighed.items():
                 chosen = {culture: samples[culture] for culture in weights}
                 key = {"contrast": name, "scale": scale, "direction": direction, "group": group}
-                rows += [key | row for row in _inferred(chosen, weights, seeds, group, resamples=resamples, seed=seed)]
+                rows += [key | row for row in _inferred(chosen, weights, group, resamples=resamples, seed=seed)]
     table = pd.DataFrame(rows).assign(unleaked=unleaked)
     readings = table["direction"].isin(DIRECTIONS)
     table["p_holm"] = table[readings].groupby(FAMILY, sort=False)["p"].transform(holm)
@@ -108,15 +110,9 @@ def asymmetry_table(
 
 
 def _inferred(
-    samples: Mapping[str, Sample],
-    weights: Mapping[str, float],
-    seeds: SeedVariance | None,
-    group: str,
-    *,
-    resamples: int,
-    seed: int,
+    samples: Mapping[str, Sample], weights: Mapping[str, float], group: str, *, resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Return the rows of one quantity in one group: over questions, and with seeds where their variance is known."""
+    """Return the rows of one quantity in one group: over questions, and over seeds where two are common."""
     chosen, weight = list(samples.values()), list(weights.values())
     rng = np.random.default_rng([seed, *"".join(samples).encode()])
     test = permuted if group == INTERACTION else sign_flip
@@ -124,13 +120,12 @@ def _inferred(
         "langs": list(samples),
         "n_questions": sum(sample.values.shape[1] for sample in chosen),
         "n_clusters": sum(sample.n_clusters for sample in chosen),
-        "n_seeds": min(len(sample.values) for sample in chosen),
+        "n_seeds": len(common_seeds(chosen)),
     }
-    rows = []
-    for interval, of_seeds in ((QUESTIONS_ONLY, None), (QUESTIONS_AND_SEEDS, seeds)):
-        if interval == QUESTIONS_AND_SEEDS and seeds is None:
-            continue
-        found = infer(chosen, weight, of_seeds)
-        p = found.p if of_seeds is not None else test(chosen, weight, resamples=resamples, rng=rng)
-        rows.append(shared | dataclasses.asdict(found) | {"p": p, "interval": interval})
-    return rows
+    p = test(chosen, weight, resamples=resamples, rng=rng)
+    given = dataclasses.asdict(infer(chosen, weight)) | {"p": p, "interval": QUESTIONS_ONLY, "note": ""}
+    if shared["n_seeds"] < 2:
+        return [shared | given]
+    over = dataclasses.asdict(infer(chosen, weight, over_seeds=True))
+    note = of_seeds(shared["n_seeds"])
+    return [shared | given, shared | over | {"interval": QUESTIONS_AND_SEEDS, "note": note}]

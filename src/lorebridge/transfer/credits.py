@@ -51,6 +51,9 @@ class Credits:
         clusters: cluster of each question, shape (n,).
         steps: checkpoints, ascending.
         arms: arm -> seed -> credits, shape (steps, n), in 0..1.
+        others: arm -> seed -> the credits that each distractor would have if it were the answer, shape (steps, n,
+            most distractors), in the order in which the options are listed; NaN where a question has fewer, and
+            throughout where its answer is not offered. Empty where the answer's credits alone are asked for.
     """
 
     culture: str
@@ -59,6 +62,7 @@ class Credits:
     clusters: np.ndarray
     steps: list[int]
     arms: dict[str, dict[int, np.ndarray]]
+    others: dict[str, dict[int, np.ndarray]] = dataclasses.field(default_factory=dict)
 
     def seeds(self, *arms: str) -> list[int]:
         """Return the seeds that all of `arms` have."""
@@ -75,7 +79,7 @@ def load(
     last: int,
     cluster: Callable[[pd.DataFrame], pd.Series] = question_clusters,
 ) -> Iterator[Credits]:
-    """Yield the credits of every culture in the culture's own language, then in the base language.
+    """Yield the credits of every option of every culture in the culture's own language, then in the base language.
 
     Only the runs that learned the culture's language in an arm count (:func:`learned_in_an_arm`). Ties share the
     credit.
@@ -102,10 +106,28 @@ def load(
             raise InputError(
                 path, f"no run that learned {culture} was scored on these questions", f"Score the runs of {culture}."
             )
-        credits = decisions.credits_by_rule(rows, asked, rules=[rule], subset=subset)
-        if credits.empty:
+        shares = decisions.option_shares(rows, asked, rules=[rule], subset=subset)
+        if shares.empty:
             raise InputError(path, f"no scored question in the subset {subset!r}", "Choose another subset.")
-        yield from paired(credits, rule, culture=culture, base=base, clusters=cluster(asked), last=last, path=path)
+        credits = decisions.credits_of(shares, [rule])
+        for of_lang in paired(credits, rule, culture=culture, base=base, clusters=cluster(asked), last=last, path=path):
+            yield dataclasses.replace(of_lang, others=_others(shares, rule, of_lang))
+
+
+def _others(shares: pd.DataFrame, rule: str, credits: Credits) -> dict[str, dict[int, np.ndarray]]:
+    """Return the distractors' shares as arrays that go with those of `credits` (:attr:`Credits.others`)."""
+    rows = shares[shares["lang"] == credits.lang]
+    offered = rows.groupby("question_id", sort=False)["is_gold"].transform("any")
+    rows = rows[offered & ~rows["is_gold"]]
+    place = rows.groupby(decisions.DECISION, sort=False, dropna=False).cumcount().to_numpy()
+    step = np.searchsorted(credits.steps, rows["step"].to_numpy())
+    question = pd.Index(credits.questions).get_indexer(rows["question_id"])
+    shape = len(credits.steps), len(credits.questions), int(place.max(initial=0)) + 1
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for (arm, seed), at in rows.groupby(["arm", "seed"], sort=True).indices.items():
+        array = found.setdefault(arm, {})[int(seed)] = np.full(shape, np.nan)
+        array[step[at], question[at], place[at]] = rows[rule].to_numpy()[at]
+    return found
 
 
 def read_scores(paths: Sequence[Path]) -> pd.DataFrame:

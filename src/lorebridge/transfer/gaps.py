@@ -15,15 +15,16 @@ from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.asymmetry import asymmetry_table
 from lorebridge.transfer.clusters import ClusterBootstrap
-from lorebridge.transfer.contrasts import ALL, AT_RISK, Contrast, by_culture, form
+from lorebridge.transfer.contrasts import ALL, Contrast, by_culture, form
 from lorebridge.transfer.credits import LAST
 from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
     Sample,
+    common_seeds,
     holm,
     infer,
-    seed_variance,
+    of_seeds,
     sign_flip,
 )
 
@@ -55,17 +56,19 @@ def gaps(
     checkpoints (step -1). All on raw points: smoothing is for the eye. Beside the contrasts asked for, every arm is
     compared with its own step 0: what was learned or forgotten.
 
-    At step -1 the gap comes on both scales of :mod:`lorebridge.transfer.contrasts`, and once more without the
+    At step -1 the gap comes on all scales of :mod:`lorebridge.transfer.contrasts`, and once more without the
     questions whose fact some pair of the parallel text states (``unleaked``).
 
     Intervals, 95 %: a bootstrap over clusters of questions (:mod:`lorebridge.transfer.clusters`) says how much the
     choice of questions matters with these very models, and no more: it is labelled
-    :data:`~lorebridge.transfer.inference.QUESTIONS_ONLY`. Where at least one language has two seeds, seed "all" at
-    step -1 has a second row, :data:`~lorebridge.transfer.inference.QUESTIONS_AND_SEEDS`, with the variance between
-    seeds pooled over languages and degrees of freedom by Satterthwaite (:func:`lorebridge.transfer.inference.infer`).
+    :data:`~lorebridge.transfer.inference.QUESTIONS_ONLY`. Where a language has two seeds, its seed "all" at step -1
+    has a second row, :data:`~lorebridge.transfer.inference.QUESTIONS_AND_SEEDS`, with the variance between its own
+    seeds (:func:`lorebridge.transfer.inference.infer`) and a `note` that says what so few seeds can tell
+    (:func:`lorebridge.transfer.inference.of_seeds`).
 
     Rows of seed "all" at step -1 have a p-value of no gap, of the same reach as their interval: by flipping signs of
-    clusters, or by Student's t; and the same by Holm over all languages and directions (:data:`FAMILY`).
+    clusters, or by the distribution of Behrens and Fisher; and the same by Holm over all languages and directions
+    (:data:`FAMILY`).
 
     Args:
         scores: tables "scores", one a run.
@@ -121,12 +124,13 @@ def gap_table(formed: Sequence[Contrast], *, unleaked: bool, resamples: int, see
     """Return the rows of table "gaps" for some contrasts, without subset and rule.
 
     Args:
-        formed: contrasts of all languages, which share their seed variance.
+        formed: contrasts of all languages.
         unleaked: whether leaked questions are left out; then only the last checkpoints are given.
         resamples: bootstrap resamples and sign flips.
         seed: of both.
     """
     rows: list[dict[str, Any]] = []
+    with_seeds: list[dict[str, Any]] = []
     bootstraps = {  # the same draws for all that is measured on the same questions
         culture: ClusterBootstrap(clusters, resamples=resamples, seed=seed, stream=culture)
         for culture, clusters in {contrast.culture: contrast.clusters for contrast in formed}.items()
@@ -138,7 +142,10 @@ def gap_table(formed: Sequence[Contrast], *, unleaked: bool, resamples: int, see
             rng = np.random.default_rng([seed, *contrast.culture.encode()])
             numerator = Sample(contrast.parts(scale)[0], contrast.clusters)
             rows[-1]["p"] = sign_flip([numerator], [1.0], resamples=resamples, rng=rng)
-    table = pd.DataFrame([*rows, *_pooled_seed_rows(formed, rows)]).assign(unleaked=unleaked)
+            over_seeds = _over_seeds(contrast.sample(scale), rows[-1])
+            if over_seeds is not None:
+                with_seeds.append(over_seeds)
+    table = pd.DataFrame([*rows, *with_seeds]).assign(unleaked=unleaked)
     tested = table["p"].notna()
     table["p_holm"] = table[tested].groupby(FAMILY, sort=False)["p"].transform(holm)
     return table
@@ -170,35 +177,25 @@ def _rows(contrast: Contrast, scale: str, bootstrap: ClusterBootstrap, *, every_
                     "seed": label,
                     "n_questions": first.shape[1],
                     "n_clusters": bootstrap.n_clusters,
-                    "at_risk": below[i] if scale == AT_RISK else np.nan,
+                    "at_risk": np.nan if scale == ALL else below[i],
                     "accuracy": first[i].mean(),
                     "accuracy_reference": second[i].mean(),
                     "gap": gap[i],
                     "lo": lo[i],
                     "hi": hi[i],
                     "interval": QUESTIONS_ONLY,
+                    "note": "",
                     "p": np.nan,
                 }
             )
     return rows
 
 
-def _pooled_seed_rows(formed: Sequence[Contrast], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of all seeds at the last checkpoints again, with intervals that know the seed variance."""
-    final = {
-        (r["lang"], r["direction"], r["contrast"], r["scale"]): r
-        for r in rows
-        if r["step"] == LAST and r["seed"] == "all"
-    }
-    pooled = []
-    for direction, name, scale in dict.fromkeys((c.direction, c.name, s) for c in formed for s in c.scales):
-        samples = {c.culture: c.sample(scale) for c in formed if (c.direction, c.name) == (direction, name)}
-        samples = {culture: sample for culture, sample in samples.items() if not np.isnan(sample.estimate)}
-        seeds = seed_variance(list(samples.values()))
-        if seeds is None:
-            continue
-        for culture, sample in samples.items():
-            found = infer([sample], [1.0], seeds)
-            error = {"lo": found.lo, "hi": found.hi, "interval": QUESTIONS_AND_SEEDS, "p": found.p}
-            pooled.append({**final[culture, direction, name, scale], **error})
-    return pooled
+def _over_seeds(sample: Sample, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the row of all seeds at the last checkpoints again, with the error over seeds; None with one seed."""
+    seeds = len(common_seeds([sample]))
+    if seeds < 2 or np.isnan(sample.estimate):
+        return None
+    found = infer([sample], [1.0], over_seeds=True)
+    error = {"lo": found.lo, "hi": found.hi, "interval": QUESTIONS_AND_SEEDS, "note": of_seeds(seeds), "p": found.p}
+    return {**row, **error}

@@ -2,22 +2,28 @@
 
 Every quantity here is a mean over questions and seeds, or a ratio of two such means that is made linear first
 (:func:`linearised`), and then a weighted sum over languages. Its error has two sources. Which questions were asked:
-clusters of questions are the units. Which seeds the models were trained with: what seeds differ by beyond what their
-questions explain, pooled over languages, because two seeds alone say next to nothing.
+clusters of questions are the units. Which seeds the models were trained with: what the estimates of single seeds differ
+by. A seed's models of all languages go on from one base model, so that languages are no repetitions of a seed: a sum
+over languages is reckoned for each seed, and these sums are compared.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
+from scipy.optimize import brentq
 
 QUESTIONS_ONLY = "questions only, given these seeds"
-QUESTIONS_AND_SEEDS = "questions and seeds, seed variance pooled over languages"
+QUESTIONS_AND_SEEDS = "questions and seeds"
+
+FEW_SEEDS = 5
+"""Below so many seeds, what is said of other seeds is said with a note."""
 
 _CHUNK = 256  # resamples held in memory at once
 
@@ -29,10 +35,13 @@ class Sample:
     Attributes:
         values: shape (seeds, n questions).
         clusters: cluster of each question, shape (n,).
+        seeds: the seeds; those of the same number went on from the same base model, whatever their language. Where they
+            are not told, nothing can be said of other seeds.
     """
 
     values: npt.NDArray[np.float64]
     clusters: npt.NDArray[np.int64]
+    seeds: Sequence[int] = ()
 
     @property
     def estimate(self) -> float:
@@ -78,45 +87,21 @@ def question_variance(values: np.ndarray, clusters: np.ndarray) -> float:
     return float(k / (k - 1) * (totals**2).sum() / len(values) ** 2) if k > 1 else np.nan
 
 
-@dataclasses.dataclass(frozen=True)
-class SeedVariance:
-    """How much one training run differs from the next, pooled over languages.
+def common_seeds(samples: Sequence[Sample]) -> list[int]:
+    """Return the seeds that all of some samples have: with two of them or more, something is known of seeds."""
+    return sorted(set.intersection(*(set(sample.seeds) for sample in samples)))
 
-    Attributes:
-        net: variance between seeds beyond what their questions explain; not below 0.
-        gross: variance between the seeds' own estimates.
-        freedom: degrees of freedom.
+
+def of_seeds(seeds: int) -> str:
+    """Return what an interval over so few seeds can tell, for the row that it stands in; empty with five or more.
+
+    Intervals and tests of :func:`infer` keep what they promise with any number of seeds, but with few they are wider
+    than they need be where seeds hardly differ (``benchmarks/calibration.py --scenario seeds``).
+
+    >>> of_seeds(2)
+    '2 seeds: wide, covers 95 to 99 %'
     """
-
-    net: float
-    gross: float
-    freedom: int
-
-
-def seed_variance(samples: Sequence[Sample]) -> SeedVariance | None:
-    """Return the variance between seeds, pooled over languages; None where no language has two seeds.
-
-    Questions x seeds is a crossed layout: the variance between the seeds' estimates holds what a seed does to all
-    questions, and a share of what it does to each question alone. The latter is part of the variance over questions
-    already (:func:`question_variance` of the means over seeds), so it is subtracted here: E = (MS_seed - MS_error) /
-    n, the moment estimator of a variance component (Searle, Casella & McCulloch 1992, section 4.4).
-
-    Args:
-        samples: one a language; the variance is taken to be the same in all, and the seeds of two languages to be
-            independent.
-    """
-    several = [sample.values for sample in samples if len(sample.values) > 1]
-    freedom = sum(len(values) - 1 for values in several)
-    if not freedom:
-        return None
-    squares = sum(values.mean(axis=1).var() * len(values) for values in several)
-    own = sum(
-        question_variance(row, sample.clusters)
-        for sample in samples
-        if len(sample.values) > 1
-        for row in sample.values - sample.values.mean(axis=0)
-    )
-    return SeedVariance(max(float(squares - own) / freedom, 0.0), float(squares) / freedom, freedom)
+    return f"{seeds} seeds: wide, covers 95 to {99 if seeds == 2 else 98} %" if seeds < FEW_SEEDS else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,20 +117,33 @@ class Inference:
 
 
 def infer(
-    samples: Sequence[Sample], weights: Sequence[float], seeds: SeedVariance | None = None, level: float = 0.95
+    samples: Sequence[Sample], weights: Sequence[float], *, over_seeds: bool = False, level: float = 0.95
 ) -> Inference:
-    """Return the t inference of a weighted sum of the samples' means (Satterthwaite 1946).
+    """Return the inference of a weighted sum of the samples' means.
 
     The languages are those at hand: no variance between languages enters.
+
+    Given these seeds it is Student's t with the cluster-robust variance, degrees of freedom by Satterthwaite (1946).
+
+    Over seeds, questions x seeds is a crossed layout, and the variance of the sum is that of its questions, which all
+    seeds share, and of its seeds. The latter is seen in the sums of single seeds, language by language with the same
+    seed: T_s for S seeds that all languages have. Their variance / S holds what a seed does to all questions, to those
+    of several languages alike or not, and what it does to single questions, so that this last part is taken from the
+    variance over questions (Searle, Casella & McCulloch 1992, section 4.4; not below 0). So nothing is assumed of how
+    seeds of different languages are related, nor that they spread alike. The price is that S - 1 degrees of freedom
+    are all there are. Student's t with degrees of freedom by Satterthwaite rejects a true null in up to 13 % of
+    studies with two seeds, because a variance of one degree of freedom is often far too small; so error and interval
+    are those of the sum of two t variables, each with its own scale and degrees of freedom (Behrens 1929; Fisher 1935),
+    which do not reject too often, and with few seeds too seldom where seeds hardly differ.
 
     Args:
         samples: one a language, on different questions.
         weights: of each.
-        seeds: their seed variance; None for the error over questions alone, given these seeds.
+        over_seeds: whether other seeds are spoken of; `samples` have two in common.
         level: of the interval.
 
     Returns:
-        All NaN but the estimate where a language has one cluster.
+        All NaN but the estimate where a language has one cluster. With seeds, `df` is S - 1.
     """
     weight = np.asarray(weights, dtype=np.float64)
     parts = weight**2 * [question_variance(sample.values.mean(axis=0), sample.clusters) for sample in samples]
@@ -153,18 +151,73 @@ def infer(
     estimate, variance = float(weight @ [sample.estimate for sample in samples]), float(parts.sum())
     if np.isnan(variance) or np.isnan(estimate):
         return Inference(estimate, *[np.nan] * 5)
-    spread = float((parts**2 / freedom).sum())
-    if seeds is not None and seeds.net > 0:
-        share = float((weight**2 / [len(sample.values) for sample in samples]).sum())
-        variance += share * seeds.net
-        # The gross variance is what was observed with so few degrees of freedom: what is subtracted is known well.
-        spread += (share * seeds.gross) ** 2 / seeds.freedom
-    if variance == 0:
+    df = variance**2 / float((parts**2 / freedom).sum()) if variance else np.inf
+    between, seeds = 0.0, 0
+    if over_seeds:
+        among = common_seeds(samples)
+        seeds = len(among)
+        rows = [sample.values[[list(sample.seeds).index(seed) for seed in among]] for sample in samples]
+        between = float(np.var(weight @ [row.mean(axis=1) for row in rows], ddof=1)) / seeds
+        variance = max(variance - float(weight**2 @ [_own(s.values, s.clusters) for s in samples]), 0.0)
+    se = np.sqrt(variance + between)
+    if se == 0:
         return Inference(estimate, 0.0, np.inf, estimate, estimate, 1.0 if estimate == 0 else 0.0)
-    df, se = variance**2 / spread, np.sqrt(variance)
-    half = stats.t.ppf(0.5 + level / 2, df) * se
-    p = 2 * stats.t.sf(abs(estimate) / se, df)
-    return Inference(estimate, float(se), float(df), float(estimate - half), float(estimate + half), float(p))
+    if not over_seeds:
+        half, p = stats.t.ppf(0.5 + level / 2, df) * se, 2 * stats.t.sf(abs(estimate) / se, df)
+        return Inference(estimate, float(se), float(df), float(estimate - half), float(estimate + half), float(p))
+    error = functools.partial(behrens_fisher, scales=(variance, between), freedom=(df, seeds - 1))
+    half = quantile(error, 1 - level, se)
+    return Inference(estimate, float(se), seeds - 1, estimate - half, estimate + half, error(abs(estimate)))
+
+
+def _own(values: np.ndarray, clusters: np.ndarray) -> float:
+    """Return what seeds do to single questions: its share of the variance over questions of the mean of `values`."""
+    n = len(values)
+    if n < 2:
+        return 0.0
+    return sum(question_variance(row, clusters) for row in values - values.mean(axis=0)) / (n - 1) / n
+
+
+_NODES = (24, 240)  # of the two chi-square variables; the second has the fewer degrees of freedom, and so the long tail
+
+
+@functools.lru_cache(maxsize=4096)
+def _inverse_chi_squares(freedom: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return values of df / chi-square and how probable each is, both of shape (nodes,), most of them in its tail."""
+    edge = (np.arange(nodes + 1) / nodes) ** 4
+    middle = ((np.arange(nodes) + 0.5) / nodes) ** 4
+    return freedom / stats.chi2.ppf(middle, freedom), np.diff(edge)
+
+
+def behrens_fisher(distance: float, *, scales: tuple[float, float], freedom: tuple[float, float]) -> float:
+    """Return how probable it is that the sum of two scaled t variables is as far from 0 as `distance`.
+
+    Given the two chi-square variables the sum is normal; they are summed out.
+
+    Args:
+        distance: not below 0.
+        scales: squares of what each variable is multiplied by.
+        freedom: degrees of freedom of each; the second few.
+    """
+    (first, often), (second, among) = (
+        _inverse_chi_squares(max(int(min(df, 10_000)), 1), nodes) for df, nodes in zip(freedom, _NODES, strict=True)
+    )
+    deviation = np.sqrt(scales[0] * first[:, None] + scales[1] * second)
+    return float(often @ (2 * special.ndtr(-distance / deviation)) @ among)
+
+
+def quantile(error: Callable[[float], float], tail: float, scale: float) -> float:
+    """Return the distance that a two-sided tail probability belongs to.
+
+    Args:
+        error: distance -> probability, falling.
+        tail: the probability.
+        scale: a distance to begin with, above 0.
+    """
+    end = scale
+    while error(end) > tail:
+        end *= 4
+    return float(brentq(lambda distance: error(distance) - tail, 0.0, end, xtol=1e-9 * end, rtol=1e-6))
 
 
 def sign_flip(

@@ -31,7 +31,7 @@ depend on n, also where it is 0 throughout, b = 0. It is a linear estimating equ
 and D the two sides of one question and seed, solved in closed form. The weights w may be any function of n and are
 those columns times the expected share at risk, so that questions from which nothing can be learned count little.
 Errors are those of the estimating equation (Huber 1967; Liang & Zeger 1986): clusters of questions with all their
-seeds are the units, and the variance between seeds is added as in all tables (:mod:`lorebridge.transfer.inference`).
+seeds are the units, and the seeds come in as in all tables (:mod:`lorebridge.transfer.inference`).
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ from lorebridge.transfer.inference import (
     QUESTIONS_ONLY,
     Inference,
     Sample,
+    common_seeds,
     infer,
     linearised,
-    seed_variance,
+    of_seeds,
 )
 from lorebridge.transfer.items import BRIDGE, NO_BRIDGE
 from lorebridge.transfer.people import fieller
@@ -80,6 +81,7 @@ class Answers:
 
     Attributes:
         lang: language learned.
+        seeds: seeds that both arms have.
         questions: question ids, n of them.
         clusters: cluster of each question, shape (n,).
         gold: which option is right, shape (n, options), bool; one of each question.
@@ -91,6 +93,7 @@ class Answers:
     """
 
     lang: str
+    seeds: Sequence[int]
     questions: list[str]
     clusters: np.ndarray
     gold: np.ndarray
@@ -104,6 +107,7 @@ class Answers:
         """Return the answers to some questions, `kept`: (n,) bool, or their places."""
         return Answers(
             self.lang,
+            self.seeds,
             [str(question) for question in np.array(self.questions, dtype=object)[kept]],
             self.clusters[kept],
             self.gold[kept],
@@ -198,9 +202,9 @@ def item_effects(
             raise InputError(items, f"has items of {lang}, whose questions are not given", f"Give those of {lang}.")
         rows = scored[credits_.learned_in_an_arm(scored, lang) & scored["arm"].isin([BRIDGE, NO_BRIDGE])]
         final = sorted(int(step) for step in rows["step"].unique())[-last:]
-        chosen = decisions.choices(
-            rows[rows["step"].isin([0, *final])], tables.read(questions[lang]), subset=subset, rule=rule
-        )
+        chosen = decisions.option_shares(
+            rows[rows["step"].isin([0, *final])], tables.read(questions[lang]), subset=subset, rules=[rule]
+        ).rename(columns={rule: "share"})
         for direction, of_cell in of_lang.groupby("direction", sort=True):
             source, target = credits_.source_and_target(direction, base, lang)
             answers, n_unusable = _answers(chosen, of_cell, lang, source, target, final, items)
@@ -262,6 +266,7 @@ def _answers(
     (gold, offered), (gold_there, offered_there) = marked(source), marked(target)
     answers = Answers(
         lang=lang,
+        seeds=seeds,
         questions=ids,
         clusters=clusters.to_numpy(np.int64),
         gold=gold,
@@ -295,12 +300,18 @@ def effects(answers: Sequence[Answers]) -> pd.DataFrame:
             "langs": sorted(one.lang for one in kept),
             "n_questions": sum(len(one.questions) for one in kept),
             "n_clusters": sum(len(np.unique(one.clusters)) for one in kept),
-            "n_seeds": min((len(one.source) for one in kept), default=0),
+            "n_seeds": len(set.intersection(*(set(one.seeds) for one in kept))) if kept else 0,
             "left_out": sum(len(one.questions) for one in answers) - sum(len(one.questions) for one in kept),
         }
         for quantity, found in _estimated(kept, count).items():
             rows += [
-                {**shared, "quantity": quantity, "interval": interval, **dataclasses.asdict(inference)}
+                {
+                    **shared,
+                    "quantity": quantity,
+                    **dataclasses.asdict(inference),
+                    "interval": interval,
+                    "note": of_seeds(shared["n_seeds"]) if interval == QUESTIONS_AND_SEEDS else "",
+                }
                 for interval, inference in found.items()
             ]
     return pd.DataFrame(rows)
@@ -373,15 +384,14 @@ def _slopes(answers: Sequence[Answers], count: str, gained: Values, risk: Values
 
 def _inferred(values: Values, answers: Sequence[Answers]) -> Found:
     """Return the inference of the mean over all languages, over questions alone and with the seeds where there are."""
-    samples = [Sample(values[one.lang], one.clusters) for one in answers]
+    samples = [Sample(values[one.lang], one.clusters, one.seeds) for one in answers]
     if any(sample.values.size == 0 for sample in samples):
         return {QUESTIONS_ONLY: Inference(*[np.nan] * 6)}
     size = np.array([sample.values.size for sample in samples], dtype=np.float64)
     weights = list(size / size.sum())
     found = {QUESTIONS_ONLY: infer(samples, weights)}
-    seeds = seed_variance(samples)
-    if seeds is not None:
-        found[QUESTIONS_AND_SEEDS] = infer(samples, weights, seeds)
+    if len(common_seeds(samples)) > 1:
+        found[QUESTIONS_AND_SEEDS] = infer(samples, weights, over_seeds=True)
     return found
 
 

@@ -17,10 +17,16 @@ from lorebridge.transfer.contrasts import by_culture
 from lorebridge.transfer.credits import directions
 
 BRIDGE, NO_BRIDGE = "bridge", "no_bridge"
+PAPER, RISK = "paper", "risk"
+SELECTIONS = (PAPER, RISK)
+"""Rules by which items are chosen: appendix C.4 to the letter, and ours (:func:`items`)."""
+
 DIFFERENCE = "transferred - rest of risk set"
 BY_LOT = "as many of the risk set by lot"
 SWAPPED = "transferred, arms swapped"
-GROUPS = ("transferred", "rest of risk set", "risk set", "all", DIFFERENCE, BY_LOT, SWAPPED)
+WRONG = "transferred, a wrong option as gold"
+BEYOND_WRONG = "transferred - a wrong option as gold"
+GROUPS = ("transferred", "rest of risk set", "risk set", "all", DIFFERENCE, BY_LOT, SWAPPED, WRONG, BEYOND_WRONG)
 """Groups of items in the order of tables and figures."""
 
 
@@ -36,18 +42,27 @@ def items(
     last: int,
     out: Path,
 ) -> dict[str, Any]:
-    """Write the table "items", one row a question, direction and seed: whether it crossed.
+    """Write the table "items", a row a selection, question, direction and seed: whether it crossed.
 
-    Our reading of Zhang et al. (ACL 2025), appendix C.4, which selects items by what the two models answer at their
-    last three checkpoints and by a criterion that the fact is known in the source language. A model *answers* a
-    question when it has it right, outright (a tie is not right), at more than half of its last `last` checkpoints.
-    Then, seed by seed, an item is
+    A model has a question *right* when the answer wins outright (a tie is not right); else wrong. Two selections, each
+    seed by seed:
 
-    - *known in the source*: direction en->xx, answered in the base language by the model that both arms start from
-      (step 0); direction xx->en, answered in the culture's language, which only continual pretraining teaches, by
-      either arm;
-    - in the *risk set*: known in the source, and not answered in the target language without the bridge;
-    - *transferred*: in the risk set, and answered in the target language with the bridge.
+    :data:`PAPER` is Zhang et al. (ACL 2025), appendix C.4, to the letter (`last`: three). From the base language:
+    (1) right in it before continual pretraining, (2) wrong in the other language at each of the last three checkpoints
+    without the bridge, (3) right there at each of the last three with the bridge. Into the base language: (1) wrong in
+    it before continual pretraining, (2) right in the other language at each of the last three checkpoints without the
+    bridge, (3) right in the base language at each of the last three with the bridge. The *risk set* is who meets (1)
+    and (2). Into the base language nothing is asked of the model without the bridge there.
+
+    :data:`RISK` counts a question as *answered* that is right at more than half of the last `last` checkpoints, and
+    asks the same of both directions: *known in the source* (from the base language: right before; into it: answered in
+    the other language by either arm, so that none is favoured), not answered in the target language without the
+    bridge, and, into the base language, wrong in it before: what was right there already is kept and did not cross.
+    *Transferred*: answered with the bridge.
+
+    Two more columns say what a selection finds by chance. ``swapped``: it would be transferred if the arms changed
+    names. ``wrong_as_gold``: the share of the question's wrong options that would be transferred if they were the
+    answer, which models that grow alike achieve, and no fact can.
 
     Known in the source itself depends on how often a fact was read, so transferred items may be compared with the
     rest of the risk set, and with all items only in the knowledge that the selection alone can make a difference.
@@ -69,7 +84,8 @@ def items(
         out: the table "items".
 
     Returns:
-        notes: size of the risk set and number of transferred items, by language and direction, over all seeds.
+        notes: size of the risk set and number of transferred items, by language, direction and selection, over all
+        seeds.
 
     Raises:
         InputError: as :func:`lorebridge.transfer.credits.load`, or the exposure of a run is not given.
@@ -93,41 +109,85 @@ def items(
                         "Count what it has read, and give that table too.",
                     )
                 read = presentations(read_by[culture, seed], base, by_lang[base].questions)
-                answered = {
-                    (lang, arm): (by_lang[lang].arms[arm][seed][-last:] == 1).mean(axis=0) > 0.5
-                    for lang in (source, target)
-                    for arm in (BRIDGE, NO_BRIDGE)
-                }
-                if source == base:
-                    known = by_lang[base].arms[NO_BRIDGE][seed][0] == 1
-                else:
-                    known = answered[source, BRIDGE] | answered[source, NO_BRIDGE]
-                risk = known & ~answered[target, NO_BRIDGE]
-                frames.append(
-                    pd.DataFrame(
-                        {
-                            "lang": culture,
-                            "question_id": by_lang[target].questions,
-                            "cluster": by_lang[target].clusters,
-                            "direction": direction,
-                            "seed": seed,
-                            "known": known,
-                            "answered": answered[target, BRIDGE],
-                            "answered_without": answered[target, NO_BRIDGE],
-                            "in_risk_set": risk,
-                            "transferred": risk & answered[target, BRIDGE],
-                            "occurrences_source": counts[source],
-                            "occurrences_target": counts[target],
-                            "presentations_source": read[source],
-                            "presentations_target": read[target],
-                        }
-                    )
+                right, wrong = (
+                    {
+                        arm: tuple(of(by_lang[lang])[arm][seed] == 1 for lang in (source, target))
+                        for arm in (BRIDGE, NO_BRIDGE)
+                    }
+                    for of in (lambda credits: credits.arms, lambda credits: credits.others)
                 )
+                n_wrong = (~np.isnan(by_lang[target].others[BRIDGE][seed][0])).sum(axis=-1)
+                for selection in SELECTIONS:
+                    how = {"selection": selection, "from_base": source == base, "last": last}
+                    chosen = choose(right[BRIDGE], right[NO_BRIDGE], **how)
+                    others = choose(wrong[BRIDGE], wrong[NO_BRIDGE], **how)["transferred"].sum(axis=-1)
+                    frames.append(
+                        pd.DataFrame(
+                            {
+                                "selection": selection,
+                                "lang": culture,
+                                "question_id": by_lang[target].questions,
+                                "cluster": by_lang[target].clusters,
+                                "direction": direction,
+                                "seed": seed,
+                                **chosen,
+                                "swapped": choose(right[NO_BRIDGE], right[BRIDGE], **how)["transferred"],
+                                "wrong_as_gold": others / np.maximum(n_wrong, 1),
+                                "occurrences_source": counts[source],
+                                "occurrences_target": counts[target],
+                                "presentations_source": read[source],
+                                "presentations_target": read[target],
+                            }
+                        )
+                    )
     table = pd.concat(frames, ignore_index=True)
     tables.write("items", table, out)
-    cells = (table["lang"] + " " + table["direction"]).rename("cell")
+    cells = (table["lang"] + " " + table["direction"] + ", " + table["selection"]).rename("cell")
     sums = table.groupby(cells, sort=False)[["in_risk_set", "transferred"]].sum()
     return {str(cell): counts for cell, counts in sums.to_dict("index").items()}
+
+
+def choose(
+    bridge: tuple[np.ndarray, np.ndarray],
+    no_bridge: tuple[np.ndarray, np.ndarray],
+    *,
+    selection: str,
+    from_base: bool,
+    last: int,
+) -> dict[str, np.ndarray]:
+    """Return which items a selection takes, by the columns of the table "items" (:func:`items`).
+
+    Args:
+        bridge: where the model with the bridge is right, in the source and in the target language, shape (steps, ...).
+        no_bridge: the same without the bridge.
+        selection: one of :data:`SELECTIONS`.
+        from_base: whether the source is the base language.
+        last: number of final checkpoints.
+    """
+    share = 1.0 if selection == PAPER else np.nextafter(0.5, 1)
+
+    def answered(right: np.ndarray) -> np.ndarray:
+        return right[-last:].mean(axis=0) >= share
+
+    (source_with, target_with), (source_without, target_without) = bridge, no_bridge
+    wrong_before = ~target_without[0]
+    if from_base:
+        known = source_without[0]
+        never = ~target_without[-last:].any(axis=0)
+        risk = known & (never if selection == PAPER else ~answered(target_without))
+    elif selection == PAPER:
+        known = answered(source_without)
+        risk = known & wrong_before
+    else:
+        known = answered(source_with) | answered(source_without)
+        risk = known & wrong_before & ~answered(target_without)
+    return {
+        "known": known,
+        "answered": answered(target_with),
+        "answered_without": answered(target_without),
+        "in_risk_set": risk,
+        "transferred": risk & answered(target_with),
+    }
 
 
 def _by_run(exposure: Sequence[Path]) -> dict[tuple[str, int], Path]:
@@ -180,11 +240,12 @@ def occurrence_means(*, items: Path, resamples: int, seed: int) -> pd.DataFrame:
     """Return the mean occurrences of transferred items beside those of the groups to compare them with.
 
     The paper compares transferred items with all items (en->xx 9.0 against 4.2, xx->en 4.7 against 2.2); the rest of
-    the risk set is the comparison that its own selection does not decide (see :func:`items`). Two more groups say what
+    the risk set is the comparison that its own selection does not decide (see :func:`items`). More groups say what
     the paper's comparison finds where there is nothing to find. :data:`BY_LOT`: as many items of each language and
     seed as were transferred, drawn from their risk set by lot, so that frequency has no effect on crossing; if they
-    outnumber "all" as the transferred ones do, the selection does it. :data:`SWAPPED`: items that the model without the
-    bridge answers and the one with it does not, chosen by the same conditions: how many cross by chance.
+    outnumber "all" as the transferred ones do, the selection does it. :data:`SWAPPED`: items that are transferred if
+    the arms change names: how many cross by chance. :data:`WRONG`: items whose wrong options are transferred if each is
+    taken for the answer, weighed by how many of them are: how many cross as preferences and not as facts.
 
     Args:
         items: the table "items".
@@ -192,43 +253,66 @@ def occurrence_means(*, items: Path, resamples: int, seed: int) -> pd.DataFrame:
         seed: of both.
 
     Returns:
-        columns direction, corpus ("source", "target"), group (:data:`GROUPS`), n_items (items over all seeds),
-        indeterminate (left out, because the judge could not tell), mean, lo, hi (95 %, clusters of questions
-        resampled with all their seeds, given these seeds; of :data:`BY_LOT` the range of 95 % of the draws; NaN where
-        the items are too few).
+        columns selection, direction, corpus ("source", "target"), group (:data:`GROUPS`), n_items (items over all
+        seeds; of :data:`WRONG` the sum of the weights, rounded), indeterminate (left out, because the judge could not
+        tell), mean, lo, hi (95 %, clusters of questions resampled with all their seeds, given these seeds; of
+        :data:`BY_LOT` the range of 95 % of the draws; NaN where the items are too few), share, share_lo, share_hi (of
+        the risk set, whether the judge could tell or not: what crossed, what crosses by chance, and, as
+        :data:`BEYOND_WRONG`, what crossed beyond what wrong options do; NaN for other groups).
     """
     table = tables.read(items)
     table["cluster"] = table["lang"] + table["cluster"].astype(str)
     rows = []
-    for direction, of_direction in table.groupby("direction", sort=True):
-        risk, moved = of_direction["in_risk_set"], of_direction["transferred"]
-        members = {
+    for (selection, direction), chosen in table.groupby(["selection", "direction"], sort=True):
+        risk, moved = chosen["in_risk_set"], chosen["transferred"]
+        weights = {
             "transferred": moved,
             "rest of risk set": risk & ~moved,
             "risk set": risk,
-            "all": pd.Series(True, index=of_direction.index),
-            SWAPPED: of_direction["known"] & ~of_direction["answered"] & of_direction["answered_without"],
+            "all": pd.Series(True, index=chosen.index),
+            SWAPPED: chosen["swapped"],
+            WRONG: chosen["wrong_as_gold"],
         }
         bootstrap = ClusterBootstrap(
-            of_direction["cluster"].to_numpy(), resamples=resamples, seed=seed, stream=str(direction)
+            chosen["cluster"].to_numpy(), resamples=resamples, seed=seed, stream=str(direction)
         )
+        shares = {
+            group: chosen_share.to_numpy(dtype=float)
+            for group, chosen_share in (
+                ("transferred", moved),
+                (SWAPPED, chosen["swapped"]),
+                (WRONG, chosen["wrong_as_gold"]),
+                (BEYOND_WRONG, moved - chosen["wrong_as_gold"]),
+            )
+        }
+        at_risk = risk.to_numpy(dtype=float)
         for corpus in ("source", "target"):
-            counts = of_direction[f"occurrences_{corpus}"]
+            counts = chosen[f"occurrences_{corpus}"]
+            told = counts.notna()
             sizes, means, draws = {}, {}, {}
-            for group, member in members.items():
-                inside = member & counts.notna()
-                sizes[group] = (int(inside.sum()), int((member & counts.isna()).sum()))
-                means[group] = counts[inside].mean()
-                draws[group] = bootstrap.ratio(counts.where(inside, 0).to_numpy(), inside.to_numpy(dtype=float))
-            sizes[DIFFERENCE] = sizes["risk set"]
-            means[DIFFERENCE] = means["transferred"] - means["rest of risk set"]
-            draws[DIFFERENCE] = draws["transferred"] - draws["rest of risk set"]
-            draws[BY_LOT] = by_lot(of_direction, counts, resamples=resamples, seed=seed)
+            for group, weight in weights.items():
+                inside = (weight * told).to_numpy(dtype=float)
+                values = counts.fillna(0).to_numpy() * inside
+                sizes[group] = round(inside.sum()), round(float((weight * ~told).sum()))
+                means[group] = values.sum() / inside.sum() if inside.sum() else np.nan
+                draws[group] = bootstrap.ratio(values, inside)
+            for group, (one, other) in (
+                (DIFFERENCE, ("transferred", "rest of risk set")),
+                (BEYOND_WRONG, ("transferred", WRONG)),
+            ):
+                sizes[group] = sizes["risk set" if group == DIFFERENCE else "transferred"]
+                means[group], draws[group] = means[one] - means[other], draws[one] - draws[other]
+            draws[BY_LOT] = by_lot(chosen, counts, resamples=resamples, seed=seed)
             sizes[BY_LOT], means[BY_LOT] = sizes["transferred"], draws[BY_LOT].mean()
             for group in GROUPS:
                 lo, hi = _interval(draws[group])
+                share = dict.fromkeys(("share", "share_lo", "share_hi"), np.nan)
+                if group in shares and at_risk.any():
+                    ends = _interval(bootstrap.ratio(shares[group], at_risk))
+                    share = dict(zip(share, (shares[group].sum() / at_risk.sum(), *ends), strict=True))
                 rows.append(
                     {
+                        "selection": selection,
                         "direction": direction,
                         "corpus": corpus,
                         "group": group,
@@ -237,6 +321,7 @@ def occurrence_means(*, items: Path, resamples: int, seed: int) -> pd.DataFrame:
                         "mean": means[group],
                         "lo": lo,
                         "hi": hi,
+                        **share,
                     }
                 )
     return pd.DataFrame(rows)

@@ -9,7 +9,6 @@ on culture, less one.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from lorebridge.transfer.inference import (
     QUESTIONS_ONLY,
     Inference,
     Sample,
+    common_seeds,
     infer,
     linearised,
-    seed_variance,
 )
 
 DIRECTION = "en->xx"
@@ -60,9 +59,9 @@ def people_gaps(
     of the gaps on people and on culture, `relative` is the gap on people over that on culture, less one. For each
     language, and for the mean of all languages.
 
-    Intervals, 95 %, as in the table "asymmetry": Student's t with clusters of questions as units (of the questions on
-    people a person is a cluster), once given these seeds and once with the variance between seeds, pooled over
-    languages (:func:`lorebridge.transfer.inference.infer`). Of ratios by Fieller's method (:func:`fieller`): missing
+    Intervals, 95 %, as in the table "asymmetry": with clusters of questions as units (of the questions on people a
+    person is a cluster), once given these seeds and once with the variance between seeds, of a mean over languages
+    seed by seed (:func:`lorebridge.transfer.inference.infer`). Of ratios by Fieller's method (:func:`fieller`): missing
     where the denominator is not told from 0.
 
     Args:
@@ -123,6 +122,7 @@ class Measure:
         top, bottom: values whose means have the ratio that is reported, same shape.
         shift: what is taken from that ratio.
         clusters: cluster of each question, shape (n,).
+        seeds: the seeds.
         accuracy, accuracy_reference: mean credits of both arms; missing for a difference.
     """
 
@@ -131,19 +131,27 @@ class Measure:
     bottom: np.ndarray
     shift: float
     clusters: np.ndarray
+    seeds: Sequence[int]
     accuracy: float = np.nan
     accuracy_reference: float = np.nan
 
     def at(self, ratio: float) -> Sample:
         """Return values whose mean is 0 where the ratio is the true one."""
-        return Sample(self.top - ratio * self.bottom, self.clusters)
+        return Sample(self.top - ratio * self.bottom, self.clusters, self.seeds)
 
 
 def measure(contrast: Contrast, kept: np.ndarray) -> Measure:
     """Return what some of the questions (a mask, shape (n,)) say of the gap and of its share of the reference."""
     first, second = (part[:, kept] for part in contrast.final())
     return Measure(
-        first - second, first - second, second, 0.0, contrast.clusters[kept], float(first.mean()), float(second.mean())
+        first - second,
+        first - second,
+        second,
+        0.0,
+        contrast.clusters[kept],
+        contrast.seeds,
+        float(first.mean()),
+        float(second.mean()),
     )
 
 
@@ -165,7 +173,7 @@ def compare(people: Contrast, culture: Contrast) -> Measure | None:
     of_people = np.broadcast_to(np.repeat([1.0, 0.0], sizes), values.shape)
     top, bottom = (linearised(values * member, member) for member in (of_people, 1 - of_people))
     clusters = np.concatenate([people.clusters, culture.clusters + people.clusters.max() + 1])
-    return Measure(top - bottom, top, bottom, 1.0, clusters)
+    return Measure(top - bottom, top, bottom, 1.0, clusters, seeds)
 
 
 def gap_table(people: Mapping[tuple[str, str], Contrast], culture: Mapping[tuple[str, str], Contrast]) -> pd.DataFrame:
@@ -196,25 +204,26 @@ def gap_table(people: Mapping[tuple[str, str], Contrast], culture: Mapping[tuple
 
 def _rows(measures: Mapping[str, Measure]) -> Iterator[dict[str, Any]]:
     """Yield the rows of one contrast and kind of questions: each language, and the mean of several."""
-    several = any(len(one.gap) > 1 for one in measures.values())
     for langs in [*([lang] for lang in measures), *([list(measures)] if len(measures) > 1 else [])]:
         group = [measures[lang] for lang in langs]
         bottom = sum(float(one.bottom.mean()) for one in group)
         ratio = sum(float(one.top.mean()) for one in group) / bottom if bottom else np.nan
-        for interval in (QUESTIONS_ONLY, QUESTIONS_AND_SEEDS) if several else (QUESTIONS_ONLY,):
-            pooled = interval == QUESTIONS_AND_SEEDS
-            gap = _inferred(measures, langs, lambda one: Sample(one.gap, one.clusters), pooled)
+        seeds = len(common_seeds([one.at(0.0) for one in group]))
+        for interval in (QUESTIONS_ONLY, QUESTIONS_AND_SEEDS) if seeds > 1 else (QUESTIONS_ONLY,):
+            over_seeds = interval == QUESTIONS_AND_SEEDS
+            gap = _inferred([Sample(one.gap, one.clusters, one.seeds) for one in group], over_seeds)
             lo, hi = fieller(
                 ratio,
-                functools.partial(_ratio_test, measures, langs, pooled),
-                _inferred(measures, langs, lambda one: Sample(one.bottom, one.clusters), pooled),
+                # Numerator - ratio x denominator, which is 0 where the ratio is the true one.
+                lambda value, of=group, over=over_seeds: _inferred([one.at(value) for one in of], over),
+                _inferred([Sample(one.bottom, one.clusters, one.seeds) for one in group], over_seeds),
             )
             yield {
                 "lang": langs[0] if len(langs) == 1 else EVERY,
                 "langs": langs,
                 "n_questions": sum(one.gap.shape[1] for one in group),
                 "n_clusters": sum(len(np.unique(one.clusters)) for one in group),
-                "n_seeds": min(len(one.gap) for one in group),
+                "n_seeds": seeds,
                 "accuracy": np.mean([one.accuracy for one in group]),
                 "accuracy_reference": np.mean([one.accuracy_reference for one in group]),
                 "gap": gap.estimate,
@@ -227,21 +236,9 @@ def _rows(measures: Mapping[str, Measure]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _inferred(
-    measures: Mapping[str, Measure], langs: Sequence[str], sample: Callable[[Measure], Sample], pooled: bool
-) -> Inference:
-    """Return the inference of the mean over some languages, with the variance between seeds of all if `pooled`."""
-    samples = {lang: sample(one) for lang, one in measures.items()}
-    seeds = seed_variance(list(samples.values())) if pooled else None
-    return infer([samples[lang] for lang in langs], [1 / len(langs)] * len(langs), seeds)
-
-
-def _ratio_test(measures: Mapping[str, Measure], langs: Sequence[str], pooled: bool, ratio: float) -> Inference:
-    """Return the inference of numerator - ratio x denominator, which is 0 where `ratio` is the true one.
-
-    The other languages lend their seed variance alone, so that it does not matter whether the ratio is theirs.
-    """
-    return _inferred(measures, langs, lambda one: one.at(ratio), pooled)
+def _inferred(samples: Sequence[Sample], over_seeds: bool) -> Inference:
+    """Return the inference of the mean over some languages."""
+    return infer(samples, [1 / len(samples)] * len(samples), over_seeds=over_seeds)
 
 
 def fieller(ratio: float, test: Callable[[float], Inference], denominator: Inference) -> tuple[float, float]:

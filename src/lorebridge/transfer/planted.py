@@ -20,16 +20,15 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.transfer import credits as credits_
-from lorebridge.transfer.contrasts import Contrast, by_culture, form
+from lorebridge.transfer.contrasts import ALL, BEYOND, Contrast, by_culture, form
 from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
     Inference,
     Sample,
-    SeedVariance,
+    common_seeds,
     infer,
     linearised,
-    seed_variance,
 )
 
 PLACEMENTS = {
@@ -66,9 +65,11 @@ def placement_gaps(
         last: number of final checkpoints pooled.
 
     Returns:
-        columns contrast, lang, direction, covered (:data:`COVERED`), placed (:data:`GROUPS`), n_questions, gap, lo, hi,
-        p, interval: 95 % and two-sided by Student's t (:func:`lorebridge.transfer.inference.infer`), over questions
-        alone, and with the variance between seeds, which is pooled over languages. No row where no fact was planted so.
+        columns contrast, lang, direction, scale (all questions, and the risk set's
+        :data:`~lorebridge.transfer.contrasts.BEYOND`), covered (:data:`COVERED`), placed (:data:`GROUPS`), n_questions,
+        gap, lo, hi, p, interval: 95 % and two-sided, over questions alone by Student's t, and with the variance between
+        the language's seeds (:func:`lorebridge.transfer.inference.infer`). No row where no fact was planted so, nor on
+        the risk set where nothing was at risk.
 
     Raises:
         InputError: as :func:`lorebridge.transfer.credits.load`, or the truth lacks a question.
@@ -76,19 +77,21 @@ def placement_gaps(
     planted = tables.read(truth, columns=["question_id", "placed", "covered"]).drop_duplicates("question_id")
     planted = planted.set_index("question_id")
     loaded = credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
-    cells: dict[tuple[str, str, str, str], dict[str, tuple[Sample, int]]] = {}
+    cells: dict[tuple[str, str, str, str, str], dict[str, tuple[Sample, int]]] = {}
     for contrast in _between_arms(loaded, base, contrasts, last, set(planted.index), truth):
-        for (covered, placed), counted in _samples(contrast, planted.loc[contrast.questions]).items():
-            cells.setdefault((contrast.name, contrast.direction, covered, placed), {})[contrast.culture] = counted
+        for scale in (ALL, BEYOND):
+            for (covered, placed), counted in _samples(contrast, scale, planted.loc[contrast.questions]).items():
+                cell = (contrast.name, contrast.direction, scale, covered, placed)
+                cells.setdefault(cell, {})[contrast.culture] = counted
     rows: list[dict[str, Any]] = []
-    for (name, direction, covered, placed), by_lang in cells.items():
-        seeds = seed_variance([sample for sample, _ in by_lang.values()])
+    for (name, direction, scale, covered, placed), by_lang in cells.items():
         for lang, (sample, n) in by_lang.items():
             rows += [
                 {
                     "contrast": name,
                     "lang": lang,
                     "direction": direction,
+                    "scale": scale,
                     "covered": covered,
                     "placed": placed,
                     "n_questions": n,
@@ -98,7 +101,7 @@ def placement_gaps(
                     "p": found.p,
                     "interval": interval,
                 }
-                for interval, found in _inferred([sample], seeds)
+                for interval, found in _inferred([sample])
             ]
     return pd.DataFrame(rows)
 
@@ -117,9 +120,7 @@ def dose_response(
     """Return accuracies and gaps over the last checkpoints by how often the source language states the fact.
 
     Only questions whose fact the target language's corpus never states: what is right there has crossed, or is luck or
-    proficiency, which the dose 0 shows. Languages weigh the same. A point of the curve stands on a dozen questions, too
-    few to tell the variance between seeds from it alone: it is taken to be the same for all points of a curve, and
-    pooled over them.
+    proficiency, which the dose 0 shows. Languages weigh the same.
 
     Args:
         scores: tables "scores", one a run.
@@ -134,8 +135,8 @@ def dose_response(
     Returns:
         columns quantity (an arm: its mean credit; ``{arm} - {reference}``: the gap), direction, covered (bool: whether
         parallel text mentions the entity), dose (documents of the source corpus that state the fact), n_questions,
-        value, lo, hi, p (two-sided, of 0; NaN for an arm), interval: 95 % by Student's t, over questions alone, and
-        with the variance between seeds, pooled over languages, doses and coverage.
+        value, lo, hi, p (two-sided, of 0; NaN for an arm), interval: 95 %, over questions alone, and with the variance
+        between the seeds' means over languages (:func:`lorebridge.transfer.inference.infer`).
 
     Raises:
         InputError: as :func:`placement_gaps`.
@@ -159,15 +160,11 @@ def dose_response(
                 continue
             member = np.broadcast_to(among.astype(float), first.shape)
             for quantity, value in values.items():
-                sample = Sample(linearised(member * value, member), contrast.clusters)
+                sample = Sample(linearised(member * value, member), contrast.clusters, contrast.seeds)
                 cells.setdefault((quantity, contrast.direction, flag, int(count)), {})[contrast.culture] = (
                     sample,
                     int(among.sum()),
                 )
-    curves: dict[tuple[str, str], list[Sample]] = {}
-    for (quantity, direction, _, _), by_lang in cells.items():
-        curves.setdefault((quantity, direction), []).extend(sample for sample, _ in by_lang.values())
-    seeds = {curve: seed_variance(samples) for curve, samples in curves.items()}
     return pd.DataFrame(
         [
             {
@@ -183,7 +180,7 @@ def dose_response(
                 "interval": interval,
             }
             for (quantity, direction, flag, count), by_lang in cells.items()
-            for interval, found in _inferred([sample for sample, _ in by_lang.values()], seeds[quantity, direction])
+            for interval, found in _inferred([sample for sample, _ in by_lang.values()])
         ]
     )
 
@@ -205,28 +202,31 @@ def _between_arms(
         yield contrast
 
 
-def _inferred(samples: Sequence[Sample], seeds: SeedVariance | None) -> Iterator[tuple[str, Inference]]:
-    """Yield the mean over languages with its error over questions alone and, where there is one, with that of seeds."""
+def _inferred(samples: Sequence[Sample]) -> Iterator[tuple[str, Inference]]:
+    """Yield the mean over languages with its error over questions alone and, where two are common, over seeds."""
     weights = [1 / len(samples)] * len(samples)
     yield QUESTIONS_ONLY, infer(samples, weights)
-    if seeds is not None:
-        yield QUESTIONS_AND_SEEDS, infer(samples, weights, seeds)
+    if len(common_seeds(samples)) > 1:
+        yield QUESTIONS_AND_SEEDS, infer(samples, weights, over_seeds=True)
 
 
-def _samples(contrast: Contrast, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
+def _samples(contrast: Contrast, scale: str, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
     """Return (covered, placed) -> the values whose mean is the gap there, and how many questions it is over."""
-    first, second = contrast.final()
+    above, below = contrast.parts(scale)
     samples = {}
     for covered, values in COVERED.items():
         group = planted["placed"].map(PLACEMENTS[contrast.direction]).where(planted["covered"].isin(values))
         found: dict[str, tuple[np.ndarray, int]] = {}
         for placed in group.dropna().unique():
-            member = np.broadcast_to((group == placed).to_numpy(dtype=float), first.shape)
-            found[placed] = (linearised(member * (first - second), member), int((group == placed).sum()))
+            member = (group == placed).to_numpy(dtype=float)
+            values = linearised(member * above, member * below)
+            if not np.isnan(values).any():
+                found[placed] = (values, int((group == placed).sum()))
         if {"source only", "neither"} <= set(found):
             (source, n), (neither, m) = found["source only"], found["neither"]
             found[ESTIMAND] = (source - neither, n + m)
         for placed in GROUPS:
             if placed in found:
-                samples[covered, placed] = (Sample(found[placed][0], contrast.clusters), found[placed][1])
+                values, n = found[placed]
+                samples[covered, placed] = (Sample(values, contrast.clusters, contrast.seeds), n)
     return samples

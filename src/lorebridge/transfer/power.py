@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -16,9 +17,10 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes.questions import counted
 from lorebridge.transfer.clusters import question_clusters
+from lorebridge.transfer.inference import behrens_fisher, quantile
 
-_DRAWS = 4000
-"""Draws of how large the variance between seeds comes out."""
+_DRAWS = 60
+"""Points at which the distribution of the variance between seeds is taken."""
 ALIKE, APART = 1.0, 0.0
 """Share of the discordance that seeds have on the same questions: all, none."""
 
@@ -56,87 +58,77 @@ def detectable_effect(n: float, *, discordance: float, alpha: float = 0.05, powe
 
 
 def power_with_seeds(
-    effect: float,
-    n: float,
-    *,
-    discordance: float,
-    seed_sd: float,
-    seeds: int,
-    pooled: Sequence[float],
-    alike: float,
-    alpha: float = 0.05,
+    effect: float, n: float, *, discordance: float, seed_sd: float, seeds: int, alike: float, alpha: float = 0.05
 ) -> float:
     """Return how often the test of a gap over questions and seeds finds a true gap of `effect`.
 
-    The test is that of the table "gaps" (:func:`lorebridge.transfer.inference.infer`). It adds to the variance over
-    questions the variance between seeds, pooled over languages, less the share of single questions in it, if that is
-    above 0; degrees of freedom by Satterthwaite (1946). How large it comes out is a matter of luck, and the power is
-    the mean over its distribution.
+    The test is that of the table "gaps" (:func:`lorebridge.transfer.inference.infer`), which takes the variance
+    between seeds from so many seeds as there are. How large it comes out is a matter of luck, and the power is the mean
+    over its distribution.
 
     Args:
         effect: the true gap, in 0..1.
         n: number of independent questions, more than one.
         discordance: share of discordant questions from one seed, in 0..1.
         seed_sd: standard deviation of the gap between seeds, in 0..1.
-        seeds: of each language; at least two.
-        pooled: number of questions of each language whose seeds are pooled.
+        seeds: at least two.
         alike: share of the discordance that seeds have on the same questions (:data:`ALIKE`, :data:`APART`).
         alpha: level of the test.
 
-    >>> korean = {"n": 598, "discordance": 0.2, "seeds": 2, "pooled": [598, 328, 268, 276]}
-    >>> round(power_with_seeds(0.051, **korean, seed_sd=0.0, alike=ALIKE), 1)
+    >>> round(power_with_seeds(0.051, 598, discordance=0.2, seed_sd=0.0, seeds=5, alike=ALIKE), 1)
     0.8
-    >>> round(power_with_seeds(0.051, **korean, seed_sd=0.04, alike=ALIKE), 1)
-    0.3
     """
-    sizes = np.asarray(pooled, dtype=np.float64)
-    freedom = len(sizes) * (seeds - 1)
-    of_questions = discordance / n * (alike + (1 - alike) / seeds)
-    single = discordance / sizes * (1 - alike)
-    luck = np.random.default_rng(0).chisquare(seeds - 1, size=(_DRAWS, len(sizes)))
-    gross = luck @ (seed_sd**2 + single) / freedom
-    net = np.clip(gross - single.mean(), 0, None)
-    variance = of_questions + net / seeds
-    spread = of_questions**2 / (n - 1) + np.where(net > 0, gross / seeds, 0) ** 2 / freedom
-    threshold = stats.t.ppf(1 - alpha / 2, variance**2 / spread) * np.sqrt(variance)
-    error = math.sqrt(of_questions + seed_sd**2 / seeds)
-    return float((stats.norm.sf((threshold - effect) / error) + stats.norm.sf((threshold + effect) / error)).mean())
+    thresholds, error = _thresholds(n, discordance, seed_sd, seeds, alike, alpha)
+    return float((stats.norm.sf((thresholds - effect) / error) + stats.norm.sf((thresholds + effect) / error)).mean())
 
 
-def detectable_with_seeds(
-    n: float, *, discordance: float, seed_sd: float, seeds: int, pooled: Sequence[float], power: float = 0.8
-) -> float:
+@functools.lru_cache(maxsize=256)
+def _thresholds(
+    n: float, discordance: float, seed_sd: float, seeds: int, alike: float, alpha: float
+) -> tuple[np.ndarray, float]:
+    """Return the gaps from which on the test rejects, one for each estimate of the seeds, and the gap's true error."""
+    shared = discordance * alike / n
+    spread = seed_sd**2 + discordance * (1 - alike) / n
+    luck = stats.chi2.ppf((np.arange(_DRAWS) + 0.5) / _DRAWS, seeds - 1) / (seeds - 1)
+    thresholds = []
+    for between in spread * luck / seeds:
+        scale = math.sqrt(shared + between)
+        tails = functools.partial(behrens_fisher, scales=(shared, between), freedom=(n - 1, seeds - 1))
+        thresholds.append(quantile(tails, alpha, scale))
+    return np.array(thresholds), math.sqrt(shared + spread / seeds)
+
+
+def detectable_with_seeds(n: float, *, discordance: float, seed_sd: float, seeds: int, power: float = 0.8) -> float:
     """Return the smallest gap that the test over questions and seeds finds with probability `power`.
 
     Whether seeds differ on the same questions or on others is not known beforehand, so it is the larger of what the
-    two extremes need: on the same ones a second seed says nothing new of the questions; on others the variance between
-    seeds is told less well.
+    two extremes need: on the same ones a second seed says nothing new of the questions; on others the seeds alone tell
+    the error.
 
     Args:
         n: number of independent questions.
         discordance: share of discordant questions, in 0..1.
         seed_sd: standard deviation of the gap between seeds, in 0..1.
-        seeds: of each language.
-        pooled: number of questions of each language whose seeds are pooled.
+        seeds: of each arm.
         power: wanted power.
 
     Returns:
-        NaN with one seed or one question, where there is no such test.
+        NaN where no gap is found so often: with one seed or one question there is no such test, and a gap is not larger
+        than the share of discordant questions.
     """
     if seeds < 2 or n <= 1:
         return math.nan
-    shared: dict[str, Any] = {"discordance": discordance, "seed_sd": seed_sd, "seeds": seeds, "pooled": pooled}
+    shared: dict[str, Any] = {"discordance": discordance, "seed_sd": seed_sd, "seeds": seeds}
+    needed = []
+    for alike in (ALIKE, APART):
 
-    def needed(alike: float) -> float:
-        def lack(effect: float) -> float:
+        def lack(effect: float, alike: float = alike) -> float:
             return power - power_with_seeds(effect, n, **shared, alike=alike)
 
-        highest = detectable_effect(n, discordance=discordance, power=power) + seed_sd
-        while lack(highest) > 0:
-            highest *= 2
-        return float(optimize.brentq(lack, 0.0, highest))
-
-    return max(needed(ALIKE), needed(APART))
+        if lack(discordance) > 0:
+            return math.nan
+        needed.append(float(optimize.brentq(lack, 0.0, discordance)))
+    return max(needed)
 
 
 def effective_questions(clusters: pd.Series) -> float:
@@ -163,7 +155,8 @@ def detectable_effects(
     Returns:
         columns culture, n_questions, n_clusters, half_width, detectable_effect (questions independent),
         detectable_effect_clustered (those of a cluster answered alike), both given the models at hand, and
-        detectable_effect_seeds (questions independent, seeds differing; NaN with one seed); effects in 0..1.
+        detectable_effect_seeds (questions independent, seeds differing; NaN where no gap is found so often); effects in
+        0..1.
 
     Raises:
         InputError: a culture has no question in the subset; no seed; a standard deviation that is not in 0..1.
@@ -174,14 +167,11 @@ def detectable_effects(
         )
     if seeds < 1:
         raise InputError("seeds", f"are {seeds}", "Count the seeds that each arm is trained from: 1 or more.")
-    of_cultures = {}
+    rows = []
     for culture, path in questions.items():
         table = tables.read(path)
         kept = counted(table, subset)["question_id"].unique()
-        of_cultures[culture] = question_clusters(table).reindex(sorted(kept))
-    pooled = [len(clusters) for clusters in of_cultures.values()]
-    rows = []
-    for culture, clusters in of_cultures.items():
+        clusters = question_clusters(table).reindex(sorted(kept))
         n = len(clusters)
         rows.append(
             {
@@ -194,7 +184,7 @@ def detectable_effects(
                     effective_questions(clusters), discordance=discordance
                 ),
                 "detectable_effect_seeds": detectable_with_seeds(
-                    n, discordance=discordance, seed_sd=seed_sd, seeds=seeds, pooled=pooled
+                    n, discordance=discordance, seed_sd=seed_sd, seeds=seeds
                 ),
             }
         )

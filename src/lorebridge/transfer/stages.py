@@ -80,7 +80,7 @@ STAGES = (
         "gaps",
         "Estimate the gaps between arms and test the asymmetry of the directions.",
         "lorebridge.transfer.gaps:gaps",
-        version=2,
+        version=3,
         files={
             "gaps": File("transfer/gaps.parquet", table="gaps", argument="out"),
             "asymmetry": File("transfer/asymmetry.parquet", table="asymmetry"),
@@ -126,6 +126,7 @@ STAGES = (
         "people_gaps",
         "Estimate the gaps between arms on the questions on people, and compare them with those on culture.",
         "lorebridge.transfer.people:people_gaps",
+        version=2,
         files={"people_gaps": File("transfer/people_gaps.parquet", table="people_gaps", argument="out")},
         record="transfer/people_gaps.parquet.record.json",
         literals=lambda study, w: _settings(study, "contrasts"),
