@@ -6,7 +6,7 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.contrasts import ALL
+from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.planted import ESTIMAND, dose_response, placement_gaps
 
@@ -71,8 +71,12 @@ def study(write_questions, write_scores, unlike, tmp_path):
 def test_what_is_stated_nowhere_is_subtracted(study):
     table = placement_gaps(**study)
     assert set(table["interval"]) == {QUESTIONS_ONLY, QUESTIONS_AND_SEEDS}
-    assert set(table["scale"]) == {ALL}  # at step 0 nothing is known in either language: there is no risk set
-    rows = table[table["interval"] == QUESTIONS_ONLY].set_index(["direction", "covered", "placed"])
+    beyond = table[table["scale"] == BEYOND]
+    # English knows nothing at step 0: nothing is at risk of crossing from it. Into it nothing crosses.
+    assert set(beyond["direction"]) == {"xx->en"} and (beyond["gap"] == 0).all()
+    rows = table[(table["interval"] == QUESTIONS_ONLY) & (table["scale"] == ALL)].set_index(
+        ["direction", "covered", "placed"]
+    )
     to_ko = rows.loc["en->xx"].loc["all"]
     assert to_ko["gap"].to_dict() == pytest.approx(
         {"source only": 1, "neither": 0.5, ESTIMAND: 0.5, "target only": 0, "both": 0}

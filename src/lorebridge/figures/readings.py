@@ -116,7 +116,8 @@ def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> l
     return [
         f"What crosses in the planted world, with facts stated nowhere as the control ({first}): {told or 'none'} of "
         f"{len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The largest is "
-        f"{largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over {largest['interval']}."
+        f"{largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over {largest['interval']}"
+        f"{_note(largest)}."
     ]
 
 

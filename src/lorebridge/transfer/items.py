@@ -118,7 +118,7 @@ def items(
                 )
                 n_wrong = (~np.isnan(by_lang[target].others[BRIDGE][seed][0])).sum(axis=-1)
                 for selection in SELECTIONS:
-                    how = {"selection": selection, "from_base": source == base, "last": last}
+                    how: dict[str, Any] = {"selection": selection, "from_base": source == base, "last": last}
                     chosen = choose(right[BRIDGE], right[NO_BRIDGE], **how)
                     others = choose(wrong[BRIDGE], wrong[NO_BRIDGE], **how)["transferred"].sum(axis=-1)
                     frames.append(

@@ -9,6 +9,7 @@ on culture, less one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -214,8 +215,7 @@ def _rows(measures: Mapping[str, Measure]) -> Iterator[dict[str, Any]]:
             gap = _inferred([Sample(one.gap, one.clusters, one.seeds) for one in group], over_seeds)
             lo, hi = fieller(
                 ratio,
-                # Numerator - ratio x denominator, which is 0 where the ratio is the true one.
-                lambda value, of=group, over=over_seeds: _inferred([one.at(value) for one in of], over),
+                functools.partial(_ratio_test, group, over_seeds),
                 _inferred([Sample(one.bottom, one.clusters, one.seeds) for one in group], over_seeds),
             )
             yield {
@@ -239,6 +239,11 @@ def _rows(measures: Mapping[str, Measure]) -> Iterator[dict[str, Any]]:
 def _inferred(samples: Sequence[Sample], over_seeds: bool) -> Inference:
     """Return the inference of the mean over some languages."""
     return infer(samples, [1 / len(samples)] * len(samples), over_seeds=over_seeds)
+
+
+def _ratio_test(measures: Sequence[Measure], over_seeds: bool, ratio: float) -> Inference:
+    """Return the inference of numerator - ratio x denominator, which is 0 where `ratio` is the true one."""
+    return _inferred([one.at(ratio) for one in measures], over_seeds)
 
 
 def fieller(ratio: float, test: Callable[[float], Inference], denominator: Inference) -> tuple[float, float]:

@@ -29,6 +29,7 @@ from lorebridge.transfer.inference import (
     common_seeds,
     infer,
     linearised,
+    of_seeds,
 )
 
 PLACEMENTS = {
@@ -67,8 +68,8 @@ def placement_gaps(
     Returns:
         columns contrast, lang, direction, scale (all questions, and the risk set's
         :data:`~lorebridge.transfer.contrasts.BEYOND`), covered (:data:`COVERED`), placed (:data:`GROUPS`), n_questions,
-        gap, lo, hi, p, interval: 95 % and two-sided, over questions alone by Student's t, and with the variance between
-        the language's seeds (:func:`lorebridge.transfer.inference.infer`). No row where no fact was planted so, nor on
+        gap, lo, hi, p, interval, note: 95 % and two-sided, over questions alone by Student's t, and over the seeds of
+        the language (:func:`lorebridge.transfer.inference.infer`). No row where no fact was planted so, nor on
         the risk set where nothing was at risk.
 
     Raises:
@@ -100,8 +101,9 @@ def placement_gaps(
                     "hi": found.hi,
                     "p": found.p,
                     "interval": interval,
+                    "note": note,
                 }
-                for interval, found in _inferred([sample])
+                for interval, note, found in _inferred([sample])
             ]
     return pd.DataFrame(rows)
 
@@ -178,9 +180,10 @@ def dose_response(
                 "hi": found.hi,
                 "p": found.p if " - " in quantity else np.nan,
                 "interval": interval,
+                "note": note,
             }
             for (quantity, direction, flag, count), by_lang in cells.items()
-            for interval, found in _inferred([sample for sample, _ in by_lang.values()])
+            for interval, note, found in _inferred([sample for sample, _ in by_lang.values()])
         ]
     )
 
@@ -202,20 +205,20 @@ def _between_arms(
         yield contrast
 
 
-def _inferred(samples: Sequence[Sample]) -> Iterator[tuple[str, Inference]]:
-    """Yield the mean over languages with its error over questions alone and, where two are common, over seeds."""
+def _inferred(samples: Sequence[Sample]) -> Iterator[tuple[str, str, Inference]]:
+    """Yield interval, note and the mean over languages: over questions alone and, where two are common, over seeds."""
     weights = [1 / len(samples)] * len(samples)
-    yield QUESTIONS_ONLY, infer(samples, weights)
-    if len(common_seeds(samples)) > 1:
-        yield QUESTIONS_AND_SEEDS, infer(samples, weights, over_seeds=True)
+    yield QUESTIONS_ONLY, "", infer(samples, weights)
+    if (seeds := len(common_seeds(samples))) > 1:
+        yield QUESTIONS_AND_SEEDS, of_seeds(seeds), infer(samples, weights, over_seeds=True)
 
 
 def _samples(contrast: Contrast, scale: str, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
     """Return (covered, placed) -> the values whose mean is the gap there, and how many questions it is over."""
     above, below = contrast.parts(scale)
     samples = {}
-    for covered, values in COVERED.items():
-        group = planted["placed"].map(PLACEMENTS[contrast.direction]).where(planted["covered"].isin(values))
+    for covered, flags in COVERED.items():
+        group = planted["placed"].map(PLACEMENTS[contrast.direction]).where(planted["covered"].isin(flags))
         found: dict[str, tuple[np.ndarray, int]] = {}
         for placed in group.dropna().unique():
             member = (group == placed).to_numpy(dtype=float)
