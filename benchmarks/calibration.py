@@ -5,7 +5,7 @@
 A study has the paper's four languages with as many questions as were released, in clusters of one to four that share
 how hard they are and how much the bridge does for them; answers are mostly kept from one checkpoint to the next; some
 are ties. What is measured is what the workflow calls: ``lorebridge.transfer.contrasts.form``, ``gap_table``,
-``asymmetry_table``, ``occurrence_means`` and ``exposure_effects``.
+``asymmetry_table``, ``occurrence_means`` and ``effects`` of the item model.
 
 The peer in each table is what one would do otherwise: an interval and a test over questions alone, or appendix C.4 as
 it stands. The limit is the nominal level, 95 % or 5 %, within the error of the simulation, which is printed.
@@ -24,17 +24,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import statsmodels.api as sm
 from tqdm import tqdm
 
 from lorebridge import tables
+from lorebridge.transfer.alarms import RINGS, unrelated
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, asymmetry_table
 from lorebridge.transfer.contrasts import ALL, form
 from lorebridge.transfer.credits import LAST, Credits, directions
 from lorebridge.transfer.gaps import gap_table
-from lorebridge.transfer.inference import QUESTIONS_ONLY, Sample, holm, infer
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, holm, infer
+from lorebridge.transfer.item_model import CROSSED, ECHO, SLOPE, Answers, effects
 from lorebridge.transfer.items import BY_LOT, RISK, occurrence_means
 from lorebridge.transfer.items import DIFFERENCE as DIFFERENCE_OF_MEANS
-from lorebridge.transfer.regression import exposure_effects
+from lorebridge.transfer.power import ALIKE, APART, detectable_effect, detectable_with_seeds, power_with_seeds
 
 QUESTIONS = {"ko": 593, "zh": 327, "bo": 268, "mn": 265}  # of the released sets' subset "clean", about
 RESOURCE = {"ko": "high", "zh": "high", "bo": "low", "mn": "low"}
@@ -43,6 +46,7 @@ NO_INTERACTION = {"ko": (0.04, 0.09), "zh": (0.08, 0.11), "bo": (0.02, 0.06), "m
 NO_EFFECT = dict.fromkeys(QUESTIONS, (0.0, 0.0))
 SEED_SDS = (0.0, 0.02, 0.04, 0.08)
 STEPS = [0, 10, 20, 30]
+OPTIONS = 4
 EASE = 0.42  # mean probability of a right answer without the bridge
 KEPT = 0.8  # probability that an answer is the same at the next checkpoint
 TIED = 0.05  # share of credits that are ties between the gold and one other option
@@ -239,8 +243,6 @@ def selection_table(studies: int, seed: int) -> pd.DataFrame:
             tables.write("items", items, path)
             means = occurrence_means(items=path, resamples=RESAMPLES, seed=number)
             means = means[means["corpus"] == "source"].set_index("group")
-            effects = exposure_effects(items, unleaked=False)
-            effects = effects[(effects["count"] == "occurrences") & (effects["side"] == "source")].set_index("sample")
             average = means.loc["all", "mean"]
             rows.append(
                 {
@@ -252,8 +254,6 @@ def selection_table(studies: int, seed: int) -> pd.DataFrame:
                     "transferred - rest of risk set not 0": not means.loc[DIFFERENCE_OF_MEANS, "lo"]
                     <= 0
                     <= means.loc[DIFFERENCE_OF_MEANS, "hi"],
-                    "slope among all items": effects.loc["all", "p"] <= 0.05,
-                    "slope in the risk set": effects.loc["risk set", "p"] <= 0.05,
                 }
             )
     found = pd.DataFrame(rows)
@@ -269,7 +269,204 @@ def selection_table(studies: int, seed: int) -> pd.DataFrame:
     )
 
 
-OPTIONS = 4
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """A world in which some of what is known crosses, and what is not known is guessed.
+
+    Attributes:
+        crossing: mean share of known facts, not answered without the bridge, that cross.
+        slope: what a doubling of 1 + count in the source adds to it.
+        echo: share of guesses in the source that the model with the bridge repeats in the target.
+        proficiency: share of all questions, known or not, that the bridge alone makes it answer.
+        slip: share of wrong answers where the fact is known.
+        favoured: how much likelier than any wrong option the gold is where nothing is known; 1 is a fair guess.
+        seed_sd: standard deviation of the crossing between seeds.
+        questions: language -> number of questions.
+    """
+
+    crossing: float
+    slope: float = 0.0
+    echo: float = 0.0
+    proficiency: float = 0.0
+    slip: float = 0.05
+    favoured: float = 1.0
+    seed_sd: float = 0.0
+    questions: Mapping[str, int] = dataclasses.field(default_factory=lambda: QUESTIONS)
+
+
+WORLDS = {
+    "nothing crosses": Crossing(0.0),
+    ".15 of the known": Crossing(0.15),
+    ".30 of the known": Crossing(0.30),
+    "nothing, 20 % of guesses repeated": Crossing(0.0, echo=0.2),
+    ".15, 20 % of guesses repeated": Crossing(0.15, echo=0.2),
+    "nothing, the bridge alone answers .10": Crossing(0.0, proficiency=0.1),
+    ".15, seed sd .04": Crossing(0.15, seed_sd=0.04),
+    ".15, gold 1.5 times as likely a guess": Crossing(0.15, favoured=1.5),
+    ".15 and .05 more a doubling": Crossing(0.15, slope=0.05),
+    ".15 and .10 more a doubling": Crossing(0.15, slope=0.10),
+}
+
+
+def answered(world: Crossing, rng: np.random.Generator, seeds: int = 2, checkpoints: int = 3) -> list[Answers]:
+    """Return the answers of a study en->xx in which frequency decides what is known; the counts are its own.
+
+    Guesses go by how attractive each option is, alike in all languages and arms, and are mostly kept from one
+    checkpoint to the next; questions of a cluster cross alike.
+    """
+    found = []
+    for lang, n in world.questions.items():
+        clusters = np.repeat(np.arange(n), rng.choice([1, 2, 3, 4], size=n, p=[0.8, 0.12, 0.05, 0.03]))[:n]
+        source = rng.poisson(rng.lognormal(0.5, 1.2, n)).astype(float)
+        target = rng.poisson(rng.lognormal(0.3, 1.0, n) * (1 + source) ** 0.3).astype(float)
+        doublings = np.log2(1 + source)
+        attraction = rng.dirichlet(np.full(OPTIONS, 8.0), n)
+        attraction[:, 0] *= world.favoured
+        steps = (attraction / attraction.sum(axis=1, keepdims=True)).cumsum(axis=1)
+        crosses = world.crossing * 4 * rng.beta(2, 6, n)[clusters] + world.slope * (doublings - doublings.mean())
+        readily = rng.random(n)
+
+        def guess(steps: np.ndarray = steps, n: int = n) -> np.ndarray:
+            return np.minimum((steps < rng.random((n, 1))).sum(axis=1), OPTIONS - 1)
+
+        answers = np.zeros((3, seeds, n, OPTIONS))
+        for seed in range(seeds):
+            luck = np.where(rng.random(n) < 0.7, readily, rng.random(n))  # what one seed knows others mostly know
+            known = luck < 1 - np.exp(-source / 6)
+            guessed = guess()
+            chosen = np.where(known & (rng.random(n) >= world.slip), 0, guessed)
+            answers[0, seed, np.arange(n), chosen] = 1
+            without = rng.random(n) < 0.05 + 0.04 * np.minimum(np.log2(1 + target), 3)
+            moved = known & (rng.random(n) < np.clip(crosses + world.seed_sd * rng.normal(), 0, 1))
+            with_bridge = without | moved | (rng.random(n) < world.proficiency)
+            repeats = ~known & (rng.random(n) < world.echo)
+            for arm, right, first in ((1, with_bridge, np.where(repeats, guessed, guess())), (2, without, guess())):
+                for _ in range(checkpoints):
+                    kept = np.where(rng.random(n) < KEPT, first, guess())
+                    answers[arm, seed, np.arange(n), np.where(right, 0, kept)] += 1 / checkpoints
+        counts = {"source": np.tile(source, (seeds, 1)), "target": np.tile(target, (seeds, 1))}
+        found.append(
+            Answers(
+                lang=lang,
+                seeds=range(seeds),
+                questions=[f"{lang}-{i:04d}" for i in range(n)],
+                clusters=clusters,
+                gold=np.tile(np.arange(OPTIONS) == 0, (n, 1)),
+                n_options=np.full(n, OPTIONS),
+                source=answers[0],
+                bridge=answers[1],
+                no_bridge=answers[2],
+                counts={
+                    f"{count}_{side}": value if count == "occurrences" else np.full_like(value, np.nan)
+                    for count in ("occurrences", "presentations")
+                    for side, value in counts.items()
+                },
+            )
+        )
+    return found
+
+
+def naive_slope(answers: list[Answers]) -> float:
+    """Return the p-value of the peer: logistic regression inside a risk set that takes luck for knowledge."""
+    rows = []
+    for one in answers:
+        right = one.source[..., 0] == 1
+        risk = right & (one.no_bridge[..., 0] <= 0.5)
+        exposure = np.log2(1 + one.counts["occurrences_source"])
+        seeds, places = np.nonzero(risk)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "group": one.lang + pd.Series(one.clusters[places]).astype(str),
+                    "lang": one.lang,
+                    "doublings": exposure[seeds, places],
+                    "transferred": (one.bridge[seeds, places, 0] > 0.5).astype(float),
+                }
+            )
+        )
+    table = pd.concat(rows, ignore_index=True)
+    design = pd.get_dummies(table["lang"], dtype=float).assign(doublings=table["doublings"])
+    fit = sm.GLM(table["transferred"], design, family=sm.families.Binomial()).fit(
+        cov_type="cluster", cov_kwds={"groups": table["group"].factorize()[0]}
+    )
+    return float(fit.pvalues["doublings"])
+
+
+def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WORLDS) -> pd.DataFrame:
+    """Return how often a slope of crossing on frequency is found, by the item model and by the peer.
+
+    Frequency decides what is known in all these worlds, and what crosses only in the last two.
+    """
+    rows = []
+    for number, (name, world) in enumerate(worlds.items()):
+        found = []
+        for study in tqdm(range(studies), desc=name, file=sys.stderr, mininterval=1):
+            answers = answered(world, np.random.default_rng([seed, number, study]))
+            table = effects(answers)
+            table = table[(table["count"] == "occurrences")].set_index(["interval", "quantity"])
+            only, seeds = table.loc[QUESTIONS_ONLY], table.loc[QUESTIONS_AND_SEEDS]
+            found.append(
+                {
+                    "slope, points": 100 * only.loc[SLOPE, "estimate"],
+                    "slope: rejected %": only.loc[SLOPE, "p"] <= 0.05,
+                    "with seeds %": seeds.loc[SLOPE, "p"] <= 0.05,
+                    "true slope covered %": only.loc[SLOPE, "lo"] <= world.slope <= only.loc[SLOPE, "hi"],
+                    "crossed %": 100 * only.loc[CROSSED, "estimate"],
+                    "guesses repeated %": 100 * only.loc[ECHO, "estimate"],
+                    "alarm rings %": any(alarm.verdict == RINGS for alarm in unrelated(_as_table(table.reset_index()))),
+                    "logit in the risk set: rejected %": naive_slope(answers) <= 0.05,
+                }
+            )
+        measured = pd.DataFrame(found)
+        shown = {name: percent(column) if column.dtype == bool else column.mean() for name, column in measured.items()}
+        rows.append({"world": name, **shown})
+    return pd.DataFrame(rows)
+
+
+def _as_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows as the alarm reads them: of presentations, leaked questions kept."""
+    return rows.assign(direction="en->xx", unleaked=False, count="presentations")
+
+
+def power_table(studies: int, seed: int) -> pd.DataFrame:
+    """Return how often the gap that `lorebridge power` prints for 80 % is found, by the test of the table "gaps".
+
+    Two arms with the questions of Korean, that differ on a fifth of them, on the same ones from each seed or on others;
+    power is printed for the extreme that needs the larger gap. None is printed that is larger than that fifth.
+    """
+    n, discordance = QUESTIONS["ko"], 0.2
+    only = detectable_effect(n, discordance=discordance)
+    rows = []
+    for n_seeds in (2, 3, 5):
+        for sd in SEED_SDS[:3]:
+            shared = {"discordance": discordance, "seeds": n_seeds, "seed_sd": sd}
+            effect = detectable_with_seeds(n, **shared)
+            for name, alike in (("the same", ALIKE), ("others", APART)):
+                found: dict[float, list[bool]] = {gap: [] for gap in (only, effect) if not np.isnan(gap)}
+                for study in tqdm(range(studies), desc=f"{n_seeds} seeds, sd {sd}", file=sys.stderr, mininterval=1):
+                    for gap, seen in found.items():
+                        rng = np.random.default_rng([seed, study, int(1000 * sd), int(alike), n_seeds])
+                        chances = [(discordance + gap) / 2, 1 - discordance, (discordance - gap) / 2]
+                        signs = rng.choice([1.0, 0.0, -1.0], p=chances, size=(1 if alike else n_seeds, n))
+                        shifts = sd * rng.normal(size=(n_seeds, 1))
+                        sample = Sample(signs + shifts, np.arange(n), range(n_seeds))
+                        seen.append(infer([sample], [1.0], over_seeds=True).p <= 0.05)
+                told = {gap: percent(pd.Series(seen)) for gap, seen in found.items()}
+                rows.append(
+                    {
+                        "seeds": n_seeds,
+                        "seed sd": sd,
+                        "seeds differ on": name,
+                        "questions only, points": 100 * only,
+                        "found %": told[only],
+                        "with seeds, points": 100 * effect,
+                        "calculated %": 100 * power_with_seeds(effect, n, alike=alike, **shared),
+                        "found with seeds %": told.get(effect, ""),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
 KNOWN = 0.2  # share of questions known in the source, where guesses are echoed
 
 
@@ -427,6 +624,8 @@ SCENARIOS: dict[str, Callable[[int, int], pd.DataFrame]] = {
     "selection": selection_table,
     "preferences": preferences_table,
     "seeds": seeds_table,
+    "frequency": frequency_table,
+    "power": power_table,
 }
 """Name -> what makes its table of a number of studies and a seed; its docstring begins with what the table shows."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from pathlib import Path
@@ -66,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
 
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
+    power.add_argument("--seeds", type=int, help="seeds of each arm (default: those of the study)")
+    power.add_argument(
+        "--seed-sd", type=float, help="standard deviation of a gap between seeds, 0..1 (default: transfer.seed_sd)"
+    )
     configured(power)
 
     audited = command("sample-audit", _sample_audit, "write a sample of a study's filtered text for a person to read")
@@ -281,14 +286,34 @@ def _power(arguments: argparse.Namespace) -> None:
     transfer = _section(arguments, plan, "transfer")
     questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.asked}
     discordance = transfer["discordance"]
-    effects = detectable_effects(questions=questions, subset=plan.config["probing"]["subset"], discordance=discordance)
-    print("smallest detectable gap between two arms of one seed, in percentage points of accuracy")
+    seed_sd = transfer["seed_sd"] if arguments.seed_sd is None else arguments.seed_sd
+    seeds = len(plan.config["seeds"]) if arguments.seeds is None else arguments.seeds
+    effects = detectable_effects(
+        questions=questions,
+        subset=plan.config["probing"]["subset"],
+        discordance=discordance,
+        seed_sd=seed_sd,
+        seeds=seeds,
+    )
+    print("smallest detectable gap between two arms, in percentage points of accuracy")
     print(f"(80 % power at a two-sided 5 %; {discordance:.0%} of the questions answered by exactly one arm)")
+    print("  questions only: between two models, given these seeds")
+    if seeds > 1:
+        spread = f"{100 * seed_sd:g} points (--seed-sd)"
+        print(f"  with seeds: between two arms of {seeds} seeds, whose gaps spread by {spread}")
+    else:
+        print("  with seeds: none, for one seed says nothing of two arms; take two or more (seeds, or --seeds)")
     for row in effects.to_dict("records"):
         print(
-            f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions; "
-            f"{100 * row['detectable_effect_clustered']:.1f} if each of {row['n_clusters']} clusters is answered alike"
+            f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions"
+            + (f", {_seen(row['detectable_effect_seeds'])} with seeds" if seeds > 1 else "")
+            + f"; {100 * row['detectable_effect_clustered']:.1f} by questions if each of {row['n_clusters']} clusters "
+            "is answered alike"
         )
+
+
+def _seen(effect: float) -> str:
+    return "none" if math.isnan(effect) else f"{100 * effect:.1f}"
 
 
 def _sample_audit(arguments: argparse.Namespace) -> None:

@@ -52,6 +52,7 @@ NEVER_EMPTY = {
     "exposure",
     "gaps",
     "items",
+    "item_effects",
     "density",
     "truth",
     "people",

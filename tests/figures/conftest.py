@@ -12,6 +12,7 @@ from lorebridge import tables
 from lorebridge.figures import checks, curves, effects, examples, inference, scorer, summary, truth
 from lorebridge.transfer.accuracies import accuracies
 from lorebridge.transfer.gaps import gaps
+from lorebridge.transfer.item_model import item_effects
 from lorebridge.transfer.items import items
 
 NAMES = {"en": "English", "ko": "Korean", "zh": "Chinese", "bo": "Tibetan", "mn": "Mongolian"}
@@ -192,13 +193,9 @@ def write_inputs(folder: Path) -> dict:
                 for stage, stream in (("base", "mono-en"), ("ct", f"mono-{culture}"))
             ]
             tables.write("exposure", read, exposure[-1])
-    items(
-        **study,
-        judgments=judgments,
-        exposure=exposure,
-        leaks=folder / "leaks.parquet",
-        out=folder / "items.parquet",
-        exposure_effects=folder / "exposure_effects.parquet",
+    items(**study, judgments=judgments, exposure=exposure, out=folder / "items.parquet")
+    item_effects(
+        **study, items=folder / "items.parquet", leaks=folder / "leaks.parquet", out=folder / "item_effects.parquet"
     )
     doses = (0, 1, 3, 10, 30, 100)
     placed = [
@@ -330,7 +327,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         accuracies=folder / "accuracies.parquet",
         leaks=folder / "leaks.parquet",
         occurrences=folder / "occurrences.parquet",
-        exposure_effects=folder / "exposure_effects.parquet",
+        item_effects=folder / "item_effects.parquet",
         perplexity=[folder / "perplexity.parquet"],
         out=to / "alarms",
     )
@@ -338,9 +335,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     inference.cultures(
         asymmetry=folder / "asymmetry.parquet", density=folder / "density.parquet", out=to / "cultures", **of_tests
     )
-    inference.exposure_effects(
-        exposure_effects=folder / "exposure_effects.parquet", out=to / "exposure_effects", **of_tests
-    )
+    inference.item_effects(item_effects=folder / "item_effects.parquet", out=to / "item_effects", **of_tests)
     inference.placements(
         **study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]], out=to / "placements", names=names
     )
@@ -363,7 +358,9 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         out=to / "ties",
     )
     summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
-    summary.power(questions=questions, names=names, subset="clean", discordance=0.2, out=to / "power")
+    summary.power(
+        questions=questions, names=names, subset="clean", discordance=0.2, seed_sd=0.02, n_seeds=2, out=to / "power"
+    )
     summary.density(density=folder / "density.parquet", names=names, base=base, planted=False, out=to / "density")
     summary.occurrences(
         transferred=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=to / "occurrences"

@@ -10,6 +10,8 @@ from lorebridge.transfer import alarms
 from lorebridge.transfer.accuracies import accuracies
 from lorebridge.transfer.alarms import BLIND, CANNOT_TELL, COLLAPSED, RINGS, SILENT, TO_DO, UNBRIDGED, UNRELATED
 from lorebridge.transfer.credits import Credits
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.item_model import CROSSED, RELATIVE, SLOPE
 
 N = 200
 STEPS = [0, 10, 20]
@@ -251,34 +253,37 @@ def test_false_alarms_are_as_rare_as_promised(seeds):
 
 
 @pytest.mark.parametrize(
-    ("odds_ratio", "lo", "hi", "verdict"),
+    ("slope", "crossed", "relative", "verdict"),
     [
-        (1.5, 1.2, 1.9, SILENT),
-        (1.02, 0.9, 1.15, RINGS),
-        (1.1, 0.9, 1.4, CANNOT_TELL),
-        (0.7, 0.5, 0.9, RINGS),
-        (np.nan, np.nan, np.nan, CANNOT_TELL),
-        (1.15, 1.1, 1.2, SILENT),
+        ((0.05, 0.01, 0.09), (0.2, 0.1, 0.3), (0.25, 0.05, 0.5), SILENT),
+        ((0.005, -0.01, 0.02), (0.2, 0.1, 0.3), (0.03, -0.05, 0.1), RINGS),
+        ((0.03, -0.03, 0.09), (0.2, 0.1, 0.3), (0.15, -0.2, 0.5), CANNOT_TELL),
+        ((-0.08, -0.12, -0.04), (0.2, 0.1, 0.3), (-0.4, -0.6, -0.2), RINGS),
+        ((0.0, -0.01, 0.01), (0.01, -0.05, 0.07), (np.nan,) * 3, CANNOT_TELL),  # nothing crosses
+        ((np.nan,) * 3, (np.nan,) * 3, (np.nan,) * 3, CANNOT_TELL),
+        ((0.02, 0.01, 0.03), (0.2, 0.1, 0.3), (0.1, 0.05, 0.15), SILENT),  # small, but there
     ],
 )
-def test_a_flat_slope_rings_only_where_a_steep_one_is_excluded(odds_ratio, lo, hi, verdict):
-    row = {
+def test_a_flat_slope_rings_only_where_a_steep_one_is_excluded(slope, crossed, relative, verdict):
+    shared = {
         "direction": "en->xx",
-        "sample": "risk set",
         "unleaked": False,
         "count": "presentations",
-        "side": "source",
+        "interval": QUESTIONS_ONLY,
         "langs": ["ko"],
-        "n_items": 200,
-        "n_transferred": 60,
-        "odds_ratio": odds_ratio,
-        "lo": lo,
-        "hi": hi,
+        "n_questions": 200,
     }
-    other = [
-        row | change for change in ({"sample": "all"}, {"unleaked": True}, {"side": "target"}, {"count": "occurrences"})
+    rows = [
+        shared | {"quantity": quantity} | dict(zip(("estimate", "lo", "hi"), found, strict=True))
+        for quantity, found in ((SLOPE, slope), (CROSSED, crossed), (RELATIVE, relative))
     ]
-    [alarm] = alarms.unrelated(pd.DataFrame([row, *other]))
+    steep = {"estimate": 9.0, "lo": 8.0, "hi": 10.0}
+    other = [
+        row | steep | change
+        for row in rows
+        for change in ({"unleaked": True}, {"count": "occurrences"}, {"interval": QUESTIONS_AND_SEEDS})
+    ]
+    [alarm] = alarms.unrelated(pd.DataFrame([*rows, *other]))
     assert alarm.verdict == verdict
 
 
@@ -294,11 +299,9 @@ def test_alarms_of_a_study_are_read_from_its_tables(write_questions, write_score
 
     exposure = {
         name: pd.Series(dtype=field.to_pandas_dtype() if str(field) != "list<item: string>" else object)
-        for name, field in zip(
-            tables.SCHEMAS["exposure_effects"].names, tables.SCHEMAS["exposure_effects"].types, strict=True
-        )
+        for name, field in zip(tables.SCHEMAS["item_effects"].names, tables.SCHEMAS["item_effects"].types, strict=True)
     }
-    tables.write("exposure_effects", pd.DataFrame(exposure), tmp_path / "effects.parquet")
+    tables.write("item_effects", pd.DataFrame(exposure), tmp_path / "effects.parquet")
     full = counts(n).assign(
         **dict.fromkeys(("n_documents", "n_tokens", "n_subject", "n_object", "n_chunks", "n_statements"), 1),
         absent=False,
@@ -322,7 +325,7 @@ def test_alarms_of_a_study_are_read_from_its_tables(write_questions, write_score
         accuracies=tmp_path / "accuracies.parquet",
         leaks=write_leaks({"ko": n}, set()),
         occurrences=tmp_path / "occurrences.parquet",
-        exposure_effects=tmp_path / "effects.parquet",
+        item_effects=tmp_path / "effects.parquet",
         perplexity=[tmp_path / "perplexity.parquet"],
         subset="clean",
         rule="mean",

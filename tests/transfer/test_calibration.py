@@ -43,6 +43,20 @@ def test_the_same_arm_twice_is_told_apart_by_questions_alone_and_not_with_seeds(
     assert rejected[QUESTIONS_AND_SEEDS] < 0.1 < rejected[QUESTIONS_ONLY]
 
 
+def test_the_tables_of_frequency_and_of_power(calibration):
+    """Tiny: what the peer gets wrong shows at once, what the model gets right within wide bounds."""
+    worlds = {
+        ".30": calibration.Crossing(0.3, questions={"ko": 500, "bo": 400}),
+        "slope": calibration.Crossing(0.25, slope=0.2, questions={"ko": 500, "bo": 400}),
+    }
+    found = calibration.frequency_table(8, 0, worlds).set_index("world")
+    rates = found[["slope: rejected %", "logit in the risk set: rejected %"]].map(lambda told: float(told.split()[0]))
+    flat, steep = rates.loc[".30"], rates.loc["slope"]
+    assert flat["slope: rejected %"] <= 25 < 60 <= steep["slope: rejected %"]
+    assert flat["logit in the risk set: rejected %"] > flat["slope: rejected %"]
+    assert len(calibration.power_table(1, 0)) == 18
+
+
 @pytest.mark.parametrize(("echo", "crossing"), [(0.2, 0.0), (0.2, 0.3)])
 def test_preferences_that_grow_alike_are_not_taken_for_facts(calibration, echo, crossing):
     """With a fifth of the source's guesses echoed the plain risk set shows 10 points more than crosses."""

@@ -57,7 +57,7 @@ def judgments(path, counts):
 
 
 def made(study, folder):
-    return items(**study, out=folder / "items.parquet", exposure_effects=folder / "effects.parquet")
+    return items(**study, out=folder / "items.parquet")
 
 
 def read_by_run(path):
@@ -92,7 +92,7 @@ def read_by_run(path):
 
 
 @pytest.fixture
-def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
+def study(write_questions, write_scores, unlike, tmp_path):
     en = judgments(tmp_path / "j-en.parquet", {0: None, **{i: i % 5 for i in range(1, N - 1)}})
     ko = judgments(tmp_path / "j-ko.parquet", {i: 7 for i in range(N)})
     return {
@@ -100,7 +100,6 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
         "questions": {"ko": write_questions("ko", {"en": unlike(N), "ko": unlike(N, 1)})},
         "judgments": {("en", "ko"): en, ("ko", "ko"): ko},
         "exposure": [read_by_run(tmp_path / "exposure.parquet")],
-        "leaks": write_leaks({"ko": N}, set()),
         "base": "en",
         "subset": "clean",
         "rule": "mean",
@@ -247,14 +246,6 @@ def test_swapped_arms_and_lots(study, tmp_path):
     risk = table[(table["direction"] == "en->xx") & table["in_risk_set"]]["occurrences_source"]
     assert got.loc[BY_LOT, "mean"] == pytest.approx(risk.mean(), abs=0.05)
     assert got.loc[BY_LOT, "n_items"] == got.loc["transferred", "n_items"]
-
-
-def test_effects_are_given_with_and_without_leaks_and_missing_where_items_are_few(study, tmp_path):
-    made(study, tmp_path)
-    effects = tables.read(tmp_path / "effects.parquet")
-    assert len(effects) == 2 * 2 * 2 * 2 * 2
-    assert effects["coefficient"].isna().all()
-    assert (effects.loc[effects["sample"] == "risk set", "n_transferred"] <= 6).all()
 
 
 def test_the_run_of_an_exposure_is_told_by_its_columns(study, tmp_path):

@@ -69,7 +69,7 @@ def test_tables_hold_the_contract(finished):
         "transfer/gaps": "gaps",
         "transfer/asymmetry": "asymmetry",
         "transfer/items": "items",
-        "transfer/exposure_effects": "exposure_effects",
+        "transfer/item_effects": "item_effects",
     }.items():
         table = tables.read(finished.results / f"{path}.parquet")
         assert list(table.columns) == tables.SCHEMAS[name].names, path
@@ -285,7 +285,8 @@ def test_the_commands_that_people_ask_answer(finished):
     explained = lorebridge("explain", "results/tiny/models/continual/ko-bridge-s0/step4")
     assert "rule     train" in explained
     assert "torch" in explained
-    assert "detectable" in lorebridge("power", *config)
+    printed = lorebridge("power", *config, "--seeds", "3", "--seed-sd", "0.04")
+    assert "detectable" in printed and "3 seeds, whose gaps spread by 4 points" in printed
     assert "ko-bridge-s0" in lorebridge("plan", *config)
     checked = lorebridge("verify", "ko-bridge-s0", *config)
     assert "step4" in checked

@@ -59,11 +59,10 @@ rule items:
                 questions="probes/questions/*.parquet | probes/sampled/*.parquet",
                 judgments="trace/judgments/*/*.parquet",
                 exposure="trace/exposure/*.parquet",
-                leaks="trace/leaks.parquet",
             )
         ),
     output:
-        **makes("items", transferred="transfer/items.parquet", exposure_effects="transfer/exposure_effects.parquet"),
+        **makes("items", transferred="transfer/items.parquet"),
     log:
         f"{plan.root}/logs/items.log",
     conda:
@@ -73,5 +72,32 @@ rule items:
         runtime=30,
     params:
         task=task("items"),
+    script:
+        "../scripts/make.py"
+
+
+rule item_effects:
+    """Estimate what crosses of what is known, guesses taken off, and how that goes with how often a fact was read."""
+    input:
+        unpack(
+            needs(
+                "item_effects",
+                scores="probes/scores/*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                items="transfer/items.parquet",
+                leaks="trace/leaks.parquet",
+            )
+        ),
+    output:
+        **makes("item_effects", item_effects="transfer/item_effects.parquet"),
+    log:
+        f"{plan.root}/logs/item_effects.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=30,
+    params:
+        task=task("item_effects"),
     script:
         "../scripts/make.py"

@@ -17,7 +17,7 @@ def alarms(
     accuracies: Path,
     leaks: Path,
     occurrences: Path,
-    exposure_effects: Path,
+    item_effects: Path,
     perplexity: Sequence[Path],
     base: str,
     names: Mapping[str, str],
@@ -34,7 +34,7 @@ def alarms(
         accuracies: table "accuracies".
         leaks: table "leaks".
         occurrences: table "occurrences".
-        exposure_effects: table "exposure_effects".
+        item_effects: table "item_effects".
         perplexity: tables "perplexity", one a run.
         base: code of the base language.
         names: language code -> English name.
@@ -49,7 +49,7 @@ def alarms(
         accuracies=accuracies,
         leaks=leaks,
         occurrences=occurrences,
-        exposure_effects=exposure_effects,
+        item_effects=item_effects,
         perplexity=perplexity,
         base=base,
         subset=subset,

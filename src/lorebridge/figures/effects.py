@@ -20,7 +20,7 @@ from lorebridge.transfer.contrasts import ALL, STEP0
 from lorebridge.transfer.credits import LAST
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.items import PAPER, RISK, occurrence_means
-from lorebridge.transfer.power import detectable_effects
+from lorebridge.transfer.power import detectable_effect
 
 
 def direction_label(direction: str, base: str) -> str:
@@ -53,7 +53,7 @@ def gaps(
 
     Args:
         gaps: the table "gaps".
-        questions: culture -> table "questions", in the order drawn; for the smallest detectable effect.
+        questions: culture -> table "questions", in the order drawn.
         names: language code -> English name.
         base: code of the base language.
         last: number of final checkpoints pooled.
@@ -65,8 +65,7 @@ def gaps(
     shown = (table["step"] == LAST) & (table["scale"] == ALL) & ~table["unleaked"]
     table = table[shown & ~table["contrast"].str.endswith(STEP0)]
     contrasts = list(dict.fromkeys(table["contrast"]))
-    power = detectable_effects(questions=questions, subset=table["subset"].iloc[0], discordance=discordance)
-    detectable = power.set_index("culture")["detectable_effect"]
+    n = table.groupby("lang")["n_questions"].first()
     colour = style.contrast_colours(contrasts)
     with style.styled():
         fig, axes = plt.subplots(
@@ -80,7 +79,7 @@ def gaps(
         for ax, direction in zip(axes, DIRECTIONS, strict=True):
             ax.axvline(0, color="0.3", linewidth=0.8)
             for y, culture in enumerate(questions):
-                effect = 100 * detectable[culture]
+                effect = 100 * detectable_effect(n[culture], discordance=discordance)
                 ax.fill_betweenx([y - 0.42, y + 0.42], -effect, effect, color="0.92", linewidth=0, zorder=0)
                 for i, contrast in enumerate(contrasts):
                     rows = table[
@@ -93,7 +92,6 @@ def gaps(
             ax.tick_params(axis="y", length=0)
             ax.xaxis.set_major_locator(MaxNLocator(6))
         seeds = table[table["seed"] != "all"].groupby("lang")["seed"].nunique()
-        n = table.groupby("lang")["n_questions"].first()
         axes[0].set_yticks(
             range(len(questions)), [f"{names[c]}\nn = {n[c]}\n{style.seeds_phrase(seeds[c])}" for c in questions]
         )

@@ -1,4 +1,4 @@
-"""The tests behind the gaps: the asymmetry, density by culture, exposure effects, and the planted world's estimand."""
+"""The tests behind the gaps: the asymmetry, density by culture, crossing by frequency, the planted world's estimand."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from lorebridge.transfer import planted as planted_
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, HIGH, INTERACTION, LOW
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.item_model import RELATIVE
 
 _P = {"p": ".4f", "p_holm": ".4f"}
 _LINES = [
@@ -155,29 +156,33 @@ def cultures(*, asymmetry: Path, density: Path, names: Mapping[str, str], base: 
     )
 
 
-def exposure_effects(*, exposure_effects: Path, names: Mapping[str, str], base: str, out: Path) -> None:
-    """Write how the odds of transfer go with exposure.
+def item_effects(*, item_effects: Path, names: Mapping[str, str], base: str, out: Path) -> None:
+    """Write what crosses of what is known, guesses taken off, and how it goes with how often a fact was read.
 
     Args:
-        exposure_effects: the table "exposure_effects".
+        item_effects: the table "item_effects".
         names: language code -> English name.
         base: code of the base language.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = tables.read(exposure_effects).drop(columns=["coefficient", "se"])
+    table = tables.read(item_effects).drop(columns=["se", "df"])
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
     table["langs"] = [", ".join(names[lang] for lang in langs) for langs in table["langs"]]
+    ends = ["estimate", "lo", "hi"]
+    table.loc[table["quantity"] != RELATIVE, ends] *= 100
     write_table(
         table.rename(columns={"unleaked": "leaked_questions", "langs": "languages"}),
         out,
-        "Odds ratio of transfer for each doubling of 1 + count in the language of that side: logistic regression over "
-        "items (questions × seeds), an intercept for each language, both sides in one regression; 95 % interval robust "
-        "to clusters of questions. occurrences: judged passages of the corpus; presentations: texts consumed that "
-        "state the fact. Only the risk set (known in the source, not answered without the bridge) speaks of "
-        "crossing: among all items the selection itself depends on frequency. "
-        "Missing where items are too few or separated.",
-        {**dict.fromkeys(("odds_ratio", "lo", "hi"), ".2f"), **_P},
+        "Known: share of questions known in the source language, guesses taken off (%). Crossed of the known: what the "
+        "bridge adds, of what is known and not answered without it (%). Gained of the unknown: the same among the "
+        "others, which is no crossing (%). Guesses repeated: share of guesses in the source that the bridge repeats in "
+        "the target, told by wrong options (%); they are taken off. Slope: points that each doubling of 1 + count adds "
+        "to what crosses, an intercept for each language, both sides at once; 0 where frequency has no effect, "
+        "whatever it does for knowledge. Slope / crossed: the same as a share of what crosses, by Fieller. "
+        "occurrences: judged passages of the corpus; presentations: texts consumed that state the fact. 95 % "
+        "intervals. Missing where knowledge in the source is not told from guessing, or counts do not vary.",
+        {**dict.fromkeys(ends, ".2f"), **_P},
     )
 
 

@@ -155,7 +155,11 @@ def accuracy(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> lis
 def power(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
     """Say how small a gap the questions can show."""
     smallest = _range(rows["power"]["detectable_effect"], "points")
-    return [f"The smallest gap that a culture's questions can show with one seed: {smallest} (80 % power)."]
+    told = rows["power"]["detectable_effect_seeds"].dropna()
+    with_seeds = f"; of two arms, seeds differing as assumed: {_range(told, 'points')}" if len(told) else ""
+    return [
+        f"The smallest gap that a culture's questions can show between two models: {smallest}{with_seeds} (80 % power)."
+    ]
 
 
 def leaks(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:

@@ -188,7 +188,14 @@ def consistency(
 
 
 def power(
-    *, questions: Mapping[str, Path], names: Mapping[str, str], subset: str, discordance: float, out: Path
+    *,
+    questions: Mapping[str, Path],
+    names: Mapping[str, str],
+    subset: str,
+    discordance: float,
+    seed_sd: float,
+    n_seeds: int,
+    out: Path,
 ) -> pd.DataFrame:
     """Write and return the smallest gap that each culture's questions can show, in percentage points.
 
@@ -197,18 +204,24 @@ def power(
         names: language code -> English name.
         subset: which questions count.
         discordance: share of questions that exactly one of two models answers.
+        seed_sd: assumed standard deviation of a gap between seeds, in 0..1.
+        n_seeds: number of seeds of each arm.
         out: path without suffix; .csv, .md and .tex are written.
     """
-    table = detectable_effects(questions=questions, subset=subset, discordance=discordance)
+    table = detectable_effects(
+        questions=questions, subset=subset, discordance=discordance, seed_sd=seed_sd, seeds=n_seeds
+    )
     table["culture"] = table["culture"].map(dict(names))
-    effects = ["half_width", "detectable_effect", "detectable_effect_clustered"]
+    effects = ["half_width", "detectable_effect", "detectable_effect_clustered", "detectable_effect_seeds"]
     table[effects] *= 100
     write_table(
         table,
         out,
         f"Smallest gap that can be seen (percentage points), were {100 * discordance:g} % of the questions answered by "
-        "exactly one of two models: half-width of a 95 % interval, and effect found with 80 % power at 5 %, with "
-        "independent questions and with those of a cluster answered alike.",
+        "exactly one of two models: half-width of a 95 % interval, and effect found with 80 % power at 5 %, of two "
+        "models, given these seeds, with independent questions and with those of a cluster answered alike; with seeds: "
+        f"of two arms with {n_seeds} seeds whose gaps have an assumed standard deviation of {100 * seed_sd:g} points, "
+        "pooled over languages. One seed says nothing of two arms.",
         dict.fromkeys(effects, ".1f"),
     )
     return table

@@ -11,12 +11,10 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.contrasts import by_culture
 from lorebridge.transfer.credits import directions
-from lorebridge.transfer.regression import exposure_effects as regress
 
 BRIDGE, NO_BRIDGE = "bridge", "no_bridge"
 PAPER, RISK = "paper", "risk"
@@ -38,15 +36,13 @@ def items(
     questions: Mapping[str, Path],
     judgments: Mapping[tuple[str, str], Path],
     exposure: Sequence[Path],
-    leaks: Path,
     base: str,
     subset: str,
     rule: str,
     last: int,
     out: Path,
-    exposure_effects: Path,
 ) -> dict[str, Any]:
-    """Write the table "items", a row a selection, question, direction and seed: whether it crossed; "exposure_effects".
+    """Write the table "items", a row a selection, question, direction and seed: whether it crossed.
 
     A model has a question *right* when the answer wins outright (a tie is not right); else wrong. Two selections, each
     seed by seed:
@@ -81,13 +77,11 @@ def items(
         questions: culture (= language learned) -> table "questions".
         judgments: (corpus, culture) -> table "judgments"; the corpus is known by its language.
         exposure: tables "exposure" of the runs with the bridge, one a run.
-        leaks: table "leaks": the regressions are run without leaked questions, too.
         base: code of the base language.
         subset: which questions count.
         rule: how options are compared.
         last: number of final checkpoints.
         out: the table "items".
-        exposure_effects: the table "exposure_effects" (:mod:`lorebridge.transfer.regression`).
 
     Returns:
         notes: size of the risk set and number of transferred items, by language, direction and selection, over all
@@ -148,10 +142,6 @@ def items(
                     )
     table = pd.concat(frames, ignore_index=True)
     tables.write("items", table, out)
-    of_risk = table[table["selection"] == RISK]
-    kept = of_risk[~of_risk["question_id"].isin(leaked(tables.read(leaks)))]
-    effects = [regress(of_risk, unleaked=False), regress(kept, unleaked=True)]
-    tables.write("exposure_effects", pd.concat(effects, ignore_index=True), exposure_effects)
     cells = (table["lang"] + " " + table["direction"] + ", " + table["selection"]).rename("cell")
     sums = table.groupby(cells, sort=False)[["in_risk_set", "transferred"]].sum()
     return {str(cell): counts for cell, counts in sums.to_dict("index").items()}

@@ -99,8 +99,7 @@ STAGES = (
         version=3,
         files={
             # Snakemake keeps the name `items` for itself.
-            "transferred": File("transfer/items.parquet", table="items", argument="out"),
-            "exposure_effects": File("transfer/exposure_effects.parquet", table="exposure_effects"),
+            "transferred": File("transfer/items.parquet", table="items", argument="out")
         },
         record="transfer/items.parquet.record.json",
         literals=lambda study, w: _settings(study),
@@ -108,6 +107,18 @@ STAGES = (
             **_answers(study),
             "judgments": by(("corpus", "culture"), judgments(study.cells)),
             "exposure": many(exposure(model for model in compared(study) if model.arm == "bridge")),
+        },
+    ),
+    Stage(
+        "item_effects",
+        "Estimate what crosses of what is known, guesses taken off, and how that goes with how often a fact was read.",
+        "lorebridge.transfer.item_model:item_effects",
+        files={"item_effects": File("transfer/item_effects.parquet", table="item_effects", argument="out")},
+        record="transfer/item_effects.parquet.record.json",
+        literals=lambda study, w: _settings(study),
+        inputs=lambda study, w: {
+            **_answers(study),
+            "items": one(item("items", "transferred")),
             "leaks": one(item("leaks", "leaks")),
         },
     ),

@@ -70,7 +70,8 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "rule": probing["rule"],
         "remark": config["remark"],
         "planted": config["world"] is not None,
-        **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "ema")},
+        **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "seed_sd", "ema")},
+        "n_seeds": len(config["seeds"]),
     }
 
 
