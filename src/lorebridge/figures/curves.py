@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.credits import LAST, directions
 
@@ -27,6 +28,7 @@ def figure3(
     ema: float,
     last: int,
     out: Path,
+    prefix: str = BARE,
     remark: str = "",
 ) -> None:
     """Draw accuracy over continual pretraining: directions in rows, languages in columns, an arm a colour.
@@ -45,9 +47,10 @@ def figure3(
         ema: weight of the past in the moving average; the paper's is 0.8.
         last: number of final checkpoints pooled.
         out: path without suffix; .pdf, .svg and .png are written.
+        prefix: what the questions were asked behind.
         remark: what a reader must know of these data; ends the note under the figure.
     """
-    table = of_arms(accuracies, subset=subset, rule=rule)
+    table = of_arms(accuracies, subset=subset, rule=rule, prefix=prefix)
     cultures = list(dict.fromkeys(table["culture"]))
     drawn = [arm for arm in arms if arm in set(table["arm"])]
     with style.styled():
@@ -90,7 +93,7 @@ def figure3(
             columns=min(len(drawn) + 1, 5),
             note=f"Dots: raw accuracy of each seed. Lines: moving average (weight {ema:g}), thick of the "
             f"mean of the seeds. At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
-            f"given these seeds. Questions: {subset}; ties share the credit. {remark}",
+            f"given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. {remark}",
         )
         style.save(fig, out)
 

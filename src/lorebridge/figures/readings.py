@@ -18,9 +18,10 @@ Findings = Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], list[str]]
 """From the study's tables (CSV, by name) and its configuration, what they say, in sentences."""
 
 
-def _pooled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the headline rows: all questions, leaked ones kept, with the widest interval that there is."""
-    return _widest(table[(table["scale"] == "all questions") & (table["leaked_questions"] == "kept")])
+def _pooled(table: pd.DataFrame, config: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the headline rows: its prefix, all questions, leaked ones kept, with the widest interval that there is."""
+    headline = table[table["prefix"] == config["probing"]["prefix"]]
+    return _widest(headline[(headline["scale"] == "all questions") & (headline["leaked_questions"] == "kept")])
 
 
 def _widest(table: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def _first_contrast(config: Mapping[str, Any]) -> str:
 
 def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
     """Say which gaps can be told from zero, and how large the largest is."""
-    table = _pooled(rows["gaps"])
+    table = _pooled(rows["gaps"], config)
     table = table[table["seed"].astype(str) == "all"]
     base = config["base_language"]
     found = []
@@ -73,7 +74,7 @@ def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[st
 
 def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
     """Say how the two directions differ by resource level."""
-    table = _pooled(rows["asymmetry"])
+    table = _pooled(rows["asymmetry"], config)
     first = _first_contrast(config)
     tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
     return [

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.probes.prefixes import BARE
 from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.clusters import ClusterBootstrap
@@ -39,6 +40,7 @@ def items(
     last: int,
     out: Path,
     exposure_effects: Path,
+    prefix: str = BARE,
 ) -> dict[str, Any]:
     """Write the table "items", one row a question, direction and seed: whether it crossed; and "exposure_effects".
 
@@ -73,6 +75,7 @@ def items(
         last: number of final checkpoints.
         out: the table "items".
         exposure_effects: the table "exposure_effects" (:mod:`lorebridge.transfer.regression`).
+        prefix: what the questions were asked behind.
 
     Returns:
         notes: size of the risk set and number of transferred items, by language and direction, over all seeds.
@@ -82,7 +85,7 @@ def items(
     """
     read_by = _by_run(exposure)
     loaded = by_culture(
-        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, prefix=prefix)
     )
     frames = []
     for culture, by_lang in loaded.items():
@@ -129,7 +132,7 @@ def items(
                         }
                     )
                 )
-    table = pd.concat(frames, ignore_index=True)
+    table = pd.concat(frames, ignore_index=True).assign(prefix=prefix)
     tables.write("items", table, out)
     kept = table[~table["question_id"].isin(leaked(tables.read(leaks)))]
     effects = [regress(table, unleaked=False), regress(kept, unleaked=True)]
