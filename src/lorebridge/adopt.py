@@ -42,8 +42,8 @@ from lorebridge.work import locked, replacing, sync, write_json
 LEFT = "adopt.json"
 """File of a study that says which old records were looked at and left, with the reason."""
 
-# What follows from the rest in minutes is drawn again, not adopted.
-DRAWN = ("figure", "table", "page", "bundle")
+# What follows from the rest in minutes is made again, not adopted: drawings, and the numbers that they show.
+DRAWN = ("gaps", "items", "people_gaps", "figure", "table", "page", "bundle")
 
 
 def _nothing(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -121,7 +121,6 @@ BEFORE = {
     ),
     "density": Before(gone=_cells),
     "recovery": Before(gone=_cells),
-    "items": Before(gone=_cells),
 }
 """Stage -> how it was said before; a stage that is not here was said as it is now."""
 
