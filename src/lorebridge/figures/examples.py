@@ -33,7 +33,7 @@ def examples(*, questions: Mapping[str, Path], names: Mapping[str, str], base: s
     """
     with style.styled():
         # Widths are measured before the figure is drawn, so the axes must not move after.
-        fig = plt.figure(figsize=(7.4, 1.18 * len(questions)))
+        fig = plt.figure(figsize=(style.PRINTED, 1.18 * len(questions)))
         ax = fig.add_axes((0, 0, 1, 1))
         ax.set_axis_off()
         ax.set_xlim(0, 1)

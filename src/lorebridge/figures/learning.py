@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
@@ -71,7 +71,7 @@ def learning(
             upper.tick_params(labelbottom=True)
         axes[0, 0].set_ylabel("held-out text (bits per byte)")
         axes[1, 0].set_ylabel("MEXA, best layer (%)")
-        axes[1, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        style.percent(axes[1, 0].yaxis)
         axes[1, 0].set_ylim(bottom=0)
         style.legend(
             fig,

@@ -10,7 +10,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
 from lorebridge import tables
 from lorebridge.figures import style
@@ -80,7 +79,7 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
         left.axvline(1 / 4, color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
         for ax, label in ((left, "accuracy of a random model (%)"), (right, "tied questions (%)")):
             ax.set_xlabel(label)
-            ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+            style.percent(ax.xaxis)
             ax.set_xlim(0, 1)
             ax.tick_params(axis="y", length=0)
         sizes = table.groupby(["culture", "lang"])["n_questions"].first()

@@ -107,8 +107,8 @@ FIGURES = (
         "Accuracy by checkpoint",
         "Accuracy on the cloze questions at every checkpoint, by arm (Figure 3 of Zhang et al., ACL 2025). Upper row: "
         "questions in the language that is learned (en→xx); lower row: the same questions in English (xx→en). Points "
-        "are raw; lines are an exponential moving average, drawn for the eye: no statistic uses it. The dashed line is "
-        "chance.",
+        "are seeds and lines their means, both raw. A moving average, where one is drawn, is for the eye: no statistic "
+        "uses it.",
         f"{_PAGE}:accuracy",
     ),
     Drawing(
