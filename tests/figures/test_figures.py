@@ -1,5 +1,6 @@
 """Figures: complete, the same bytes from the same rows, and letters as they are written."""
 
+import itertools
 import re
 
 import numpy as np
@@ -140,5 +141,5 @@ def test_an_example_is_legible_in_print(printed, inputs, tmp_path):
     [shown] = printed
     assert shown["width"] <= 6.3
     assert min(size for _, size, _ in shown["texts"]) >= 7
-    boxes = [box for _, _, box in shown["texts"]]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    boxes = {(i, text): box for i, (text, _, box) in enumerate(shown["texts"])}
+    assert [(a, b) for a, b in itertools.combinations(boxes, 2) if boxes[a].overlaps(boxes[b])] == []
