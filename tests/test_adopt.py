@@ -93,6 +93,7 @@ def as_it_was(unpacked, new_study, tmp_path, monkeypatch) -> Old:
     shutil.copytree(unpacked, study.folder, dirs_exist_ok=True)
     study.config = yaml.safe_load((study.folder / "study.yaml").read_text(encoding="utf-8"))
     study.config["training"]["pair_supply"] = None
+    study.config["probing"]["prefixes"] = ["bare"]
     study.write()
     monkeypatch.chdir(study.folder)
     return Old(study)
@@ -228,10 +229,11 @@ def test_a_dry_run_stops_with_a_command_that_helps(as_it_was):
     assert done.returncode == 0, done.stdout + done.stderr
     plan = as_it_was.plan()
     drawn = {f"draw_{name}": 1 for name in plan.figures} | {"table": len(plan.tables), "page": 1}
-    assert study.planned(*remark) == drawn | {"accuracies": 1}
+    numbers = dict.fromkeys(("gaps", "items", "people_gaps"), 1)
+    assert study.planned(*remark) == drawn | numbers | {"accuracies": 1}
     before = contained(study.results / "models")
     study.run("results/old/tables/accuracy.csv", "results/old/figures/losses.svg", *remark)
-    assert study.planned(*remark) == {k: n for k, n in drawn.items() if k != "draw_losses"} | {
+    assert study.planned(*remark) == {k: n for k, n in drawn.items() if k != "draw_losses"} | numbers | {
         "table": drawn["table"] - 1
     }
     assert contained(study.results / "models") == before
@@ -279,7 +281,7 @@ def fewer_steps(old: Old) -> None:
 
 
 def no_rows(old: Old) -> None:
-    path = old.results / "transfer/gaps.parquet"
+    path = old.results / "trace/occurrences.parquet"
     contents.pq.write_table(contents.pq.read_table(path).slice(0, 0), path)
 
 
@@ -308,7 +310,7 @@ def in_the_way(old: Old) -> None:
 M, S = "models/ko/bridge/s0/", "probes/scores/ko-bridge-s0.parquet"
 STORE = artifact("token_store", stream="mono-ko")
 SCORE = artifact("score", run="ko-bridge-s0")
-GAPS = artifact("gaps")
+OCCURRENCES = artifact("occurrences")
 DAMAGE = {
     "a record was changed": (
         lambda old: old.rewrite(f"{M}record.json", lambda r: r["literals"].update(seed=1), sound=False),
@@ -386,7 +388,7 @@ DAMAGE = {
     ),
     "the rows of another run": (other_rows, SCORE, "its `run` is"),
     "fewer steps": (fewer_steps, SCORE, "has 1 steps, and 2 belong there"),
-    "no rows": (no_rows, GAPS, "has no rows"),
+    "no rows": (no_rows, OCCURRENCES, "has no rows"),
     "checkpoints in each other's place": (swapped, BRIDGE, "not what training wrote"),
     "weights of another shape": (another_shape, BRIDGE, "config.json speaks of"),
     "something in the way": (in_the_way, BRIDGE, "is where it would go"),
@@ -439,7 +441,7 @@ def test_a_changed_configuration_is_not_hidden_by_adoption(old):
     old.config["training"]["continual"]["lr"] = 0.001
     old.study.write()
     adopted, left = old.adopt()
-    assert {name[0] for name in left} >= {"train_continual", "score", "gaps"}
+    assert {name[0] for name in left} >= {"train_continual", "score", "people_score"}
     assert "was made with schedule" in left[BRIDGE] and "0.001" in left[BRIDGE]
     assert artifact("train_base", run="base-s0") in adopted
     assert artifact("order", run="ko-bridge-s0") in adopted
@@ -503,7 +505,9 @@ def test_the_command_says_what_it_did_and_fails_where_something_is_left(old, cap
     assert cli.main(["adopt", "--config", "study.yaml"]) == 1
     output = capsys.readouterr().out
     assert re.search(r"^left +train_continual ko-bridge-s0: .*GPU-hours\.$", output, re.M)
-    assert re.search(r"^\d+ adopted, \d+ left as they are; figure, table, page, bundle are drawn again$", output, re.M)
+    assert re.search(
+        r"^\d+ adopted, \d+ left as they are; gaps, .*, figure, table, page, bundle are made again$", output, re.M
+    )
     assert re.search("^the next run makes what is left again, of which training is reckoned at", output, re.M)
 
 

@@ -87,6 +87,9 @@ def changed(demo, path, value):
         ("tracing.judge", {"kind": "endpoint", "model": "m", "base_url": "https://me:key@host"}, ["base_url"]),
         ("world", None, ["world", "planted"]),
         ("transfer.last", 100, ["transfer.last"]),
+        ("probing.prefix", "tagged", ["probing.prefix", "'tagged'"]),
+        ("probing.prefixes", [], ["probing.prefixes"]),
+        ("probing.prefixes", ["label"], ["probing.prefix:", "'bare'", "probing.prefixes (label)"]),
     ],
 )
 def test_a_mistake_gives_one_error_that_names_key_and_mend(demo, path, value, expected):

@@ -33,6 +33,7 @@ from lorebridge.plan import Artifact, Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.stage import Stage, Wildcards
 from lorebridge.plan.study import Model, Study
+from lorebridge.probes.prefixes import BARE
 from lorebridge.records import FORMAT, RECORD, Task, describe, file_digest, fingerprint, read_record
 from lorebridge.tokens.stages import told
 from lorebridge.trace.stages import counted, leaking
@@ -41,8 +42,8 @@ from lorebridge.work import locked, replacing, sync, write_json
 LEFT = "adopt.json"
 """File of a study that says which old records were looked at and left, with the reason."""
 
-# What follows from the rest in minutes is drawn again, not adopted.
-DRAWN = ("figure", "table", "page", "bundle")
+# What follows from the rest in minutes is made again, not adopted: drawings, and the numbers that they show.
+DRAWN = ("gaps", "items", "people_gaps", "figure", "table", "page", "bundle")
 
 
 def _nothing(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -86,6 +87,9 @@ def _trained(stage: str, folder: Callable[[Model], str]) -> Before:
     return Before(stage, {2: 3}, ("learned", "arm"), folder=folder, work=("{run}/{recipe}", "{run}/{recipe}"))
 
 
+BARE_ALONE = {"prefixes": [BARE], "labels": {}}
+"""What all questions stood behind."""
+
 BEFORE = {
     "filter_corpus": Before("corpus_shard"),
     "audit_corpus": Before("corpus"),
@@ -95,9 +99,9 @@ BEFORE = {
     "train_base": _trained("base_model", lambda model: f"models/base/s{model.seed}"),
     "train_continual": _trained("model", lambda model: f"models/{model.lang}/{model.arm}/s{model.seed}"),
     "sample_questions": Before("sample"),
-    "score": Before("scores", {2: 3}, ("learned",), gone=_steps),
+    "score": Before("scores", {2: 4}, ("learned",), BARE_ALONE, gone=_steps),
     "random_models": Before("scorer"),
-    "people_score": Before("people_scores", came=("learned",), gone=_steps),
+    "people_score": Before("people_scores", {2: 3}, ("learned",), BARE_ALONE, gone=_steps),
     "retrieve": Before("hits"),
     "index": Before(work=("index/{recipe}", "index/{recipe}")),
     "translate": Before("translations", work=("translations/{recipe}", "translate/{recipe}")),
@@ -117,7 +121,6 @@ BEFORE = {
     ),
     "density": Before(gone=_cells),
     "recovery": Before(gone=_cells),
-    "items": Before(gone=_cells),
 }
 """Stage -> how it was said before; a stage that is not here was said as it is now."""
 

@@ -463,7 +463,7 @@ def _adopt(arguments: argparse.Namespace) -> int:
             hours += outcome.hours
             older |= bool(outcome.left) and outcome.version is not None
     would = "would be " if arguments.dry_run else ""
-    print(f"{n['adopted']} {would}adopted, {n['left']} left as they are; {', '.join(DRAWN)} are drawn again")
+    print(f"{n['adopted']} {would}adopted, {n['left']} left as they are; {', '.join(DRAWN)} are made again")
     if n["left"]:
         cost = f", of which training is reckoned at {hours:,.2f} GPU-hours" if hours else ""
         print(f"the next run makes what is left again{cost}: look at it first with snakemake -n")

@@ -24,6 +24,7 @@ from lorebridge.plan import Artifact, Plan, artifact
 from lorebridge.plan.cost import parameter_count
 from lorebridge.plan.stage import File
 from lorebridge.plan.study import Model
+from lorebridge.probes.prefixes import BARE
 from lorebridge.records import file_digest
 from lorebridge.tokens.reader import read_notes
 from lorebridge.tokens.stages import told
@@ -32,12 +33,12 @@ from lorebridge.train.verify import unlike_store
 
 ADDED = {
     "metrics": ("run", "learned", "arm", "seed"),
-    "scores": ("learned",),
-    "perplexity": ("learned",),
+    "scores": ("learned", "prefix"),
+    "perplexity": ("learned", "prefix"),
     "alignment": ("learned",),
     "exposure": ("run", "learned", "arm", "seed"),
 }
-"""Table -> columns that it has since records have format 2, and that the row of its model says."""
+"""Table -> columns that it has since records have format 2: what the row of its model says, and that all was bare."""
 
 # Tables of which no stage makes an empty one.
 NEVER_EMPTY = {
@@ -186,7 +187,7 @@ def completed(name: str, path: Path, model: Model, out: Path) -> None:
         out: where the table with all columns is written.
     """
     found = pq.read_table(path, page_checksum_verification=True)
-    said = {"run": model.name, **told(model)}
+    said = {"run": model.name, **told(model), "prefix": BARE}
     for column in ADDED[name]:
         if column not in found.column_names:
             field = tables.SCHEMAS[name].field(column)

@@ -1,5 +1,6 @@
 """Figures: complete, the same bytes from the same rows, and letters as they are written."""
 
+import itertools
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ from lorebridge.figures.examples import examples
 from lorebridge.tokens.arms import ARMS
 
 FIGURES = ("figure3", "loss", "gaps", "asymmetry", "occurrences", "recovery", "dose_response", "examples")
+NAMES = {"en": "English", "ko": "Korean", "zh": "Chinese", "bo": "Tibetan", "mn": "Mongolian"}
 STACK = "རྒྱ"  # one column: ra above ga above ya
 WORD = "ᠮᠣᠩᠭᠣᠯ"
 
@@ -94,3 +96,50 @@ def test_a_question_without_a_gold_is_no_example(inputs, tmp_path):
         out=tmp_path / "examples",
     )
     assert (tmp_path / "examples.png").exists()
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """Figures as they were saved, still open."""
+    found = []
+    whole = style.save
+
+    def kept(fig, out):
+        whole(fig, out)
+        fig.canvas.draw()
+        texts = [text for ax in fig.axes for text in ax.texts if text.get_text().strip()]
+        found.append(
+            {
+                "width": fig.get_figwidth(),
+                "ticks": [
+                    [t.get_text() for t in axis.get_ticklabels() if t.get_visible() and t.get_text()]
+                    for ax in fig.axes
+                    for axis in (ax.xaxis, ax.yaxis)
+                ],
+                "texts": [(t.get_text(), t.get_fontsize(), t.get_window_extent()) for t in texts],
+            }
+        )
+
+    monkeypatch.setattr(style, "save", kept)
+    return found
+
+
+def test_no_tick_label_comes_twice(printed, tmp_path):
+    for high in (0.004, 0.021, 0.26, 1.0):
+        with style.styled():
+            fig, ax = plt.subplots(figsize=(2, 2))
+            ax.plot([0, 1], [0, high])
+            style.percent(ax.yaxis)
+            style.save(fig, tmp_path / "share")
+        for labels in printed.pop()["ticks"]:
+            assert len(set(labels)) == len(labels) > 2
+
+
+def test_an_example_is_legible_in_print(printed, inputs, tmp_path):
+    questions = inputs[1]["study"]["questions"]
+    examples(questions=questions, names=NAMES, base="en", subset="clean", out=tmp_path / "examples")
+    [shown] = printed
+    assert shown["width"] <= 6.3
+    assert min(size for _, size, _ in shown["texts"]) >= 7
+    boxes = {(i, text): box for i, (text, _, box) in enumerate(shown["texts"])}
+    assert [(a, b) for a, b in itertools.combinations(boxes, 2) if boxes[a].overlaps(boxes[b])] == []

@@ -68,6 +68,7 @@ def learned(tmp_path_factory):
                                 **name,
                                 "step": step,
                                 "lang": of_lang,
+                                "prefix": "bare",
                                 "n_documents": 9,
                                 "n_tokens": 1000,
                                 "n_bytes": 4000,

@@ -65,6 +65,7 @@ def write_scores(tmp_path):
                             "culture": culture,
                             "question_id": [f"{culture}-{i:04d}" for i in index[0].ravel()],
                             "lang": lang,
+                            "prefix": "bare",
                             "option_index": index[1].ravel(),
                             "sum_logprob": logprob.ravel(),
                             "n_tokens": 10,

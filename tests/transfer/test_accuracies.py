@@ -50,7 +50,7 @@ def write_scores(path, rng, steps=STEPS, culture="ko", **name):
         "prior_logprob": rng.integers(-6, -2, len(table)) * 1.0,
         "prior_tokens": rng.integers(1, 3, len(table)),
     }
-    table = table.assign(culture=culture, lang_pair=None, **numbers, **name)
+    table = table.assign(culture=culture, prefix="bare", lang_pair=None, **numbers, **name)
     tables.write("scores", table.sample(frac=1, random_state=0), path)
     return path
 

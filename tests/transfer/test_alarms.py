@@ -155,6 +155,7 @@ def perplexities(factors):
             "seed": seed,
             "step": step,
             "lang": lang,
+            "prefix": "bare",
             "perplexity": 20 * (factor if step and lang == "en" else 1),
         }
         for (arm, seed), factor in factors.items()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lorebridge.figures.effects import direction_label
 from lorebridge.figures.write import write_table
+from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer import alarms as alarms_
 
 
@@ -25,6 +26,7 @@ def alarms(
     rule: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Write the alarms of a study with their verdicts and numbers.
 
@@ -42,6 +44,7 @@ def alarms(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         out: path without suffix; .csv, .md and .tex are written.
+        prefix: what questions were asked, and held-out text was read, behind.
     """
     table = alarms_.alarms(
         scores=scores,
@@ -55,6 +58,7 @@ def alarms(
         subset=subset,
         rule=rule,
         last=last,
+        prefix=prefix,
     )
     table["lang"] = [", ".join(names.get(lang, lang) for lang in langs.split(", ")) for langs in table["lang"]]
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
@@ -64,6 +68,6 @@ def alarms(
         f"Alarms, {(table['verdict'] == alarms_.RINGS).sum()} of {len(table)} of which ring: signs that the study went "
         "wrong. 'cannot tell' is no good sign: the alarm could not have rung. Differences of accuracy are shares of "
         "1. Intervals: 95 %, over questions, given these seeds (perplexity: over seeds), simultaneous over the rows of "
-        "an alarm.",
+        f"an alarm. Questions {prefix_phrase(prefix)}.",
         dict.fromkeys(("estimate", "lo", "hi"), ".3f"),
     )

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.credits import LAST, directions
 
@@ -27,13 +28,15 @@ def figure3(
     ema: float,
     last: int,
     out: Path,
+    prefix: str = BARE,
     remark: str = "",
 ) -> None:
     """Draw accuracy over continual pretraining: directions in rows, languages in columns, an arm a colour.
 
     After Zhang et al. (ACL 2025), Figure 3: the upper row asks in the culture's language, the lower in the base
-    language. Points are raw accuracies of each seed; lines are moving averages, thin of a seed, thick of
-    the mean of the seeds. Right of the last step stands the mean of the last checkpoints with its interval.
+    language. Points are raw accuracies of each seed, lines their means. The paper draws a moving average, which falls
+    slowly where accuracy falls at once; it can be drawn beside them, dashed. Right of the last step stands the mean of
+    the last checkpoints with its interval.
 
     Args:
         accuracies: table "accuracies"; its cultures are the columns.
@@ -42,12 +45,13 @@ def figure3(
         arms: the arms drawn, in the order of the legend.
         subset: which questions count.
         rule: how options are compared.
-        ema: weight of the past in the moving average; the paper's is 0.8.
+        ema: weight of the past in the moving average of the means; the paper's is 0.8, and 0 draws none.
         last: number of final checkpoints pooled.
         out: path without suffix; .pdf, .svg and .png are written.
+        prefix: what the questions were asked behind.
         remark: what a reader must know of these data; ends the note under the figure.
     """
-    table = of_arms(accuracies, subset=subset, rule=rule)
+    table = of_arms(accuracies, subset=subset, rule=rule, prefix=prefix)
     cultures = list(dict.fromkeys(table["culture"]))
     drawn = [arm for arm in arms if arm in set(table["arm"])]
     with style.styled():
@@ -73,7 +77,7 @@ def figure3(
                     f"{names[culture]} questions in {names[lang]}\n"
                     f"n = {here['n_questions'].iloc[0]}, {style.seeds_phrase(seeds)}"
                 )
-                ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+                style.percent(ax.yaxis)
                 ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
                 ax.set_xlim(-0.02 * final, final * (1.08 + 0.05 * len(drawn)))
                 if row == 1:
@@ -88,34 +92,25 @@ def figure3(
                 Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance"),
             ],
             columns=min(len(drawn) + 1, 5),
-            note=f"Dots: raw accuracy of each seed. Lines: moving average (weight {ema:g}), thick of the "
-            f"mean of the seeds. At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
-            f"given these seeds. Questions: {subset}; ties share the credit. {remark}",
+            note="Dots: accuracy of each seed at a checkpoint; lines: their mean. "
+            + (f"Dashed: its moving average (weight {ema:g}), as in the paper. " if ema else "")
+            + f"At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
+            f"given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. {remark}",
         )
         style.save(fig, out)
 
 
 def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, ema: float, at: float) -> None:
-    """Draw one arm: raw points, a thin line a seed, a thick one for their mean, the last checkpoints at x = `at`."""
+    """Draw one arm: raw points of the seeds, a line through their means, the last checkpoints at x = `at`."""
     look = style.arm_style(arm)
     curves = rows[rows["step"] != LAST]
     single = curves[curves["seed"] != EVERY]
-    several = single["seed"].nunique() > 1
-    for _, curve in single.groupby("seed", sort=True):
-        ax.scatter(curve["step"], curve["accuracy"], s=5, alpha=0.35, linewidths=0, zorder=2, **look)
-        if several:
-            ax.plot(
-                curve["step"],
-                style.smoothed(curve["accuracy"].to_numpy(), ema),
-                linewidth=0.6,
-                alpha=0.5,
-                color=look["color"],
-                zorder=3,
-            )
+    ax.scatter(single["step"], single["accuracy"], s=5, alpha=0.35, linewidths=0, zorder=2, **look)
     mean = curves[curves["seed"] == EVERY]
-    ax.plot(
-        mean["step"], style.smoothed(mean["accuracy"].to_numpy(), ema), linewidth=1.8, color=look["color"], zorder=4
-    )
+    ax.plot(mean["step"], mean["accuracy"], linewidth=1.4, color=look["color"], zorder=4)
+    if ema:
+        average = style.smoothed(mean["accuracy"].to_numpy(), ema)
+        ax.plot(mean["step"], average, linewidth=0.9, linestyle=(0, (2, 2)), color=look["color"], zorder=3)
     pooled = rows[(rows["step"] == LAST) & (rows["seed"] == EVERY)].iloc[0]
     ax.vlines(at, pooled["lo"], pooled["hi"], color=look["color"], linewidth=1.0, zorder=4)
     ax.scatter(at, pooled["accuracy"], s=16, linewidths=0, zorder=5, **look)

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.contrasts import ALL, STEP0
 from lorebridge.transfer.credits import LAST
@@ -47,6 +48,7 @@ def gaps(
     last: int,
     discordance: float,
     out: Path,
+    prefix: str = BARE,
     remark: str = "",
 ) -> None:
     """Draw the gaps over the last checkpoints: directions in columns, languages in rows, a contrast a colour.
@@ -59,9 +61,10 @@ def gaps(
         last: number of final checkpoints pooled.
         discordance: share of questions that exactly one of two models answers, for the smallest detectable effect.
         out: path without suffix; .pdf, .svg and .png are written.
+        prefix: what the questions were asked behind.
         remark: what a reader must know of these data; ends the note under the figure.
     """
-    table = tables.read(gaps)
+    table = behind(tables.read(gaps), prefix, gaps)
     shown = (table["step"] == LAST) & (table["scale"] == ALL) & ~table["unleaked"]
     table = table[shown & ~table["contrast"].str.endswith(STEP0)]
     contrasts = list(dict.fromkeys(table["contrast"]))
@@ -106,7 +109,7 @@ def gaps(
             note += "Thin: over questions and seeds. "
         note += (
             f"Smallest detectable effect: 80 % power at 5 %, {100 * discordance:g} % discordant questions, questions "
-            f"independent, one seed. {remark}"
+            f"independent, one seed. Questions {prefix_phrase(prefix)}. {remark}"
         )
         band = Patch(color="0.92", label="below the smallest detectable effect")
         style.legend(fig, [*handles, band], columns=3, note=note)

@@ -33,7 +33,7 @@ def examples(*, questions: Mapping[str, Path], names: Mapping[str, str], base: s
     """
     with style.styled():
         # Widths are measured before the figure is drawn, so the axes must not move after.
-        fig = plt.figure(figsize=(7.4, 1.18 * len(questions)))
+        fig = plt.figure(figsize=(style.PRINTED, 1.5 * len(questions)))
         ax = fig.add_axes((0, 0, 1, 1))
         ax.set_axis_off()
         ax.set_xlim(0, 1)
@@ -55,7 +55,7 @@ def examples(*, questions: Mapping[str, Path], names: Mapping[str, str], base: s
                 for i, option in enumerate(options):
                     colour = style.arm_style("bridge")["color"] if option == gold else "0.35"
                     _write(
-                        ax, _LEFT + i * (1 - _LEFT) / len(options), y + 0.2, option, color=colour, gold=option == gold
+                        ax, _LEFT + i * (1 - _LEFT) / len(options), y + 0.23, option, color=colour, gold=option == gold
                     )
         style.save(fig, out)
 

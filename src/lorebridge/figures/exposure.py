@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from lorebridge import tables
 from lorebridge.figures import style
@@ -18,6 +19,8 @@ from lorebridge.trace.leaks import leak_report
 
 _MEASURES = {"n_presentations": "stating the fact", "n_subject": "naming the subject"}
 # Colours of arms, for three kinds of text: no arm is drawn here.
+_LINES: dict[str, Any] = {"mono": "-", "pairs-xx": "-", "pairs-en": (0, (3, 3)), "replay": (0, (1, 2))}
+"""Dashes, so that a text which is read as often as another does not hide it."""
 _TEXTS = {"mono": "no_bridge", "pairs-xx": "placebo", "pairs-en": "bridge", "replay": "labels_only"}
 
 
@@ -71,7 +74,12 @@ def exposure(
     langs = [lang for lang in names if lang in set(table["learned"])]
     with style.styled():
         fig, axes = plt.subplots(
-            len(langs), 2, layout="constrained", figsize=(7.0, 0.9 + 1.7 * len(langs)), sharex="row", squeeze=False
+            len(langs),
+            2,
+            layout="constrained",
+            figsize=(style.PRINTED, 0.9 + 1.5 * len(langs)),
+            sharex="row",
+            squeeze=False,
         )
         for (left, right), lang in zip(axes, langs, strict=True):
             of_lang = table[table["learned"] == lang]
@@ -83,8 +91,12 @@ def exposure(
                     ax.axhline(before.mean(), color="0.35", linewidth=1.0, linestyle=(0, (4, 2)))
                 for (text, _), curve in means.loc["ct"].groupby(["text", "seed"]):
                     colour = style.arm_style(_TEXTS[text])["color"]
-                    ax.plot(curve.index.get_level_values("step"), curve.to_numpy(), color=colour, linewidth=1.2)
+                    steps, line = curve.index.get_level_values("step"), _LINES[text]
+                    ax.plot(
+                        steps, curve.to_numpy(), color=colour, linewidth=1.4, linestyle=line, zorder=2 + (line != "-")
+                    )
                 ax.set_ylim(bottom=0)
+                ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
                 ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             n = of_lang.dropna(subset="n_presentations")["question_id"].nunique()
             left.set_ylabel(f"{names[lang]} (n = {n})\ntexts per question")
@@ -93,7 +105,7 @@ def exposure(
         for ax in axes[-1]:
             ax.set_xlabel("step")
         handles = [
-            Line2D([], [], color=style.arm_style(_TEXTS[text])["color"], linewidth=1.8, label=label)
+            Line2D([], [], color=style.arm_style(_TEXTS[text])["color"], linestyle=_LINES[text], label=label)
             for text, label in _labels(names[base], table).items()
         ]
         handles.append(
@@ -102,9 +114,10 @@ def exposure(
         style.legend(
             fig,
             handles,
+            columns=3,
             note="Mean over the questions that can be told; a line a seed. Counted on the tokens consumed, repeats "
             f"included. {_whose(arms, distance)}"
-            "Dashed: what the base model had read before.",
+            "Grey: what the base model had read before.",
         )
         style.save(fig, out)
 

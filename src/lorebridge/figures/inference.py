@@ -14,6 +14,7 @@ from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import contrast_label, direction_label
 from lorebridge.figures.write import write_table
+from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
 from lorebridge.transfer import cultures as cultures_
 from lorebridge.transfer import planted as planted_
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, HIGH, INTERACTION, LOW
@@ -28,7 +29,9 @@ _LINES = [
 ]
 
 
-def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int, remark: str, out: Path) -> None:
+def asymmetry(
+    *, asymmetry: Path, names: Mapping[str, str], base: str, last: int, remark: str, out: Path, prefix: str = BARE
+) -> None:
     """Draw the four readings of Figure 3, the difference of the directions at each level, and the interaction.
 
     Args:
@@ -38,8 +41,9 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
         last: number of final checkpoints pooled.
         remark: a caveat to print.
         out: path without suffix; .pdf, .svg and .png are written.
+        prefix: what the questions were asked behind.
     """
-    table = tables.read(asymmetry)
+    table = behind(tables.read(asymmetry), prefix, asymmetry)
     table = table[~table["unleaked"]]
     contrasts = list(dict.fromkeys(table["contrast"]))
     colour = style.contrast_colours(contrasts)
@@ -91,7 +95,8 @@ def asymmetry(*, asymmetry: Path, names: Mapping[str, str], base: str, last: int
             columns=3,
             note=f"Resource level: {members}; the test is conditional on these. Difference: {names[base]} as target − "
             f"{names[base]} as source, on the same questions. Mean of the last {last} checkpoints. Thick: 95 % "
-            f"interval over questions, given these seeds; thin: over questions and seeds. {remark}",
+            f"interval over questions, given these seeds; thin: over questions and seeds. "
+            f"Questions {prefix_phrase(prefix)}. {remark}",
         )
         style.save(fig, out)
 
@@ -120,17 +125,18 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
         "The asymmetry (percentage points; of what is at risk on the scales 'risk set'), mean of the last "
         f"{last} checkpoints: the four readings of the paper's Figure 3 (mean gap of a level's languages in a "
         "direction), the difference of the directions taken question by question, and the interaction of direction and "
-        "resource level. All is conditional on these languages. Intervals: 95 %; over questions Student's t "
-        "(Satterthwaite), over questions and seeds by Behrens and Fisher, from the spread of the sums of single seeds "
-        "over "
-        "these languages, df being those of the seeds; the note says what so few can tell. p: 'questions only' by "
+        "resource level, behind each prefix of the questions. All is conditional on these languages. Intervals: 95 %; "
+        "over questions Student's t (Satterthwaite), over questions and seeds by Behrens and Fisher, from the spread "
+        "of the sums of single seeds over these languages, df being those of the seeds; the note says what so few can tell. p: 'questions only' by "
         "flipping the signs of clusters, of the interaction by dealing clusters out to languages "
         "anew, both for these very models; with seeds by Behrens and Fisher. p holm: adjusted over the four readings.",
         dict.fromkeys(percent, ".2f") | _P | {"df": ".1f"},
     )
 
 
-def cultures(*, asymmetry: Path, density: Path, names: Mapping[str, str], base: str, out: Path) -> None:
+def cultures(
+    *, asymmetry: Path, density: Path, names: Mapping[str, str], base: str, out: Path, prefix: str = BARE
+) -> None:
     """Write each culture's log density ratio beside the difference of its directional gaps.
 
     Args:
@@ -139,8 +145,10 @@ def cultures(*, asymmetry: Path, density: Path, names: Mapping[str, str], base: 
         names: language code -> English name.
         base: code of the base language.
         out: path without suffix; .csv, .md and .tex are written.
+        prefix: what the questions were asked behind.
     """
-    table = cultures_.cultures(asymmetry=asymmetry, density=density, base=base).replace({"culture": dict(names)})
+    table = cultures_.cultures(asymmetry=asymmetry, density=density, base=base, prefix=prefix)
+    table = table.replace({"culture": dict(names)})
     table["contrast"] = table["contrast"].map(contrast_label)
     percent = ["difference", "lo", "hi"]
     table[percent] *= 100
@@ -151,7 +159,7 @@ def cultures(*, asymmetry: Path, density: Path, names: Mapping[str, str], base: 
         f"Density and direction, n = {n} cultures: log2 of the density of a culture's facts in its own language's "
         f"corpus over that in {names[base]}'s, beside its gap into {names[base]} less its gap out of it (percentage "
         "points, 95 % interval). rank correlation: Spearman's over the cultures; p: over all orders of them, so that n "
-        "cultures cannot give less than 2 / n!.",
+        f"cultures cannot give less than 2 / n!. Questions {prefix_phrase(prefix)}.",
         dict.fromkeys(percent, ".2f") | {"log2_ratio": ".2f", "rank_correlation": ".2f", **_P},
     )
 
@@ -198,6 +206,7 @@ def placements(
     rule: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Write the gaps of a planted world by where the fact was planted, and the estimand: source only - neither.
 
@@ -212,6 +221,7 @@ def placements(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         out: path without suffix; .csv, .md and .tex are written.
+        prefix: what the questions were asked behind.
     """
     table = planted_.placement_gaps(
         scores=scores,
@@ -222,6 +232,7 @@ def placements(
         subset=subset,
         rule=rule,
         last=last,
+        prefix=prefix,
     )
     table["contrast"] = table["contrast"].map(contrast_label)
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
@@ -234,7 +245,8 @@ def placements(
         "and by whether parallel text mentions its entity (covered). What crosses is 'source only - neither': a fact "
         "that is stated nowhere cannot cross, so a gap there is proficiency or luck. scale 'risk set': of "
         "what is known in the source and not answered by the second arm, less what wrong options show when each is "
-        "scored as the answer (%). 95 % intervals and p over questions alone, and over questions and seeds.",
+        "scored as the answer (%). 95 % intervals and p over questions alone, and over questions and seeds. Questions "
+        f"{prefix_phrase(prefix)}.",
         {**dict.fromkeys(percent, ".2f"), **_P},
     )
 
@@ -251,6 +263,7 @@ def dose_response(
     rule: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Write accuracies and gaps of a planted world by how often the source language alone states the fact.
 
@@ -265,6 +278,7 @@ def dose_response(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         out: path without suffix; .csv, .md and .tex are written.
+        prefix: what the questions were asked behind.
     """
     table = planted_.dose_response(
         scores=scores,
@@ -275,6 +289,7 @@ def dose_response(
         subset=subset,
         rule=rule,
         last=last,
+        prefix=prefix,
     )
     table["quantity"] = [contrast_label(q) if " - " in q else style.arm_label(q) for q in table["quantity"]]
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
@@ -287,6 +302,6 @@ def dose_response(
         f"Accuracy of each arm (%) and gaps (points) over the last {last} checkpoints, by dose: how many documents of "
         "the source language state the fact, which the other language's corpus never does. Covered: parallel text "
         "mentions the entity. Languages weigh the same. 95 % intervals and p over questions alone, and over "
-        "questions and seeds.",
+        f"questions and seeds. Questions {prefix_phrase(prefix)}.",
         {**dict.fromkeys(percent, ".2f"), "p": ".4f"},
     )

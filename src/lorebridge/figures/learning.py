@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
 
 
 def learning(
@@ -21,6 +22,7 @@ def learning(
     base: str,
     arms: Sequence[str],
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Draw bits per byte of held-out text and MEXA over continual pretraining: a language a column, an arm a colour.
 
@@ -34,10 +36,12 @@ def learning(
         base: code of the base language.
         arms: the arms drawn, in the order of the legend.
         out: path without suffix; .pdf, .svg and .png are written.
+        prefix: what held-out text stood behind.
     """
     text, pairs = (
         pd.concat([tables.read(path) for path in paths], ignore_index=True) for paths in (perplexity, alignment)
     )
+    text = behind(text, prefix, "perplexity")
     langs = [lang for lang in dict.fromkeys(text["learned"].dropna()) if lang != base]
     drawn = [arm for arm in arms if arm in set(text["arm"])]
     with style.styled():
@@ -67,16 +71,16 @@ def learning(
             upper.tick_params(labelbottom=True)
         axes[0, 0].set_ylabel("held-out text (bits per byte)")
         axes[1, 0].set_ylabel("MEXA, best layer (%)")
-        axes[1, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        style.percent(axes[1, 0].yaxis)
         axes[1, 0].set_ylim(bottom=0)
         style.legend(
             fig,
             style.arm_handles(drawn),
             columns=len(drawn),
             note=f"Mean of the seeds; faint: each seed. Above, solid: text of the language learned, dashed: "
-            f"{names[base]} text; bytes of different scripts carry different amounts, so compare arms and not "
-            "languages. Below: held-out translations that are each other's nearest neighbours in the layer where most "
-            "are.",
+            f"{names[base]} text, {prefix_phrase(prefix)}; bytes of different scripts carry different amounts, so "
+            "compare arms and not languages. Below: held-out translations that are each other's nearest neighbours in "
+            "the layer where most are.",
         )
         style.save(fig, out)
 

@@ -19,9 +19,10 @@ Findings = Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any]], list[str]]
 """From the study's tables (CSV, by name) and its configuration, what they say, in sentences."""
 
 
-def _pooled(table: pd.DataFrame, scale: str = ALL) -> pd.DataFrame:
-    """Return the headline rows of a scale: leaked questions kept, with the widest interval that there is."""
-    return _widest(table[(table["scale"] == scale) & (table["leaked_questions"] == "kept")])
+def _pooled(table: pd.DataFrame, config: Mapping[str, Any], scale: str = ALL) -> pd.DataFrame:
+    """Return a scale's rows of the headline prefix, leaked questions kept, with the widest interval that there is."""
+    headline = table[table["prefix"] == config["probing"]["prefix"]]
+    return _widest(headline[(headline["scale"] == scale) & (headline["leaked_questions"] == "kept")])
 
 
 def _widest(table: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +56,7 @@ def _first_contrast(config: Mapping[str, Any]) -> str:
 
 def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
     """Say which gaps can be told from zero, and how large the largest is."""
-    table = _pooled(rows["gaps"])
+    table = _pooled(rows["gaps"], config)
     table = table[table["seed"].astype(str) == "all"]
     base = config["base_language"]
     found = []
@@ -79,7 +80,7 @@ def _note(row: pd.Series) -> str:
 
 def risk_set(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
     """Say what crossed of what was at risk, beyond preferences that became alike."""
-    table, first = _pooled(rows["gaps"], BEYOND), _first_contrast(config)
+    table, first = _pooled(rows["gaps"], config, BEYOND), _first_contrast(config)
     table = table[(table["seed"].astype(str) == "all") & (table["contrast"] == first)].dropna(subset=["gap"])
     if table.empty:
         return []
@@ -94,7 +95,7 @@ def risk_set(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> lis
 
 def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
     """Say how the two directions differ by resource level."""
-    table = _pooled(rows["asymmetry"])
+    table = _pooled(rows["asymmetry"], config)
     first = _first_contrast(config)
     tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
     return [

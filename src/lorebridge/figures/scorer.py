@@ -10,12 +10,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
+from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.credits import LAST
 
@@ -79,7 +79,7 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
         left.axvline(1 / 4, color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
         for ax, label in ((left, "accuracy of a random model (%)"), (right, "tied questions (%)")):
             ax.set_xlabel(label)
-            ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+            style.percent(ax.xaxis)
             ax.set_xlim(0, 1)
             ax.tick_params(axis="y", length=0)
         sizes = table.groupby(["culture", "lang"])["n_questions"].first()
@@ -152,6 +152,7 @@ def ties(
     base: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Write how much the trained runs of a study would gain from ties, in percent.
 
@@ -166,12 +167,13 @@ def ties(
         base: code of the base language.
         last: number of final checkpoints that count, pooled so in `accuracies`.
         out: path without suffix; .csv, .md and .tex are written.
+        prefix: what the questions were asked behind.
     """
-    scored = pd.concat([tables.read(path) for path in scores], ignore_index=True)
+    scored = behind(pd.concat([tables.read(path) for path in scores], ignore_index=True), prefix, "scores")
     ranks = scored[["run", "step"]].drop_duplicates().sort_values("step", ascending=False)
     final = ranks[ranks.groupby("run").cumcount() < last]
     scored = scored.merge(final, on=["run", "step"])
-    in_float32 = _mean_of_runs(of_arms(accuracies, subset="reference", rule="mean"), LAST)
+    in_float32 = _mean_of_runs(of_arms(accuracies, subset="reference", rule="mean", prefix=prefix), LAST)
     rounded = scored.assign(sum_logprob=_bfloat16(scored["sum_logprob"] / scored["n_tokens"]), n_tokens=1)
     rows = []
     for culture, path in questions.items():
@@ -201,7 +203,7 @@ def ties(
         f"Ties of the trained runs, mean of their last {last} checkpoints (%): questions with more than one best "
         "option, and accuracy in float32 with ties sharing the credit, with the mean loss rounded to bfloat16 and ties "
         "sharing, and so rounded with the first listed winning. All released questions count; of questions without a "
-        "blank all options tie.",
+        f"blank all options tie. Questions {prefix_phrase(prefix)}.",
         {name: ".1f" for name in frame.columns[3:]},
     )
 
@@ -239,6 +241,7 @@ def baselines(
     subset: str,
     rule: str,
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Write what is right without having learned the culture, in percent.
 
@@ -250,13 +253,17 @@ def baselines(
         subset: which questions count.
         rule: how options are compared.
         out: path without suffix; .csv, .md and .tex are written.
+        prefix: what the questions were asked behind.
     """
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     without_model = decisions.baselines(asked, subset=subset)
     found = without_model.set_index(["culture", "lang", "baseline"])
     # What a base model finds likeliest without the question, and what it answers.
     by_rule = {"prior": "prior", "base_model": rule}
-    before = {name: _mean_of_runs(of_arms(accuracies, subset=subset, rule=by), step=0) for name, by in by_rule.items()}
+    before = {
+        name: _mean_of_runs(of_arms(accuracies, subset=subset, rule=by, prefix=prefix), step=0)
+        for name, by in by_rule.items()
+    }
     order = list(dict.fromkeys(without_model["baseline"]))
     rows = [
         {
@@ -275,6 +282,6 @@ def baselines(
         "Accuracy (%) without having learned the culture: chance; always the first or the longest option; an option "
         "that stands in the question; the place where the answer is most often; the option that the base model finds "
         "likeliest as a text of its own (prior), and the one it answers with (base model), mean of the base models. "
-        f"Questions: {subset}; options compared by the rule '{rule}'; ties share the credit.",
+        f"Questions: {subset}, {prefix_phrase(prefix)}; options compared by the rule '{rule}'; ties share the credit.",
         dict.fromkeys((*order, *before), ".1f"),
     )

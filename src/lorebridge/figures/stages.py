@@ -85,6 +85,11 @@ def of_the_paper(study: Study) -> bool:
     return not study.planted
 
 
+def two_prefixes(study: Study) -> bool:
+    """Whether questions are asked behind more than one prefix."""
+    return len(study.config["probing"]["prefixes"]) > 1
+
+
 def asks_people(study: Study) -> bool:
     """Whether the study asks about people."""
     return study.config.get("people") is not None
@@ -95,27 +100,27 @@ _EFFECTS = "lorebridge.figures.effects"
 _INFERENCE = "lorebridge.figures.inference"
 _SUMMARY = "lorebridge.figures.summary"
 _PAGE = "lorebridge.figures.readings"
-_HOW = ("base", "names", "subset", "rule", "last")
+_HOW = ("base", "names", "subset", "rule", "prefix", "last")
 
 FIGURES = (
     Drawing(
         "figure3",
         f"{_CURVES}:figure3",
         reads("accuracies"),
-        ("base", "names", "arms", "subset", "rule", "last", "ema", "remark"),
+        ("base", "names", "arms", "subset", "rule", "prefix", "last", "ema", "remark"),
         "Results",
         "Accuracy by checkpoint",
         "Accuracy on the cloze questions at every checkpoint, by arm (Figure 3 of Zhang et al., ACL 2025). Upper row: "
         "questions in the language that is learned (en→xx); lower row: the same questions in English (xx→en). Points "
-        "are raw; lines are an exponential moving average, drawn for the eye: no statistic uses it. The dashed line is "
-        "chance.",
+        "are seeds and lines their means, both raw. A moving average, where one is drawn, is for the eye: no statistic "
+        "uses it.",
         f"{_PAGE}:accuracy",
     ),
     Drawing(
         "gaps",
         f"{_EFFECTS}:gaps",
         reads("gaps", "questions"),
-        ("base", "names", "last", "discordance", "remark"),
+        ("base", "names", "prefix", "last", "discordance", "remark"),
         "Results",
         "Gaps between arms",
         "Gap between two arms in accuracy over the last checkpoints, in percentage points, by direction and language. "
@@ -126,7 +131,7 @@ FIGURES = (
         "asymmetry",
         f"{_INFERENCE}:asymmetry",
         reads("asymmetry"),
-        ("base", "names", "last", "remark"),
+        ("base", "names", "prefix", "last", "remark"),
         "Results",
         "The directions compared",
         "The four readings of transfer (direction by resource level of the language), the difference of the two "
@@ -170,7 +175,7 @@ FIGURES = (
         "learning",
         "lorebridge.figures.learning:learning",
         reads("perplexity", "alignment"),
-        ("base", "names", "arms"),
+        ("base", "names", "arms", "prefix"),
         "Training",
         "Held-out text and alignment",
         "Held-out text in both languages (bits per byte) and the alignment of held-out sentence pairs (MEXA) at every "
@@ -213,7 +218,7 @@ FIGURES = (
         "dose_response",
         "lorebridge.figures.truth:dose_response",
         reads("scores", "questions", "truth"),
-        ("base", "names", "contrasts", "subset", "rule", "last", "remark"),
+        ("base", "names", "contrasts", "subset", "rule", "prefix", "last", "remark"),
         "Results",
         "What crosses by how often it is told",
         "Accuracy and gap by how often the source language states a fact that the other language never states, where "
@@ -229,16 +234,20 @@ TABLES = (
         "baselines",
         "lorebridge.figures.scorer:baselines",
         reads("accuracies", "questions"),
-        ("base", "names", "subset", "rule"),
+        ("base", "names", "subset", "rule", "prefix"),
     ),
     Drawing("consistency", f"{_SUMMARY}:consistency", reads("scores", "questions"), _HOW),
     Drawing(
-        "ties", "lorebridge.figures.scorer:ties", reads("scores", "questions", "accuracies"), ("base", "names", "last")
+        "ties",
+        "lorebridge.figures.scorer:ties",
+        reads("scores", "questions", "accuracies"),
+        ("base", "names", "prefix", "last"),
     ),
     Drawing("random_models", "lorebridge.figures.scorer:table", reads("scorer"), ("names",)),
     Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("names", "last")),
+    Drawing("prefixes", f"{_SUMMARY}:prefixes", reads("gaps"), ("base", "names", "last"), when=two_prefixes),
     Drawing("asymmetry", f"{_INFERENCE}:asymmetry_table", reads("asymmetry"), ("base", "names", "last")),
-    Drawing("cultures", f"{_INFERENCE}:cultures", reads("asymmetry", "density"), ("base", "names")),
+    Drawing("cultures", f"{_INFERENCE}:cultures", reads("asymmetry", "density"), ("base", "names", "prefix")),
     Drawing(
         "placements",
         f"{_INFERENCE}:placements",

@@ -15,14 +15,18 @@ import numpy as np
 import seaborn as sns
 from matplotlib import font_manager
 from matplotlib import pyplot as plt
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from lorebridge import publish
 from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, LEAK_FREE, LEAK_ONLY, REPLAY
 
 FONTS = Path(__file__).parent / "fonts"
 LATIN = "DejaVu Sans"
+# Inches: the width of a page's text in print (ACL, NeurIPS and A4 have 5.5 to 6.3), so that letters keep their size.
+PRINTED = 6.3
 
 _PALETTE = sns.color_palette("colorblind")
 _COLOURS = {
@@ -133,6 +137,11 @@ def styled() -> Iterator[None]:
             yield
         finally:
             plt.close("all")
+
+
+def percent(axis: Axis) -> None:
+    """Label an axis of shares in percent, with as many digits as its ticks need: rounded ones would come twice."""
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g}".replace("-", "−")))
 
 
 def save(fig: Figure, out: Path) -> None:

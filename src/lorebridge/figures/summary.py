@@ -15,12 +15,14 @@ from lorebridge.figures.effects import contrast_label, direction_label, publishe
 from lorebridge.figures.style import arm_label
 from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
+from lorebridge.probes.prefixes import BARE, behind, in_order, prefix_phrase
 from lorebridge.probes.questions import in_subset
 from lorebridge.tokens.tokenizer import load_tokenizer
 from lorebridge.trace.density import EXACT
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.contrasts import ALL
 from lorebridge.transfer.credits import LAST, directions
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.items import PAPER, occurrence_means
 from lorebridge.transfer.power import detectable_effects
 
@@ -45,6 +47,7 @@ def accuracy(
     rule: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Write the accuracies over the last checkpoints beside what needs no model, in percent.
 
@@ -57,10 +60,11 @@ def accuracy(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         out: path without suffix; .csv, .md and .tex are written.
+        prefix: what the questions were asked behind.
     """
-    table = of_arms(accuracies, subset=subset, rule=rule)
+    table = of_arms(accuracies, subset=subset, rule=rule, prefix=prefix)
     cell = ["culture", "direction", "arm"]
-    extra = of_arms(accuracies, subset=CLEAN, rule=rule) if subset != CLEAN else table.iloc[:0]
+    extra = of_arms(accuracies, subset=CLEAN, rule=rule, prefix=prefix) if subset != CLEAN else table.iloc[:0]
     extra = extra[(extra["step"] == LAST) & (extra["seed"] == EVERY)].set_index(cell)
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     without_model = decisions.baselines(asked, subset=subset).set_index(["culture", "lang", "baseline"])["accuracy"]
@@ -103,8 +107,8 @@ def accuracy(
         out,
         f"Accuracy (%), mean of the last {last} checkpoints and of the seeds; before: at step 0, the base model. "
         "Interval: 95 %, bootstrap over clusters of questions, given these seeds. Beside it what needs no model: "
-        f"chance, always the first or the longest option, always the most frequent place. Questions: {subset}; "
-        f"options compared by the rule '{rule}'; ties share the credit."
+        f"chance, always the first or the longest option, always the most frequent place. Questions: {subset}, "
+        f"{prefix_phrase(prefix)}; options compared by the rule '{rule}'; ties share the credit."
         + (f" n and accuracy {CLEAN}: without the questions that cannot be answered as asked." if len(extra) else ""),
         one | {f"accuracy_{CLEAN}": ".1f"},
     )
@@ -140,8 +144,43 @@ def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
         "read. leaked questions: those whose fact the parallel text states. "
         "Intervals: 95 %; 'questions only' is a bootstrap over clusters of questions and says nothing of other seeds, "
         "its p from flipping the signs of clusters; the other adds the variance between the language's own seeds "
-        "(Behrens and Fisher), and its note says what so few can tell. p holm: adjusted over languages and directions.",
+        "(Behrens and Fisher), and its note says what so few can tell. p holm: adjusted over languages and directions. "
+        "prefix: what the questions stood behind, the start of a document alone (bare) or the label of their language.",
         dict.fromkeys(percent, ".2f") | {"p": ".4f", "p_holm": ".4f"},
+    )
+
+
+def prefixes(*, gaps: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
+    """Write the gaps over the last checkpoints side by side by what the questions stood behind, in percentage points.
+
+    Args:
+        gaps: the table "gaps".
+        names: language code -> English name.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(gaps)
+    pooled = (table["step"] == LAST) & (table["seed"] == "all") & (table["scale"] == ALL) & ~table["unleaked"]
+    widest = QUESTIONS_AND_SEEDS if (table["interval"] == QUESTIONS_AND_SEEDS).any() else QUESTIONS_ONLY
+    rows = table[pooled & (table["interval"] == widest)]
+    cell = ["contrast", "direction", "lang"]
+    found = rows[[*cell, "n_questions", "interval"]].drop_duplicates(cell).set_index(cell)
+    for prefix in in_order(rows["prefix"]):
+        behind_it = rows[rows["prefix"] == prefix].set_index(cell)
+        for column in ("gap", "lo", "hi"):
+            found[f"{column}_{prefix}"] = 100 * behind_it[column]
+    found = found.reset_index().replace({"lang": dict(names)})
+    found["contrast"] = found["contrast"].map(contrast_label)
+    found["direction"] = [direction_label(direction, names[base]) for direction in found["direction"]]
+    write_table(
+        found,
+        out,
+        f"Gaps between arms (percentage points), mean of the last {last} checkpoints, with the questions behind the "
+        "start of a document alone (bare) and behind the label of their language (label), as the template of the pairs "
+        "puts it. An arm whose training text has English behind its label only is a stranger to bare English: a gap "
+        "that is there behind one prefix and not behind the other is one of format. Intervals: 95 %.",
+        dict.fromkeys(found.columns[5:], ".1f"),
     )
 
 
@@ -155,6 +194,7 @@ def consistency(
     rule: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Write how alike each arm's models rank the options in the two languages: RankC (Qi et al., EMNLP 2023).
 
@@ -167,10 +207,11 @@ def consistency(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         out: path without suffix; .csv, .md and .tex are written.
+        prefix: what the questions were asked behind.
     """
     asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
     of_runs = [decisions.consistency(tables.read(path), asked, subset=subset, base=base, rule=rule) for path in scores]
-    table = pd.concat(of_runs, ignore_index=True)
+    table = behind(pd.concat(of_runs, ignore_index=True), prefix, "scores")
     final = table.groupby("run")["step"].transform(lambda steps: steps >= sorted(steps.unique())[-last])
     by = ["culture", "arm"]
     rows = table[final].groupby(by, sort=False)[["n_questions", "rankc", "chance"]].mean()
@@ -182,7 +223,7 @@ def consistency(
         out,
         f"RankC: how alike the options of a question are ranked in its two languages, rightly or not; 1 is the same "
         f"order. Mean of the last {last} checkpoints and of the seeds; before: at step 0, the base model; chance: two "
-        f"unrelated rankings. Questions: {subset}; options compared by the rule '{rule}'.",
+        f"unrelated rankings. Questions: {subset}, {prefix_phrase(prefix)}; options compared by the rule '{rule}'.",
         dict.fromkeys(("before", "rankc", "chance"), ".3f"),
     )
 

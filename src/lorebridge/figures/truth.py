@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import contrast_label, direction_label
+from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS
 from lorebridge.transfer.planted import dose_response as measured
@@ -136,6 +137,7 @@ def dose_response(
     last: int,
     remark: str,
     out: Path,
+    prefix: str = BARE,
 ) -> None:
     """Draw accuracies and gaps by how often the source language alone states the fact, covered by pairs or not.
 
@@ -151,6 +153,7 @@ def dose_response(
         last: number of final checkpoints pooled.
         remark: a caveat to print.
         out: path without suffix; .pdf, .svg and .png are written.
+        prefix: what the questions were asked behind.
     """
     table = measured(
         scores=scores,
@@ -161,6 +164,7 @@ def dose_response(
         subset=subset,
         rule=rule,
         last=last,
+        prefix=prefix,
     )
     interval = QUESTIONS_AND_SEEDS if (table["interval"] == QUESTIONS_AND_SEEDS).any() else table["interval"].iloc[0]
     table = table[table["interval"] == interval]
@@ -204,7 +208,8 @@ def dose_response(
             ],
             note="Questions whose fact is stated in documents of the other language alone; at dose 0 it is stated "
             f"nowhere, and what is right there is luck or proficiency. Means of the last {last} checkpoints, languages "
-            f"weighing the same; 95 % intervals over {over}. Dotted: chance. {remark}".strip(),
+            f"weighing the same; 95 % intervals over {over}. Dotted: chance. "
+            f"Questions {prefix_phrase(prefix)}. {remark}".strip(),
         )
         style.save(fig, out)
 

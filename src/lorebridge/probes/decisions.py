@@ -18,7 +18,7 @@ RULES = ("mean", "sum", "bytes", "pmi", "prior")
 TIES = ("share", "reference")
 # What names a decision. A model that is given has no step, no arm and no seed: whoever groups by these keeps rows in
 # which some are missing (``dropna=False``), or such a model would be lost without a word.
-DECISION = ["run", "learned", "arm", "seed", "step", "culture", "lang", "question_id"]
+DECISION = ["run", "learned", "arm", "seed", "prefix", "step", "culture", "lang", "question_id"]
 
 
 def rule_values(scores: pd.DataFrame, rule: str) -> np.ndarray:
@@ -88,7 +88,7 @@ def prediction_shares(values: np.ndarray, groups: np.ndarray, ties: str) -> np.n
 def accuracy(
     scores: pd.DataFrame, questions: pd.DataFrame, *, subset: str, rule: str = "mean", ties: str = "share"
 ) -> pd.DataFrame:
-    """Return how far each question is answered rightly: one row per run, step, language and question.
+    """Return how far each question is answered rightly: one row per run, prefix, step, language and question.
 
     Args:
         scores: a ``scores`` table, of one run or several. Cultures that `questions` lacks are left out.
@@ -180,14 +180,14 @@ def _asked_scores(scores: pd.DataFrame, questions: pd.DataFrame, subset: str) ->
     option = ["culture", "lang", "question_id", "option_index"]
     merged = scores.merge(asked[[*option, "is_gold"]], on=option, validate="many_to_one")
     expected = asked.groupby("culture").size()
-    found = merged.drop_duplicates(["run", "step", *option]).groupby(
-        ["run", "step", "culture"], as_index=False, dropna=False
+    found = merged.drop_duplicates(["run", "prefix", "step", *option]).groupby(
+        ["run", "prefix", "step", "culture"], as_index=False, dropna=False
     )
-    for run, step, culture, n in found.size().itertuples(index=False):
+    for run, prefix, step, culture, n in found.size().itertuples(index=False):
         if n != expected[culture]:
             raise InputError(
                 f"scores of {run}" + ("" if pd.isna(step) else f", step {step:g}"),
-                f"{n} of the {expected[culture]} options of the {culture} questions",
+                f"{n} of the {expected[culture]} options of the {culture} questions behind the prefix {prefix!r}",
                 "Score the run again on these questions.",
             )
     return merged.sort_values([*DECISION, "option_index"], kind="stable", ignore_index=True)
@@ -245,8 +245,8 @@ def consistency(
         rule: see :func:`rule_values`.
 
     Returns:
-        Columns ``run, learned, arm, seed, step, culture, n_questions, rankc`` and ``chance``, which two unrelated
-        rankings get.
+        Columns ``run, learned, arm, seed, prefix, step, culture, n_questions, rankc`` and ``chance``, which two
+        unrelated rankings get.
 
     Raises:
         InputError: a culture that was scored lacks the score of some option.
@@ -277,13 +277,15 @@ def consistency(
         rows.append(first.loc[in_base, key].assign(rankc=overlap @ weights, chance=chance))
     return (
         pd.concat(rows, ignore_index=True)
-        .groupby(["run", "learned", "arm", "seed", "step", "culture"], as_index=False, dropna=False)
+        .groupby(["run", "learned", "arm", "seed", "prefix", "step", "culture"], as_index=False, dropna=False)
         .agg(n_questions=("rankc", "size"), rankc=("rankc", "mean"), chance=("chance", "mean"))
     )
 
 
 def summarise(
-    credits: pd.DataFrame, by: Sequence[str] = ("run", "arm", "seed", "step", "culture", "lang"), level: float = 0.95
+    credits: pd.DataFrame,
+    by: Sequence[str] = ("run", "arm", "seed", "prefix", "step", "culture", "lang"),
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Return the mean credit of each group with its Wilson interval.
 

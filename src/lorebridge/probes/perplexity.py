@@ -15,6 +15,7 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes.models import start_token
+from lorebridge.probes.prefixes import label_tokens
 from lorebridge.probes.trees import sum_logprobs
 
 if TYPE_CHECKING:
@@ -27,19 +28,21 @@ class Sample:
     """Held-out text of one language, as a model reads it.
 
     Attributes:
-        windows: token sequences; the first token of each is context only.
+        windows: token sequences.
+        contexts: how many tokens at the beginning of each window are context only.
         n_documents: documents that the windows are from.
         n_bytes: UTF-8 bytes of the text that is predicted.
     """
 
     windows: list[list[int]]
+    contexts: list[int]
     n_documents: int
     n_bytes: int
 
     @property
     def n_tokens(self) -> int:
         """Return how many tokens are predicted."""
-        return sum(len(window) - 1 for window in self.windows)
+        return sum(map(len, self.windows)) - sum(self.contexts)
 
 
 def shuffled(frame: pd.DataFrame, identity: str) -> pd.DataFrame:
@@ -48,20 +51,26 @@ def shuffled(frame: pd.DataFrame, identity: str) -> pd.DataFrame:
     return frame.iloc[sorted(range(len(digests)), key=digests.__getitem__)]
 
 
-def read_sample(paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_tokens: int, window: int) -> Sample:
+def read_sample(
+    paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_tokens: int, window: int, label: str = ""
+) -> Sample:
     """Read held-out documents until there are `n_tokens` tokens to predict; the last document is cut.
 
-    A document stands behind the start token, as in training. One of more than `window` tokens is cut into windows;
-    the first input of a later one is the last token of the one before, so that every token is predicted once.
+    A document stands behind the start token, as in training, and behind the label, where there is one: the text that
+    is predicted is the same behind any label. One of more than `window` tokens is cut into windows; the first input of
+    a later one is the last token of the one before, so that every token is predicted once.
 
     Args:
         paths: ``documents`` tables.
         tokenizer: of the model.
         n_tokens: to predict; fewer where there is less text.
         window: tokens that a model reads at once.
+        label: what stands between the start token and each document, itself not predicted
+            (:mod:`lorebridge.probes.prefixes`).
 
     Raises:
-        InputError: the tables hold no text, or the tokenizer does not say where its tokens lie.
+        InputError: the label leaves no room in a window, the tables hold no text, or the tokenizer does not say where
+            its tokens lie.
     """
     if not tokenizer.is_fast:
         raise InputError(
@@ -70,8 +79,15 @@ def read_sample(paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_
             "Give the folder a fast tokenizer (tokenizer.json).",
         )
     documents = pd.concat([tables.read(path, ["doc_id", "text"]) for path in paths], ignore_index=True)
-    start = start_token(tokenizer)
+    before = [start_token(tokenizer), *label_tokens(tokenizer, label)]
+    if len(before) > window:
+        raise InputError(
+            f"the label {label!r}",
+            f"is {len(before) - 1} tokens, and leaves no room for text among {window}",
+            "Shorten the template, or raise training.sequence_length.",
+        )
     windows: list[list[int]] = []
+    contexts: list[int] = []
     left, used, n_bytes = n_tokens, 0, 0
     for text in shuffled(documents, "doc_id")["text"]:
         encoded = tokenizer(
@@ -80,8 +96,10 @@ def read_sample(paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_
         ids = encoded["input_ids"][:left]
         if not ids:
             continue
-        stream = [start, *ids]
-        windows += [stream[at : at + window + 1] for at in range(0, len(ids), window)]
+        stream = [*before, *ids]
+        cut = [stream[at : at + window + 1] for at in range(0, len(stream) - 1, window)]
+        windows += cut
+        contexts += [len(before), *[1] * (len(cut) - 1)]
         n_bytes += len(text[: encoded["offset_mapping"][len(ids) - 1][1]].encode())
         used += 1
         left -= len(ids)
@@ -89,13 +107,13 @@ def read_sample(paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_
             break
     if not windows:
         raise InputError(", ".join(map(str, paths)), "no held-out text", "Hold out a larger share of the corpus.")
-    return Sample(windows, used, n_bytes)
+    return Sample(windows, contexts, used, n_bytes)
 
 
 def measure_perplexity(
     model: PreTrainedModel, sample: Sample, *, trees: bool, batch_tokens: int, progress: tqdm | None = None
 ) -> dict[str, Any]:
-    """Return a row of the ``perplexity`` table, without what names the checkpoint and the language.
+    """Return a row of the ``perplexity`` table, without what names the checkpoint, the language and the prefix.
 
     ``sum_nll`` is in nats. Perplexity is per token, and so is not comparable between tokenizers or languages; bits per
     byte are (Gao et al. 2020, The Pile, arXiv 2101.00027, section 3.1), as far as bytes carry alike in two scripts.
@@ -106,7 +124,13 @@ def measure_perplexity(
         trees, batch_tokens, progress: see :func:`lorebridge.probes.trees.sum_logprobs`.
     """
     logprobs = sum_logprobs(
-        model, sample.windows, range(len(sample.windows)), trees=trees, batch_tokens=batch_tokens, progress=progress
+        model,
+        sample.windows,
+        range(len(sample.windows)),
+        trees=trees,
+        batch_tokens=batch_tokens,
+        contexts=sample.contexts,
+        progress=progress,
     )
     nll = -float(np.sum(logprobs))
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +38,7 @@ from lorebridge.probes.models import (
     weights_digest,
 )
 from lorebridge.probes.perplexity import Sample, measure_perplexity, read_sample
+from lorebridge.probes.prefixes import BARE, Labels, label_of, label_tokens
 from lorebridge.probes.trees import reads_batches, reads_trees, sum_logprobs
 from lorebridge.records import DigestCache, file_digest, fingerprint
 
@@ -60,19 +62,21 @@ class Requests:
         request: [texts] the number of the sequence that answers each text. Equal texts share one, so that they tie
             exactly.
         n_tokens: [texts] predicted tokens of each text.
-        sequences: distinct token sequences, each with the start token before the text.
-        groups: [sequences] numbers: the sequences of one question have the same.
+        sequences: distinct token sequences, each with the start token, and the label if any, before the text.
+        contexts: [sequences] how many tokens stand before the text.
+        groups: [sequences] numbers: the sequences of one question behind one label have the same.
     """
 
     request: np.ndarray
     n_tokens: np.ndarray
     sequences: list[list[int]]
+    contexts: list[int]
     groups: list[int]
 
     @property
     def total_tokens(self) -> int:
         """Return the predicted tokens of all sequences."""
-        return sum(len(sequence) - 1 for sequence in self.sequences)
+        return sum(map(len, self.sequences)) - sum(self.contexts)
 
     def longest_group(self) -> list[list[int]]:
         """Return the sequences of the question with the longest one."""
@@ -80,22 +84,32 @@ class Requests:
         return [sequence for sequence, group in zip(self.sequences, self.groups, strict=True) if group == longest]
 
 
-def build_requests(texts: Sequence[str], groups: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Requests:
+def build_requests(
+    texts: Sequence[str], groups: Sequence[int], tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None
+) -> Requests:
     """Tokenise whole texts.
 
     Args:
         texts: filled questions, and what else a model is to be asked; none is empty.
-        groups: [texts] the number of the question that each belongs to. A text of several questions goes to the first.
+        groups: [texts] the number of the question that each belongs to, another one behind another label. A text of
+            several questions goes to the first.
         tokenizer: of the model that will be asked.
+        labels: [texts] what stands between the start token and each text; by default nothing.
 
     Raises:
         InputError: the tokenizer makes no token of a text.
     """
-    request, distinct = pd.factorize(np.array(texts, dtype=object))
+    numbers: dict[tuple[str, str], int] = {}
+    asked = zip([""] * len(texts) if labels is None else labels, texts, strict=True)
+    request = np.array([numbers.setdefault(each, len(numbers)) for each in asked])
+    distinct = [text for _, text in numbers]
     first = np.unique(request, return_index=True)[1]
-    sequences = encode(tokenizer, list(distinct))
+    encoded = encode(tokenizer, distinct)
+    n_tokens = np.array([len(sequence) - 1 for sequence in encoded])
+    before = {label: label_tokens(tokenizer, label) for label in {label for label, _ in numbers}}
+    sequences = [[start, *before[label], *ids] for (label, _), (start, *ids) in zip(numbers, encoded, strict=True)]
+    contexts = [1 + len(before[label]) for label, _ in numbers]
     of_sequence = [groups[index] for index in first]
-    n_tokens = np.array([len(sequence) - 1 for sequence in sequences])
     if not n_tokens.all():
         raise InputError(
             tokenizer.name_or_path or "tokenizer",
@@ -113,7 +127,7 @@ def build_requests(texts: Sequence[str], groups: Sequence[int], tokenizer: PreTr
             len(distinct),
             *same[0][:2],
         )
-    return Requests(request, n_tokens[request], sequences, of_sequence)
+    return Requests(request, n_tokens[request], sequences, contexts, of_sequence)
 
 
 def reference_losses(
@@ -175,13 +189,15 @@ def check_length(requests: Requests, texts: Sequence[str], model: PreTrainedMode
         InputError: names the text.
     """
     limit = positions(model)
-    longest = int(requests.n_tokens.argmax())
-    needed = int(requests.n_tokens[longest]) + 1
+    lengths = np.array([len(sequence) for sequence in requests.sequences])[requests.request]
+    longest = int(lengths.argmax())
+    needed = int(lengths[longest])
     if limit is not None and needed > limit:
+        label = requests.contexts[requests.request[longest]] > 1
         raise InputError(
             where,
-            f"the model reads {limit} tokens, but a filled question and its start token have {needed}: "
-            f"{texts[longest]!r}",
+            f"the model reads {limit} tokens, but a filled question and its start token{' and label' * label} have "
+            f"{needed}: {texts[longest]!r}",
             "Train it with more positions (`max_position_embeddings`), or take the question out.",
         )
 
@@ -229,7 +245,7 @@ class _Measures:
 
     options: pd.DataFrame
     requests: Requests
-    samples: dict[str, Sample]
+    samples: dict[tuple[str, str], Sample]  # by language and prefix
     translations: dict[str, Translations]
 
     @property
@@ -249,11 +265,10 @@ class _Measures:
 
     @property
     def identity(self) -> str:
-        held_out = [[lang, dataclasses.asdict(sample)] for lang, sample in self.samples.items()]
+        held_out = [[*name, dataclasses.asdict(sample)] for name, sample in self.samples.items()]
         aligned = [[lang, dataclasses.asdict(pairs)] for lang, pairs in self.translations.items()]
-        return fingerprint(
-            [self.options.to_csv(), self.requests.request.tolist(), self.requests.sequences, held_out, aligned]
-        )
+        requests = [self.requests.request.tolist(), self.requests.sequences, self.requests.contexts]
+        return fingerprint([self.options.to_csv(), *requests, held_out, aligned])
 
     def take(
         self, model: PreTrainedModel, name: Mapping[str, Any], *, trees: bool, batch_tokens: int, progress: tqdm
@@ -265,15 +280,17 @@ class _Measures:
             self.requests.groups,
             trees=trees,
             batch_tokens=batch_tokens,
+            contexts=self.requests.contexts,
             progress=progress,
         )
         filled, alone = np.split(totals[self.requests.request], 2)
         predicted = [
             {
                 "lang": lang,
+                "prefix": prefix,
                 **measure_perplexity(model, sample, trees=trees, batch_tokens=batch_tokens, progress=progress),
             }
-            for lang, sample in self.samples.items()
+            for (lang, prefix), sample in self.samples.items()
         ]
         aligned = [
             {"lang": lang, **row}
@@ -291,6 +308,22 @@ def _unnamed(table: str) -> list[str]:
     return [name for name in tables.SCHEMAS[table].names if name not in NAME]
 
 
+def _label(prefix: str, culture: str, lang: str, labels: Labels) -> str:
+    """Return what stands between the start token and a question.
+
+    Raises:
+        InputError: it is a label, and none is given.
+    """
+    found = "" if prefix == BARE else label_of(lang, labels, culture)
+    if found is None:
+        raise InputError(
+            f"questions of {culture} in {lang}",
+            f"are to be asked behind a label, and there are labels of {sorted({*chain(*labels.values())}) or 'none'}",
+            "Give the label of the language, or ask them bare.",
+        )
+    return found
+
+
 def score_run(
     *,
     run: str,
@@ -302,6 +335,8 @@ def score_run(
     questions: Sequence[Path],
     out: Path,
     batch_tokens: int,
+    prefixes: Sequence[str] = (BARE,),
+    labels: Labels = NOTHING,
     heldout: Mapping[str, Sequence[Path]] = NOTHING,
     pairs: Mapping[str, Path] = NOTHING,
     perplexity_tokens: int = 100_000,
@@ -322,14 +357,18 @@ def score_run(
         checkpoints: step and Hugging Face folder of each checkpoint, all with one tokenizer; the step of a model that
             is given, and so is asked once, is None.
         questions: ``questions`` tables.
-        out: the table ``scores``; rows stand in the order of `checkpoints`, then of `questions`.
+        out: the table ``scores``; rows stand in the order of `checkpoints`, then of `prefixes`, then of `questions`.
         batch_tokens: see :func:`lorebridge.probes.trees.sum_logprobs`.
+        prefixes: what every question, every option alone, and every held-out document stands behind, one after the
+            other (:mod:`lorebridge.probes.prefixes`).
+        labels: the labels of the languages; not used where no prefix is ``label``. Held-out text in a language that
+            is in none of them is read ``bare`` alone.
         heldout: language -> its tables of held-out ``documents``.
         pairs: language -> its table of held-out ``pairs``.
         perplexity_tokens: held-out tokens to predict in each language.
         alignment_pairs: held-out pairs to align in each language.
         window: tokens that the models were trained to read at once.
-        perplexity: the table ``perplexity``, a row a checkpoint and language; not written by default.
+        perplexity: the table ``perplexity``, a row a checkpoint, language and prefix; not written by default.
         alignment: the table ``alignment``, a row a checkpoint, language and layer; not written by default.
         device: where to compute; by default the GPU where there is one.
         threads: CPU threads for the model.
@@ -338,12 +377,13 @@ def score_run(
             has compared them with their records, are not hashed again.
 
     Returns:
-        Notes for the record: the number of options, of distinct texts and of tokens scored for each checkpoint, and of
-        held-out tokens and pairs by language.
+        Notes for the record: the number of options, of distinct texts (behind each prefix) and of tokens scored for
+        each checkpoint, and of held-out tokens and pairs by language.
 
     Raises:
         InputError: a folder is no model or none that is causal, checkpoints differ in their tokenizer, a text is
-            longer than the model reads or has tokens that it lacks, there is no held-out text, or a model has diverged.
+            longer than the model reads or has tokens that it lacks, a language of the questions has no label, there is
+            no held-out text, or a model has diverged.
     """
     import torch
 
@@ -361,18 +401,26 @@ def score_run(
         )
     tokenizer = load_tokenizer(checkpoints[0][1])
     asked = pd.concat([tables.read(path) for path in questions], ignore_index=True)
-    filled = [fill_blanks(text, option) for text, option in zip(asked["text"], asked["option"], strict=True)]
-    texts, groups = [*filled, *asked["option"]], [*pd.factorize(asked["text"])[0].tolist()] * 2
-    requests = build_requests(texts, groups, tokenizer)
+    behind = pd.concat([asked.assign(prefix=prefix) for prefix in prefixes], ignore_index=True)
+    before = [
+        _label(prefix, culture, lang, labels)
+        for prefix, culture, lang in zip(behind["prefix"], behind["culture"], behind["lang"], strict=True)
+    ]
+    filled = [fill_blanks(text, option) for text, option in zip(behind["text"], behind["option"], strict=True)]
+    texts = [*filled, *behind["option"]]
+    groups = behind.groupby([before, "text"], sort=False).ngroup().tolist() * 2
+    requests = build_requests(texts, groups, tokenizer, before * 2)
     n_tokens, prior_tokens = np.split(requests.n_tokens, 2)
     measures = _Measures(
-        options=asked[["culture", "question_id", "lang", "option_index"]].assign(
+        options=behind[["culture", "question_id", "lang", "prefix", "option_index"]].assign(
             n_tokens=n_tokens, n_bytes=[len(text.encode()) for text in filled], prior_tokens=prior_tokens
         ),
         requests=requests,
         samples={
-            lang: read_sample(paths, tokenizer, n_tokens=perplexity_tokens, window=window)
+            (lang, prefix): read_sample(paths, tokenizer, n_tokens=perplexity_tokens, window=window, label=label)
             for lang, paths in heldout.items()
+            for prefix in prefixes
+            if (label := "" if prefix == BARE else label_of(lang, labels, lang)) is not None
         },
         translations={
             lang: read_translations(path, tokenizer, n_pairs=alignment_pairs, window=window)
@@ -422,7 +470,7 @@ def score_run(
         "options": len(asked),
         "texts": len(requests.sequences),
         "tokens": total,
-        "heldout_tokens": {lang: sample.n_tokens for lang, sample in measures.samples.items()},
+        "heldout_tokens": {lang: sample.n_tokens for (lang, _), sample in measures.samples.items()},
         "heldout_pairs": {lang: len(pairs.en) for lang, pairs in measures.translations.items()},
     }
 

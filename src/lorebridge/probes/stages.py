@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
-from lorebridge.tokens.stages import tokenizer, told
+from lorebridge.probes.prefixes import BARE, LABEL
+from lorebridge.tokens.arms import template_labels
+from lorebridge.tokens.stages import template, tokenizer, told
 from lorebridge.train.stages import checkpoints
 
 
@@ -160,6 +163,20 @@ def named(study: Study, model: Model) -> dict[str, Any]:
     return {"run": model.name, "lang_pair": pair, **told(model)}
 
 
+def _asked_behind(study: Study, langs: Iterable[str]) -> dict[str, Any]:
+    """Return what questions stand behind, with the labels of the base language and of each of others in its pairs.
+
+    In a kind of study that knows no labels it is the start of a document alone.
+    """
+    prefixes = study.config["probing"].get("prefixes", [BARE])
+    labels = {
+        lang: dict(zip((study.base, lang), template_labels(template(study, lang)), strict=True))
+        for lang in langs
+        if LABEL in prefixes
+    }
+    return {"prefixes": prefixes, "labels": labels}
+
+
 def _heldout_pairs(study: Study, culture: str) -> list[Item]:
     return [item("filter_pairs", "heldout_pairs", lang=culture)] if study.halves(culture) else []
 
@@ -254,7 +271,7 @@ STAGES = (
         "score",
         "Ask all checkpoints of a model the questions, and measure it on held-out text and pairs.",
         "lorebridge.probes.scoring:score_run",
-        version=3,
+        version=4,
         files={
             "scores": File("probes/scores/{run}.parquet", "all checkpoints of a model", table="scores", argument="out"),
             "perplexity": File("probes/perplexity/{run}.parquet", "on held-out documents", table="perplexity"),
@@ -263,6 +280,7 @@ STAGES = (
         record="probes/scores/{run}.parquet.record.json",
         literals=lambda study, w: {
             **named(study, study.model(w["run"])),
+            **_asked_behind(study, study.model(w["run"]).cultures),
             "window": study.config["training"]["sequence_length"],
             **{key: study.config["probing"][key] for key in ("perplexity_tokens", "alignment_pairs")},
         },
@@ -313,14 +331,17 @@ STAGES = (
         "people_score",
         "Ask all checkpoints of a model the questions on people.",
         "lorebridge.probes.scoring:score_run",
-        version=2,
+        version=3,
         files={
             "people_scores": File(
                 "people/scores/{run}.parquet", "of the questions on people", table="scores", argument="out"
             )
         },
         record="people/scores/{run}.parquet.record.json",
-        literals=lambda study, w: named(study, study.model(w["run"])),
+        literals=lambda study, w: {
+            **named(study, study.model(w["run"])),
+            **_asked_behind(study, [str(study.model(w["run"]).lang)]),
+        },
         inputs=lambda study, w: {
             "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
             "questions": many([item("people_questions", "people_questions", lang=study.model(w["run"]).lang)]),

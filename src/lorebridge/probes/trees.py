@@ -237,21 +237,23 @@ def sum_logprobs(
     *,
     trees: bool,
     batch_tokens: int,
+    contexts: Sequence[int] | None = None,
     progress: tqdm | None = None,
 ) -> np.ndarray:
-    """Return the summed log-probability (nats) of each sequence's tokens after its first.
+    """Return the summed log-probability (nats) of each sequence's tokens after its context.
 
     The log-softmax is taken in float32 whatever the dtype of the weights, and summed in float64. Rows are padded on the
     right, where a causal model cannot see the padding.
 
     Args:
         model: a causal language model in evaluation mode.
-        sequences: token ids, two or more each; the first is context only.
+        sequences: token ids, two or more each.
         groups: [sequences] numbers: those with the same one share a tree and begin with the same token.
         trees: False for a model that must read each sequence by itself and be asked for its logits
             (:func:`reads_trees`); the groups then do not matter.
         batch_tokens: padded tokens in a batch; it changes the result by rounding only. On a CPU a few thousand are
             fastest. Without trees the logits of a batch, 4 bytes x batch_tokens x vocabulary, are held at once.
+        contexts: [sequences] how many tokens at the beginning of each are context only, one or more; by default one.
         progress: a bar to advance by the predicted tokens, those of shared beginnings counted for each sequence.
 
     Returns:
@@ -263,6 +265,7 @@ def sum_logprobs(
     for index, group in enumerate(groups if trees else range(len(sequences))):
         members.setdefault(group, []).append(index)
     forest = [(build_tree([sequences[i] for i in indices]), indices) for indices in members.values()]
+    given = np.ones(len(sequences), np.int64) if contexts is None else np.array(contexts, np.int64)
     totals = np.zeros(len(sequences))
     with torch.inference_mode():
         for batch in make_batches([len(tree.tokens) for tree, _ in forest], batch_tokens):
@@ -271,9 +274,11 @@ def sum_logprobs(
             for (tree, indices), edges in zip(
                 batched, np.split(logprobs, np.cumsum([len(tree.targets) for tree, _ in batched])[:-1]), strict=True
             ):
-                totals[indices] = [edges[path].sum() for path in tree.paths]
+                # The first edge predicts the second token.
+                paths = [path[given[i] - 1 :] for path, i in zip(tree.paths, indices, strict=True)]
+                totals[indices] = [edges[path].sum() for path in paths]
                 if progress is not None:
-                    progress.update(sum(map(len, tree.paths)))
+                    progress.update(sum(map(len, paths)))
     return totals
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
+from lorebridge.probes.prefixes import BARE, behind, in_order
 from lorebridge.probes.questions import SUBSETS, in_subset
 from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters
 from lorebridge.transfer.credits import LAST, Credits, directions, learned_in_an_arm, paired, read_scores
@@ -25,10 +27,11 @@ EVERY = "all"
 def accuracies(
     *, scores: Sequence[Path], questions: Mapping[str, Path], base: str, last: int, resamples: int, seed: int, out: Path
 ) -> dict[str, Any]:
-    """Write the table "accuracies": the mean credit of every model by step, culture, language, subset and rule.
+    """Write the table "accuracies": the mean credit of every model by step, culture, language, subset, rule and prefix.
 
-    All subsets that have questions (:data:`lorebridge.probes.questions.SUBSETS`) and all rules
-    (:data:`lorebridge.probes.decisions.RULES`) are in it; ties share the credit. Models that learned the culture's
+    All subsets that have questions (:data:`lorebridge.probes.questions.SUBSETS`), all rules
+    (:data:`lorebridge.probes.decisions.RULES`) and all prefixes that models were asked behind are in it; ties share the
+    credit. Models that learned the culture's
     language in an arm are paired: they must have been scored at the same steps, 0 first, on the same questions, and
     each arm has rows of the mean of its seeds (:data:`EVERY`), which no one model answers for. Other models (base
     models, models of several languages, models that are given) stand for themselves.
@@ -76,19 +79,20 @@ def accuracies(
                     decisions.baselines(asked, subset=subset).set_index(["baseline", "lang"])["accuracy"]["chance"],
                 )
         notes[culture] = {subset: int(measure.kept.sum()) for subset, measure in measures.items()}
-        own = learned_in_an_arm(credits, culture)
         directed = {lang: direction for direction, lang in directions(base, culture).items()}
-        for rule in decisions.RULES:
+        for prefix, rule in itertools.product(in_order(credits["prefix"].unique()), decisions.RULES):
+            here = credits[credits["prefix"] == prefix]
+            own = learned_in_an_arm(here, culture)
             curves: list[_Curve] = []
             if own.any():
-                pairs = paired(credits[own], rule, culture=culture, base=base, clusters=clusters, last=last, path=path)
-                named = credits[own].drop_duplicates("run")
+                pairs = paired(here[own], rule, culture=culture, base=base, clusters=clusters, last=last, path=path)
+                named = here[own].drop_duplicates("run")
                 runs = {(a, int(s)): run for a, s, run in zip(named["arm"], named["seed"], named["run"], strict=True)}
                 curves += [curve for of_lang in pairs for curve in _of_arms(of_lang, runs, last)]
-            curves += _of_others(credits[~own], rule, last)
+            curves += _of_others(here[~own], rule, last)
             for curve in curves:
                 direction = directed.get(curve.said["lang"]) if curve.said["learned"] == culture else None
-                shared = {"culture": culture, "direction": direction, "rule": rule}
+                shared = {"culture": culture, "direction": direction, "rule": rule, "prefix": prefix}
                 frames += [measure.rows(curve, subset=name, **shared) for name, measure in measures.items()]
     tables.write("accuracies", pd.concat(frames, ignore_index=True), out)
     return notes
@@ -175,26 +179,28 @@ def _of_others(credits: pd.DataFrame, rule: str, last: int) -> Iterator[_Curve]:
         yield curve if None in steps or len(steps) < last else curve.pooled(last)
 
 
-def of_arms(path: Path, *, subset: str, rule: str) -> pd.DataFrame:
-    """Return what the table "accuracies" says of arms: its rows of one subset and rule that have a direction.
+def of_arms(path: Path, *, subset: str, rule: str, prefix: str = BARE) -> pd.DataFrame:
+    """Return what the table "accuracies" says of arms: its rows of one subset, rule and prefix that have a direction.
 
     Args:
         path: the table.
         subset: which questions count.
         rule: how options are compared.
+        prefix: what the questions were asked behind.
 
     Returns:
         the table's columns; `step` is a whole number, :data:`~lorebridge.transfer.credits.LAST` for the last
         checkpoints pooled, and `seed` is :data:`EVERY` for the mean of the seeds.
 
     Raises:
-        InputError: some culture has no question in the subset, or no run that learned its language in an arm.
-        ValueError: there is no rule or no subset of that name.
+        InputError: some culture has no question in the subset, or no run that learned its language in an arm; or
+            nothing was asked behind the prefix.
+        ValueError: there is no rule, subset or prefix of that name.
     """
     for name, known in ((subset, SUBSETS), (rule, decisions.RULES)):
         if name not in known:
             raise ValueError(f"nothing is called {name!r}; there are {', '.join(known)}")
-    table = tables.read(path)
+    table = behind(tables.read(path), prefix, path)
     chosen = table[(table["subset"] == subset) & (table["rule"] == rule)]
     rows = chosen[chosen["direction"].notna() & chosen[["arm", "seed", "step"]].notna().all(axis=1)]
     for culture in table["culture"].unique():

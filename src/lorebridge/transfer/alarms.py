@@ -20,6 +20,7 @@ from scipy import stats
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.probes.prefixes import BARE, behind
 from lorebridge.tokens.arms import BASE
 from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
@@ -104,6 +105,7 @@ def alarms(
     subset: str,
     rule: str,
     last: int,
+    prefix: str = BARE,
 ) -> pd.DataFrame:
     """Return every alarm of a study: columns as the attributes of :class:`Alarm`, and ``to_do`` where one rings.
 
@@ -119,20 +121,23 @@ def alarms(
         subset: which questions count.
         rule: how options are compared.
         last: number of final checkpoints pooled.
+        prefix: what questions were asked, and held-out text was read, behind.
 
     Raises:
         InputError: as :func:`lorebridge.transfer.credits.load` and :func:`lorebridge.transfer.accuracies.of_arms`.
     """
     cultures = by_culture(
-        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, prefix=prefix)
     )
     chance = pd.concat(
         [1 / tables.read(path).groupby("question_id")["option_index"].nunique() for path in questions.values()]
     )
+    shown = of_arms(accuracies, subset=subset, rule=rule, prefix=prefix)
+    held_out = pd.concat([tables.read(path) for path in perplexity], ignore_index=True)
     found: list[Alarm] = [
         *blind(cultures, leaked(tables.read(leaks)), base=base, last=last),
-        *collapsed(cultures, chance, of_arms(accuracies, subset=subset, rule=rule), base=base, last=last),
-        *forgotten(pd.concat([tables.read(path) for path in perplexity], ignore_index=True), base=base),
+        *collapsed(cultures, chance, shown, base=base, last=last),
+        *forgotten(behind(held_out, prefix, "perplexity"), base=base),
         *unbridged(cultures, tables.read(occurrences), base=base, last=last),
         *unrelated(tables.read(item_effects)),
     ]

@@ -12,6 +12,7 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
+from lorebridge.probes.prefixes import BARE, behind, in_order
 from lorebridge.transfer.clusters import question_clusters
 
 LAST = -1
@@ -77,6 +78,7 @@ def load(
     subset: str,
     rule: str,
     last: int,
+    prefix: str = BARE,
     cluster: Callable[[pd.DataFrame], pd.Series] = question_clusters,
 ) -> Iterator[Credits]:
     """Yield the credits of every option of every culture in the culture's own language, then in the base language.
@@ -91,14 +93,15 @@ def load(
         subset: which questions count ("reference", "clean", "strict").
         rule: how options are compared (:mod:`lorebridge.probes.decisions`).
         last: number of final checkpoints that will be pooled.
+        prefix: what the questions were asked behind (:data:`lorebridge.probes.prefixes.PREFIXES`).
         cluster: gives the cluster of each question of a table "questions".
 
     Raises:
         InputError: no run learned a culture's language; two have the same arm and seed; the runs of a culture were
             scored at different steps, not at step 0, or on different questions; fewer checkpoints than `last`; no
-            question in the subset.
+            question in the subset, or none asked behind the prefix.
     """
-    scored = read_scores(scores)
+    scored = behind(read_scores(scores), prefix, "scores")
     for culture, path in questions.items():
         asked = tables.read(path)
         rows = scored[learned_in_an_arm(scored, culture) & scored["question_id"].isin(asked["question_id"].unique())]
@@ -134,7 +137,7 @@ def read_scores(paths: Sequence[Path]) -> pd.DataFrame:
     """Return the rows of tables "scores", one a model.
 
     Raises:
-        InputError: no table is given, or two are of the same model.
+        InputError: no table is given, two are of the same model, or one was asked behind other prefixes than the first.
     """
     if not paths:
         raise InputError("scores", "no table of scores is given", "Score a model.")
@@ -145,7 +148,24 @@ def read_scores(paths: Sequence[Path]) -> pd.DataFrame:
             if run in seen:
                 raise InputError(path, f"scores {run}, as {seen[run]} does", "Give the scores of each model once.")
             seen[run] = path
+    asked = [in_order(frame["prefix"].unique()) for frame in frames]
+    for path, prefixes in zip(paths, asked, strict=True):
+        if prefixes != asked[0]:
+            raise InputError(
+                path,
+                f"was asked behind the prefixes {', '.join(prefixes)}, and {paths[0]} behind {', '.join(asked[0])}",
+                "Score all models behind the same ones (probing.prefixes).",
+            )
     return pd.concat(frames, ignore_index=True)
+
+
+def prefixes_of(scores: Sequence[Path]) -> list[str]:
+    """Return the prefixes that the first of some tables "scores" was asked behind, as :func:`load` wants all of them.
+
+    Raises:
+        InputError: as :func:`read_scores`.
+    """
+    return in_order(read_scores(scores[:1])["prefix"].unique())
 
 
 def learned_in_an_arm(rows: pd.DataFrame, lang: str) -> pd.Series:

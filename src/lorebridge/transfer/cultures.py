@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from lorebridge import tables
+from lorebridge.probes.prefixes import BARE, behind
 from lorebridge.trace.density import EXACT
 from lorebridge.transfer.asymmetry import DIFFERENCE
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
@@ -20,7 +21,7 @@ from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 EXACT_ENUMERATION = 8  # cultures up to which all orders are tried
 
 
-def cultures(*, asymmetry: Path, density: Path, base: str) -> pd.DataFrame:
+def cultures(*, asymmetry: Path, density: Path, base: str, prefix: str = BARE) -> pd.DataFrame:
     """Return each culture's log density ratio beside the difference of its directional gaps.
 
     Densities are those of the monolingual corpora, counted in every text, per token, and among judged hits, per
@@ -30,6 +31,7 @@ def cultures(*, asymmetry: Path, density: Path, base: str) -> pd.DataFrame:
         asymmetry: table "asymmetry".
         density: table "density".
         base: code of the base language.
+        prefix: what the questions were asked behind.
 
     Returns:
         columns contrast, scale, counted ("every text" or "judged hits"), unit, culture, log2_ratio (missing where a
@@ -44,7 +46,7 @@ def cultures(*, asymmetry: Path, density: Path, base: str) -> pd.DataFrame:
         ("every text", "token"): dense[of_texts & (dense["unit"] == "token")],
         ("judged hits", "document"): dense[~of_texts & (dense["unit"] == "document")],
     }
-    differences = tables.read(asymmetry)
+    differences = behind(tables.read(asymmetry), prefix, asymmetry)
     single = differences["langs"].map(len) == 1
     differences = differences[(differences["direction"] == DIFFERENCE) & ~differences["unleaked"] & single]
     differences = differences[differences["group"] == differences["langs"].str[0]]

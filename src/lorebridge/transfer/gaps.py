@@ -16,7 +16,7 @@ from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.asymmetry import asymmetry_table
 from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.contrasts import ALL, Contrast, by_culture, form
-from lorebridge.transfer.credits import LAST
+from lorebridge.transfer.credits import LAST, prefixes_of
 from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
@@ -70,6 +70,10 @@ def gaps(
     clusters, or by the distribution of Behrens and Fisher; and the same by Holm over all languages and directions
     (:data:`FAMILY`).
 
+    All of this once for each prefix that the questions were asked behind. The families are those of one prefix: the
+    same claims are asked for again in another format, so that one prefix, named beforehand (``probing.prefix``), is
+    the headline, and the other says whether it hangs on the format.
+
     Args:
         scores: tables "scores", one a run.
         questions: culture (= language learned) -> table "questions".
@@ -91,24 +95,29 @@ def gaps(
     Raises:
         InputError: as :func:`lorebridge.transfer.credits.load`, or no contrast can be formed at all.
     """
-    cultures = by_culture(
-        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
-    )
-    formed = list(form(cultures, base=base, contrasts=contrasts, last=last))
-    if not any(contrast.known is not None for contrast in formed):
-        raise InputError(
-            "contrasts",
-            f"none of {[list(c) for c in contrasts]} names two arms that were run with a common seed",
-            "Name arms of the study.",
-        )
     told = leaked(tables.read(leaks))
-    kept = [fewer for contrast in formed if (fewer := contrast.without(told)) is not None]
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed}
-    samples = [(formed, False), *([(kept, True)] if kept else [])]
-    of_gaps = [gap_table(some, unleaked=unleaked, **settings) for some, unleaked in samples]
-    tables.write("gaps", pd.concat(of_gaps, ignore_index=True).assign(subset=subset, rule=rule), out)
-    of_levels = [asymmetry_table(some, resource, unleaked=unleaked, **settings) for some, unleaked in samples]
-    tables.write("asymmetry", pd.concat(of_levels, ignore_index=True).assign(subset=subset, rule=rule), asymmetry)
+    of_gaps, of_levels = [], []
+    for prefix in prefixes_of(scores):
+        cultures = by_culture(
+            credits_.load(
+                scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, prefix=prefix
+            )
+        )
+        formed = list(form(cultures, base=base, contrasts=contrasts, last=last))
+        if not any(contrast.known is not None for contrast in formed):
+            raise InputError(
+                "contrasts",
+                f"none of {[list(c) for c in contrasts]} names two arms that were run with a common seed",
+                "Name arms of the study.",
+            )
+        kept = [fewer for contrast in formed if (fewer := contrast.without(told)) is not None]
+        said = {"subset": subset, "rule": rule, "prefix": prefix}
+        for some, unleaked in [(formed, False), *([(kept, True)] if kept else [])]:
+            of_gaps.append(gap_table(some, unleaked=unleaked, **settings).assign(**said))
+            of_levels.append(asymmetry_table(some, resource, unleaked=unleaked, **settings).assign(**said))
+    tables.write("gaps", pd.concat(of_gaps, ignore_index=True), out)
+    tables.write("asymmetry", pd.concat(of_levels, ignore_index=True), asymmetry)
     notes = {}
     for culture, by_lang in cultures.items():
         asked = by_lang[base]

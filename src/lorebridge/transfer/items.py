@@ -11,6 +11,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.contrasts import by_culture
@@ -41,6 +42,7 @@ def items(
     rule: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> dict[str, Any]:
     """Write the table "items", a row a selection, question, direction and seed: whether it crossed.
 
@@ -82,6 +84,7 @@ def items(
         rule: how options are compared.
         last: number of final checkpoints.
         out: the table "items".
+        prefix: what the questions were asked behind.
 
     Returns:
         notes: size of the risk set and number of transferred items, by language, direction and selection, over all
@@ -92,7 +95,7 @@ def items(
     """
     read_by = _by_run(exposure)
     loaded = by_culture(
-        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+        credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, prefix=prefix)
     )
     frames = []
     for culture, by_lang in loaded.items():
@@ -140,7 +143,7 @@ def items(
                             }
                         )
                     )
-    table = pd.concat(frames, ignore_index=True)
+    table = pd.concat(frames, ignore_index=True).assign(prefix=prefix)
     tables.write("items", table, out)
     cells = (table["lang"] + " " + table["direction"] + ", " + table["selection"]).rename("cell")
     sums = table.groupby(cells, sort=False)[["in_risk_set", "transferred"]].sum()

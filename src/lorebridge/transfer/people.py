@@ -21,6 +21,7 @@ from scipy.optimize import brentq
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes.people import person_and_attribute, person_clusters
+from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.contrasts import Contrast, by_culture, form
 from lorebridge.transfer.inference import (
@@ -53,6 +54,7 @@ def people_gaps(
     rule: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> dict[str, Any]:
     """Write the table "people_gaps": gaps en->xx over the last checkpoints on people, by attribute, and on culture.
 
@@ -76,6 +78,7 @@ def people_gaps(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         out: where to write.
+        prefix: what all questions were asked behind.
 
     Returns:
         notes: number of questions on people and of people by language.
@@ -83,7 +86,7 @@ def people_gaps(
     Raises:
         InputError: as :func:`lorebridge.transfer.credits.load`, or no contrast can be formed at all.
     """
-    settings: dict[str, Any] = {"base": base, "rule": rule, "last": last}
+    settings: dict[str, Any] = {"base": base, "rule": rule, "last": last, "prefix": prefix}
     of_culture = credits_.load(scores=scores, questions=questions, subset=subset, **settings)
     of_people = credits_.load(
         scores=people_scores,
@@ -106,7 +109,7 @@ def people_gaps(
             f"none of {[list(c) for c in contrasts]} names two arms that were run with a common seed",
             "Name arms of the study.",
         )
-    table = gap_table(formed[PEOPLE], formed[CULTURE]).assign(subset=subset, rule=rule)
+    table = gap_table(formed[PEOPLE], formed[CULTURE]).assign(subset=subset, rule=rule, prefix=prefix)
     tables.write("people_gaps", table, out)
     return {
         c.culture: {"questions": len(c.questions), "people": len(np.unique(c.clusters))}

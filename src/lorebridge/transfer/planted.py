@@ -19,6 +19,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.contrasts import ALL, BEYOND, Contrast, by_culture, form
 from lorebridge.transfer.inference import (
@@ -52,6 +53,7 @@ def placement_gaps(
     subset: str,
     rule: str,
     last: int,
+    prefix: str = BARE,
 ) -> pd.DataFrame:
     """Return gaps over the last checkpoints by where the fact was planted and whether its entity is covered by pairs.
 
@@ -64,6 +66,7 @@ def placement_gaps(
         subset: which questions count.
         rule: how options are compared.
         last: number of final checkpoints pooled.
+        prefix: what the questions were asked behind.
 
     Returns:
         columns contrast, lang, direction, scale (all questions, and the risk set's
@@ -77,7 +80,8 @@ def placement_gaps(
     """
     planted = tables.read(truth, columns=["question_id", "placed", "covered"]).drop_duplicates("question_id")
     planted = planted.set_index("question_id")
-    loaded = credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+    settings: dict[str, Any] = {"subset": subset, "rule": rule, "last": last, "prefix": prefix}
+    loaded = credits_.load(scores=scores, questions=questions, base=base, **settings)
     cells: dict[tuple[str, str, str, str, str], dict[str, tuple[Sample, int]]] = {}
     for contrast in _between_arms(loaded, base, contrasts, last, set(planted.index), truth):
         for scale in (ALL, BEYOND):
@@ -118,6 +122,7 @@ def dose_response(
     subset: str,
     rule: str,
     last: int,
+    prefix: str = BARE,
 ) -> pd.DataFrame:
     """Return accuracies and gaps over the last checkpoints by how often the source language states the fact.
 
@@ -133,6 +138,7 @@ def dose_response(
         subset: which questions count.
         rule: how options are compared.
         last: number of final checkpoints pooled.
+        prefix: what the questions were asked behind.
 
     Returns:
         columns quantity (an arm: its mean credit; ``{arm} - {reference}``: the gap), direction, covered (bool: whether
@@ -146,7 +152,8 @@ def dose_response(
     planted = tables.read(truth, columns=["question_id", "covered", "corpus", "n_statements"])
     stated = planted.pivot_table(index="question_id", columns="corpus", values="n_statements", fill_value=0)
     covered = planted.drop_duplicates("question_id").set_index("question_id")["covered"]
-    loaded = credits_.load(scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last)
+    settings: dict[str, Any] = {"subset": subset, "rule": rule, "last": last, "prefix": prefix}
+    loaded = credits_.load(scores=scores, questions=questions, base=base, **settings)
     cells: dict[tuple[str, str, bool, int], dict[str, tuple[Sample, int]]] = {}
     for contrast in _between_arms(loaded, base, contrasts, last, set(stated.index), truth):
         source, target = credits_.source_and_target(contrast.direction, base, contrast.culture)

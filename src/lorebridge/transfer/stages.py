@@ -7,6 +7,7 @@ from typing import Any
 
 from lorebridge.plan.stage import File, Item, Stage, by, item, many, one
 from lorebridge.plan.study import Model, Study
+from lorebridge.probes.prefixes import BARE
 from lorebridge.trace.stages import judgments
 
 
@@ -30,6 +31,11 @@ def _settings(study: Study, *names: str) -> dict[str, Any]:
     c = study.config
     shared = {"base": study.base, "subset": c["probing"]["subset"], "rule": c["probing"]["rule"]}
     return shared | {name: c["transfer"][name] for name in ("last", *names)}
+
+
+def _headline(study: Study) -> dict[str, Any]:
+    """Return the prefix of the headline numbers, of which alone some tables are."""
+    return {"prefix": study.config["probing"].get("prefix", BARE)}
 
 
 def _answers(study: Study) -> dict[str, Any]:
@@ -65,6 +71,7 @@ STAGES = (
         "accuracies",
         "Reckon the accuracy of every model at every checkpoint, with its interval.",
         "lorebridge.transfer.accuracies:accuracies",
+        version=2,
         files={"accuracies": File("transfer/accuracies.parquet", table="accuracies", argument="out")},
         record="transfer/accuracies.parquet.record.json",
         literals=lambda study, w: {
@@ -102,7 +109,7 @@ STAGES = (
             "transferred": File("transfer/items.parquet", table="items", argument="out")
         },
         record="transfer/items.parquet.record.json",
-        literals=lambda study, w: _settings(study),
+        literals=lambda study, w: {**_settings(study), **_headline(study)},
         inputs=lambda study, w: {
             **_answers(study),
             "judgments": by(("corpus", "culture"), judgments(study.cells)),
@@ -129,7 +136,7 @@ STAGES = (
         version=2,
         files={"people_gaps": File("transfer/people_gaps.parquet", table="people_gaps", argument="out")},
         record="transfer/people_gaps.parquet.record.json",
-        literals=lambda study, w: _settings(study, "contrasts"),
+        literals=lambda study, w: {**_settings(study, "contrasts"), **_headline(study)},
         inputs=lambda study, w: {
             **_answers(study),
             "people_questions": by("lang", people_questions(study)),

@@ -30,6 +30,7 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with a configuration."""
     yield from _language_problems(config)
     yield from _training_problems(config)
+    yield from _probing_problems(config)
     yield from _transfer_problems(config)
     yield from _tracing_problems(config)
     yield from _people_problems(config)
@@ -131,6 +132,17 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
         arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
         if arms and training[key] is None:
             yield f"training.{key}", f"is not set, and the arm {arms[0]} needs it", "Give a share between 0 and 1."
+
+
+def _probing_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """A headline of questions that are asked."""
+    probing = config["probing"]
+    if probing["prefix"] not in probing["prefixes"]:
+        yield (
+            "probing.prefix",
+            f"is {probing['prefix']!r}, behind which no question is asked",
+            f"Give one of probing.prefixes ({', '.join(probing['prefixes'])}), or add it there.",
+        )
 
 
 def _transfer_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

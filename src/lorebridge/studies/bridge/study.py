@@ -68,6 +68,7 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "distance": config["no_bridge"]["distance"],
         "subset": probing["subset"],
         "rule": probing["rule"],
+        "prefix": probing["prefix"],
         "remark": config["remark"],
         "planted": config["world"] is not None,
         **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "seed_sd", "ema")},
