@@ -127,9 +127,10 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
         "direction), the difference of the directions taken question by question, and the interaction of direction and "
         "resource level, behind each prefix of the questions. All is conditional on these languages. Intervals: 95 %; "
         "over questions Student's t (Satterthwaite), over questions and seeds by Behrens and Fisher, from the spread "
-        "of the sums of single seeds over these languages, df being those of the seeds; the note says what so few can tell. p: 'questions only' by "
-        "flipping the signs of clusters, of the interaction by dealing clusters out to languages "
-        "anew, both for these very models; with seeds by Behrens and Fisher. p holm: adjusted over the four readings.",
+        "of the sums of single seeds over these languages, df being those of the seeds; the note says what so few can "
+        "tell. p: 'questions only' by flipping the signs of clusters, of the interaction by dealing clusters out to "
+        "languages anew, both for these very models; with seeds by Behrens and Fisher. p holm: adjusted over the four "
+        "readings.",
         dict.fromkeys(percent, ".2f") | _P | {"df": ".1f"},
     )
 

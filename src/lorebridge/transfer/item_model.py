@@ -47,6 +47,7 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
+from lorebridge.probes.prefixes import BARE, behind
 from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.inference import (
@@ -164,6 +165,7 @@ def item_effects(
     rule: str,
     last: int,
     out: Path,
+    prefix: str = BARE,
 ) -> dict[str, Any]:
     """Write the table "item_effects": how what crosses goes with how often a fact was read.
 
@@ -186,14 +188,15 @@ def item_effects(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         out: where to write.
+        prefix: what the questions were asked behind.
 
     Returns:
         notes: questions by language and direction, and how many of them could not be used.
 
     Raises:
-        InputError: scores lack an item, or an item's option.
+        InputError: scores lack an item, an item's option, or the prefix.
     """
-    listed, scored = tables.read(items), credits_.read_scores(scores)
+    listed, scored = tables.read(items), behind(credits_.read_scores(scores), prefix, "scores")
     told = leaked(tables.read(leaks))
     by_direction: dict[str, list[Answers]] = {}
     notes: dict[str, Any] = {}

@@ -122,7 +122,7 @@ STAGES = (
         "lorebridge.transfer.item_model:item_effects",
         files={"item_effects": File("transfer/item_effects.parquet", table="item_effects", argument="out")},
         record="transfer/item_effects.parquet.record.json",
-        literals=lambda study, w: _settings(study),
+        literals=lambda study, w: {**_settings(study), **_headline(study)},
         inputs=lambda study, w: {
             **_answers(study),
             "items": one(item("items", "transferred")),
