@@ -196,7 +196,10 @@ def write_inputs(folder: Path) -> dict:
             tables.write("exposure", read, exposure[-1])
     items(**study, judgments=judgments, exposure=exposure, out=folder / "items.parquet")
     item_effects(
-        **study, items=folder / "items.parquet", leaks=folder / "leaks.parquet", out=folder / "item_effects.parquet"
+        **study,
+        transferred=folder / "items.parquet",
+        leaks=folder / "leaks.parquet",
+        out=folder / "item_effects.parquet",
     )
     doses = (0, 1, 3, 10, 30, 100)
     placed = [

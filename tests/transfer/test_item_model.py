@@ -171,6 +171,7 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
     items = pd.DataFrame(cells, columns=["direction", "seed", "i"])
     items = items.assign(
         selection="risk",
+        prefix="bare",
         wrong_as_gold=0.0,
         lang="ko",
         question_id=[f"ko-{i:04d}" for i in items["i"]],
@@ -181,7 +182,7 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
     )
     tables.write("items", items.drop(columns="i"), tmp_path / "items.parquet")
     return {
-        "items": tmp_path / "items.parquet",
+        "transferred": tmp_path / "items.parquet",
         "scores": [
             write_scores("ko", arm, seed, STEPS, ["en", "ko"], N, right)
             for arm in ("bridge", "no_bridge")

@@ -84,7 +84,7 @@ rule item_effects:
                 "item_effects",
                 scores="probes/scores/*.parquet",
                 questions="probes/questions/*.parquet | probes/sampled/*.parquet",
-                items="transfer/items.parquet",
+                transferred="transfer/items.parquet",
                 leaks="trace/leaks.parquet",
             )
         ),

@@ -156,7 +156,7 @@ class Answers:
 
 def item_effects(
     *,
-    items: Path,
+    transferred: Path,
     scores: Sequence[Path],
     questions: Mapping[str, Path],
     leaks: Path,
@@ -179,7 +179,7 @@ def item_effects(
     nothing of what crosses and is left out whole; ``langs`` are the others.
 
     Args:
-        items: the table "items", for the counts.
+        transferred: the table "items", for the counts.
         scores: tables "scores", one a run; arms other than bridge and no_bridge are not used.
         questions: culture (= language learned) -> table "questions".
         leaks: table "leaks": all comes once more without leaked questions.
@@ -196,13 +196,15 @@ def item_effects(
     Raises:
         InputError: scores lack an item, an item's option, or the prefix.
     """
-    listed, scored = tables.read(items), behind(credits_.read_scores(scores), prefix, "scores")
+    listed, scored = tables.read(transferred), behind(credits_.read_scores(scores), prefix, "scores")
     told = leaked(tables.read(leaks))
     by_direction: dict[str, list[Answers]] = {}
     notes: dict[str, Any] = {}
     for lang, of_lang in listed.groupby("lang", sort=True):
         if lang not in questions:
-            raise InputError(items, f"has items of {lang}, whose questions are not given", f"Give those of {lang}.")
+            raise InputError(
+                transferred, f"has items of {lang}, whose questions are not given", f"Give those of {lang}."
+            )
         rows = scored[credits_.learned_in_an_arm(scored, lang) & scored["arm"].isin([BRIDGE, NO_BRIDGE])]
         final = sorted(int(step) for step in rows["step"].unique())[-last:]
         chosen = decisions.option_shares(
@@ -210,7 +212,7 @@ def item_effects(
         ).rename(columns={rule: "share"})
         for direction, of_cell in of_lang.groupby("direction", sort=True):
             source, target = credits_.source_and_target(direction, base, lang)
-            answers, n_unusable = _answers(chosen, of_cell, lang, source, target, final, items)
+            answers, n_unusable = _answers(chosen, of_cell, lang, source, target, final, transferred)
             by_direction.setdefault(direction, []).append(answers)
             notes[f"{lang} {direction}"] = {"questions": len(answers.questions), "unusable": n_unusable}
     frames = []
@@ -223,7 +225,7 @@ def item_effects(
 
 
 def _answers(
-    chosen: pd.DataFrame, cell: pd.DataFrame, lang: str, source: str, target: str, final: Sequence[int], items: Path
+    chosen: pd.DataFrame, cell: pd.DataFrame, lang: str, source: str, target: str, final: Sequence[int], table: Path
 ) -> tuple[Answers, int]:
     """Return the answers to the items of one language and direction, and how many questions cannot be used.
 
@@ -244,7 +246,7 @@ def _answers(
             np.add.at(found[i], (rows["place"], rows["option_index"]), rows["share"] / len(steps))
         if not np.allclose(found.sum(axis=-1), 1):
             raise InputError(
-                items,
+                table,
                 f"has items of {lang} that models of the arm {arm} were not asked in {where}",
                 "Make the items of these scores.",
             )

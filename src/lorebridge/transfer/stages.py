@@ -125,7 +125,7 @@ STAGES = (
         literals=lambda study, w: {**_settings(study), **_headline(study)},
         inputs=lambda study, w: {
             **_answers(study),
-            "items": one(item("items", "transferred")),
+            "transferred": one(item("items", "transferred")),
             "leaks": one(item("leaks", "leaks")),
         },
     ),
