@@ -247,7 +247,7 @@ def made_up_questions(number: int, vocabulary: int) -> tuple[Any, list[int]]:
             sequences.append([0, *before, *chance.integers(1, vocabulary, chance.integers(2, 6)).tolist(), *after])
             groups.append(question)
     lengths = np.array([len(sequence) - 1 for sequence in sequences])
-    return Requests(np.arange(len(sequences)), lengths, sequences, groups), groups
+    return Requests(np.arange(len(sequences)), lengths, sequences, [1] * len(sequences), groups), groups
 
 
 def score(size: Size, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -270,9 +270,8 @@ def test_checkpoints_are_asked_by_the_worker_that_asks_the_other_questions(tmp_p
         with maker.making(place, writes=files):
             pass
     expects = {str(place): maker.recipe for place in made}
-    task = Task(
-        "people_score", literals, expects, call={"inputs": shapes, "outputs": outputs, "given": {}, "withheld": []}
-    )
+    call = {"inputs": shapes, "outputs": outputs, "given": {}, "withheld": [], "digests": str(tmp_path / "digests")}
+    task = Task("people_score", literals, expects, call=call)
     done = cli.main(
         [
             "probe",

@@ -172,7 +172,7 @@ def test_the_instrument_sees_what_the_pairs_state(text):
     for contrast in contrasts:
         for covered in (True, False):
             some = contrast.without(set(truth.index[truth["covered"] != covered]))
-            gap = found[contrast.direction, covered] = infer([some.sample(ALL)], [1.0], None)
+            gap = found[contrast.direction, covered] = infer([some.sample(ALL)], [1.0])
             with_leaks, without = (credits.mean() for credits in some.final())
             print(
                 f"{contrast.direction}, {'' if covered else 'not '}covered, n = {len(some.questions)}: "

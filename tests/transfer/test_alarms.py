@@ -306,6 +306,7 @@ def test_alarms_of_a_study_are_read_from_its_tables(write_questions, write_score
     full = counts(n).assign(
         **dict.fromkeys(("n_documents", "n_tokens", "n_subject", "n_object", "n_chunks", "n_statements"), 1),
         absent=False,
+        stands_out=False,
         distractor_documents=0.0,
         distractor_chunks=0.0,
     )

@@ -39,6 +39,7 @@ def difference(culture, estimate, group=None, unleaked=False):
         "subset": "clean",
         "unleaked": unleaked,
         "rule": "mean",
+        "prefix": "bare",
         "direction": DIFFERENCE,
         "group": group or culture,
         "langs": [culture],

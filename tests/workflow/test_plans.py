@@ -36,7 +36,7 @@ def test_the_paper_plans_without_data_or_gpu(tmp_path):
     assert planned["retrieve"] == planned["judge"] == 8
     # English, Korean and Chinese are searched by dense encoders, which need an index; Tibetan and Mongolian by the scan
     assert planned["index"] == 3
-    assert planned["translate"] == 1
+    assert planned["translate"] == 2  # Tibetan and Mongolian, which the judge does not read
     assert planned["people_score"] == 16
     assert planned["people_mentions"] == 13
     assert planned["people_response"] == planned["people"] == planned["people_gaps"] == 1

@@ -144,7 +144,7 @@ rule judge:
 
 
 rule subjects:
-    """Find what names the subject of every question that is asked in a language."""
+    """Find what names the subject of every question that is asked in a language, and by which rule."""
     input:
         unpack(
             needs(
