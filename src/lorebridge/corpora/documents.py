@@ -458,8 +458,8 @@ def _decided(documents: Iterator[_Documents], duplicates: Path, heldout: float) 
     for rows in tables.batches(duplicates, ["doc_id", "reason"]):
         repeats.update((row["doc_id"], row["reason"]) for row in rows)
     for batch in documents:
-        rows = np.flatnonzero(batch.fates == _KEPT)
-        for i, identity in zip(rows.tolist(), batch.doc_ids.take(pa.array(rows)).to_pylist(), strict=True):
+        kept = np.flatnonzero(batch.fates == _KEPT)
+        for i, identity in zip(kept.tolist(), batch.doc_ids.take(pa.array(kept)).to_pylist(), strict=True):
             batch.fates[i] = repeats.get(identity) or (_HELD_OUT if is_heldout(identity, heldout) else _KEPT)
         yield batch
 

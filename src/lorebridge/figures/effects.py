@@ -171,7 +171,7 @@ def occurrences(
             sizes: dict[str, int] = {}
             here = means[means["direction"] == direction].set_index(["selection", "group"])
             for x, (label, (selection, group)) in enumerate(shown.items()):
-                row = here.loc[(selection, group)]
+                [row] = here.loc[[(selection, group)]].to_dict("records")
                 sizes[label] = int(row["n_items"])
                 colour = style.arm_style("bridge")["color"] if group == "transferred" else "0.45"
                 ax.vlines(x, row["lo"], row["hi"], color=colour, linewidth=1.6)

@@ -8,7 +8,7 @@ token, the label's tokens, the question's tokens. What the label ends in is then
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,7 @@ def prefix_phrase(prefix: str) -> str:
     return {BARE: "behind the start of a document alone", LABEL: "behind the label of their language"}[prefix]
 
 
-def in_order(found: pd.Series | Sequence[str]) -> list[str]:
+def in_order(found: Iterable[str]) -> list[str]:
     """Return the prefixes that occur, each once, in the order of :data:`PREFIXES`.
 
     >>> in_order(["label", "bare", "label"])

@@ -285,7 +285,7 @@ def read_sheets(
             sure = said != UNSURE
             if len(said):
                 hit = (said[sure] == YES).to_numpy()
-                found = _share(hit, weight[said.index[sure]].to_numpy(np.float64))
+                found = _share(hit, np.asarray(weight[said.index[sure]], dtype=np.float64))
                 rows.append(
                     {
                         "measure": column.replace("_", " "),

@@ -425,9 +425,9 @@ def _subject(
         return found[best], [best], []
     terms = _terms(wording, culture, seen, script)
     # "The highest mountain in Korea": the culture's name tells no question apart, but it says whose mountain is meant.
-    parts = {span for run in named for span in _sub_runs(run) if span in wording.usable and culture.shared(span)}
-    if terms and parts:
-        terms = [terms[0], max(parts, key=lambda span: (span.count(" "), weigh(span), span))]
+    whose = {span for run in named for span in _sub_runs(run) if span in wording.usable and culture.shared(span)}
+    if terms and whose:
+        terms = [terms[0], max(whose, key=lambda span: (span.count(" "), weigh(span), span))]
     return (TERMS if terms else NONE), terms, []
 
 
@@ -477,7 +477,7 @@ def _apart(stretch: Sequence[str], culture: _Culture) -> list[list[str]]:
 
     A character or syllable alone is cut out where most questions have it: those of names recur.
     """
-    wording = set()
+    wording: set[int] = set()
     for first, last in _runs(len(stretch)):
         span = " ".join(stretch[first:last])
         in_most = 2 * culture.n_questions[span] > len(culture.wordings)

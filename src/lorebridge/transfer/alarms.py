@@ -330,7 +330,7 @@ def unrelated(effects: pd.DataFrame) -> Iterator[Alarm]:
     ]
     for direction, of_direction in rows.groupby("direction", sort=True):
         by_quantity = of_direction.set_index("quantity")
-        slope, crossed, relative = (by_quantity.loc[name] for name in (SLOPE, CROSSED, RELATIVE))
+        slope, crossed, relative = by_quantity.loc[[SLOPE, CROSSED, RELATIVE]].to_dict("records")
         n = int(slope["n_questions"])
         share = f"{100 * crossed['estimate']:.0f} % of the known cross"
         if np.isnan(slope["estimate"]) or np.isnan(slope["lo"]):
@@ -353,7 +353,9 @@ def unrelated(effects: pd.DataFrame) -> Iterator[Alarm]:
             str(direction),
             quantity,
             verdict,
-            *(float(slope[name]) for name in ("estimate", "lo", "hi")),
+            float(slope["estimate"]),
+            float(slope["lo"]),
+            float(slope["hi"]),
             n,
             why,
         )

@@ -124,12 +124,14 @@ def _others(shares: pd.DataFrame, rule: str, credits: Credits) -> dict[str, dict
     rows = rows[offered & ~rows["is_gold"]]
     place = rows.groupby(decisions.DECISION, sort=False, dropna=False).cumcount().to_numpy()
     step = np.searchsorted(credits.steps, rows["step"].to_numpy())
-    question = pd.Index(credits.questions).get_indexer(rows["question_id"])
+    question = pd.Index(credits.questions).get_indexer(pd.Index(rows["question_id"]))
     shape = len(credits.steps), len(credits.questions), int(place.max(initial=0)) + 1
     found: dict[str, dict[int, np.ndarray]] = {}
-    for (arm, seed), at in rows.groupby(["arm", "seed"], sort=True).indices.items():
+    values = rows[rule].to_numpy()
+    models: dict[tuple[str, int], np.ndarray] = rows.groupby(["arm", "seed"], sort=True).indices  # type: ignore[assignment]
+    for (arm, seed), at in models.items():
         array = found.setdefault(arm, {})[int(seed)] = np.full(shape, np.nan)
-        array[step[at], question[at], place[at]] = rows[rule].to_numpy()[at]
+        array[step[at], question[at], place[at]] = values[at]
     return found
 
 

@@ -200,7 +200,8 @@ def item_effects(
     told = leaked(tables.read(leaks))
     by_direction: dict[str, list[Answers]] = {}
     notes: dict[str, Any] = {}
-    for lang, of_lang in listed.groupby("lang", sort=True):
+    for named, of_lang in listed.groupby("lang", sort=True):
+        lang = str(named)
         if lang not in questions:
             raise InputError(
                 transferred, f"has items of {lang}, whose questions are not given", f"Give those of {lang}."
@@ -210,7 +211,8 @@ def item_effects(
         chosen = decisions.option_shares(
             rows[rows["step"].isin([0, *final])], tables.read(questions[lang]), subset=subset, rules=[rule]
         ).rename(columns={rule: "share"})
-        for direction, of_cell in of_lang.groupby("direction", sort=True):
+        for way, of_cell in of_lang.groupby("direction", sort=True):
+            direction = str(way)
             source, target = credits_.source_and_target(direction, base, lang)
             answers, n_unusable = _answers(chosen, of_cell, lang, source, target, final, transferred)
             by_direction.setdefault(direction, []).append(answers)
@@ -297,10 +299,10 @@ def effects(answers: Sequence[Answers]) -> pd.DataFrame:
         kept = []
         for one in answers:
             missing = np.isnan([one.counts[f"{count}_{side}"] for side in SIDES]).any(axis=(0, 1))
-            told = one.of(~missing)
+            told = one.of(np.asarray(~missing))
             if _inferred({told.lang: told.at_risk()}, [told])[QUESTIONS_ONLY].lo > 0:
                 kept.append(told)
-        shared = {
+        shared: dict[str, Any] = {
             "count": count,
             "langs": sorted(one.lang for one in kept),
             "n_questions": sum(len(one.questions) for one in kept),
