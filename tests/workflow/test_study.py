@@ -114,6 +114,7 @@ def of_runs(**counts):
         "accuracies": 1,
         "gaps": 1,
         "items": 1,
+        "item_effects": 1,
         "draw_figure3": 1,
         "draw_gaps": 1,
         "draw_occurrences": 1,
@@ -129,11 +130,12 @@ PAGE = {"page": 1}  # the page of the report tells of everything
 CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
-        of_runs(order=1, train_continual=1, score=1, exposure=1, draw_exposure=1, table=14),
+        # Every model of the language is asked behind the label that the template has.
+        of_runs(order=1, train_continual=1, score=3, exposure=1, draw_exposure=1, table=15),
     ),
     "a learning rate": (
         lambda c: c["training"]["continual"].update(lr=1e-3),
-        of_runs(train_continual=4, score=4, table=12),
+        of_runs(train_continual=4, score=4, table=13),
     ),
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
@@ -150,18 +152,19 @@ CHANGES = {
             "recovery": 1,
             "gaps": 1,
             "items": 1,
+            "item_effects": 1,
             "draw_recovery": 1,
             "draw_gaps": 1,
             "draw_asymmetry": 1,
             "draw_occurrences": 1,
             "draw_exposure": 1,
-            "table": 10,
+            "table": 11,
         },
     ),
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
-        of_runs(order=5, train_base=1, train_continual=4, score=5, exposure=5, draw_exposure=1, table=14),
+        of_runs(order=5, train_base=1, train_continual=4, score=5, exposure=5, draw_exposure=1, table=16),
     ),
 }
 
