@@ -127,11 +127,12 @@ def _others(shares: pd.DataFrame, rule: str, credits: Credits) -> dict[str, dict
     question = pd.Index(credits.questions).get_indexer(pd.Index(rows["question_id"]))
     shape = len(credits.steps), len(credits.questions), int(place.max(initial=0)) + 1
     found: dict[str, dict[int, np.ndarray]] = {}
-    values = rows[rule].to_numpy()
-    models: dict[tuple[str, int], np.ndarray] = rows.groupby(["arm", "seed"], sort=True).indices  # type: ignore[assignment]
-    for (arm, seed), at in models.items():
-        array = found.setdefault(arm, {})[int(seed)] = np.full(shape, np.nan)
-        array[step[at], question[at], place[at]] = values[at]
+    arms, seeds, values = (rows[name].to_numpy() for name in ("arm", "seed", rule))
+    for arm, of_arm in credits.arms.items():
+        for seed in of_arm:
+            at = (arms == arm) & (seeds == seed)
+            array = found.setdefault(arm, {})[seed] = np.full(shape, np.nan)
+            array[step[at], question[at], place[at]] = values[at]
     return found
 
 
