@@ -143,7 +143,9 @@ def test_a_model_that_has_learned_to_copy_is_told_from_one_that_has_not(make_mod
     asked, known = world()
     planted = {"questions": [tmp_path / "q.parquet"], "truth": tmp_path / "t.parquet", "scripts": {"en": "Latin"}}
     blank = dict.fromkeys(tables.SCHEMAS["questions"].names) | {"culture": "ko"}
-    tables.write("questions", asked.assign(**{k: v for k, v in blank.items() if k not in asked}), tmp_path / "q.parquet")
+    tables.write(
+        "questions", asked.assign(**{k: v for k, v in blank.items() if k not in asked}), tmp_path / "q.parquet"
+    )
     blank = dict.fromkeys(tables.SCHEMAS["truth"].names)
     tables.write("truth", known.assign(**{k: v for k, v in blank.items() if k not in known}), tmp_path / "t.parquet")
     copying.copying(**said | planted | {"window": 256}, out=tmp_path / "c.parquet")

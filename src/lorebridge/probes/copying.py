@@ -119,7 +119,13 @@ def random_tokens(vocabulary: Iterable[int], start: int, *, lang: str, window: i
 
 
 def clauses(
-    questions: pd.DataFrame, truth: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, *, lang: str, script: str, window: int
+    questions: pd.DataFrame,
+    truth: pd.DataFrame,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    lang: str,
+    script: str,
+    window: int,
 ) -> list[Document]:
     """Return documents of three clauses of which the last repeats one before it, or none.
 
@@ -172,7 +178,11 @@ def _encoded(
     """Return a document's tokens behind the start token, and the places of its last clause's, but the first."""
     opening = "".join(clause + between for clause in before)
     encoded = tokenizer(
-        opening + target, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+        opening + target,
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_offsets_mapping=True,
+        verbose=False,
     )
     places = [i for i, (_, end) in enumerate(encoded["offset_mapping"], start=1) if end > len(opening)]
     return [start_token(tokenizer), *encoded["input_ids"]], np.array(places[1:], np.int64)

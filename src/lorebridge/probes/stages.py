@@ -199,10 +199,7 @@ def _planted_questions(study: Study, model: Model) -> Arguments:
     """What is asked of a planted world's clauses: its questions, with the truth about them; nothing of real text."""
     if not study.planted:
         return {}
-    return {
-        "questions": many(study.asked[culture] for culture in model.cultures),
-        "truth": one(item("world", "truth")),
-    }
+    return {"questions": many(study.asked[culture] for culture in model.cultures), "truth": one(item("world", "truth"))}
 
 
 def _copying_literals(study: Study, w: Wildcards) -> dict[str, Any]:
