@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ from lorebridge.errors import InputError, LorebridgeError
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.study import Model
-from lorebridge.records import DigestCache, changes, logging_to, outputs_of, read_record, refuse_changed, source_digest
+from lorebridge.records import (
+    DigestCache,
+    changes,
+    file_digest,
+    logging_to,
+    outputs_of,
+    read_record,
+    refuse_changed,
+    source_digest,
+)
 from lorebridge.studies import former
 
 # Which of the figures' fonts a page needs where a browser has none.
@@ -65,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     configured(plan)
     plan.add_argument("--gpus", type=int, help="GPUs that train at a time (default: those of one run)")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
+
+    examined = command("doctor", _doctor, "say what a study needs of this machine and is there or missing; 1 if missing")
+    configured(examined)
 
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
     power.add_argument("--seeds", type=int, help="seeds of each arm (default: those of the study)")
@@ -155,7 +168,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _load_plan(arguments: argparse.Namespace) -> Plan:
+def _load_plan(arguments: argparse.Namespace, digest: Callable[[str], str] = file_digest) -> Plan:
     from lorebridge import config, studies
 
     overrides = {}
@@ -167,7 +180,7 @@ def _load_plan(arguments: argparse.Namespace) -> Plan:
             raise InputError(f"--set {key}", "is given twice", "Give it once.")
         overrides[key] = config.parse(value, f"--set {key}")
     loaded = config.load(arguments.config)
-    return studies.plan(config.check({**loaded, **overrides}, name=str(arguments.config)))
+    return studies.plan(config.check({**loaded, **overrides}, name=str(arguments.config)), digest)
 
 
 def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:
@@ -277,6 +290,17 @@ def _plan(arguments: argparse.Namespace) -> None:
     for key, value, text in origin:
         shown = str(value) if len(str(value)) <= 44 else str(value)[:41] + "..."
         print(f"  {key:<48} {shown:<46} {text or 'not said'}")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from lorebridge.doctor import examine
+
+    missing = 0
+    for finding in examine(lambda: _load_plan(arguments, digest=lambda path: "")):
+        print(finding, flush=True)
+        missing += bool(finding.mend)
+    print(f"\n{missing} missing" if missing else "\nall in place")
+    return 1 if missing else 0
 
 
 def _power(arguments: argparse.Namespace) -> None:
