@@ -95,7 +95,7 @@ def test_the_lock_is_the_one_that_setup_noted(tmp_path):
 
 
 def test_gpus_that_a_study_wants_and_nothing_gives(configured):
-    findings = configured(compute={"gpus": 100})
+    findings = configured(compute={"gpus": 8})
     assert of(findings, "gpu")[0].mend
     assert not of(configured(), "gpu")[0].mend
 

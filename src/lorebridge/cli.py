@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--gpus", type=int, help="GPUs that train at a time (default: those of one run)")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
 
-    examined = command("doctor", _doctor, "say what a study needs of this machine and is there or missing; 1 if missing")
+    examined = command(
+        "doctor", _doctor, "say what a study needs of this machine and is there or missing; 1 if missing"
+    )
     configured(examined)
 
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
@@ -115,6 +117,22 @@ def _parser() -> argparse.ArgumentParser:
         help="adopt also what an older version of a stage made, as it lies; its record says so",
     )
     adopted.add_argument("--dry-run", action="store_true", help="look and verify; change nothing")
+
+    compared = command(
+        "compare",
+        _compare,
+        "say what differs between two studies, or two commits of a configuration; 1 if anything does",
+    )
+    compared.add_argument("a", metavar="A", help="a folder of results (results/demo), a bundle, or a commit")
+    compared.add_argument("b", metavar="B", help="the same of the other")
+    compared.add_argument(
+        "--config", type=Path, default=Path("config/config.yaml"), help="the configuration that commits plan"
+    )
+    compared.add_argument("--out", type=Path, help="a JSON file: all that differs, for programs")
+    compared.add_argument("--most", type=_positive, default=8, help="lines that are shown of each list")
+    compared.add_argument(
+        "--tolerance", type=float, default=0.0, help="numbers of results that differ by no more are the same"
+    )
 
     explain = command("explain", _explain, "tell what made a file")
     explain.add_argument("path", type=Path)
@@ -500,6 +518,24 @@ def _refuse_former(path: Path) -> None:
     """Refuse a path where a model lay before."""
     if now := former.path(path):
         raise InputError(path, "is not where models lie any more", f"It is {now} now.")
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    import tempfile
+
+    from lorebridge import publish
+    from lorebridge.compare import alike, compare, lines, side
+
+    if arguments.out:
+        publish.check_file(arguments.out, suffixes=[".json"], inputs=[arguments.a, arguments.b])
+    with tempfile.TemporaryDirectory(prefix="lorebridge-") as folder:
+        a, b = (side(getattr(arguments, name), arguments.config, Path(folder, name)) for name in "ab")
+        found = compare(a, b, arguments.tolerance)
+    for line in lines(found, arguments.most):
+        print(line)
+    if arguments.out:
+        publish.write_text(arguments.out, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    return 0 if alike(found) else 1
 
 
 def _explain(arguments: argparse.Namespace) -> None:

@@ -247,4 +247,3 @@ def _says(words: Sequence[str]) -> str | None:
         return subprocess.run(words, check=True, capture_output=True, text=True, timeout=WAIT).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-
