@@ -1,13 +1,14 @@
 """Two studies, or two commits of one configuration, side by side: configuration, recipes, results.
 
-A *side* is a folder of results, a bundle, or a commit of lorebridge. Of a folder and a bundle configuration, records and
-tables are read; of a commit, what it would plan: its code is unpacked to a folder of its own and run there, so that
-recipes are those of that code. Nothing is written but what is asked for.
+A *side* is a folder of results, a bundle, or a commit of lorebridge. Of a folder and a bundle, configuration,
+records and tables are read; of a commit, what it would plan: its code is unpacked to a folder of its own and run there,
+so that recipes are those of that code. Nothing is written but what is asked for.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import json
 import math
@@ -28,7 +29,6 @@ from lorebridge import studies, tables
 from lorebridge.bundle import Redrawing
 from lorebridge.errors import InputError
 from lorebridge.plan import Plan
-from lorebridge.plan.cost import Cost
 from lorebridge.records import file_digest, read_record
 
 PAGE = "report/summary.html.record.json"
@@ -47,7 +47,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "truth": ("question_id", "corpus"),
     "recovery": ("corpus", "culture", "method", "judge", "stage", "dose"),
     "density": ("culture", "corpus", "unit", "capped", "method", "judge", "includes_parallel"),
-    "accuracies": ("model", "seed", "step", "culture", "lang", "subset", "rule", "prefix"),
+    "accuracies": (
+        *("model", "learned", "arm", "seed", "step", "culture", "lang", "direction", "subset", "rule", "prefix"),
+    ),
     "gaps": (
         *("lang", "direction", "contrast", "scale", "subset", "unleaked", "rule", "prefix", "step", "seed"),
         "interval",
@@ -137,18 +139,14 @@ def _below(path: str, known: Mapping[str, Any]) -> str:
     return next((end for end in ends if end in known), path)
 
 
-# Runs with the code of another commit: no more of it is used than every commit since records have format 2 has.
-_PLANNED = """
-import json, sys
-from pathlib import Path
-from lorebridge import config, studies
-from lorebridge.compare import planned
-json.dump(planned(studies.plan(config.load(sys.argv[1]))), sys.stdout)
-"""
-
-
 def planned(plan: Plan) -> dict[str, Any]:
-    """Return what a plan says of every artifact, as JSON: ``config``, ``recipes`` and ``hours`` of a :class:`Side`."""
+    """Return what a plan says of every artifact, as JSON: ``config``, ``recipes`` and ``hours`` of a :class:`Side`.
+
+    Its text runs with the code of another commit, which need not know it: so it uses what plans have had since records
+    have format 2, and no more.
+    """
+    from lorebridge.plan.cost import Cost
+
     root = f"{plan.root}/"
     recipes = {}
     for stage, wildcards in plan.walk():
@@ -163,6 +161,19 @@ def planned(plan: Plan) -> dict[str, Any]:
     cost = Cost(plan.study)
     hours = {plan.record(*model.artifact).removeprefix(root): cost.hours(model) for model in plan.study.trained}
     return {"config": plan.literals("page")["config"], "recipes": recipes, "hours": hours}
+
+
+def _script() -> str:
+    """Return a program that prints what is planned for the configuration that it is given."""
+    return "\n".join(
+        [
+            "from __future__ import annotations",
+            "import json, sys",
+            "from lorebridge import config, studies",
+            inspect.getsource(planned),
+            "json.dump(planned(studies.plan(config.load(sys.argv[1]))), sys.stdout)",
+        ]
+    )
 
 
 def _of_commit(name: str, config: Path, folder: Path) -> Side:
@@ -180,11 +191,11 @@ def _of_commit(name: str, config: Path, folder: Path) -> Side:
     inside = Path(os.path.relpath(config.resolve(), Path(repository).resolve()))
     then = folder / inside if ".." not in inside.parts else config
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    call = [sys.executable, "-c", _PLANNED, str(then if then.is_file() else config.resolve())]
+    call = [sys.executable, "-c", _script(), str(then if then.is_file() else config.resolve())]
     done = subprocess.run(call, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no word"
-        mend = "Its lorebridge has to know this configuration and `lorebridge compare`."
+        mend = "Its lorebridge has to know this configuration, and to have records of format 2."
         raise InputError(f"commit {name}", f"cannot plan {config} ({last})", mend)
     said = json.loads(done.stdout)
     return Side(name, said["config"], said["recipes"], None, hours=said["hours"])
@@ -276,9 +287,8 @@ def _why(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     ]
     for name, more in (("a", set(a["inputs"]) - set(b["inputs"])), ("b", set(b["inputs"]) - set(a["inputs"]))):
         if more:
-            why.append(
-                f"made in {name} alone from {', '.join(sorted(more)[:3])}{' ...' if more - set(sorted(more)[:3]) else ''}"
-            )
+            first = ", ".join(sorted(more)[:3])
+            why.append(f"made in {name} alone from {first}{f' and {len(more) - 3} more' if len(more) > 3 else ''}")
     return why
 
 
@@ -405,8 +415,8 @@ def lines(found: Mapping[str, Any], most: int = 8) -> Iterator[str]:
     by_themselves = [row for row in recipes["changed"] if row["why"]]
     hours = f" ({recipes['hours']:,.1f} GPU-hours of training, as reckoned)" if recipes["hours"] else ""
     yield (
-        f"\nrecipes: {recipes['same']} the same, {len(recipes['changed'])} differ{hours}, {len(by_themselves)} of them by "
-        f"themselves, {len(recipes['only_a'])} only in a, {len(recipes['only_b'])} only in b"
+        f"\nrecipes: {recipes['same']} the same, {len(recipes['changed'])} differ{hours}, {len(by_themselves)} of them "
+        f"by themselves, {len(recipes['only_a'])} only in a, {len(recipes['only_b'])} only in b"
     )
     # Artifacts that differ for one reason are one line.
     grouped = itertools.groupby(sorted(by_themselves, key=_reason), key=_reason)
