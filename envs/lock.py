@@ -57,9 +57,8 @@ def resolve(flavour: str) -> list[tuple[str, str, str | None]]:
 
 def main(flavour: str) -> None:
     """Write the lock of one flavour (cpu, gpu or docs)."""
-    lines = [
-        f"# {flavour} lock of {REQUIREMENTS[flavour]} for Python 3.11 on x86-64 Linux; made by `python envs/lock.py {flavour}`"
-    ]
+    made = f"made by `python envs/lock.py {flavour}`"
+    lines = [f"# {flavour} lock of {REQUIREMENTS[flavour]} for Python 3.11 on x86-64 Linux; {made}"]
     for name, version, sha256 in resolve(flavour):
         if flavour == "cpu" and name == "torch":
             lines.append(f"# torch=={version} is installed first, without a hash: its CPU build differs by index")
