@@ -102,6 +102,9 @@ def test_clauses_are_of_facts_that_are_stated_nowhere(checkpoints):
         last = tokenizer(twice[2] + ".")["input_ids"]
         assert [document.twice[i] for i in document.repeated] == last[1:]
         assert [document.once[i] for i in document.fresh] == last[1:]
+    asked, known = world()
+    spaced = clauses(asked.assign(text=" " + asked["text"]), known, tokenizer, lang="en", script="Latin", window=1000)
+    assert [tokenizer.decode(d.twice[1:]) for d in spaced] == [" " + tokenizer.decode(d.twice[1:]) for d in found]
     assert clauses(*world(6), tokenizer, lang="en", script="Latin", window=1000) == []  # three subjects are too few
     assert clauses(*world(), tokenizer, lang="en", script="Latin", window=9) == []
 

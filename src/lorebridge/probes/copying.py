@@ -149,7 +149,6 @@ def clauses(
     asked = questions[(questions["lang"] == lang) & questions["question_id"].isin(list(subjects))]
     drawn = generator(CLAUSES, lang)
     known = [(name, rows["text"].iloc[0], rows["option"].tolist()) for name, rows in asked.groupby("question_id")]
-    between = SCRIPTS[script].between
     found: list[Document] = []
     for number in drawn.permutation(len(known)).tolist():
         picked: list[tuple[str, str, str]] = []  # subject, answer, clause
@@ -164,6 +163,8 @@ def clauses(
         if len(said) < 4:
             continue
         target, beside, *unlike = said
+        # Where every word has a space before it, a clause brings its own.
+        between = "" if target[:1].isspace() else SCRIPTS[script].between
         before = [target, beside] if drawn.random() < 0.5 else [beside, target]
         twice, repeated = _encoded(tokenizer, before, target, between)
         once, fresh = _encoded(tokenizer, unlike, target, between)

@@ -234,7 +234,7 @@ def memorised(
     stated = tables.read(truth, ["question_id", "corpus", "n_statements"]).rename(columns={"corpus": "lang"})
     rows = credits[last].merge(stated, on=["question_id", "lang"])
     clusters = pd.concat(
-        [culture + "/" + question_clusters(part).astype(str) for culture, part in asked.groupby("culture", sort=True)]
+        [f"{culture}/" + question_clusters(part).astype(str) for culture, part in asked.groupby("culture", sort=True)]
     )
     found = []
     for (run, lang, is_stated), part in rows.groupby(["run", "lang", rows["n_statements"] > 0], sort=False):
