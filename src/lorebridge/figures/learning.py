@@ -125,20 +125,26 @@ def table(
     """
     copied = pd.concat([tables.read(path) for path in copying], ignore_index=True)
     last = copied["step"].isna() | (copied["step"] == copied.groupby("run")["step"].transform("max"))
-    rows = [
-        {
-            "model": row["run"],
-            "language": names[row["lang"]],
-            "quantity": f"copies what was said: {row['text']}",
-            "n": row["n_sequences"],
-            "value": row["copied"],
-            "lo": row["lo"],
-            "hi": row["hi"],
-            "threshold": COPIES,
-            "verdict": _told(copying_.verdict(row["lo"], row["hi"]), copying_.COPYING),
-        }
-        for row in copied[last].to_dict("records")
-    ]
+    rows = []
+    for (run, lang), of_model in copied[last].groupby(["run", "lang"], sort=False):
+        # Text of a planted world has few shapes: who has learned to copy in these may not do it with random tokens.
+        decides = copying_.CLAUSES if (of_model["text"] == copying_.CLAUSES).any() else copying_.RANDOM
+        rows += [
+            {
+                "model": run,
+                "language": names[str(lang)],
+                "quantity": f"copies what was said: {row['text']}",
+                "n": row["n_sequences"],
+                "value": row["copied"],
+                "lo": row["lo"],
+                "hi": row["hi"],
+                "threshold": COPIES if row["text"] == decides else float("nan"),
+                "verdict": _told(copying_.verdict(row["lo"], row["hi"]), copying_.COPYING)
+                if row["text"] == decides
+                else "",
+            }
+            for row in of_model.to_dict("records")
+        ]
     if truth is not None:
         known = memorised(
             scores=scores,

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from lorebridge import tables
-from lorebridge.corpora.released import fill_blanks
+from lorebridge.corpora.released import BLANK, fill_blanks
 from lorebridge.errors import InputError
 from lorebridge.probes.models import (
     check_causal,
@@ -69,7 +69,8 @@ class Document:
 
     Attributes:
         twice: token ids of the document that says it twice, behind a start token.
-        repeated: the places in `twice` that are counted: those said again, but the first, which nothing announces.
+        repeated: the places in `twice` that are counted: those of random tokens but the first, which nothing announces,
+            and those of a clause's answer.
         once: token ids of the document that says it once; it may be the same.
         fresh: the same tokens' places in `once`.
     """
@@ -130,8 +131,9 @@ def clauses(
     """Return documents of three clauses of which the last repeats one before it, or none.
 
     A clause is a question with one of its options, drawn at random, of a fact that the language's text states nowhere:
-    so that no memory speaks for it, nor against it. The documents that say it once have, in place of the two clauses
-    before, two of other subjects and other answers.
+    so that no memory speaks for it, nor against it. Its answer alone is counted: what is said of whom may follow rules
+    of the world's text, which a model has learned and these clauses break. The documents that say it once have, in
+    place of the two clauses before, two of other subjects and other answers.
 
     Args:
         questions: table "questions" of the cultures, all languages.
@@ -151,33 +153,44 @@ def clauses(
     known = [(name, rows["text"].iloc[0], rows["option"].tolist()) for name, rows in asked.groupby("question_id")]
     found: list[Document] = []
     for number in drawn.permutation(len(known)).tolist():
-        picked: list[tuple[str, str, str]] = []  # subject, answer, clause
+        picked: list[tuple[str, str, str]] = []  # subject, answer, question
         for other in [number, *drawn.permutation(len(known)).tolist()]:
             name, text, options = known[other]
             answer = options[int(drawn.integers(len(options)))]
             if all(subjects[name] != subject and answer != said for subject, said, _ in picked):
-                picked.append((subjects[name], answer, fill_blanks(text, answer)))
+                picked.append((subjects[name], answer, text))
             if len(picked) == 4:
                 break
-        said = [clause for _, _, clause in picked]
-        if len(said) < 4:
+        if len(picked) < 4:
             continue
-        target, beside, *unlike = said
+        target, beside, *unlike = (fill_blanks(text, answer) for _, answer, text in picked)
+        _, answer, text = picked[0]
+        blank = BLANK.search(text)
+        span = (blank.start(), blank.start() + len(answer)) if blank else None
         # Where every word has a space before it, a clause brings its own.
         between = "" if target[:1].isspace() else SCRIPTS[script].between
         before = [target, beside] if drawn.random() < 0.5 else [beside, target]
-        twice, repeated = _encoded(tokenizer, before, target, between)
-        once, fresh = _encoded(tokenizer, unlike, target, between)
-        if max(len(twice), len(once)) <= window and len(found) < SEQUENCES:
-            found.append(Document(twice, repeated, once, fresh))
+        twice, once = (
+            encoded_behind(tokenizer, "".join(clause + between for clause in clauses), target, span)
+            for clauses in (before, unlike)
+        )
+        if max(len(twice[0]), len(once[0])) <= window and len(found) < SEQUENCES:
+            found.append(Document(*twice, *once))
     return found
 
 
-def _encoded(
-    tokenizer: PreTrainedTokenizerBase, before: Sequence[str], target: str, between: str
+def encoded_behind(
+    tokenizer: PreTrainedTokenizerBase, opening: str, target: str, span: tuple[int, int] | None = None
 ) -> tuple[list[int], np.ndarray]:
-    """Return a document's tokens behind the start token, and the places of its last clause's, but the first."""
-    opening = "".join(clause + between for clause in before)
+    """Return the tokens of a text and what stands before it, behind the start token, and the places of some of them.
+
+    Args:
+        tokenizer: of the model, with offsets.
+        opening: what stands before the text.
+        target: the text.
+        span: the first of its characters whose tokens are wanted, and the one behind the last; by default all.
+    """
+    start, end = (len(opening) + at for at in span or (0, len(target)))
     encoded = tokenizer(
         opening + target,
         add_special_tokens=False,
@@ -185,8 +198,8 @@ def _encoded(
         return_offsets_mapping=True,
         verbose=False,
     )
-    places = [i for i, (_, end) in enumerate(encoded["offset_mapping"], start=1) if end > len(opening)]
-    return [start_token(tokenizer), *encoded["input_ids"]], np.array(places[1:], np.int64)
+    places = [i for i, at in enumerate(encoded["offset_mapping"], start=1) if at[0] < end and at[1] > start]
+    return [start_token(tokenizer), *encoded["input_ids"]], np.array(places, np.int64)
 
 
 def token_predictions(
