@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lorebridge.figures.effects import contrast_label
+from lorebridge.figures.mechanism import KNOWN, NOWHERE
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
@@ -178,3 +179,34 @@ def recovery(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str
         f"Of {there:,} documents that state a planted fact, retrieval and judge find {right:,}; they name "
         f"{found - right:,} that do not."
     ]
+
+
+def mechanism(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
+    """Say of each language and arm whether alignment is half risen before accuracy on what only the source states."""
+    table = rows["mechanism"]
+    table = table[table["direction"] != "xx->en"]
+    found = []
+    for (language, arm), part in table.groupby(["language", "arm"], sort=False):
+        risen = part.dropna(subset="half_risen").set_index("quantity")
+        said = f"{language}, {arm}: "
+        if KNOWN not in risen.index:
+            others = ", ".join(q for q in risen.index if q != NOWHERE) or "nothing"
+            found.append(
+                f"{said}what only the source states does not come to be answered; of the rest there rises: {others}."
+            )
+            continue
+        at = risen.loc[KNOWN, "half_risen"]
+        order = {
+            "before": [q for q, step in risen["half_risen"].items() if step < at and q != NOWHERE],
+            "at the same checkpoint": [
+                q for q, step in risen["half_risen"].items() if step == at and q not in (KNOWN, NOWHERE)
+            ],
+            "after": [q for q, step in risen["half_risen"].items() if step > at and q != NOWHERE],
+        }
+        told = (
+            "; ".join(f"{when}: {', '.join(named)}" for when, named in order.items() if named) or "nothing else rises"
+        )
+        found.append(
+            f"{said}accuracy on what only the source states is half risen at step {at:,.0f}. Half risen {told}."
+        )
+    return found
