@@ -197,8 +197,17 @@ def _curve(ax: plt.Axes, rows: pd.DataFrame, arm: str, line: Any) -> None:
     mean = rows.groupby("step")["value"].mean()
     ax.plot(mean.index, mean, linewidth=1.4, color=colour, linestyle=line)
     if not np.isnan(step := half_risen(rows)):
-        ring = {"markersize": 5, "markerfacecolor": "white", "markeredgewidth": 1.1}
-        ax.plot([step], [mean[step]], marker="o", color=colour, zorder=5, **ring)
+        ax.plot(
+            [step],
+            [mean[step]],
+            marker="o",
+            markersize=5,
+            markerfacecolor="white",
+            markeredgewidth=1.1,
+            color=colour,
+            zorder=5,
+            clip_on=False,
+        )
 
 
 def table(

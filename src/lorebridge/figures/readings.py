@@ -184,29 +184,26 @@ def recovery(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str
 def mechanism(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
     """Say of each language and arm whether alignment is half risen before accuracy on what only the source states."""
     table = rows["mechanism"]
-    table = table[table["direction"] != "xx->en"]
+    table = table[(table["direction"] != "xx->en") & (table["quantity"] != NOWHERE)]
     found = []
     for (language, arm), part in table.groupby(["language", "arm"], sort=False):
-        risen = part.dropna(subset="half_risen").set_index("quantity")
-        said = f"{language}, {arm}: "
-        if KNOWN not in risen.index:
-            others = ", ".join(q for q in risen.index if q != NOWHERE) or "nothing"
+        risen = {str(row["quantity"]): row["half_risen"] for row in part.dropna(subset="half_risen").to_dict("records")}
+        at = risen.pop(KNOWN, None)
+        if at is None:
+            others = ", ".join(risen) or "nothing"
             found.append(
-                f"{said}what only the source states does not come to be answered; of the rest there rises: {others}."
+                f"{language}, {arm}: what only the source states does not come to be answered; of the rest there "
+                f"rises: {others}."
             )
             continue
-        at = risen.loc[KNOWN, "half_risen"]
         order = {
-            "before": [q for q, step in risen["half_risen"].items() if step < at and q != NOWHERE],
-            "at the same checkpoint": [
-                q for q, step in risen["half_risen"].items() if step == at and q not in (KNOWN, NOWHERE)
-            ],
-            "after": [q for q, step in risen["half_risen"].items() if step > at and q != NOWHERE],
+            "before": [name for name, step in risen.items() if step < at],
+            "at the same checkpoint": [name for name, step in risen.items() if step == at],
+            "after": [name for name, step in risen.items() if step > at],
         }
-        told = (
-            "; ".join(f"{when}: {', '.join(named)}" for when, named in order.items() if named) or "nothing else rises"
-        )
+        told = "; ".join(f"{when}: {', '.join(named)}" for when, named in order.items() if named)
         found.append(
-            f"{said}accuracy on what only the source states is half risen at step {at:,.0f}. Half risen {told}."
+            f"{language}, {arm}: accuracy on what only the source states is half risen at step {at:,.0f}. "
+            + (f"Half risen {told}." if told else "Nothing else rises.")
         )
     return found

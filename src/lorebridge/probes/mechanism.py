@@ -153,27 +153,29 @@ def _asked(rows: pd.DataFrame, known: pd.DataFrame, truth: Path) -> pd.DataFrame
 
 def _statements(frame: pd.DataFrame) -> list[Statement]:
     """Return the questions of one language with their answers."""
-    pieces, marks = [], []
+    pieces: list[list[str]] = []
+    orders: list[list[str]] = []
     for text, subject in zip(frame["text"], frame["subject"], strict=True):
-        blank = BLANK.search(text)
-        spans = sorted([(text.index(subject), subject, "subject"), (blank.start(), blank.group(), "object")])
-        ends = [0, *itertools.chain.from_iterable((at, at + len(word)) for at, word, _ in spans), len(text)]
+        at, blank = text.index(subject), BLANK.search(text)
+        stretches = sorted([(at, at + len(subject), "subject"), (*blank.span(), "object")])
+        ends = [0, *itertools.chain.from_iterable((start, end) for start, end, _ in stretches), len(text)]
         pieces.append([text[ends[i] : ends[i + 1]] for i in (0, 2, 4)])
-        marks.append([part for _, _, part in spans])
+        orders.append([part for *_, part in stretches])
     relations = _relation_words(frame["relation"].tolist(), pieces)
     found = []
-    for row, between, order, relation in zip(frame.itertuples(), pieces, marks, relations, strict=True):
-        words = {"subject": str(row.subject), "object": str(row.answer)}
-        text, spans = between[0], {}
+    for row, between, order, relation in zip(frame.to_dict("records"), pieces, orders, relations, strict=True):
+        words = {"subject": str(row["subject"]), "object": str(row["answer"])}
+        text = between[0]
+        spans: dict[str, tuple[int, int]] = {}
         starts = [0]
         for part, piece in zip(order, between[1:], strict=True):
             spans[part] = (len(text), len(text) + len(words[part]))
             starts.append(spans[part][1])
             text += words[part] + piece
         if relation is not None:
-            piece, start, end = relation
-            words["relation"] = between[piece][start:end]
-            spans["relation"] = (starts[piece] + start, starts[piece] + end)
+            place, start, end = relation
+            words["relation"] = between[place][start:end]
+            spans["relation"] = (starts[place] + start, starts[place] + end)
         found.append(Statement(text, spans, words))
     return found
 
@@ -236,6 +238,10 @@ def _unlike(answers: Sequence[tuple[str, ...]]) -> list[int]:
     ]
 
 
+Behind = tuple[list[int], np.ndarray]
+"""Tokens of a clause and of what stands before it, and the places of the clause's."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """What a model reads of :class:`Parallel`, in tokens.
@@ -244,14 +250,13 @@ class Asked:
         statements: token sequences behind a start token, those of the base language first.
         places: [2 x entities, parts] the place of the last token of each part; -1 where there is none.
         words: kind of word (a part, or :data:`TOKEN`) -> for the base language and the other the tokens of each word.
-        translated: direction -> (sequence, places of its clause), each behind its translation; then the same clauses
-            behind another's.
+        translated: direction -> the clauses, each behind its translation; and the same behind another's.
     """
 
     statements: list[list[int]]
     places: np.ndarray
     words: Mapping[str, tuple[list[list[int]], list[list[int]]]]
-    translated: Mapping[str, tuple[list[tuple[list[int], np.ndarray]], list[tuple[list[int], np.ndarray]]]]
+    translated: Mapping[str, tuple[list[Behind], list[Behind]]]
 
     @property
     def sequences(self) -> list[list[int]]:
@@ -286,18 +291,17 @@ def encode_parallel(parallel: Parallel, tokenizer: PreTrainedTokenizerBase, *, t
         words[part] = sides[0], sides[1]
     words[TOKEN] = _by_rule(*words["subject"])
     labels = template_labels(template)
+
+    def behind(opening: Sequence[str], clauses: Sequence[str]) -> list[Behind]:
+        return [encoded_behind(tokenizer, said, clause) for said, clause in zip(opening, clauses, strict=True)]
+
     translated = {}
-    for direction, (context, target), (first, second) in (
-        (f"{base}->{other}", (base, other), labels),
-        (f"{other}->{base}", (other, base), turned_labels(*labels)),
-    ):
-        before, clauses = parallel.clauses[context], parallel.clauses[target]
-        translated[direction] = tuple(
-            [
-                encoded_behind(tokenizer, first + before[j] + second, clause)
-                for clause, j in zip(clauses, others, strict=True)
-            ]
-            for others in (range(len(clauses)), parallel.unlike)
+    for context, target, (first, second) in ((base, other, labels), (other, base, turned_labels(*labels))):
+        opening = [first + clause + second for clause in parallel.clauses[context]]
+        clauses = parallel.clauses[target]
+        translated[f"{context}->{target}"] = (
+            behind(opening, clauses),
+            behind([opening[other_one] for other_one in parallel.unlike], clauses),
         )
     return Asked(sequences, np.array(places), words, translated)
 
@@ -366,7 +370,8 @@ def word_embeddings(model: PreTrainedModel, words: Sequence[Sequence[int]]) -> t
     """
     import torch
 
-    weight = model.get_input_embeddings().weight.detach()
+    layer: Any = model.get_input_embeddings()
+    weight = layer.weight.detach()
     found = []
     for tokens in words:
         shares = torch.arange(1, len(tokens) + 1, device=weight.device, dtype=torch.float32)
