@@ -137,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     explain = command("explain", _explain, "tell what made a file")
     explain.add_argument("path", type=Path)
 
+    handed = command("publish", _publish, "write a checkpoint to a folder, with what it answers on its model card")
+    handed.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
+    handed.add_argument("--step", type=int, help="of a checkpoint (default: the last)")
+    handed.add_argument("--out", type=Path, required=True, help="a folder")
+    configured(handed)
+
     batch = command("show-batch", _show_batch, "print the text that a run sees at one step")
     batch.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
     batch.add_argument("--step", type=int, required=True, help="0 is the first")
@@ -576,6 +582,44 @@ def _explain(arguments: argparse.Namespace) -> None:
         print(
             "  warning: lorebridge's code has changed since; if the change alters this result, the stage's version must"
         )
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    from lorebridge import publish, tables
+    from lorebridge.train import card
+
+    plan = _load_plan(arguments)
+    model = _model(plan, arguments.run)
+    step = model.checkpoints[-1] if arguments.step is None else arguments.step
+    if step not in model.checkpoints:
+        kept = ", ".join(map(str, model.checkpoints))
+        raise InputError(f"--step {step}", f"{model.name} keeps no checkpoint there", f"Its checkpoints: {kept}.")
+    stage, wildcards = model.artifact
+    made = _made(arguments, plan, stage, **dict(wildcards))["checkpoints"]
+    checkpoint = made[model.checkpoints.index(step)]
+    if not (checkpoint / card.CARD).is_file():
+        mend = "Train it again to get one, or write it by hand: lorebridge explain says what the model is."
+        raise InputError(checkpoint, "was made before checkpoints had a model card", mend)
+    probing = plan.config["probing"]
+    headline = {"subset": probing["subset"], "rule": probing["rule"], "prefix": probing["prefix"]}
+    answers = tables.read(_made(arguments, plan, "accuracies")["accuracies"][0])
+    asked = (answers["model"] == model.name) & (answers["step"] == step)
+    for column, value in headline.items():
+        asked &= answers[column] == value
+    perplexity = tables.read(_made(arguments, plan, "score", run=model.name)["perplexity"][0])
+    held = (perplexity["step"] == step) & (perplexity["prefix"] == probing["prefix"])
+    if arguments.out.resolve().is_relative_to(Path(plan.root).resolve()):
+        raise InputError(
+            arguments.out, f"lies in {plan.root}, whose files are made by the study", "Name another --out."
+        )
+    publish.check_folder(arguments.out, [card.CARD])
+    text = card.evaluated(
+        (checkpoint / card.CARD).read_text(encoding="utf-8"),
+        answers[asked].to_dict("records"),
+        perplexity[held].to_dict("records"),
+    )
+    card.hand_on(checkpoint, arguments.out, text)
+    print(f"{arguments.out}: {model.name}, step {step}; say its licence in {arguments.out / card.CARD}")
 
 
 def _show_batch(arguments: argparse.Namespace) -> None:
