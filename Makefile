@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge lint hooks format clean help
+.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge docs lint hooks format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,6 +93,15 @@ test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an e
 	.venv-judge/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@# The tests are skipped where there is no vLLM: here that is an error.
 	.venv-judge/bin/python -c 'import pytest, vllm'
+	touch $@
+
+docs: .venv-docs/.complete ## the documentation as a site, build/site/, in an environment of its own
+	.venv-docs/bin/mkdocs build --quiet --strict
+	@echo 'site: build/site/index.html'
+
+.venv-docs/.complete: envs/docs.lock
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	touch $@
 
 lint: setup ## ruff, snakefmt, snakemake --lint, mypy, codespell, shellcheck
