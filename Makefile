@@ -43,21 +43,20 @@ $(VENV)/.complete: $(LOCK) pyproject.toml
 	$(VENV)/bin/pip check --disable-pip-version-check
 	echo $(LOCK) > $@
 
-# Snakemake prints what it does; long jobs draw a bar with tokens/s and the time left. It wakes up once a timespan for
+# Snakemake prints what it does, and how long the whole study still takes; long jobs draw a bar with tokens/s and the time
+# left. It wakes up once a timespan for
 # every job that has finished: with its default of a second, a hundred jobs cost an eighth of a core.
 RUN = snakemake --cores $(CORES) --rerun-incomplete --max-jobs-per-timespan 500/5s
 
 demo: setup ## the planted world, end to end, with figures and a report
 	$(RUN) --configfile config/demo.yaml
 	snakemake --configfile config/demo.yaml --report results/demo/report.html
-	@lorebridge power --config config/demo.yaml
-	@echo; echo 'figures: results/demo/figures/    tables: results/demo/tables/    report: results/demo/report.html'
+	@echo; lorebridge findings --config config/demo.yaml
 
 mini: setup ## real text and the paper's questions, small: make mini DATA=FOLDER
 	$(RUN) --configfile config/mini.yaml --config data=$(DATA)
 	snakemake --configfile config/mini.yaml --config data=$(DATA) --report results/mini/report.html
-	@lorebridge power --config config/mini.yaml --set data=$(DATA)
-	@echo; echo 'figures: results/mini/figures/    tables: results/mini/tables/    report: results/mini/report.html'
+	@echo; lorebridge findings --config config/mini.yaml --set data=$(DATA)
 
 figures: setup ## tables and figures from a bundle, nothing trained: make figures [BUNDLE=PATH]
 	$(RUN) --snakefile workflow/figures.smk --config bundle=$(BUNDLE)

@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     configured(plan)
     plan.add_argument("--gpus", type=int, help="GPUs that train at a time (default: those of one run)")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
+    plan.add_argument(
+        "--jobs", action="store_true", help="print instead what a run would make now, by rule, why, and GPU-hours"
+    )
 
     examined = command(
         "doctor", _doctor, "say what a study needs of this machine and is there or missing; 1 if missing"
@@ -106,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
 
     alarms = command("alarms", _alarms, "look for signs in a study's tables that it went wrong; 1 if an alarm rings")
     configured(alarms)
+
+    found = command("findings", _findings, "say what a study found, which alarms ring, and which file to open first")
+    configured(found)
 
     adopted = command(
         "adopt", _adopt, "verify results whose records are of an older form and take them over; 1 if some are left"
@@ -253,6 +259,9 @@ def _questions(arguments: argparse.Namespace, plan: Plan, culture: str) -> Path:
 def _plan(arguments: argparse.Namespace) -> None:
     from lorebridge import config
 
+    if arguments.jobs:
+        _jobs(arguments)
+        return
     plan = _load_plan(arguments)
     compute = plan.config["compute"]
     gpus = arguments.gpus or max(1, compute["gpus"] * compute["nodes"])
@@ -314,6 +323,39 @@ def _plan(arguments: argparse.Namespace) -> None:
     for key, value, text in origin:
         shown = str(value) if len(str(value)) <= 44 else str(value)[:41] + "..."
         print(f"  {key:<48} {shown:<46} {text or 'not said'}")
+
+
+def _jobs(arguments: argparse.Namespace) -> None:
+    """Print what a run would make: what `snakemake -n` lists job by job."""
+    from lorebridge.plan.due import due
+    from lorebridge.records import Records
+
+    plan = _load_plan(arguments)
+    plan.study.digest = DigestCache(Path(plan.config["work"]) / "digests")
+    cost, records = Cost(plan.study), Records()
+    wanted = due(plan, records)
+    reasons: dict[tuple[str, str], list[float]] = {}
+    by_model = {model.artifact: cost.hours(model) for model in plan.study.trained}
+    for name, why in wanted.items():
+        shown = why if len(why) < 4 else [*why[:3], f"and {len(why) - 3} more"]
+        reasons.setdefault((name[0], "; ".join(shown)), []).append(by_model.get(name, 0.0))
+    if arguments.json:
+        rows = [
+            {"rule": rule, "reason": reason, "jobs": len(hours), "gpu_hours": sum(hours)}
+            for (rule, reason), hours in reasons.items()
+        ]
+        print(json.dumps({"jobs": rows, "made": sum(1 for _ in plan.walk()) - len(wanted)}, ensure_ascii=False))
+        return
+    for (rule, reason), hours in reasons.items():
+        reckoned = f" [{sum(hours):,.2f} GPU-hours]" if sum(hours) else ""
+        print(f"{len(hours):>5}  {rule:<18} {reason}{reckoned}")
+    total = sum(by_model[name] for name in wanted if name in by_model)
+    print(
+        f"{len(wanted):>5}  jobs"
+        + (f", of which training is reckoned at {total:,.2f} GPU-hours (assumed, not measured)" if total else "")
+        if wanted
+        else "nothing to be made: all is there, by these recipes"
+    )
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -496,6 +538,17 @@ def _alarms(arguments: argparse.Namespace) -> int:
             if row["to_do"]:
                 print(f"{'':14}-> {row['to_do']}")
     return int((table["verdict"] == RINGS).any())
+
+
+def _findings(arguments: argparse.Namespace) -> None:
+    from lorebridge.figures.findings import findings
+
+    plan = _load_plan(arguments)
+    csv = {name: _made(arguments, plan, "table", table=name)["csv"][0] for name in plan.tables}
+    page = _made(arguments, plan, "page")["page"][0]
+    report = Path(plan.root) / "report.html"
+    for line in findings(account=plan.study.account, config=plan.config, csv=csv, page=page, report=report):
+        print(line)
 
 
 def _adopt(arguments: argparse.Namespace) -> int:

@@ -9,11 +9,14 @@ import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 import lorebridge.config
 from lorebridge import adopt, studies
 from lorebridge.errors import LorebridgeError
+from lorebridge.plan.cost import Cost
 from lorebridge.probes.stages import check_local_questions
+from lorebridge.progress import Job, Reporter
 from lorebridge.records import DigestCache, Records
 
 # Common.smk asks for the same ones.
@@ -83,6 +86,22 @@ if workflow.is_main_process:
 HARDWARE = plan.config["compute"]
 
 
+def _jobs():
+    """The jobs of this run by their number, with what tells how long they take."""
+    cost = Cost(plan.study)
+    models = {model.artifact: model for model in plan.study.trained}
+    processes = max(1, HARDWARE["gpus"] * HARDWARE["nodes"])
+    found = {}
+    for job in workflow.dag.needrun_jobs():
+        wildcards = dict(job.wildcards_dict or {})
+        model = plan.study.models.get(wildcards.get("run"))
+        if model is not None and model.artifact in models and job.rule.name.endswith(model.artifact[0]):
+            found[job.jobid] = Job(model.artifact[0], model.tokens, 3600 * cost.hours(model) / processes)
+        else:
+            found[job.jobid] = Job(job.rule.name)
+    return found
+
+
 # Snakemake calls it for the workflow itself alone: one that has this as a module calls it in an `onstart` of its own.
 onstart:
     missing = plan.study.absent_sources()
@@ -91,3 +110,4 @@ onstart:
             "These sources cannot be downloaded and are not in place yet:\n"
             + "\n".join(f"  {path}: {obtain}" for path, obtain in missing)
         )
+    logger.addHandler(Reporter(plan.config["study"], _jobs(), logger))
