@@ -666,11 +666,8 @@ def _publish(arguments: argparse.Namespace) -> None:
             arguments.out, f"lies in {plan.root}, whose files are made by the study", "Name another --out."
         )
     publish.check_folder(arguments.out, [card.CARD])
-    text = card.evaluated(
-        (checkpoint / card.CARD).read_text(encoding="utf-8"),
-        answers[asked].to_dict("records"),
-        perplexity[held].to_dict("records"),
-    )
+    rows: list[list[Any]] = [answers[asked].to_dict("records"), perplexity[held].to_dict("records")]
+    text = card.evaluated((checkpoint / card.CARD).read_text(encoding="utf-8"), *rows)
     card.hand_on(checkpoint, arguments.out, text)
     print(f"{arguments.out}: {model.name}, step {step}; say its licence in {arguments.out / card.CARD}")
 

@@ -153,7 +153,7 @@ def train(
         if slot:
             load_parameters(language_model, slot.folder)
         network = PackedLanguageModel(language_model).to(processes.device)
-        name = {"run": run, "learned": learned, "arm": arm, "seed": seed}
+        name: dict[str, Any] = {"run": run, "learned": learned, "arm": arm, "seed": seed}
         trainer = Trainer(
             network, reader, processes, Schedule(**schedule), optimizer, precision, zero_stage, micro_batch, slot, name
         )
