@@ -234,8 +234,9 @@ def test_a_study_s_table_is_the_same_twice_and_knows_its_runs(tmp_path, make_mod
         **write_world(tmp_path),
         "template": TEMPLATE,
     }
-    for name in ("a", "b"):
-        mechanism.mechanism(culture="ko", base="en", n_entities=10, **said, out=tmp_path / f"{name}.parquet")
+    by_plan = {"checkpoints": {(run, str(step)): folder for (run, step), folder in folders.items()}}  # keys of JSON
+    for name, given in (("a", said), ("b", said | by_plan)):
+        mechanism.mechanism(culture="ko", base="en", n_entities=10, **given, out=tmp_path / f"{name}.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     found = tables.read(tmp_path / "a.parquet")
     assert set(zip(found["run"], found["step"], found["arm"], strict=True)) == {

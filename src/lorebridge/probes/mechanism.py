@@ -477,7 +477,7 @@ def mechanism(
     culture: str,
     base: str,
     runs: Mapping[str, Mapping[str, Any]],
-    checkpoints: Mapping[tuple[str, int], Path],
+    checkpoints: Mapping[tuple[str, int | str], Path],
     questions: Path,
     truth: Path,
     template: str,
@@ -521,5 +521,5 @@ def mechanism(
         del model  # one at a time in memory
         if not all(np.isfinite(row["value"]) for row in found):
             raise InputError(folder, "its states are not finite", "The model has diverged: train it again.")
-        rows += [{"run": run, **runs[run], "step": step, **row} for row in found]
+        rows += [{"run": run, **runs[run], "step": int(step), **row} for row in found]
     tables.write("mechanism", rows, out)
