@@ -237,6 +237,19 @@ FIGURES = (
         "did not cross.",
         when=planted,
     ),
+    Drawing(
+        "mechanism",
+        "lorebridge.figures.mechanism:figure",
+        reads("mechanism", "scores", "questions", "truth"),
+        _ALIGNED,
+        "Results",
+        "Does alignment come before what crosses?",
+        "Accuracy by checkpoint on facts that only the source language states, above the alignment of what corresponds "
+        "in the two languages: hidden states of parallel statements, embeddings of names and answers, and what a "
+        "clause gains from its translation before it.",
+        f"{_PAGE}:mechanism",
+        when=planted,
+    ),
 )
 
 TABLES = (
