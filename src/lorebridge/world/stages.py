@@ -26,11 +26,15 @@ def planted_cultures(study: Study) -> list[str]:
     return [lang for lang in study.languages if lang != told_in(study)]
 
 
+_GENERATORS = {"articles": "planting:generate", "statements": "statements:generate_statements"}
+"""The function that writes a world, by its kind."""
+
+
 def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
     c, languages = study.config, study.languages
     own = c["world"].get("languages", {})
     literals = {
-        **c["world"],
+        **{key: value for key, value in c["world"].items() if key != "kind"},
         "base": told_in(study),
         "languages": {lang: {"script": languages[lang]["script"], **own.get(lang, {})} for lang in languages},
     }
@@ -43,11 +47,16 @@ def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
     return literals
 
 
+def _kind(study: Study, w: Wildcards) -> Mapping[str, Any]:
+    kind = study.config["world"]["kind"]
+    return {} if kind == "articles" else {"kind": kind}
+
+
 STAGES = (
     Stage(
         "world",
         "Write the planted world in the formats of real sources, and the truth about it.",
-        "lorebridge.world.planting:generate",
+        lambda study, w: f"lorebridge.world.{_GENERATORS[study.config['world']['kind']]}",
         files={
             "corpora": File(
                 "world/corpora/{lang}.jsonl.gz",
@@ -81,5 +90,6 @@ STAGES = (
         },
         record="world/record.json",
         literals=_literals,
+        identity=_kind,
     ),
 )

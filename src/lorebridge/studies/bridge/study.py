@@ -12,7 +12,8 @@ from lorebridge.plan.stage import artifact, item
 from lorebridge.plan.study import Model, Study, Text, rows
 from lorebridge.studies.bridge.checks import problems
 from lorebridge.studies.shared import SHARED
-from lorebridge.tokens.arms import ARMS, BASE, REPLAY
+from lorebridge.tokens.arms import BASE
+from lorebridge.tokens.stages import replays
 from lorebridge.train import stages as train
 
 __all__ = ["STAGES", "problems", "study"]
@@ -130,7 +131,7 @@ def _models(found: Study) -> list[Model]:
     ]
     for lang in found.langs:
         for arm in config["arms"]:
-            replayed = (f"mono-{base}",) if ARMS[arm].variant == REPLAY else ()
+            replayed = (f"mono-{base}",) if replays(config, arm) else ()
             for seed in seeds:
                 models.append(
                     Model(
