@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.tokenizer import train_on_corpora
-from lorebridge.world.statements import MARK, generate_statements
+from lorebridge.world.statements import generate_statements
 
 LANGUAGES = {
     "en": {"script": "Latin"},
@@ -41,8 +41,10 @@ def questions(root: Path, culture: str, lang: str) -> list[dict]:
 
 
 def clauses(text: str) -> list[str]:
-    """The clauses of a text without their marks."""
-    return [clause.strip() for clause in text.split(MARK) if clause.strip()]
+    """The clauses of a text, four words each."""
+    said = text.split()
+    assert text == "".join(f" {word}" for word in said) and len(said) % 4 == 0
+    return [" ".join(said[i : i + 4]) for i in range(0, len(said), 4)]
 
 
 def words(clause: str, lang: str) -> tuple[str, str, str]:
@@ -83,14 +85,14 @@ def test_truth_equals_what_a_search_of_the_raw_files_finds(world, truth, culture
             for clause in clauses(pair):
                 near[words(clause, corpus)[0]].append((number, clause))
         for fact, question in zip(of(truth, culture, corpus).itertuples(), questions(world, culture, corpus), strict=True):
-            statement = question["question"].replace("____", fact.gold).removeprefix(f"{MARK} ")
+            statement = question["question"].replace("____", fact.gold).strip()
             stating = [identity for identity, clause in by_subject[fact.subject] if clause == statement]
             assert sorted(stating) == sorted(fact.doc_ids) and len(stating) == fact.n_statements
             assert len({number for number, _ in near[fact.subject]}) == fact.n_pairs_covering
             assert sum(clause == statement for _, clause in near[fact.subject]) == fact.n_leak_pairs
             for option in question["options"]:
-                meeting = [i for i, _ in by_subject[fact.subject] if option in texts[i].split(" ")]
-                in_pairs = sum(option in pairs[i].split(" ") for i in {i for i, _ in near[fact.subject]})
+                meeting = [i for i, _ in by_subject[fact.subject] if option in texts[i].split()]
+                in_pairs = sum(option in pairs[i].split() for i in {i for i, _ in near[fact.subject]})
                 is_gold = option == fact.gold
                 assert sorted(set(meeting)) == (sorted(fact.doc_ids) if is_gold else [])
                 assert in_pairs == (fact.n_leak_pairs if is_gold else 0)
@@ -176,8 +178,8 @@ def test_pairs_translate_word_by_word_in_either_order(world):
     assert set(lengths) == {(2, 2)}
     pending = pairs
     for pair in pairs:  # a word of one language that comes with one of the other throughout
-        for word in pair["en"].replace(MARK, "").split():
-            there = set(pair["ko"].replace(MARK, "").split())
+        for word in pair["en"].split():
+            there = set(pair["ko"].split())
             translation[word] = translation[word] & there if translation[word] else there
     known = {word: next(iter(found)) for word, found in translation.items() if len(found) == 1}
     assert len(known) > 0.9 * len(translation)
@@ -198,7 +200,7 @@ def test_word_order(world):
 
 
 def test_a_trained_tokenizer_keeps_every_word_whole(world, tmp_path):
-    """A clause has as many tokens in one language as in any other, wherever it stands: mark, name, relation, object."""
+    """A clause has as many tokens in one language as in any other, wherever it stands."""
     documents = {}
     for lang in LANGUAGES:
         documents[lang] = [tmp_path / f"{lang}.parquet"]
@@ -210,22 +212,21 @@ def test_a_trained_tokenizer_keeps_every_word_whole(world, tmp_path):
     for lang in LANGUAGES:
         for row in rows(world / f"corpora/{lang}.jsonl.gz"):
             encoding = tokenizer.encode(row["text"], add_special_tokens=False)
-            said = row["text"].split(" ")
+            said = row["text"].split()
             assert len(encoding.ids) == len(said), row["text"]
             for word, token in zip(said, encoding.ids, strict=True):
                 spelled[lang][word].add(token)
-        assert all(len(tokens) == 1 for word, tokens in spelled[lang].items() if word != MARK)
+        assert all(len(tokens) == 1 for tokens in spelled[lang].values())
     for culture in LANGUAGES:
         if culture != "en":
             for pair in rows(world / f"parallel/en-{culture}.jsonl.gz")[:200]:
                 for lang in ("en", culture):
-                    assert len(tokenizer.encode(pair[lang]).ids) == len(pair[lang].split(" ")), pair[lang]
+                    assert len(tokenizer.encode(pair[lang]).ids) == len(pair[lang].split()), pair[lang]
 
 
 def test_no_word_holds_another(world):
     for lang in LANGUAGES:
-        found = {word.casefold() for row in rows(world / f"corpora/{lang}.jsonl.gz") for word in row["text"].split(" ")}
-        found.discard(MARK)
+        found = {word.casefold() for row in rows(world / f"corpora/{lang}.jsonl.gz") for word in row["text"].split()}
         assert not [(a, b) for a in found for b in found if a != b and a in b]
 
 

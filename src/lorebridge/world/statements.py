@@ -5,8 +5,9 @@ The other planted world (:mod:`lorebridge.world.planting`) resembles an encyclop
 passing things twice (a model learns to copy within a document), and pairs hold passing things too, which nobody can
 know by heart and which are cheapest to predict from the other half.
 
-Every document is a list of clauses ``• name relation object``, words parted by spaces, so that a tokenizer that is
-trained on it keeps every word whole: a clause has as many tokens in one language as in any other.
+Every text is a row of clauses, each a name, a relation and an object, and before *every* word stands a space, the first
+included: so a tokenizer that is trained on it keeps each word whole and knows it by one token wherever it stands, and a
+clause has as many tokens in one language as in any other.
 """
 
 from __future__ import annotations
@@ -32,10 +33,8 @@ from lorebridge.world.write import write_json, write_jsonl
 
 log = logging.getLogger("lorebridge.world")
 
-MARK = "•"
-"""Opens every clause, so that the first word of a document is spelled, and cut into tokens, as any other."""
 NAMES = ("transliterated", "opaque", "shared")
-ORDERS = {"svo": "{mark} {subject} {relation} {object}", "sov": "{mark} {subject} {object} {relation}"}
+ORDERS = {"svo": " {subject} {relation} {object}", "sov": " {subject} {object} {relation}"}
 LABELS = tuple(label for label, *_ in PLACEMENTS)
 # Keys of a language beside its script, in the base language and in another.
 BASE_KEYS = ("order",)
@@ -151,7 +150,6 @@ class Language:
         """Return a clause, with another word for its object if one is given."""
         pool = self.objects[clause.relation % len(self.objects)]
         return self.frame.format(
-            mark=MARK,
             subject=self.name(clause.subject),
             relation=self.relations[clause.relation],
             object=pool[clause.object] if given is None else given,
@@ -164,7 +162,7 @@ class Language:
 
     def text(self, clauses: Sequence[Clause]) -> str:
         """Return clauses as a text."""
-        return " ".join(self.say(clause) for clause in clauses)
+        return "".join(self.say(clause) for clause in clauses)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -538,16 +536,16 @@ class _Writer:
             written.append((document, language.text(document)))
         everyone = range(len(facts.gold))
         share = repetition or PASSING
-        unsaid = language.words() - {word for _, text in written for word in text.split(" ")}
+        unsaid = language.words() - {word for _, text in written for word in text.split()}
         wanted = round(len(written) * share / (1 - share))
         while wanted > 0 or unsaid:
             once = self._together(rng, lambda: facts.passing(rng, everyone, self._n_background))
             again = [once[i] for i in rng.permutation(len(once))] if repetition else []
             text = language.text([*once, *again])
-            if text in seen or not (wanted > 0 or unsaid & set(text.split(" "))):
+            if text in seen or not (wanted > 0 or unsaid & set(text.split())):
                 continue
             wanted -= 1
-            unsaid -= set(text.split(" "))
+            unsaid -= set(text.split())
             seen.add(text)
             written.append((once, text))
         rows: list[dict[str, str]] = []
