@@ -63,6 +63,8 @@ def _keys(key: str, node: dict[str, Any], schema: dict[str, Any], required: bool
     default = "" if required else f"`{_short(node['default'])}`" if "default" in node else "none"
     if key.startswith("world["):
         default = f"`{_short(WORLD[key])}`" if key.count(".") == 1 else default if "default" in node else "the world's"
+        # A key that stands for itself, and falls back on nothing else of the world.
+        default = f"`{_short(node['otherwise'])}`" if "otherwise" in node else default
     yield f"`{key}`", _value(node), default, node.get("description", "")
     options = [option for option in node.get("oneOf", []) if "properties" in option]
     for option in options:

@@ -102,7 +102,8 @@ def test_either_half_first_turns_some_whole_documents_and_nothing_else(study, tm
         assert either.monolingual == straight.monolingual and either.super_batches == straight.super_batches
         n_turned = 0
         for drawn, before in zip(either.documents, straight.documents, strict=True):
-            for found, old in ([np.frombuffer(targets, np.int64) for _, targets in d] for d in zip(drawn, before, strict=True)):
+            for (_, targets), (_, old_targets) in zip(drawn, before, strict=True):
+                found, old = np.frombuffer(targets, np.int64), np.frombuffer(old_targets, np.int64)
                 en, xx = own(found, "pairs-ko-en"), own(found, "pairs-ko-xx")
                 if found.tolist() != old.tolist():
                     assert is_whole(text, en) and is_whole(text, xx)

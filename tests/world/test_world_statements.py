@@ -84,7 +84,9 @@ def test_truth_equals_what_a_search_of_the_raw_files_finds(world, truth, culture
         for number, pair in enumerate(pairs):
             for clause in clauses(pair):
                 near[words(clause, corpus)[0]].append((number, clause))
-        for fact, question in zip(of(truth, culture, corpus).itertuples(), questions(world, culture, corpus), strict=True):
+        for fact, question in zip(
+            of(truth, culture, corpus).itertuples(), questions(world, culture, corpus), strict=True
+        ):
             statement = question["question"].replace("____", fact.gold).strip()
             stating = [identity for identity, clause in by_subject[fact.subject] if clause == statement]
             assert sorted(stating) == sorted(fact.doc_ids) and len(stating) == fact.n_statements
@@ -161,7 +163,9 @@ def test_repeated_documents_state_one_off_clauses_twice(world, truth):
             assert max(once.values()) < 12
             # Facts of entities are not among them: an event, or a fact's relation of a background name.
             entities = set(of(truth, "ko" if lang == "en" else lang, lang)["subject"])
-            relations = {words(clauses(q["question"].replace("____", "x"))[0], lang)[1] for q in questions(world, "zh", lang)}
+            relations = {
+                words(clauses(q["question"].replace("____", "x"))[0], lang)[1] for q in questions(world, "zh", lang)
+            }
             kinds = Counter()
             for clause in once:
                 name, relation, _ = words(clause, lang)
@@ -204,7 +208,9 @@ def test_a_trained_tokenizer_keeps_every_word_whole(world, tmp_path):
     documents = {}
     for lang in LANGUAGES:
         documents[lang] = [tmp_path / f"{lang}.parquet"]
-        texts = [{"doc_id": f"planted/{row['id']}", "text": row["text"]} for row in rows(world / f"corpora/{lang}.jsonl.gz")]
+        texts = [
+            {"doc_id": f"planted/{row['id']}", "text": row["text"]} for row in rows(world / f"corpora/{lang}.jsonl.gz")
+        ]
         pd.DataFrame(texts).to_parquet(documents[lang][0])
     train_on_corpora(documents=documents, vocab_size=4096, bytes_per_group=400_000, out=tmp_path / "tokenizer")
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))

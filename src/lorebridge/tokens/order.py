@@ -372,8 +372,8 @@ def _labels(
 ) -> list[list[int]]:
     """Return the ids of the two labels of the template; none where the arm has no labels.
 
-    Where the xx half comes first, in all documents or in some (`either`), the labels before it and before the English half follow. A label leaves the space
-    at its end to the half, where that has it.
+    Where the xx half comes first, in all documents or in some (`either`), the labels before it and before the English
+    half follow. A label leaves the space at its end to the half, where that has it.
     """
     if not has_labels(arm):
         return []

@@ -65,8 +65,8 @@ def attend_by_document(
     if len(lengths) < WORTH_MOVING * len(sizes):
         heads_first = [each.transpose(0, 1).unsqueeze(0).split(lengths.tolist(), dim=2) for each in states]
         one_by_one = [
-            F.scaled_dot_product_attention(*each, is_causal=True, scale=scale)
-            for each in zip(*heads_first, strict=True)
+            F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+            for q, k, v in zip(*heads_first, strict=True)
         ]
         return torch.cat(one_by_one, dim=2).squeeze(0).transpose(0, 1)
     order = _by_length(bounds, lengths)

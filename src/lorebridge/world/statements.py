@@ -266,7 +266,8 @@ def generate_statements(
         clauses: of a document, and of each half of a pair.
         repetition: share of the base's documents that state one-off clauses twice, the second time in any order.
         names: how a language writes an entity: ``transliterated`` (each word of the base's name has its own in the
-            language, by one rule for all names), ``opaque`` (other words, drawn for each name), ``shared`` (as the base).
+            language, by one rule for all names), ``opaque`` (by other words, drawn for each name) or ``shared`` (as
+            the base does).
         anchored: share of the entities that a language writes as the base does, whatever `names` says.
         coverage: share of the entities that pairs mention.
         pairs: sentence pairs of a language.
@@ -309,7 +310,7 @@ def generate_statements(
     ]
     sizes = (name_words, background_words, n_relations, objects)
     words = {base: _draw_words(seed, base, SCRIPTS[languages[base]["script"]], [], *sizes)}
-    own = {
+    own: dict[str, dict[str, Any]] = {
         lang: {"names": names, "anchored": anchored, "coverage": coverage, "repetition": 0.0, "pairs": pairs}
         | {"one_off": one_off, "order": "svo"}
         | dict(languages[lang])
@@ -349,9 +350,7 @@ def generate_statements(
         write_jsonl(out / "corpora" / f"{lang}.jsonl.gz", rows)
         log.info("%s: %d documents, %d pairs", lang, len(rows), len(pair_rows))
         for corpus, where in ((base, stating), (lang, own_stating)):
-            write_json(
-                out / "questions" / f"{lang}-culture-cloze_{corpus}.json", _questions(facts, told[corpus])
-            )
+            write_json(out / "questions" / f"{lang}-culture-cloze_{corpus}.json", _questions(facts, told[corpus]))
             truth += [
                 {
                     "question_id": f"{lang}-{i:04d}",
@@ -417,10 +416,10 @@ def _check(
 
 def _check_shares(where: str, shares: Mapping[str, float]) -> None:
     for key, share in shares.items():
-        if not 0 <= share <= 1 or (key == "repetition" and share == 1):
-            raise InputError(
-                f"{where}.{key}", f"{share} is no share", f"Give a number in [0, 1{')' if key == 'repetition' else ']'}."
-            )
+        if not 0 <= share <= 1:
+            raise InputError(f"{where}.{key}", f"{share} is no share", "Give a number in [0, 1].")
+        if key == "repetition" and share == 1:
+            raise InputError(f"{where}.{key}", "1 leaves no document for facts", "Give a number below 1.")
 
 
 def _draw_facts(
