@@ -62,7 +62,13 @@ def _keys(key: str, node: dict[str, Any], schema: dict[str, Any], required: bool
     node = _resolved(node, schema)
     default = "" if required else f"`{_short(node['default'])}`" if "default" in node else "none"
     if key.startswith("world["):
-        default = f"`{_short(WORLD[key])}`" if key.count(".") == 1 else default if "default" in node else "the world's"
+        parent, _, name = key.rpartition(".")
+        if key.count(".") == 1:
+            default = f"`{_short(WORLD[key])}`"
+        elif parent in WORLD:  # a count by placement: a mapping that is given stands for itself
+            default = "`0`"
+        elif "default" not in node:
+            default = "the world's"
         # A key that stands for itself, and falls back on nothing else of the world.
         default = f"`{_short(node['otherwise'])}`" if "otherwise" in node else default
     yield f"`{key}`", _value(node), default, node.get("description", "")

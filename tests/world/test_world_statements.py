@@ -23,7 +23,14 @@ LANGUAGES = {
     "zh": {"script": "Han", "anchored": 0.5, "repetition": 0.25},
     "fr": {"script": "Latin", "names": "shared", "coverage": 0.5, "pairs": 300, "one_off": 1.0},
 }
-SMALL = {"entities": 60, "doses": [2, 4], "questions": 96, "name_words": 12, "background_names": 20, "pairs": 900}
+SMALL = {
+    "entities": 60,
+    "doses": [2, 4],
+    "questions": dict.fromkeys(("en_only", "xx_only", "both", "neither"), 24),
+    "name_words": 12,
+    "background_names": 20,
+    "pairs": 900,
+}
 
 
 def plant(out: Path, langs=("en", "ko"), **knobs) -> Path:
@@ -116,7 +123,7 @@ def test_placements_doses_and_coverage_agree_with_the_counts(truth):
 
 def test_facts_are_crossed_within_entities_and_common_to_all_languages(world, truth):
     counts = truth[(truth["corpus"] == "en") & (truth["culture"] == "ko")].groupby(["placed", "dose"]).size()
-    assert len(counts) == 8 and set(counts) == {SMALL["questions"] // 8}
+    assert len(counts) == 8 and set(counts) == {12}
     several = of(truth, "ko", "en").groupby("subject")["placed"].nunique()
     assert (several > 1).sum() > 10
     told = {culture: of(truth, culture, "en").drop(columns=["question_id", "culture"]) for culture in ("ko", "bo")}
@@ -240,7 +247,7 @@ def test_questions_offer_four_and_the_gold_anywhere(world):
     for culture in ("ko", "bo"):
         base, own = questions(world, culture, "en"), questions(world, culture, culture)
         places = Counter(q["options"].index(q["answer"]) for q in base)
-        assert set(places.values()) == {SMALL["questions"] // 4}
+        assert set(places.values()) == {24}
         assert [q["options"].index(q["answer"]) for q in base] == [q["options"].index(q["answer"]) for q in own]
         assert all(len(set(q["options"])) == 4 for q in [*base, *own])
 
@@ -274,8 +281,10 @@ def test_same_seed_same_bytes_and_one_more_language_changes_no_text(world, tmp_p
         ({"one_off": 1.5}, "world.one_off"),
         ({"repetition": 1}, "world.repetition"),
         ({"name_words": 5}, "world.name_words"),
-        ({"questions": 1000}, "world.questions"),
-        ({"entities": 4, "pairs": 0, "questions": 8, "clauses": 40}, "world.clauses"),
+        ({"questions": {"xx_only": 61}}, "world.questions.xx_only"),
+        ({"questions": {"xx": 6}}, "world.questions"),
+        ({"questions": {}}, "world.questions"),
+        ({"entities": 4, "pairs": 0, "questions": {"both": 8}, "clauses": 40}, "world.clauses"),
     ],
 )
 def test_a_world_that_cannot_be_is_refused(tmp_path, change, named):

@@ -221,7 +221,7 @@ def generate_statements(
     objects: int = 16,
     placements: Mapping[str, int] = MappingProxyType({"en_only": 2, "xx_only": 1, "both": 2, "neither": 1}),
     doses: Sequence[int] = (24,),
-    questions: int = 800,
+    questions: Mapping[str, int] = MappingProxyType({"en_only": 320, "xx_only": 160, "both": 160, "neither": 160}),
     name_length: int = 2,
     name_words: int = 40,
     background_names: int = 60,
@@ -258,7 +258,7 @@ def generate_statements(
             :data:`lorebridge.world.facts.PLACEMENTS`; together they are the relations.
         doses: in how many documents a fact is stated, in each language that states it; levels are used equally often
             within a placement.
-        questions: facts that are asked, spread over placements and doses.
+        questions: how many facts are asked, by their placement; they are spread over the doses.
         name_length: words of a name.
         name_words: words that the entities' names are built of.
         background_names: names that are no entity's; one-off clauses state facts' relations of them.
@@ -280,7 +280,7 @@ def generate_statements(
     least = {
         "entities": (entities, 1),
         "objects": (objects, N_OPTIONS + 1),
-        "questions": (questions, 1),
+        "questions": (sum(questions.values()), 1),
         "name_length": (name_length, 1),
         "name_words": (name_words, 2),
         "background_names": (background_names, 1),
@@ -288,7 +288,7 @@ def generate_statements(
         "clauses": (clauses, 1),
         "pairs": (pairs, 0),
     }
-    _check(base, languages, placements, doses, shares, least, names)
+    _check(base, languages, {"placements": placements, "questions": questions}, doses, shares, least, names)
     for key, count in (("name_words", entities), ("background_words", background_names)):
         if least[key][0] ** name_length < count:
             raise InputError(
@@ -375,7 +375,7 @@ def generate_statements(
 def _check(
     base: str,
     languages: Mapping[str, Mapping[str, Any]],
-    placements: Mapping[str, int],
+    counts: Mapping[str, Mapping[str, int]],
     doses: Sequence[int],
     shares: Mapping[str, float],
     least: Mapping[str, tuple[int, int]],
@@ -386,12 +386,13 @@ def _check(
         raise InputError("world.base", f"{base!r} is not among the languages {list(languages)}", "Name one of them.")
     if len(languages) < 2:
         raise InputError("world.languages", "no language beside the base", "Give at least one more.")
-    if unknown := set(placements) - set(LABELS):
-        raise InputError(
-            "world.placements", f"there is no placement {sorted(unknown)[0]!r}", f"There are {', '.join(LABELS)}."
-        )
-    if min(placements.values(), default=0) < 0 or sum(placements.values()) < 1:
-        raise InputError("world.placements", f"{dict(placements)} are no facts", "Give how many facts, 0 or more.")
+    for key, by_label in counts.items():
+        if unknown := set(by_label) - set(LABELS):
+            raise InputError(
+                f"world.{key}", f"there is no placement {sorted(unknown)[0]!r}", f"There are {', '.join(LABELS)}."
+            )
+        if min(by_label.values(), default=0) < 0 or sum(by_label.values()) < 1:
+            raise InputError(f"world.{key}", f"{dict(by_label)} are no facts", "Give how many facts, 0 or more.")
     if not doses or min(doses) < 1 or len(set(doses)) < len(doses):
         raise InputError("world.doses", f"{list(doses)} are no doses", "Give different numbers from 1 up.")
     for key, (value, smallest) in least.items():
@@ -423,7 +424,12 @@ def _check_shares(where: str, shares: Mapping[str, float]) -> None:
 
 
 def _draw_facts(
-    seed: int, entities: int, objects: int, placements: Mapping[str, int], doses: Sequence[int], questions: int
+    seed: int,
+    entities: int,
+    objects: int,
+    placements: Mapping[str, int],
+    doses: Sequence[int],
+    questions: Mapping[str, int],
 ) -> Facts:
     """Draw the facts of a world and its questions."""
     rng = generator(seed, "facts")
@@ -436,20 +442,18 @@ def _draw_facts(
         for relation in range(len(labels)):
             members = np.flatnonzero(of[:, relation])
             gold[members, relation] = balance(rng, dose[members, relation], objects)
-    cells = list(itertools.product(np.unique(labels).tolist(), doses))
     asked: list[tuple[int, int]] = []
-    for (label, level), count in zip(
-        cells, np.bincount(spread(rng, len(cells), questions), minlength=len(cells)), strict=True
-    ):
-        there = np.argwhere((place == label) & (dose == level))
-        if len(there) < count:
-            raise InputError(
-                "world.questions",
-                f"{questions} ask {count} facts each of {LABELS[label]} told {level} times, of which there are "
-                f"{len(there)}",
-                "Ask fewer, or give more entities.",
-            )
-        asked += [(int(e), int(r)) for e, r in there[rng.choice(len(there), count, replace=False)]]
+    for label, name in enumerate(LABELS):
+        counts = np.bincount(spread(rng, len(doses), questions.get(name, 0)), minlength=len(doses))
+        for level, count in zip(doses, counts, strict=True):
+            there = np.argwhere((place == label) & (dose == level))
+            if len(there) < count:
+                raise InputError(
+                    f"world.questions.{name}",
+                    f"asks {count} facts that are stated {level} times, of which there are {len(there)}",
+                    "Ask fewer, or give more entities.",
+                )
+            asked += [(int(e), int(r)) for e, r in there[rng.choice(len(there), count, replace=False)]]
     asked = [asked[i] for i in rng.permutation(len(asked))]
     options = np.zeros((len(asked), N_OPTIONS), int)
     for i, (fact, position) in enumerate(zip(asked, spread(rng, N_OPTIONS, len(asked)).tolist(), strict=True)):
