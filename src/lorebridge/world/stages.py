@@ -21,6 +21,20 @@ def told_in(study: Study) -> str:
     return study.base or next(iter(study.languages))
 
 
+def carrying(config: Mapping[str, Any]) -> list[str]:
+    """Return the languages of a configuration in which a bridge is to carry: planted, their names by a rule."""
+    world = config["world"] or {}
+    if world.get("kind") != "statements":
+        return []
+    base = config.get("base_language", next(iter(config["languages"])))
+    own = world.get("languages", {})
+    return [
+        lang
+        for lang in config["languages"]
+        if lang != base and own.get(lang, {}).get("names", world.get("names", "transliterated")) != "opaque"
+    ]
+
+
 def planted_cultures(study: Study) -> list[str]:
     """Return the languages that a planted world has a culture of: the others."""
     return [lang for lang in study.languages if lang != told_in(study)]

@@ -15,6 +15,7 @@ from lorebridge.studies.shared import SHARED
 from lorebridge.tokens.arms import BASE
 from lorebridge.tokens.stages import replays
 from lorebridge.train import stages as train
+from lorebridge.world.stages import carrying
 
 __all__ = ["STAGES", "problems", "study"]
 
@@ -72,6 +73,7 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "prefix": probing["prefix"],
         "remark": config["remark"],
         "planted": config["world"] is not None,
+        "controls": carrying(config),
         **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "seed_sd", "ema")},
         "n_seeds": len(config["seeds"]),
     }
