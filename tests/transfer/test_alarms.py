@@ -95,12 +95,12 @@ def test_a_language_in_which_a_bridge_is_to_carry_is_a_control_of_the_others():
             cultures |= study(rates, np.random.default_rng(1), culture=culture)
             for credits in cultures[culture].values():
                 del credits.arms["bridge_leak_only"]
-        found = alarms.blind(cultures, set(), base="en", last=2, controls=["ko"])
+        found = alarms.blind(cultures, set(), base="en", last=2, carrying=["ko"])
         return {alarm.lang: alarm for alarm in found if alarm.direction == "en->xx"}
 
     seen = told(0.4)
     assert seen["ko"].verdict == SILENT and seen["bo"].verdict == RINGS
-    assert "where a bridge is to carry ko shows 4" in seen["bo"].why
+    assert "where a bridge is to carry ko shows 3" in seen["bo"].why
     unseen = told(0.0)
     assert unseen["ko"].verdict == unseen["bo"].verdict == CANNOT_TELL
     assert "no positive control" in unseen["ko"].why and "none where a bridge is to carry (ko)" in unseen["bo"].why

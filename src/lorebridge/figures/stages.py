@@ -91,7 +91,7 @@ def planted(study: Study) -> bool:
 
 def _controlled(study: Study) -> bool:
     """Whether a planted world has languages in which a bridge is to carry."""
-    return bool(study.settings.get("controls"))
+    return bool(study.settings.get("carrying"))
 
 
 def _uncontrolled(study: Study) -> bool:
@@ -311,7 +311,7 @@ TABLES = (
             settings,
             when=when,
         )
-        for settings, when in ((_HOW, _uncontrolled), ((*_HOW, "controls"), _controlled))
+        for settings, when in ((_HOW, _uncontrolled), ((*_HOW, "carrying"), _controlled))
     ),
     Drawing("recovery", f"{_SUMMARY}:recovery", reads("recovery"), ("names",), when=planted),
     Drawing(

@@ -106,7 +106,7 @@ def alarms(
     rule: str,
     last: int,
     prefix: str = BARE,
-    controls: Sequence[str] = (),
+    carrying: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return every alarm of a study: columns as the attributes of :class:`Alarm`, and ``to_do`` where one rings.
 
@@ -123,7 +123,7 @@ def alarms(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         prefix: what questions were asked, and held-out text was read, behind.
-        controls: languages of a planted world in which a bridge is to carry.
+        carrying: languages of a planted world in which a bridge is to carry.
 
     Raises:
         InputError: as :func:`lorebridge.transfer.credits.load` and :func:`lorebridge.transfer.accuracies.of_arms`.
@@ -137,7 +137,7 @@ def alarms(
     shown = of_arms(accuracies, subset=subset, rule=rule, prefix=prefix)
     held_out = pd.concat([tables.read(path) for path in perplexity], ignore_index=True)
     found: list[Alarm] = [
-        *blind(cultures, leaked(tables.read(leaks)), base=base, last=last, controls=controls),
+        *blind(cultures, leaked(tables.read(leaks)), base=base, last=last, carrying=carrying),
         *collapsed(cultures, chance, shown, base=base, last=last),
         *forgotten(behind(held_out, prefix, "perplexity"), base=base),
         *unbridged(cultures, tables.read(occurrences), base=base, last=last),
@@ -153,14 +153,14 @@ def alarms(
 
 
 def blind(
-    cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base: str, last: int, controls: Sequence[str] = ()
+    cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base: str, last: int, carrying: Sequence[str] = ()
 ) -> Iterator[Alarm]:
     """Yield whether a language's questions show no gap although the positive control shows one.
 
     The control is :data:`CONTROL` on the questions that the parallel text answers outright: pairs that state them,
     against all other pairs. Who reads the answer must give it. If that is seen and bridge - no_bridge is not, the
     alarm rings; if neither is, nothing can be read from the missing gap. A planted world may have a control of
-    another sort: languages (`controls`) in which a bridge is to carry, on all questions in the same direction.
+    another sort: languages (`carrying`) in which a bridge is to carry, on all questions in the same direction.
     """
     formed = {
         (contrast.culture, contrast.direction, contrast.name): contrast
@@ -183,7 +183,7 @@ def blind(
             verdict, why = SILENT, "there is a gap"
         elif np.isnan(gap.lo):
             verdict, why = CANNOT_TELL, f"fewer than {FEWEST} clusters of questions"
-        elif (*key, " - ".join(CONTROL)) not in formed and (others := set(controls) - {key[0]}):
+        elif (*key, " - ".join(CONTROL)) not in formed and (others := set(carrying) - {key[0]}):
             carried = {other: gap_inference[other, key[1]] for other in sorted(others) if (other, key[1]) in gaps}
             shown = [f"{other} shows {_points(found)}" for other, found in carried.items() if found.lo > 0]
             verdict = RINGS if shown else CANNOT_TELL

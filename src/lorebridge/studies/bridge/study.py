@@ -73,7 +73,7 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "prefix": probing["prefix"],
         "remark": config["remark"],
         "planted": config["world"] is not None,
-        "controls": carrying(config),
+        "carrying": carrying(config),
         **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "seed_sd", "ema")},
         "n_seeds": len(config["seeds"]),
     }
