@@ -25,12 +25,13 @@ from snakemake.settings.types import RerunTrigger
 
 from lorebridge.errors import LorebridgeError
 from lorebridge.plan import artifact, shown
-from lorebridge.plan.stage import WILDCARDS
+from lorebridge.plan.stage import constraints
+from lorebridge.plan.wanted import refuse_unknown
 from lorebridge.records import whole
 
 
 wildcard_constraints:
-    **WILDCARDS,
+    **constraints(plan.study.stages.values()),
 
 
 # The one script that most rules call, and the environments, for the rules of a kind of study, which lie elsewhere.
@@ -114,7 +115,9 @@ def needs(stage, of={}, **shows):
     def inputs(wildcards):
         _trust_the_stamp_alone()
         w = dict(wildcards.items()) | of
-        age = ancient if _fresh(artifact(stage, **w)) else str
+        name = artifact(stage, **w)
+        refuse_unknown(plan, name, f"rule {stage}")
+        age = ancient if _fresh(name) else str
         found = dict.fromkeys(shows, ()) | {
             key: [age(path) for path in files] for key, files in plan.reads(stage, **w).items()
         }

@@ -15,14 +15,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lorebridge.plan import tasks
-from lorebridge.plan.stage import WILDCARDS, Arguments, Artifact, Drawing, Stage, Wildcards, artifact
+from lorebridge.plan.stage import Arguments, Artifact, Drawing, Stage, Wildcards, artifact
 from lorebridge.plan.study import Study
 from lorebridge.records import Task
 
 Files = Mapping[str, str | list[str]]
 """Output name -> path, or paths."""
 
-_OPEN = {name: f"{{{name}}}" for name in WILDCARDS}
+
+class _Open(dict[str, Any]):
+    """Values of wildcards; one that is not given stays in the path as it is."""
+
+    def __missing__(self, name: str) -> str:
+        return f"{{{name}}}"
 
 
 class Plan:
@@ -93,7 +98,7 @@ class Plan:
         return found | {"record": self._below(declared.record, wildcards)}
 
     def _below(self, pattern: str, wildcards: Mapping[str, Any]) -> str:
-        path = f"{self.root}/{pattern.format(**{**_OPEN, 'study': self.config['study'], **wildcards})}"
+        path = f"{self.root}/{pattern.format_map(_Open(wildcards, study=self.config['study']))}"
         return posixpath.normpath(path) if "/../" in path else path
 
     def files(self, name: Artifact, file: str) -> list[tuple[Wildcards, str]]:
@@ -209,6 +214,11 @@ class Plan:
         for a in self.targets():
             visit(a)
         return order
+
+    @functools.cached_property
+    def planned(self) -> frozenset[Artifact]:
+        """Every artifact that the targets need."""
+        return frozenset(self._order)
 
     @functools.cached_property
     def examples(self) -> dict[str, Artifact]:
