@@ -90,7 +90,11 @@ class Study:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Return the job counts by rule of a dry run, `all` left out."""
-        output = self.snakemake("--dry-run", *arguments)
+        return self.counted(self.snakemake("--dry-run", *arguments))
+
+    @staticmethod
+    def counted(output: str) -> dict[str, int]:
+        """Return the job counts by rule of what a dry run prints, `all` left out."""
         if "Nothing to be done" in output:
             return {}
         table = output.split("Job stats:")[-1].split("Reasons:")[0]

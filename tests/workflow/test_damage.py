@@ -170,7 +170,32 @@ def test_an_emptied_file_is_something_to_be_done(finished, tmp_path, names, rule
     study = finished.copy(tmp_path / "study")
     for name in names:
         write(study.results / name, b"")
-    assert study.planned() == rules
+    told = study.snakemake("--dry-run")
+    for name in names:
+        assert (
+            len(re.findall(rf"results/tiny/{name}: changed since \w+ made it: .* has 0; it is made again", told)) == 1
+        )
+    assert study.counted(told) == rules
+
+
+def test_two_damaged_files_in_one_chain_are_mended_by_one_invocation(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    store, order = (
+        study.results / "tokens" / "pairs-ko-xx" / "tokens.bin",
+        study.results / "order" / "ko-bridge-s0.parquet",
+    )
+    whole = [store.read_bytes(), order.read_bytes()]
+    forty_tokens(store)
+    one_byte(order)
+    made = study.results / "trace" / "exposure" / "ko-bridge-s0.parquet"
+    made.unlink()
+    output = study.snakemake("--cores", "2", "results/tiny/trace/exposure/ko-bridge-s0.parquet", check=False)
+    [line] = {line.split("error: ")[1] for line in output.splitlines() if "error: results/tiny/" in line}
+    advice = shlex.split(line.split("make them again: snakemake ")[1])
+    assert set(advice[1:]) == {f"results/tiny/{path.relative_to(study.results)}" for path in (store, order)}
+    study.run(*advice)
+    assert [store.read_bytes(), order.read_bytes()] == whole and made.exists()
+    assert verified(study) == (0, [])
 
 
 @pytest.mark.parametrize("name", DAMAGED)

@@ -21,13 +21,14 @@ import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.settings.types import RerunTrigger
 
 from lorebridge.errors import LorebridgeError
 from lorebridge.plan import artifact, shown
 from lorebridge.plan.stage import constraints
 from lorebridge.plan.wanted import refuse_unknown
-from lorebridge.records import whole
+from lorebridge.records import unlike, whole
 
 
 wildcard_constraints:
@@ -69,6 +70,10 @@ def _trust_the_stamp_alone():
     workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
 
 
+# Lines that were printed: Snakemake asks for the inputs of a job several times.
+TOLD = set()
+
+
 def _fresh(name):
     """Whether an artifact is on disk, of the sizes that it was written with, and made by the recipe of the plan."""
     stage, wildcards = name[0], dict(name[1])
@@ -76,7 +81,15 @@ def _fresh(name):
     record = RECORDS(place)
     if record is None or record.get("recipe") != plan.recipe(name):
         return False
-    return whole(place, record, paths(name))
+    files = paths(name)
+    if whole(place, record, files):
+        return True
+    if workflow.is_main_process:
+        # Nothing else would say why a study that was finished has something to be done.
+        for line in set(unlike(place, record, files)) - TOLD:
+            TOLD.add(line)
+            logger.info(f"{line}; it is made again")
+    return False
 
 
 def paths(*names):
