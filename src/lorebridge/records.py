@@ -44,6 +44,7 @@ log = logging.getLogger("lorebridge")
 
 
 _PLAIN = frozenset((str, int, bool, type(None)))
+_LISTS = {list}
 
 
 def _plain(value: Any) -> Any:
@@ -70,8 +71,10 @@ def _plain(value: Any) -> Any:
                 raise TypeError(f".{key}{error}") from None
         return made
     if isinstance(value, list | tuple):
-        if _PLAIN.issuperset(map(type, value)):  # most are: what inputs are made of, thousands in a large study
-            return list(value)
+        # Most are one of these two: what inputs are made of, thousands in a large study.
+        kinds = set(map(type, value))
+        if kinds <= _PLAIN or (kinds == _LISTS and all(_PLAIN.issuperset(map(type, item)) for item in value)):
+            return value
         items = []
         for i, item in enumerate(value):
             try:

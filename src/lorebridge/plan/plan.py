@@ -41,6 +41,7 @@ class Plan:
         """Prepare the plan; nothing is read from disk yet."""
         self.study = study
         self._tasks: dict[Artifact, Task] = {}
+        self._records: dict[Artifact, str] = {}
         self._arguments: dict[Artifact, Arguments] = {}
         self._inputs: dict[Artifact, list[Artifact]] = {}
         self._paths: dict[tuple[Artifact, str], list[tuple[Wildcards, str]]] = {}
@@ -115,7 +116,10 @@ class Plan:
 
     def record(self, stage: str, wildcards: tuple[tuple[str, str], ...] | Mapping[str, Any]) -> str:
         """Return the path of an artifact's record."""
-        return self._below(self.stage(stage).record, dict(wildcards))
+        name = (stage, wildcards) if isinstance(wildcards, tuple) else artifact(stage, **wildcards)
+        if name not in self._records:
+            self._records[name] = self._below(self.stage(stage).record, dict(name[1]))
+        return self._records[name]
 
     # ---------------------------------------------------------------- inputs
 
@@ -178,8 +182,7 @@ class Plan:
 
     def recipe(self, name: Artifact) -> str:
         """Return the recipe that an artifact must have been made by."""
-        # Asked for by everything that is made from it.
-        known = self._tasks.get(name)
+        known = self._tasks.get(name)  # asked for by everything that is made from it
         return (known or self.task(name[0], **dict(name[1]))).recipe
 
     # ---------------------------------------------------------------- the graph

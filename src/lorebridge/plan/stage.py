@@ -10,7 +10,6 @@ Light: nothing here, nor in a declaration, imports more than the standard librar
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -84,6 +83,7 @@ class Item:
         wildcards: of the artifact.
         key: more names that it may be known by, where those of the artifact and of its files do not say them.
         folder: whether the folder is wanted that the file lies in.
+        artifact: the artifact.
     """
 
     stage: str
@@ -92,10 +92,11 @@ class Item:
     key: Wildcards = dataclasses.field(default_factory=dict)
     folder: bool = False
 
-    @functools.cached_property
-    def artifact(self) -> Artifact:
-        """The artifact."""
-        return artifact(self.stage, **self.wildcards)
+    artifact: Artifact = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """Say which artifact it is of."""
+        object.__setattr__(self, "artifact", artifact(self.stage, **self.wildcards))
 
     def known_by(self, **key: str) -> Item:
         """Return the same with more names that it may be known by."""
