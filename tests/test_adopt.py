@@ -536,7 +536,7 @@ def test_the_command_says_what_it_did_and_fails_where_something_is_left(old, cap
 
 
 def test_a_disk_that_refuses_is_one_error_and_the_next_try_goes_on(old, monkeypatch, capsys):
-    def full(name, path, model, out):
+    def full(name, path, model, texts, out):
         out.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
