@@ -14,6 +14,7 @@
 # than the output, so that the artifact is remade, and all that is made from it, in one invocation -- even if Snakemake's
 # own memory (.snakemake) is lost.
 
+import functools
 import os
 import shutil
 import sys
@@ -74,12 +75,22 @@ def _trust_the_stamp_alone():
 TOLD = set()
 
 
+def _forced(name):
+    """Whether Snakemake was told to make an artifact again (--forcerun), by its rule or by one of its files."""
+    forced = workflow.dag_settings.forcerun
+    return bool(forced) and not forced.isdisjoint(
+        [name[0], f"draw_{dict(name[1]).get('figure')}", *paths(name), plan.record(*name)]
+    )
+
+
+@functools.cache
 def _fresh(name):
-    """Whether an artifact is on disk, of the sizes that it was written with, and made by the recipe of the plan."""
+    """Whether an artifact is on disk, of the sizes that it was written with, made by the recipe of the plan, and wanted
+    as it is."""
     stage, wildcards = name[0], dict(name[1])
     place = plan.record(stage, wildcards)
     record = RECORDS(place)
-    if record is None or record.get("recipe") != plan.recipe(name):
+    if record is None or record.get("recipe") != plan.recipe(name) or _forced(name):
         return False
     files = paths(name)
     if whole(place, record, files):
@@ -90,6 +101,20 @@ def _fresh(name):
             TOLD.add(line)
             logger.info(f"{line}; it is made again")
     return False
+
+
+@functools.cache
+def _behind(name):
+    """The records of what is not fresh and lies behind fresh artifacts that an artifact is made from.
+
+    Snakemake trusts that it will come from a job that runs to all that must run after it, and looks at none of that. But
+    it does not go along ancient edges. So an artifact that is made names what is made behind those.
+    """
+    found = {}
+    for above in filter(_fresh, plan.inputs(name[0], **dict(name[1]))):
+        made = [a for a in plan.inputs(above[0], **dict(above[1])) if not _fresh(a)]
+        found |= _behind(above) | {plan.record(*a): None for a in made}
+    return found
 
 
 def paths(*names):
@@ -130,11 +155,12 @@ def needs(stage, of={}, **shows):
         w = dict(wildcards.items()) | of
         name = artifact(stage, **w)
         refuse_unknown(plan, name, f"rule {stage}")
-        age = ancient if _fresh(name) else str
+        fresh = _fresh(name)
+        age = ancient if fresh else str
         found = dict.fromkeys(shows, ()) | {
             key: [age(path) for path in files] for key, files in plan.reads(stage, **w).items()
         }
-        found["stamp"] = age(str(STAMP))
+        found["stamp"] = [age(str(STAMP)), *([] if fresh else _behind(name))]
         # The recipe holds what local sources contain, so their modification times say nothing.
         found["sources"] = [ancient(path) for path in plan.sources(stage, **w)]
         return found
