@@ -71,10 +71,6 @@ def _trust_the_stamp_alone():
     workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
 
 
-# Lines that were printed: Snakemake asks for the inputs of a job several times.
-TOLD = set()
-
-
 def _forced(name):
     """Whether Snakemake was told to make an artifact again (--forcerun), by its rule or by one of its files."""
     forced = workflow.dag_settings.forcerun
@@ -92,15 +88,20 @@ def _fresh(name):
     record = RECORDS(place)
     if record is None or record.get("recipe") != plan.recipe(name) or _forced(name):
         return False
-    files = paths(name)
-    if whole(place, record, files):
-        return True
-    if workflow.is_main_process:
-        # Nothing else would say why a study that was finished has something to be done.
-        for line in set(unlike(place, record, files)) - TOLD:
-            TOLD.add(line)
+    return whole(place, record, paths(name))
+
+
+@functools.cache
+def _tell(name):
+    """Say of an artifact whose recipe is that of the plan which of its files are gone or of another size.
+
+    Nothing else would say why a study that was finished has something to be done.
+    """
+    place = plan.record(*name)
+    record = RECORDS(place)
+    if record is not None and record.get("recipe") == plan.recipe(name) and workflow.is_main_process:
+        for line in unlike(place, record, paths(name)):
             logger.info(f"{line}; it is made again")
-    return False
 
 
 @functools.cache
@@ -156,6 +157,8 @@ def needs(stage, of={}, **shows):
         name = artifact(stage, **w)
         refuse_unknown(plan, name, f"rule {stage}")
         fresh = _fresh(name)
+        if not fresh:
+            _tell(name)
         age = ancient if fresh else str
         found = dict.fromkeys(shows, ()) | {
             key: [age(path) for path in files] for key, files in plan.reads(stage, **w).items()
