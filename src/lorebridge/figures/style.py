@@ -59,8 +59,8 @@ def arm_style(arm: str) -> dict[str, Any]:
     if arm in ARMS and ARMS[arm].variant:
         marker, shade = _VARIANTS[ARMS[arm].variant]
         towards = np.full(3, float(shade > 0))
-        colour = (1 - abs(shade)) * np.array(palette()[_COLOURS[ARMS[arm].arrangement]]) + abs(shade) * towards
-        return {"color": tuple(colour.tolist()), "marker": marker}
+        shaded = (1 - abs(shade)) * np.array(palette()[_COLOURS[ARMS[arm].arrangement]]) + abs(shade) * towards
+        return {"color": tuple(shaded.tolist()), "marker": marker}
     colour = palette()[_COLOURS[arm]] if arm in _COLOURS else "0.35" if arm == "base" else "0.5"
     return {"color": colour, "marker": _MARKERS.get(arm, "P")}
 
