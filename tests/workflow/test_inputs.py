@@ -106,6 +106,12 @@ def test_a_misspelt_language_fails_at_dry_run(study):
     assert "Did you mean 'ko'?" in study.snakemake("--dry-run", check=False)
 
 
+def test_a_target_that_there_is_not_says_what_there_is(study):
+    output = study.snakemake("--dry-run", "results/tiny/probes/scores/ko-brigde-s0.parquet", check=False)
+    assert "this study has no run 'ko-brigde-s0'. Did you mean 'ko-bridge-s0'? It has base-s0, " in output
+    assert "Traceback" not in output
+
+
 @pytest.mark.slow
 def test_an_absent_gold_names_the_row(study):
     for lang, answer in (("en", "z"), ("ko", "하")):
