@@ -26,10 +26,10 @@ from snakemake.logging import logger
 from snakemake.settings.types import RerunTrigger
 
 from lorebridge.errors import LorebridgeError
-from lorebridge.plan import artifact, shown
+from lorebridge.plan import artifact, due, shown
 from lorebridge.plan.stage import constraints
 from lorebridge.plan.wanted import refuse_unknown
-from lorebridge.records import unlike, whole
+from lorebridge.records import unlike
 
 
 wildcard_constraints:
@@ -83,12 +83,7 @@ def _forced(name):
 def _fresh(name):
     """Whether an artifact is on disk, of the sizes that it was written with, made by the recipe of the plan, and wanted
     as it is."""
-    stage, wildcards = name[0], dict(name[1])
-    place = plan.record(stage, wildcards)
-    record = RECORDS(place)
-    if record is None or record.get("recipe") != plan.recipe(name) or _forced(name):
-        return False
-    return whole(place, record, paths(name))
+    return not _forced(name) and due.fresh(plan, name, RECORDS)
 
 
 @functools.cache
@@ -120,12 +115,7 @@ def _behind(name):
 
 def paths(*names):
     """The files of some artifacts, their records left out."""
-    found = []
-    for stage, wildcards in names:
-        for key, value in plan.outputs(stage, **dict(wildcards)).items():
-            if key != "record":
-                found += [value] if isinstance(value, str) else value
-    return found
+    return due.paths(plan, *names)
 
 
 def _held(check, *arguments):
