@@ -317,8 +317,8 @@ def whole(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) ->
         return False
 
 
-def unlike(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
-    """Say of every file of an artifact that is not :func:`whole` what is wrong with it, in a line.
+def resized(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
+    """Say of every file of an artifact that has another size than its record says what is wrong with it, in a line.
 
     Args:
         place: path of the record.
@@ -328,19 +328,12 @@ def unlike(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) -
     described, rule = outputs_of(place, record), record.get("rule")
     found = []
     for path in map(Path, paths):
-        said = described.get(Path(os.path.normpath(path)))
-        if said is None:
-            found.append(f"{path}: the record of {rule} knows no such file")
-            continue
-        for inner, file in said.get("files", {"": said}).items():
-            try:
-                n_bytes = (path / inner).stat().st_size
-            except OSError:
-                found.append(f"{path / inner}: gone since {rule} made it")
-                continue
-            if n_bytes != file["bytes"]:
-                sizes = f"it had {file['bytes']:,} bytes and has {n_bytes:,}"
-                found.append(f"{path / inner}: changed since {rule} made it: {sizes}")
+        said = described.get(Path(os.path.normpath(path)), {})
+        for inner, file in said.get("files", {"": said} if said else {}).items():
+            with contextlib.suppress(OSError):  # what is gone is told by who misses it
+                if (n_bytes := (path / inner).stat().st_size) != file["bytes"]:
+                    sizes = f"it had {file['bytes']:,} bytes and has {n_bytes:,}"
+                    found.append(f"{path / inner}: changed since {rule} made it: {sizes}")
     return found
 
 

@@ -29,7 +29,7 @@ from lorebridge.errors import LorebridgeError
 from lorebridge.plan import artifact, due, shown
 from lorebridge.plan.stage import constraints
 from lorebridge.plan.wanted import refuse_unknown
-from lorebridge.records import unlike
+from lorebridge.records import resized
 
 
 wildcard_constraints:
@@ -88,14 +88,14 @@ def _fresh(name):
 
 @functools.cache
 def _tell(name):
-    """Say of an artifact whose recipe is that of the plan which of its files are gone or of another size.
+    """Say of an artifact whose recipe is that of the plan which of its files have another size.
 
     Nothing else would say why a study that was finished has something to be done.
     """
     place = plan.record(*name)
     record = RECORDS(place)
     if record is not None and record.get("recipe") == plan.recipe(name) and workflow.is_main_process:
-        for line in unlike(place, record, paths(name)):
+        for line in resized(place, record, paths(name)):
             logger.info(f"{line}; it is made again")
 
 
