@@ -8,6 +8,7 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora.facts import files_of
+from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
 from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
@@ -178,8 +179,6 @@ def check_local_questions(study: Study) -> None:
         paths = [_question_path(study, {"culture": culture, "lang": lang}) for lang in langs]
         local = all(source["kind"] == "local" for source in said["files"].values())
         if local and all(path is not None and Path(path).is_file() for path in paths):
-            from lorebridge.corpora.released import check_questions  # a dry run without such files starts the sooner
-
             check_questions(
                 culture=culture,
                 langs=langs,
