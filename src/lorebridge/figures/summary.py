@@ -558,7 +558,7 @@ def recovery(*, recovery: Path, names: Mapping[str, str], out: Path) -> None:
         table[table["dose"].isna()].drop(columns="dose"),
         out,
         "Planted truth against what the tracing recovers, in documents that state the fact of a question: after "
-        "retrieval, after the judge, and by the rule of co-occurrence in every text (exact). Questions that could not "
-        "be told are left out.",
+        "retrieval, after the judge, by the rule of co-occurrence in every text (exact), and of these where the answer "
+        "stands out from the distractors (told apart). Questions that could not be told are left out.",
         dict.fromkeys(("recall", "precision"), ".3f"),
     )
