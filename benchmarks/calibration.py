@@ -340,15 +340,13 @@ def selection_table(studies: int, seed: int) -> pd.DataFrame:
                 }
             )
     found = pd.DataFrame(rows)
-    claims = list(found.columns[3:])
     return pd.DataFrame(
-        [
-            *(
-                {"reported": name, "mean ratio": found[name].mean(), "finds an effect %": None}
-                for name in found.columns[:3]
-            ),
-            *({"reported": name, "mean ratio": None, "finds an effect %": 100 * found[name].mean()} for name in claims),
-        ]
+        {
+            "reported": name,
+            "mean ratio": "" if found[name].dtype == bool else f"{found[name].mean():.2f}",
+            "finds an effect %": percent(found[name], REJECTS) if found[name].dtype == bool else "",
+        }
+        for name in found.columns
     )
 
 
