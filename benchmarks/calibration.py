@@ -492,10 +492,10 @@ def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WO
     Frequency decides what is known in all these worlds, and what crosses only in the last two.
     """
     rows = []
-    for number, (name, world) in enumerate(worlds.items()):
+    for name, world in worlds.items():
         found = []
         for study in tqdm(range(studies), desc=name, file=sys.stderr, mininterval=1):
-            answers = answered(world, np.random.default_rng([seed, number, study]))
+            answers = answered(world, np.random.default_rng([seed, study, *name.encode()]))
             table = effects(answers)
             table = table[(table["count"] == "occurrences")].set_index(["interval", "quantity"])
             only, seeds = table.loc[QUESTIONS_ONLY], table.loc[QUESTIONS_AND_SEEDS]

@@ -352,7 +352,7 @@ def effects(answers: Sequence[Answers]) -> pd.DataFrame:
         for one in answers:
             missing = np.isnan([one.counts[f"{count}_{side}"] for side in SIDES]).any(axis=(0, 1))
             told = one.of(np.asarray(~missing))
-            if _inferred({told.lang: told.at_risk()}, [told])[QUESTIONS_ONLY].lo > 0:
+            if _inferred({told.lang: told.at_risk()}, [told], QUESTIONS_ONLY)[QUESTIONS_ONLY].lo > 0:
                 kept.append(told)
         shared: dict[str, Any] = {
             "count": count,
@@ -457,15 +457,22 @@ def _slopes(answers: Sequence[Answers], count: str, gained: Values, risk: Values
     return [_parted(fitted[i] + influence[i] * len(left), gained) for i in (-2, -1)]
 
 
-def _inferred(values: Values, answers: Sequence[Answers]) -> Found:
-    """Return the inference of the mean over all languages, over questions alone and with the seeds where there are."""
+def _inferred(values: Values, answers: Sequence[Answers], *intervals: str) -> Found:
+    """Return the inference of the mean over all languages, over questions alone and with the seeds where there are.
+
+    Args:
+        values: of each language.
+        answers: theirs.
+        intervals: kinds of interval; all of them by default.
+    """
+    wanted = intervals or (QUESTIONS_ONLY, QUESTIONS_AND_SEEDS)
     samples = [Sample(values[one.lang], one.clusters, one.seeds) for one in answers]
     if any(sample.values.size == 0 for sample in samples):
         return {QUESTIONS_ONLY: Inference(*[np.nan] * 6)}
     size = np.array([sample.values.size for sample in samples], dtype=np.float64)
     weights = list(size / size.sum())
-    found = {QUESTIONS_ONLY: infer(samples, weights)}
-    if len(common_seeds(samples)) > 1:
+    found = {QUESTIONS_ONLY: infer(samples, weights)} if QUESTIONS_ONLY in wanted else {}
+    if QUESTIONS_AND_SEEDS in wanted and len(common_seeds(samples)) > 1:
         found[QUESTIONS_AND_SEEDS] = infer(samples, weights, over_seeds=True)
     return found
 
@@ -478,7 +485,7 @@ def _relative(slope: Values, crossed: Values, answers: Sequence[Answers], found:
         ratio = top.estimate / bottom.estimate if bottom.lo > 0 else np.nan
 
         def test(value: float, interval: str = interval) -> Inference:
-            return _inferred({lang: slope[lang] - value * crossed[lang] for lang in slope}, answers)[interval]
+            return _inferred({lang: slope[lang] - value * crossed[lang] for lang in slope}, answers, interval)[interval]
 
         lo, hi = fieller(ratio, test, bottom) if bottom.lo > 0 else (np.nan, np.nan)
         intervals[interval] = Inference(ratio, np.nan, np.nan, lo, hi, np.nan)
