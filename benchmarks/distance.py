@@ -1,6 +1,6 @@
 """How far apart the halves of a pair stand without a bridge: does it show? Near and far, on a planted world.
 
-    python benchmarks/distance.py [--seeds 6]
+    python benchmarks/distance.py [--seeds 5]
 
 One language, a base model for each seed, and from it two arms `no_bridge` that differ in `no_bridge.distance` alone:
 near, each half one optimizer step from its translation; far, at two places of the epoch. The peer is the bridge, from
@@ -245,7 +245,7 @@ def beside(found: list[dict[str, Path]]) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     began = time.process_time()
     found = []
