@@ -105,6 +105,13 @@ class Study:
         return Study(folder, copy.deepcopy(self.config))
 
 
+def declared_test(**said) -> dict:
+    """A test that a study may declare, of what every study of bridges has."""
+    test = {"name": "Korean", "contrast": ["bridge", "no_bridge"], "direction": "en->xx", "languages": ["ko"]}
+    shared = {"scale": "all questions", "subset": "clean", "prefix": "bare", "over_seeds": False, "margin": 0.05}
+    return test | shared | said
+
+
 def tiny() -> dict:
     """The demo's configuration, cut down until the workflow's own overhead is all that costs time."""
     c = copy.deepcopy(config.load(ROOT / "config" / "demo.yaml"))
@@ -126,6 +133,7 @@ def tiny() -> dict:
     for phase in ("base", "continual"):
         c["training"][phase] |= {"steps": 6, "batch_tokens": 1024, "checkpoints": {"every": 2, "early": []}}
     c["transfer"] |= {"contrasts": [["bridge", "no_bridge"]], "resamples": 200}
+    c["prereg"] = {"tests": [declared_test()]}
     return c
 
 

@@ -52,6 +52,7 @@ NEVER_EMPTY = {
     "occurrences",
     "exposure",
     "gaps",
+    "verdicts",
     "items",
     "item_effects",
     "density",

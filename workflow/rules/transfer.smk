@@ -49,6 +49,33 @@ rule gaps:
         "../scripts/make.py"
 
 
+rule verdicts:
+    """Give a verdict on every test that the study declared, in one family."""
+    input:
+        unpack(
+            needs(
+                "verdicts",
+                scores="probes/scores/*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                leaks="trace/leaks.parquet",
+                truth="world/truth.parquet",
+            )
+        ),
+    output:
+        **makes("verdicts", verdicts="transfer/verdicts.parquet"),
+    log:
+        f"{plan.root}/logs/verdicts.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=30,
+    params:
+        task=task("verdicts"),
+    script:
+        "../scripts/make.py"
+
+
 rule items:
     """List every question with whether it was transferred (appendix C.4) and how often the corpora state its fact."""
     input:

@@ -135,6 +135,39 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
     )
 
 
+def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
+    """Write the verdicts on the declared tests, in percentage points.
+
+    Args:
+        verdicts: the table "verdicts".
+        names: language code -> English name.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(verdicts).drop(columns=["se", "df", "rule"])
+    table["contrast"] = table["contrast"].map(contrast_label)
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
+    for column in ("langs", "minus"):
+        table[column] = [", ".join(names[lang] for lang in langs) for langs in table[column]]
+    percent = ["margin", "estimate", "lo", "hi"]
+    table[percent] *= 100
+    alpha = table["alpha"].iloc[0]
+    family = "in the family, that is with every p adjusted over the declared tests"
+    write_table(
+        table.rename(columns={"langs": "languages"}),
+        out,
+        f"Verdicts on the declared tests, mean of the last {last} checkpoints (percentage points; of what is at risk on "
+        f"the scales 'risk set'); {family} (Holm, by Shaffer's restriction: a quantity is not both 0 and as large as "
+        f"its margin), so that any wrong verdict has a probability of at most {100 * alpha:g} %. above, below: not 0 "
+        "(p family); equivalent: within the margin, the smallest effect declared to be of interest, by two one-sided "
+        "tests (p equivalent family), also where it is told from 0; undecided: neither. languages: their mean, less "
+        f"that of those under minus. lo, hi: {100 * (1 - alpha):g} % interval of the test alone. declared: how the "
+        "declaration stands to the runs.",
+        dict.fromkeys(percent, ".2f") | {column: ".4f" for column in table.columns if column.startswith("p_")} | _P,
+    )
+
+
 def cultures(
     *, asymmetry: Path, density: Path, names: Mapping[str, str], base: str, out: Path, prefix: str = BARE
 ) -> None:

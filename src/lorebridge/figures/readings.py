@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from lorebridge import declared
 from lorebridge.figures.effects import contrast_label
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.verdicts import ABOVE, BELOW, EQUIVALENT, UNDECIDED
 
 LEVEL = 0.05
 
@@ -30,13 +32,13 @@ def _widest(table: pd.DataFrame) -> pd.DataFrame:
     return with_seeds if len(with_seeds) else table[table["interval"] == QUESTIONS_ONLY]
 
 
-def _points(row: pd.Series, value: str) -> str:
+def _points(row: pd.Series, value: str, level: float = 95) -> str:
     """Return an estimate in percentage points with its interval.
 
     >>> _points(pd.Series({"gap": 1.26, "lo": -0.5, "hi": 3.0}), "gap")
     '+1.3 points (95 % interval −0.5 to 3.0)'
     """
-    text = f"{row[value]:+.1f} points (95 % interval {row['lo']:.1f} to {row['hi']:.1f})"
+    text = f"{row[value]:+.1f} points ({level:g} % interval {row['lo']:.1f} to {row['hi']:.1f})"
     return re.sub(r"-(?=\d)", "−", re.sub(r"[+-](?=0\.0 points)", "", text))
 
 
@@ -52,6 +54,50 @@ def _range(values: pd.Series, unit: str) -> str:
 
 def _first_contrast(config: Mapping[str, Any]) -> str:
     return contrast_label(" - ".join(config["transfer"]["contrasts"][0]))
+
+
+STANDING = {
+    declared.BEFORE: "This family of tests was declared before the runs and is as it was then.",
+    declared.SINCE: "This family of tests was changed since the runs began: it is not what was declared then, and its "
+    "verdicts confirm nothing.",
+    declared.AFTER: "This family of tests was declared after the runs began, when nothing was: its verdicts confirm "
+    "nothing.",
+    declared.UNKNOWN: "What was declared when the runs began is not recorded: whether this family of tests was "
+    "declared before them cannot be told.",
+}
+UNDECLARED = (
+    "Nothing was declared before the runs: no test on this page confirms anything, and there is no verdict. All that "
+    "was found is exploration."
+)
+_MEANS = {
+    ABOVE: "above 0",
+    BELOW: "below 0",
+    EQUIVALENT: "equivalent to 0",
+    UNDECIDED: "undecided",
+}
+
+
+def verdicts(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say whether the declared tests were declared before the runs, and then the verdict on each."""
+    if "verdicts" not in rows:
+        return [UNDECLARED]
+    table = rows["verdicts"]
+    first = table.iloc[0]
+    found = [
+        f"{STANDING[first['declared']]} {len(table)} tests; any wrong verdict has a probability of at most "
+        f"{100 * first['alpha']:g} %. Everything else on this page is exploration."
+    ]
+    for _, row in table.iterrows():
+        found.append(
+            f"{row['name']}: {_MEANS[row['verdict']]}. {row['contrast']}, {row['direction']}: "
+            + (
+                f"{_points(row, 'estimate', 100 * (1 - row['alpha']))}, smallest effect of interest "
+                f"{row['margin']:.1f}; interval over {row['interval']}{_note(row)}."
+                if pd.notna(row["estimate"])
+                else f"{row['note']}."
+            )
+        )
+    return found
 
 
 def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:

@@ -55,6 +55,7 @@ READS: dict[str, Reads] = {
     "gaps": _only("gaps", "gaps"),
     "accuracies": _only("accuracies", "accuracies"),
     "asymmetry": _only("gaps", "asymmetry"),
+    "verdicts": _only("verdicts", "verdicts"),
     "transferred": _only("items", "transferred"),
     "item_effects": _only("item_effects", "item_effects"),
     "leaks": _only("leaks", "leaks"),
@@ -88,6 +89,11 @@ def of_the_paper(study: Study) -> bool:
 def two_prefixes(study: Study) -> bool:
     """Whether questions are asked behind more than one prefix."""
     return len(study.config["probing"]["prefixes"]) > 1
+
+
+def declares(study: Study) -> bool:
+    """Whether the study declares tests."""
+    return study.declared is not None
 
 
 def asks_people(study: Study) -> bool:
@@ -244,6 +250,7 @@ TABLES = (
         ("base", "names", "prefix", "last"),
     ),
     Drawing("random_models", "lorebridge.figures.scorer:table", reads("scorer"), ("names",)),
+    Drawing("verdicts", f"{_INFERENCE}:verdicts", reads("verdicts"), ("base", "names", "last"), when=declares),
     Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("names", "last")),
     Drawing("prefixes", f"{_SUMMARY}:prefixes", reads("gaps"), ("base", "names", "last"), when=two_prefixes),
     Drawing("asymmetry", f"{_INFERENCE}:asymmetry_table", reads("asymmetry"), ("base", "names", "last")),

@@ -42,6 +42,11 @@ def _answers(study: Study) -> dict[str, Any]:
     return {"scores": many(scores(compared(study))), "questions": by("culture", study.asked.values())}
 
 
+def _asks_where(study: Study) -> bool:
+    """Return whether a declared test is of facts that stand in some place of a planted world."""
+    return any(test["among"] not in ("all", "unleaked") for test in (study.declared or {"tests": []})["tests"])
+
+
 STAGES = (
     Stage(
         "sample_questions",
@@ -98,6 +103,20 @@ STAGES = (
             "resource": {lang: study.languages[lang]["resource"] for lang in study.langs},
         },
         inputs=lambda study, w: {**_answers(study), "leaks": one(item("leaks", "leaks"))},
+    ),
+    Stage(
+        "verdicts",
+        "Give a verdict on every test that the study declared, in one family.",
+        "lorebridge.transfer.verdicts:verdicts",
+        files={"verdicts": File("transfer/verdicts.parquet", table="verdicts", argument="out")},
+        record="transfer/verdicts.parquet.record.json",
+        literals=lambda study, w: {"base": study.base, **(study.declared or {})},
+        settings=lambda study, w: {"first": study.first_declared},
+        inputs=lambda study, w: {
+            **_answers(study),
+            "leaks": one(item("leaks", "leaks")),
+            **({"truth": one(item("world", "truth"))} if _asks_where(study) else {}),
+        },
     ),
     Stage(
         "items",

@@ -10,7 +10,7 @@ import pandas as pd
 from lorebridge.config import checkpoint_steps
 from lorebridge.figures.effects import contrast_label
 from lorebridge.figures.page import Account
-from lorebridge.figures.readings import HEADLINES
+from lorebridge.figures.readings import HEADLINES, verdicts
 from lorebridge.figures.style import arm_label, seeds_phrase
 from lorebridge.tokens.arms import ARMS
 
@@ -33,6 +33,7 @@ def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Acco
         found=[finding for find in HEADLINES for finding in find(rows, config)],
         design=_design(config),
         roles={base: "base", **{lang: f"{languages[lang]['resource']}-resource" for lang in others}},
+        declared=verdicts(rows, config),
         terms={"Arms": {arm_label(arm): ARMS[arm].says for arm in config["arms"]}},
     )
 

@@ -34,6 +34,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         letters={lang: _letters(config, lang) for lang in config["languages"]},
         cells=[(corpus, culture) for culture in langs for corpus in (base, culture)],
         settings=_settings(config, base),
+        declared=declaration(config),
     )
     found.texts |= {text.name: text for text in _texts(found)}
     found.models |= {model.name: model for model in _models(found)}
@@ -45,6 +46,14 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     # The base models' own curves and what given models answer, which no drawing shows.
     found.targets += [artifact("score", run=model.name) for model in found.of_phase("base", "given")]
     return found
+
+
+def declaration(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the study declares, with the settings that the declared numbers rest on; None where it does not."""
+    said = config["prereg"]
+    if said is None:
+        return None
+    return {**said, "rule": config["probing"]["rule"], "last": config["transfer"]["last"]}
 
 
 def _letters(config: Mapping[str, Any], lang: str) -> dict[str, str]:
