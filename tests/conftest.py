@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import browser as browsers
+from declaring import declared_test
 from lorebridge import config
 
 ROOT = Path(__file__).parents[1]
@@ -103,13 +104,6 @@ class Study:
         """Return a copy to change, with Snakemake's memory of it."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Study(folder, copy.deepcopy(self.config))
-
-
-def declared_test(**said) -> dict:
-    """A test that a study may declare, of what every study of bridges has."""
-    test = {"name": "Korean", "contrast": ["bridge", "no_bridge"], "direction": "en->xx", "languages": ["ko"]}
-    shared = {"scale": "all questions", "subset": "clean", "prefix": "bare", "over_seeds": False, "margin": 0.05}
-    return test | shared | said
 
 
 def tiny() -> dict:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import declared_test
+from declaring import declared_test
 from lorebridge import config, declared, studies
 from lorebridge.errors import ConfigError
 from lorebridge.records import Task, read_record

@@ -45,7 +45,9 @@ def begin(first: Path | str, said: Mapping[str, Any] | None) -> None:
     try:
         # Several jobs may begin at once: one of them makes the file, and what is torn by a crash counts as unknown.
         with first.open("x", encoding="utf-8") as file:
-            file.write(json.dumps({"declared": said, "known": known, "when": when}, ensure_ascii=False, indent=1) + "\n")
+            file.write(
+                json.dumps({"declared": said, "known": known, "when": when}, ensure_ascii=False, indent=1) + "\n"
+            )
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError:

@@ -153,15 +153,15 @@ def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, 
     percent = ["margin", "estimate", "lo", "hi"]
     table[percent] *= 100
     alpha = table["alpha"].iloc[0]
-    family = "in the family, that is with every p adjusted over the declared tests"
     write_table(
         table.rename(columns={"langs": "languages"}),
         out,
-        f"Verdicts on the declared tests, mean of the last {last} checkpoints (percentage points; of what is at risk on "
-        f"the scales 'risk set'); {family} (Holm, by Shaffer's restriction: a quantity is not both 0 and as large as "
-        f"its margin), so that any wrong verdict has a probability of at most {100 * alpha:g} %. above, below: not 0 "
-        "(p family); equivalent: within the margin, the smallest effect declared to be of interest, by two one-sided "
-        "tests (p equivalent family), also where it is told from 0; undecided: neither. languages: their mean, less "
+        f"Verdicts on the declared tests, mean of the last {last} checkpoints (percentage points; of what is at risk "
+        "on the scales 'risk set'). They are one family (Holm, with Shaffer's restriction: a quantity is not both 0 "
+        "and as large as its margin): that any verdict is wrong has a probability of at most "
+        f"{100 * alpha:g} %. above, below: not 0 (p family); equivalent: within the margin, the smallest effect "
+        "declared to be of interest, by two one-sided tests (p equivalent family), also where it is told from 0; "
+        "undecided: neither. languages: their mean, less "
         f"that of those under minus. lo, hi: {100 * (1 - alpha):g} % interval of the test alone. declared: how the "
         "declaration stands to the runs.",
         dict.fromkeys(percent, ".2f") | {column: ".4f" for column in table.columns if column.startswith("p_")} | _P,

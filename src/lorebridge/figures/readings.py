@@ -69,12 +69,7 @@ UNDECLARED = (
     "Nothing was declared before the runs: no test on this page confirms anything, and there is no verdict. All that "
     "was found is exploration."
 )
-_MEANS = {
-    ABOVE: "above 0",
-    BELOW: "below 0",
-    EQUIVALENT: "equivalent to 0",
-    UNDECIDED: "undecided",
-}
+_MEANS = {ABOVE: "above 0", BELOW: "below 0", EQUIVALENT: "equivalent to 0", UNDECIDED: "undecided"}
 
 
 def verdicts(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
