@@ -52,6 +52,7 @@ NEVER_EMPTY = {
     "occurrences",
     "exposure",
     "gaps",
+    "matched_gaps",
     "verdicts",
     "items",
     "item_effects",

@@ -13,6 +13,8 @@ from lorebridge.figures.effects import contrast_label
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.matched import LOSS_EN, LOSS_XX, STEP
+from lorebridge.transfer.standard import contrasts
 from lorebridge.transfer.verdicts import ABOVE, BELOW, EQUIVALENT, UNDECIDED
 
 LEVEL = 0.05
@@ -101,7 +103,7 @@ def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[st
     table = table[table["seed"].astype(str) == "all"]
     base = config["base_language"]
     found = []
-    for contrast in (contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]):
+    for contrast in (contrast_label(" - ".join(pair)) for pair in contrasts(config)):
         gaps = table[table["contrast"] == contrast]
         largest = gaps.iloc[int(gaps["gap"].abs().argmax())]
         into = largest["direction"].endswith(f">{base}")
@@ -132,6 +134,30 @@ def risk_set(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> lis
         f"(Holm). The largest is {largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over "
         f"{largest['interval']}{_note(largest)}."
     ]
+
+
+def matched(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say what is left of the gaps where arms predict held-out text equally well."""
+    if "matched_gaps" not in rows:  # a bundle of before
+        return []
+    table = rows["matched_gaps"]
+    table = table[(table["prefix"] == config["probing"]["prefix"]) & (table["contrast"] == _first_contrast(config))]
+    base = config["languages"][config["base_language"]]["name"]
+    found = []
+    for on, where in ((LOSS_XX, "in the language that is learned"), (LOSS_EN, f"in {base}")):
+        rows_of = {way: _widest(table[(table["matched_on"] == way) & table["gap"].notna()]) for way in (on, STEP)}
+        cells = {way: of_way.set_index(["lang", "direction"])["gap"] for way, of_way in rows_of.items()}
+        n, there = len(cells[STEP]), cells[STEP].index.intersection(cells[on].index)
+        if there.empty:
+            found.append(f"At equal loss of held-out text {where}: in none of {n} gaps was it ever equal.")
+            continue
+        before, after = (float(cells[way].loc[there].mean()) for way in (STEP, on))
+        found.append(
+            f"At equal loss of held-out text {where} ({_first_contrast(config)}; {len(there)} of {n} gaps, in the others "
+            f"it never was equal): {after:+.1f} points on average, where the last checkpoints have {before:+.1f}; "
+            f"{int((rows_of[on]['p_holm'] < LEVEL).sum()) or 'none'} can be told from zero at {LEVEL:g} (Holm)."
+        )
+    return found
 
 
 def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -174,7 +200,7 @@ def alarms(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
     ]
 
 
-HEADLINES: tuple[Findings, ...] = (gaps, risk_set, placements, asymmetry, alarms)
+HEADLINES: tuple[Findings, ...] = (gaps, risk_set, matched, placements, asymmetry, alarms)
 """What stands at the top of the page."""
 
 

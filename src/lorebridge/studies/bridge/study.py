@@ -14,6 +14,7 @@ from lorebridge.studies.bridge.checks import problems
 from lorebridge.studies.shared import SHARED
 from lorebridge.tokens.arms import ARMS, BASE, REPLAY
 from lorebridge.train import stages as train
+from lorebridge.transfer.standard import contrasts
 
 __all__ = ["STAGES", "problems", "study"]
 
@@ -80,7 +81,8 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "prefix": probing["prefix"],
         "remark": config["remark"],
         "planted": config["world"] is not None,
-        **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "seed_sd", "ema")},
+        "contrasts": contrasts(config),
+        **{key: transfer_[key] for key in ("last", "resamples", "seed", "discordance", "seed_sd", "ema")},
         "n_seeds": len(config["seeds"]),
     }
 
