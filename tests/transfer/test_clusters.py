@@ -142,11 +142,7 @@ def test_the_band_of_one_checkpoint_is_its_interval():
     assert np.stack(band) == pytest.approx(np.stack([lo, hi]), abs=2e-3)  # five times the same says no more
 
 
-SHAPES = {
-    "flat": np.full(12, 0.4),
-    "rising": np.linspace(0.25, 0.7, 12),
-    "falls at once": np.r_[0.6, np.full(11, 0.3)],
-}
+SHAPES = {"flat": np.full(12, 0.4), "rising": np.linspace(0.25, 0.7, 12), "falls at once": np.r_[0.6, np.full(11, 0.3)]}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

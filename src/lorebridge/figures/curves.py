@@ -101,15 +101,16 @@ def figure3(
             columns=min(len(drawn) + 1, 5),
             note="Dots: accuracy of each seed at a checkpoint; lines: their mean. "
             + (f"Dashed: its moving average (weight {ema:g}), as in the paper. " if ema else "")
-            + f"Darker: 95 % interval of each checkpoint taken alone; lighter: 95 % band, which holds all checkpoints of a "
-            f"mean at once. At the right edge: mean of the last {last} checkpoints with its 95 % interval. All over "
-            f"questions, given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. {remark}",
+            + "Darker: 95 % interval of each checkpoint alone; lighter: 95 % band, which holds all checkpoints of "
+            f"a mean at once. At the right edge: mean of the last {last} checkpoints, 95 % interval. All are over "
+            f"questions, given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. "
+            f"{remark}",
         )
         style.save(fig, out)
 
 
 def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, ema: float, at: float) -> None:
-    """Draw one arm: raw points of the seeds, a line through their means, intervals, the last checkpoints at x = `at`."""
+    """Draw one arm: points of its seeds, a line through their means, intervals, the last checkpoints at x = `at`."""
     look = style.arm_style(arm)
     curves = rows[rows["step"] != LAST]
     single = curves[curves["seed"] != EVERY]

@@ -153,8 +153,8 @@ def matched(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list
             continue
         before, after = (float(cells[way].loc[there].mean()) for way in (STEP, on))
         found.append(
-            f"At equal loss of held-out text {where} ({_first_contrast(config)}; {len(there)} of {n} gaps, in the others "
-            f"it never was equal): {after:+.1f} points on average, where the last checkpoints have {before:+.1f}; "
+            f"At equal loss of held-out text {where} ({_first_contrast(config)}; {len(there)} of {n} gaps, the others "
+            f"never had it): {after:+.1f} points on average, where the last checkpoints have {before:+.1f}; "
             f"{int((rows_of[on]['p_holm'] < LEVEL).sum()) or 'none'} can be told from zero at {LEVEL:g} (Holm)."
         )
     return found

@@ -113,10 +113,7 @@ STAGES = (
         files={"matched_gaps": File("transfer/matched_gaps.parquet", table="matched_gaps", argument="out")},
         record="transfer/matched_gaps.parquet.record.json",
         literals=lambda study, w: _settings(study, "contrasts"),
-        inputs=lambda study, w: {
-            **_answers(study),
-            "perplexity": many(scores(compared(study), "score", "perplexity")),
-        },
+        inputs=lambda study, w: {**_answers(study), "perplexity": many(scores(compared(study), "score", "perplexity"))},
     ),
     Stage(
         "verdicts",
