@@ -101,7 +101,7 @@ def test_the_page_says_what_was_declared_and_when(paper, drawn, inputs, written,
 
 def test_what_is_left_at_equal_loss_is_told(drawn, written):
     text = written.read_text(encoding="utf-8")
-    assert "At equal loss of held-out text in the language that is learned (bridge − no bridge; 8 of 8 gaps" in text
+    assert "At equal loss of held-out text in the language that is learned (bridge − no bridge; 8 of 8 gaps)" in text
     table = pd.read_csv(drawn / "tables" / "matched_gaps.csv")
     first = table[(table["contrast"] == "bridge − no bridge") & (table["matched_on"] == "loss_en")]
     assert (first["step"].dropna() == 0).all()  # English is forgotten at once where the bridge is

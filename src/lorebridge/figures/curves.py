@@ -95,8 +95,9 @@ def figure3(
             [
                 *style.arm_handles(drawn),
                 Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance"),
-                Patch(color="0.45", alpha=POINTWISE, linewidth=0, label="interval of each checkpoint"),
-                Patch(color="0.45", alpha=BAND, linewidth=0, label="band of all checkpoints"),
+                # The interval lies above the band.
+                Patch(color="0.2", alpha=POINTWISE + BAND, linewidth=0, label="interval of each checkpoint"),
+                Patch(color="0.2", alpha=BAND, linewidth=0, label="band of all checkpoints"),
             ],
             columns=min(len(drawn) + 1, 5),
             note="Dots: accuracy of each seed at a checkpoint; lines: their mean. "

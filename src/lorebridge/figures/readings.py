@@ -151,11 +151,13 @@ def matched(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list
         if there.empty:
             found.append(f"At equal loss of held-out text {where}: in none of {n} gaps was it ever equal.")
             continue
-        before, after = (float(cells[way].loc[there].mean()) for way in (STEP, on))
+        before, after = (f"{cells[way].loc[there].mean():+.1f}".replace("-", "−") for way in (STEP, on))
+        others = "" if len(there) == n else "; the others never had it"
+        told = int((rows_of[on]["p_holm"] < LEVEL).sum())
         found.append(
-            f"At equal loss of held-out text {where} ({_first_contrast(config)}; {len(there)} of {n} gaps, the others "
-            f"never had it): {after:+.1f} points on average, where the last checkpoints have {before:+.1f}; "
-            f"{int((rows_of[on]['p_holm'] < LEVEL).sum()) or 'none'} can be told from zero at {LEVEL:g} (Holm)."
+            f"At equal loss of held-out text {where} ({_first_contrast(config)}; {len(there)} of {n} gaps{others}): "
+            f"{after} points on average, where the last checkpoints have {before}; {told or 'none'} can be told from "
+            f"zero at {LEVEL:g} (Holm)."
         )
     return found
 
