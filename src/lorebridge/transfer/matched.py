@@ -104,10 +104,12 @@ def losses_of(perplexity: pd.DataFrame) -> dict[tuple[str, str, int, str], pd.Se
         perplexity: rows of tables "perplexity" of one prefix.
     """
     rows = perplexity[perplexity[["learned", "arm", "seed", "step"]].notna().all(axis=1)]
-    return {
-        (str(learned), str(arm), int(seed), str(lang)): of_run.set_index("step")["bits_per_byte"].sort_index()
-        for (learned, arm, seed, lang), of_run in rows.groupby(["learned", "arm", "seed", "lang"], sort=True)
-    }
+    found = {}
+    for _, of_run in rows.groupby(["learned", "arm", "seed", "lang"], sort=True):
+        one = of_run.iloc[0]
+        key = (str(one["learned"]), str(one["arm"]), int(one["seed"]), str(one["lang"]))
+        found[key] = of_run.set_index("step")["bits_per_byte"].sort_index()
+    return found
 
 
 def matched_table(formed: Sequence[Contrast], losses: Losses, *, base: str) -> pd.DataFrame:
@@ -240,8 +242,8 @@ def _rows(contrast: Contrast, on: str, losses: Losses, base: str) -> list[dict[s
     }
     rows = []
     for over_seeds in (False, True) if len(common_seeds([sample])) > 1 else (False,):
-        found = infer([sample], [1.0], over_seeds=over_seeds)
-        error = {"lo": found.lo, "hi": found.hi, "p": found.p}
+        inferred = infer([sample], [1.0], over_seeds=over_seeds)
+        error = {"lo": inferred.lo, "hi": inferred.hi, "p": inferred.p}
         note = of_seeds(len(contrast.seeds)) if over_seeds else ""
         interval = QUESTIONS_AND_SEEDS if over_seeds else QUESTIONS_ONLY
         rows.append({**shared, **error, "interval": interval, "note": note})

@@ -133,7 +133,8 @@ def verdict_table(
     different, within = table["p_family"] <= alpha, table["p_equivalent_family"] <= alpha
     side = np.where(table["estimate"] > 0, ABOVE, BELOW)
     table["verdict"] = np.where(within, EQUIVALENT, np.where(different, side, UNDECIDED))
-    there = np.where(within & different, pd.Series(side, table.index) + " 0, by less than the margin", "")
+    there = [f"{where} 0, by less than the margin" for where in side]
+    there = np.where(within & different, there, "").tolist()
     table["note"] = ["; ".join(filter(None, notes)) for notes in zip(there, table["note"], strict=True)]
     return table
 
