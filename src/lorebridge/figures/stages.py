@@ -74,6 +74,7 @@ READS: dict[str, Reads] = {
     "recovery": _only("recovery", "recovery"),
     "scorer": _only("random_models", "scorer"),
     "truth": _only("world", "truth"),
+    "mechanism": lambda study: many(item("mechanism", "mechanism", lang=lang) for lang in study.langs),
     "people_gaps": _only("people_gaps", "people_gaps"),
     "people_mentions": _people_mentions,
     "people_questions": lambda study: by("lang", people_questions(study)),
@@ -89,6 +90,15 @@ def reads(*names: str) -> Callable[[Study], Arguments]:
 def planted(study: Study) -> bool:
     """Whether there is a truth to compare with."""
     return study.planted
+
+
+def _controlled(study: Study) -> bool:
+    """Whether a planted world has languages in which a bridge is to carry."""
+    return bool(study.settings.get("carrying"))
+
+
+def _uncontrolled(study: Study) -> bool:
+    return not _controlled(study)
 
 
 def of_the_paper(study: Study) -> bool:
@@ -116,6 +126,7 @@ _EFFECTS = "lorebridge.figures.effects"
 _INFERENCE = "lorebridge.figures.inference"
 _SUMMARY = "lorebridge.figures.summary"
 _PAGE = "lorebridge.figures.readings"
+_ALIGNED = ("base", "names", "arms", "subset", "rule", "prefix", "resamples", "seed")
 _HOW = ("base", "names", "subset", "rule", "prefix", "last")
 
 FIGURES = (
@@ -244,6 +255,19 @@ FIGURES = (
         "did not cross.",
         when=planted,
     ),
+    Drawing(
+        "mechanism",
+        "lorebridge.figures.mechanism:figure",
+        reads("mechanism", "scores", "questions", "truth"),
+        _ALIGNED,
+        "Results",
+        "Does alignment come before what crosses?",
+        "Accuracy by checkpoint on facts that only the source language states, above the alignment of what corresponds "
+        "in the two languages: hidden states of parallel statements, embeddings of names and answers, and what a "
+        "clause gains from its translation before it.",
+        f"{_PAGE}:mechanism",
+        when=planted,
+    ),
 )
 
 TABLES = (
@@ -288,6 +312,13 @@ TABLES = (
         _learned,
         ("names", "subset", "rule", "prefix", "resamples", "seed"),
     ),
+    Drawing(
+        "mechanism",
+        "lorebridge.figures.mechanism:table",
+        reads("mechanism", "scores", "questions", "truth"),
+        _ALIGNED,
+        when=planted,
+    ),
     Drawing("power", f"{_SUMMARY}:power", reads("questions"), ("names", "subset", "discordance", "seed_sd", "n_seeds")),
     Drawing("density", f"{_SUMMARY}:density", reads("density"), ("base", "names", "planted")),
     Drawing(
@@ -305,11 +336,15 @@ TABLES = (
     ),
     Drawing("data", f"{_SUMMARY}:data", reads("orders"), ("names",)),
     Drawing("filtering", f"{_SUMMARY}:filtering", reads("audits"), ("base", "names")),
-    Drawing(
-        "alarms",
-        "lorebridge.figures.checks:alarms",
-        reads("scores", "questions", "accuracies", "leaks", "occurrences", "item_effects", "perplexity"),
-        _HOW,
+    *(
+        Drawing(
+            "alarms",
+            "lorebridge.figures.checks:alarms",
+            reads("scores", "questions", "accuracies", "leaks", "occurrences", "item_effects", "perplexity"),
+            settings,
+            when=when,
+        )
+        for settings, when in ((_HOW, _uncontrolled), ((*_HOW, "carrying"), _controlled))
     ),
     Drawing("recovery", f"{_SUMMARY}:recovery", reads("recovery"), ("names",), when=planted),
     Drawing(
