@@ -319,6 +319,18 @@ STAGES = (
         settings=lambda study, w: {"folder": _local(study, study.config["facts"]["path"])},
     ),
     Stage(
+        "fact_scores",
+        "Ask all checkpoints of a model facts: a masked one by its masks, a causal one with candidates filled in.",
+        "lorebridge.probes.asking:score_facts",
+        files={"fact_scores": File("facts/scores/{run}.parquet", table="fact_scores", argument="out")},
+        record="facts/scores/{run}.parquet.record.json",
+        literals=lambda study, w: {"run": w["run"], **study.config["asking"]},
+        inputs=lambda study, w: {
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
+            "facts": one(item("facts", "facts")),
+        },
+    ),
+    Stage(
         "score",
         "Ask all checkpoints of a model the questions, and measure it on held-out text and pairs.",
         "lorebridge.probes.scoring:score_run",
