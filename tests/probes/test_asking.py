@@ -273,11 +273,11 @@ def test_candidates_that_tie_share_the_credit(facts, tmp_path, bert):
     with torch.no_grad():  # a token that no candidate has betrays what follows
         model.cls.predictions.decoder.weight[4] = torch.linspace(-1, 1, SMALL["hidden_size"])
     model.save_pretrained(folder)
-    found = ask(folder, facts, tmp_path / "s.parquet", "simultaneous", "any", "candidates")
-    n = len(CITIES)
-    assert found["exact"].tolist() == pytest.approx([1 / n] * len(FACTS))
-    assert found["filtered"].tolist() == pytest.approx([1 / (n - 1), *[1 / n] * 5, 1 / (n - 1)])
-    assert found["gold_rank"].tolist() == [(n + 1) / 2] * len(FACTS)
+    found = ask(folder, facts, tmp_path / "s.parquet", "simultaneous", "gold", "candidates")
+    # Paris and Rome have one piece each, all others are alone with their length.
+    assert found["exact"].tolist() == [0.5, 0.5, 1, 1, 1, 0.5, 0.5]
+    assert found["filtered"].tolist() == [1, 0.5, 1, 1, 1, 0.5, 1]
+    assert found["gold_rank"].tolist() == [1.5, 1.5, 1, 1, 1, 1.5, 1.5]
 
 
 def test_own_candidates_are_asked_of_each_fact(bert, tmp_path):

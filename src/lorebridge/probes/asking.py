@@ -279,6 +279,34 @@ def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
     return fingerprint(tokenizer.get_vocab() if backend is None else backend.to_str())
 
 
+class _Remembered:
+    """Reads masks, and what a model would write into them only once: what was read for an object serves that, too."""
+
+    def __init__(self, model: PreTrainedModel, batch_tokens: int, padding: int) -> None:
+        self.model, self.batch_tokens, self.padding = model, batch_tokens, padding
+        self._known: dict[tuple[Sequence[int], int], Read] = {}
+
+    def __call__(self, queries: Sequence[Query], ranks: bool) -> list[list[Read]]:
+        """Return [queries][places] what is read."""
+        keys = [[(tuple(query.tokens), place) for place in query.places] for query in queries]
+        new = [
+            index
+            for index, query in enumerate(queries)
+            if any(len(tokens) for tokens in query.wanted) or not all(key in self._known for key in keys[index])
+        ]
+        found = read_masks(
+            self.model,
+            [queries[index] for index in new],
+            batch_tokens=self.batch_tokens,
+            padding=self.padding,
+            ranks=ranks,
+        )
+        answers: dict[int, list[Read]] = dict(zip(new, found, strict=True))
+        for index, said in answers.items():
+            self._known |= zip(keys[index], said, strict=True)
+        return [answers.get(index) or [self._known[key] for key in keys[index]] for index in range(len(queries))]
+
+
 class _Masked:
     """Masked models, asked in one manner."""
 
@@ -366,9 +394,7 @@ class _Masked:
     def take(self, model: PreTrainedModel, part: _Part, folder: Path) -> pd.DataFrame:
         """Return the table of a part."""
 
-        def read(queries: Sequence[Query], ranks: bool) -> list[list[Read]]:
-            return read_masks(model, queries, batch_tokens=self.batch_tokens, padding=self.padding, ranks=ranks)
-
+        read = _Remembered(model, self.batch_tokens, self.padding)
         pieces = self.pieces(part)
         golds = [own[text] for own, text in zip(pieces, part.rows["object"], strict=True)]
         unknown = self.tokenizer.unk_token_id
