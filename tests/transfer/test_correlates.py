@@ -1,4 +1,4 @@
-"""What goes with precision: known correlations, and those that paper 004 prints beside what its data give."""
+"""What goes with precision: known correlations."""
 
 import numpy as np
 import pandas as pd

@@ -3,10 +3,10 @@
 All give, for the pieces of an object, the mean log-probability of a piece (Kassner et al., EACL 2021), and the first
 two the pieces that the model itself would write.
 
-``simultaneous``: all masks at once, each by itself (Petroni et al., EMNLP 2019; paper 004). ``left_to_right``: the
-first mask, then the second with the first filled, and so on, each with the masks that are left behind it (Jiang et al.,
-EMNLP 2020, section 4.1, their ordered prediction without beams). ``pll``: each piece with all others in place, the
-pseudo-log-likelihood (Salazar et al., ACL 2020); it scores strings and writes none.
+``simultaneous``: all masks at once, each by itself (Petroni et al., EMNLP 2019; Zhao et al., EACL 2024).
+``left_to_right``: the first mask, then the second with the first filled, and so on, each with the masks that are left
+behind it (Jiang et al., EMNLP 2020, section 4.1, their ordered prediction without beams). ``pll``: each piece with all
+others in place, the pseudo-log-likelihood (Salazar et al., ACL 2020); it scores strings and writes none.
 """
 
 from __future__ import annotations

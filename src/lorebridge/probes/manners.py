@@ -1,7 +1,7 @@
 """The names of the manners in which masked models are asked; light, for the command line and for plans."""
 
 DECODES = {
-    "simultaneous": "all masks at once, each by itself (Petroni et al., EMNLP 2019; Zhao et al., 2025)",
+    "simultaneous": "all masks at once, each by itself (Petroni et al., EMNLP 2019; Zhao et al., EACL 2024)",
     "left_to_right": "the first mask, then the second with the first filled, and so on (Jiang et al., EMNLP 2020)",
     "pll": "each piece with all others in place, the pseudo-log-likelihood (Salazar et al., ACL 2020)",
 }

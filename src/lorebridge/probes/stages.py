@@ -102,6 +102,8 @@ def _of_facts(study: Study, source: Mapping[str, Any], langs: Sequence[str], key
     """
     folder = _local(study, source["path"])
     files = files_of(source["shape"], folder, langs)
+    if not files and source.get("obtain"):
+        return {"sha256": "absent"}
     if not files:
         what = f"there is no file of the shape {source['shape']} in {folder}"
         raise configuration.ConfigError(f"key {key}", what, "Mend the path, or `data`.")

@@ -15,7 +15,7 @@ from lorebridge.errors import InputError
 from lorebridge.transfer.precision import checkpoints
 
 LANGUAGES, MASK_COUNTS = "languages", "mask_counts"
-"""Units: a language; or a number of masks, as paper 004 seems to have had for its correlation with pieces."""
+"""Units: a language; or a number of masks, as Zhao et al. (EACL 2024) seem to have had for that with subwords."""
 
 
 def correlation(
@@ -72,8 +72,8 @@ def by_mask_counts(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield how the number of masks goes with precision, a number of masks being the unit.
 
     The precision of each number is summed over the languages that have such facts; numbers with none right are left
-    out. This reproduces the unit that -.81 and -.74 of paper 004 seem to have, and hardly says anything: it has nine
-    points or fewer.
+    out. This is the unit that -.81 and -.74 of Zhao et al. (EACL 2024) seem to have, and hardly says anything: there
+    are nine points or fewer.
 
     Args:
         scores: rows of the table "fact_scores" of one checkpoint, with ``n_masks``.

@@ -25,7 +25,7 @@ from lorebridge.errors import InputError
 log = logging.getLogger("lorebridge.transfer")
 
 RULES = ("gold", "any gold")
-"""Whose answers are right: the fact's own object alone (paper 004), or every gold of the prompt."""
+"""Whose answers are right: the fact's own object alone (Zhao et al., EACL 2024), or every gold of the prompt."""
 ROWS, RELATIONS, LANGUAGES = "facts", "relations", "languages"
 """What a mean is over: all facts alike (micro), or means within relations or languages (macro)."""
 BASELINES = ("chance", "majority", "majority_fitted", "copy", "ceiling")
