@@ -112,4 +112,4 @@ def published_table(*, published: Path, out: Path) -> None:
     """Write what the paper prints beside what its data give."""
     table = tables.read(published)
     caption = "What Zhao et al. (EACL 2024) print, and what their data give."
-    write_table(table, out, caption, dict.fromkeys(("printed", "found", "lo", "hi"), ".2f"))
+    write_table(table, out, caption)
