@@ -87,7 +87,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
     further = {"given_model", "selected_questions", "made_questions", "facts", "fact_scores", "p_at_1", "correlates"}
-    assert stages(seen) == set(studies.stages()) - {"world", "recovery", "sample_questions", "bundle", *further}
+    assert stages(seen) == set(paper.study.stages) - {"world", "recovery", "sample_questions", "bundle", *further}
 
 
 def test_every_input_is_an_edge_of_the_graph(paper, demo):
