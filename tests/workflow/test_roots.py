@@ -111,7 +111,9 @@ def test_a_wrong_configuration_stops_a_plan(made):
             studies.plan(config.check(made.config | changed)).task("facts")
 
     refused("asking.decode: pll scores strings", asking={"decode": "pll"})
-    refused("asking.decode: 'simultanous' is unknown. Did you mean 'simultaneous'", asking={"decode": "simultanous"})
+    refused(
+        "asking.decode: 'simultanous' is unknown. Did you mean 'simultaneous'", asking={"decode": "simultanous"}
+    )  # codespell:ignore simultanous
     refused("base_language: is not a language of the study", base_language="fr")
     refused("given: names no model", given={})
     refused("facts: there is no file of the shape mlama in nowhere", facts={"shape": "mlama", "path": "nowhere"})
