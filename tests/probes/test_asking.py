@@ -395,6 +395,27 @@ def test_what_cannot_be_asked_is_one_line(bert, facts, tmp_path, checkpoints):
     refused(foreign, "has no embedding: the model has 20")
 
 
+@pytest.mark.parametrize("space", ["vocabulary", "candidates"])
+def test_a_model_that_has_diverged_is_refused(bert, facts, tmp_path, space):
+    folder = tmp_path / "diverged"
+    shutil.copytree(bert, folder)
+    model = BertForMaskedLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.bert.encoder.layer[1].output.dense.bias[0] = float("nan")
+    model.save_pretrained(folder)
+    with pytest.raises(InputError, match=r"log-probabilities are not finite\. The model has diverged"):
+        ask(folder, facts, tmp_path / "s.parquet", space=space)
+
+
+def test_a_gold_that_its_pieces_do_not_spell_is_never_right(bert, tmp_path):
+    table = facts_table(tmp_path / "f.parquet", facts=[("ada", "北"), ("bea", "rome"), ("bea", "\u200b")])
+    found = ask(bert, table, tmp_path / "s.parquet", lengths="any")
+    assert found["remark"].tolist() == ["unknown piece", None, "no piece"]
+    assert found["exact"].tolist()[::2] == [0, 0] and np.isnan(found["gold_logprob"][2])
+    asked = ask(bert, table, tmp_path / "s.parquet", "simultaneous", "any", "candidates")
+    assert asked["exact"].tolist()[::2] == [0, 0] and asked["n_masks"].tolist() == [1, 1, 0]
+
+
 def test_the_command_asks_what_the_model_is(bert, facts, tmp_path, capsys, checkpoints):
     out = tmp_path / "s.parquet"
     assert cli.main(["score", str(bert), str(facts), "--out", str(out), "--device", "cpu"]) == 0

@@ -159,7 +159,6 @@ def score_facts(
                     if model is None:
                         model = ask.load(folder, device, parts)
                     rows = ask.take(model, part, folder)
-                    check_finite(rows["gold_logprob"].dropna().to_numpy(), folder)
                     rows = rows.assign(run=run, step=pd.array([step] * len(rows), dtype="Int32"))
                     if work is not None:
                         tables.write("fact_scores", rows, Path(work) / f"{own}.parquet", {"identity": own})
@@ -282,12 +281,16 @@ def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
 class _Remembered:
     """Reads masks, and what a model would write into them only once: what was read for an object serves that, too."""
 
-    def __init__(self, model: PreTrainedModel, batch_tokens: int, padding: int) -> None:
-        self.model, self.batch_tokens, self.padding = model, batch_tokens, padding
+    def __init__(self, model: PreTrainedModel, folder: Path, batch_tokens: int, padding: int) -> None:
+        self.model, self.folder, self.batch_tokens, self.padding = model, folder, batch_tokens, padding
         self._known: dict[tuple[Sequence[int], int], Read] = {}
 
     def __call__(self, queries: Sequence[Query], ranks: bool) -> list[list[Read]]:
-        """Return [queries][places] what is read."""
+        """Return [queries][places] what is read.
+
+        Raises:
+            InputError: the model has diverged.
+        """
         keys = [[(tuple(query.tokens), place) for place in query.places] for query in queries]
         new = [
             index
@@ -301,6 +304,7 @@ class _Remembered:
             padding=self.padding,
             ranks=ranks,
         )
+        check_finite(np.array([one.best_logprob for said in found for one in said]), self.folder)
         answers: dict[int, list[Read]] = dict(zip(new, found, strict=True))
         for index, said in answers.items():
             self._known |= zip(keys[index], said, strict=True)
@@ -315,7 +319,7 @@ class _Masked:
         self.mask = mask_token(tokenizer, folder)
         bare = tokenizer.get_vocab().get(BARE)
         self.dropped = bare if manner.bare == "drop" else None
-        self.padding = tokenizer.pad_token_id or 0
+        self.padding, self.unknown = tokenizer.pad_token_id or 0, tokenizer.unk_token_id
         # Of byte-level pieces those behind a space are others than those that begin a text.
         self.lead = " " if any(piece.startswith(_SPACE_BYTE) for piece in tokenizer.get_vocab()) else ""
         self.identity = [dataclasses.asdict(manner), _digest(tokenizer)]
@@ -394,14 +398,10 @@ class _Masked:
     def take(self, model: PreTrainedModel, part: _Part, folder: Path) -> pd.DataFrame:
         """Return the table of a part."""
 
-        read = _Remembered(model, self.batch_tokens, self.padding)
+        read = _Remembered(model, folder, self.batch_tokens, self.padding)
         pieces = self.pieces(part)
         golds = [own[text] for own, text in zip(pieces, part.rows["object"], strict=True)]
-        unknown = self.tokenizer.unk_token_id
-        remark = [
-            "no piece" if not own else "unknown piece" if unknown is not None and unknown in own else None
-            for own in golds
-        ]
+        remark = ["no piece" if not own else "unknown piece" if self.unknown in own else None for own in golds]
         method = self._by_candidates if self.manner.space == "candidates" else self._by_vocabulary
         columns = method(part, self.prompts(part), pieces, golds, read)
         sure = np.array([said is None for said in remark])
@@ -442,7 +442,8 @@ class _Masked:
             given = {self.kept(ids) for ids, _ in answers}
             right = gold in given
             exact.append(float(right))
-            filtered.append(float(right or any(own[text] in given for text in others)))
+            spelt = [own[text] for text in others if own[text] and self.unknown not in own[text]]
+            filtered.append(float(right or any(ids in given for ids in spelt)))
             said = max(answers, key=lambda answer: answer[1], default=None)
             best.append(None if said is None else str(self.tokenizer.decode(list(said[0]))).strip())
         values = [scored.get((prompt, own)) for prompt, own in zip(prompts, golds, strict=True)]
@@ -536,6 +537,7 @@ class _Causal:
             self._how = trees, self.batch_tokens if whole else 1
         trees, batch_tokens = self._how
         totals = sum_logprobs(model, requests.sequences, requests.groups, trees=trees, batch_tokens=batch_tokens)
+        check_finite(totals, folder)
         means = totals[requests.request] / requests.n_tokens
         rows, logprobs, start = [], [], 0
         for said, gold, others in zip(part.candidates, part.rows["object"], part.others, strict=True):
