@@ -112,8 +112,8 @@ def test_a_wrong_configuration_stops_a_plan(made):
 
     refused("asking.decode: pll scores strings", asking={"decode": "pll"})
     refused(
-        "asking.decode: 'simultanous' is unknown. Did you mean 'simultaneous'", asking={"decode": "simultanous"}
-    )  # codespell:ignore simultanous
+        "asking.decode: 'left-to-right' is unknown. Did you mean 'left_to_right'", asking={"decode": "left-to-right"}
+    )
     refused("base_language: is not a language of the study", base_language="fr")
     refused("given: names no model", given={})
     refused("facts: there is no file of the shape mlama in nowhere", facts={"shape": "mlama", "path": "nowhere"})
