@@ -61,12 +61,12 @@ def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
     shutil.copytree(drawn / "tables", folder)
     table = pd.read_csv(folder / "gaps.csv")
     headline = (table["scale"] == "all questions") & (table["seed"].astype(str) == "all")
-    row = table[headline & (table["contrast"] == "bridge − no bridge") & (table["lang"] == "Mongolian")].index
+    row = table[headline & (table["contrast"] == "bridge - no_bridge") & (table["lang"] == "Mongolian")].index
     table.loc[row, ["direction", "gap", "lo", "hi", "p_holm"]] = ["xx->en", -77.7, -88.8, 66.6, 0.01]
     table.to_csv(folder / "gaps.csv", index=False)
     text = write(paper, drawn, inputs[1], tmp_path, folder)
-    said = next(line for line in text.splitlines() if line.startswith("<li>bridge − no bridge"))
-    assert "Mongolian into English: −77.7 points (95\u00a0% interval −88.8 to 66.6)" in said
+    said = next(line for line in text.splitlines() if line.startswith("<li>bridge - no_bridge"))
+    assert "Mongolian, other → English: −77.7 points (95\u00a0% interval −88.8 to 66.6)" in said
     assert "interval over questions and seeds" in said
     verdicts = pd.read_csv(folder / "alarms.csv")["verdict"].value_counts()
     assert f"{verdicts.get('rings', 'none')} of {verdicts.sum()} alarms ring" in text

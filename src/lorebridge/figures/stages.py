@@ -111,9 +111,9 @@ FIGURES = (
         "Results",
         "Accuracy by checkpoint",
         "Accuracy on the cloze questions at every checkpoint, by arm (Figure 3 of Zhang et al., ACL 2025). Upper row: "
-        "questions in the language that is learned (en→xx); lower row: the same questions in English (xx→en). Points "
-        "are seeds and lines their means, both raw. A moving average, where one is drawn, is for the eye: no statistic "
-        "uses it.",
+        "questions in the language that is learned, what crosses from the base language; lower row: the same questions "
+        "in the base language, what crosses into it. Points are seeds and lines their means, both raw. A moving "
+        "average, where one is drawn, is for the eye: no statistic uses it.",
         f"{_PAGE}:accuracy",
     ),
     Drawing(
@@ -244,7 +244,7 @@ TABLES = (
         ("base", "names", "prefix", "last"),
     ),
     Drawing("random_models", "lorebridge.figures.scorer:table", reads("scorer"), ("names",)),
-    Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("names", "last")),
+    Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("base", "names", "last")),
     Drawing("prefixes", f"{_SUMMARY}:prefixes", reads("gaps"), ("base", "names", "last"), when=two_prefixes),
     Drawing("asymmetry", f"{_INFERENCE}:asymmetry_table", reads("asymmetry"), ("base", "names", "last")),
     Drawing("cultures", f"{_INFERENCE}:cultures", reads("asymmetry", "density"), ("base", "names", "prefix")),
@@ -373,7 +373,7 @@ def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage
         name,
         says,
         "by its row",
-        version=2,
+        version=3,
         files={
             suffix: File(
                 f"{name}s/{{{name}}}.{suffix}", holds, argument="out" if suffix == suffixes[0] else "", given="stem"
@@ -399,6 +399,7 @@ STAGES = (
         "page",
         "Write the study on one page: question, design, results, tables, provenance.",
         "lorebridge.figures.page:page",
+        version=2,
         files={"page": File("report/summary.html", "one file without scripts, which fetches nothing", argument="out")},
         record="report/summary.html.record.json",
         literals=_page_literals,

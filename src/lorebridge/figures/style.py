@@ -51,6 +51,10 @@ _MARKERS = {
 _VARIANTS = {LEAK_FREE: ("X", 0.45), LEAK_ONLY: ("*", -0.6), ENGLISH_MATCHED: ("d", 0.65), REPLAY: ("p", -0.3)}
 
 
+DASHES: tuple[Any, ...] = ("-", (0, (4, 3)), (0, (2, 3)), (0, (6, 2, 1, 2)))
+"""Of lines that may lie on each other, in the order of the legend: the first is seen between the others' dashes."""
+
+
 def arm_style(arm: str) -> dict[str, Any]:
     """Return colour and marker of an arm; an arm without its own gets grey, so that a new one needs no edit here."""
     if arm in ARMS and ARMS[arm].variant:
@@ -65,9 +69,9 @@ def arm_label(arm: str) -> str:
     """Return how an arm is called in figures.
 
     >>> arm_label("no_bridge"), arm_label("no_bridge_leak_free")
-    ('no bridge', 'no bridge, without leaks')
+    ('no_bridge', 'no_bridge_leak_free')
     """
-    return ARMS[arm].label if arm in ARMS else arm.replace("_", " ")
+    return arm
 
 
 def contrast_colours(contrasts: Sequence[str]) -> dict[str, Any]:

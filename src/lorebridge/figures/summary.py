@@ -114,12 +114,13 @@ def accuracy(
     )
 
 
-def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
+def gaps(*, gaps: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
     """Write the gaps over the last checkpoints with all their intervals, in percentage points.
 
     Args:
         gaps: the table "gaps".
         names: language code -> English name.
+        base: code of the base language.
         last: number of final checkpoints pooled.
         out: path without suffix; .csv, .md and .tex are written.
     """
@@ -127,6 +128,7 @@ def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
     of_seeds = (table["seed"] == "all") | ((table["scale"] == ALL) & ~table["unleaked"])
     table = table[(table["step"] == LAST) & of_seeds].drop(columns="step").replace({"lang": dict(names)})
     table["contrast"] = table["contrast"].map(contrast_label)
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
     table = table.rename(columns={"unleaked": "leaked_questions"})
     percent = ["at_risk", "accuracy", "accuracy_reference", "gap", "lo", "hi"]
@@ -144,7 +146,7 @@ def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
         "its p from flipping the signs of clusters; the other adds the variance between the language's own seeds "
         "(Behrens and Fisher), and its note says what so few can tell. p holm: adjusted over languages and directions. "
         "prefix: what the questions stood behind, the start of a document alone (bare) or the label of their language.",
-        dict.fromkeys(percent, ".2f") | {"p": ".4f", "p_holm": ".4f"},
+        dict.fromkeys(percent, ".1f") | {"p": ".3f", "p_holm": ".3f"},
     )
 
 
@@ -502,17 +504,21 @@ def data(*, orders: Sequence[Path], names: Mapping[str, str], out: Path) -> None
 
     table = pd.DataFrame([order_summary(path) for path in orders]).replace({"lang": dict(names)})
     table["arm"] = table["arm"].map(arm_label, na_action="ignore")
+    table.insert(table.columns.get_loc("pad") + 1, "pad_share", 100 * table["pad"] / table["positions"])
     write_table(
         table,
         out,
-        "What each run reads: content, label, end-of-text and padding tokens; content tokens by stream; epochs over "
-        "the monolingual text and the pairs; the base language's share of the tokens of the pairs."
+        "What each run reads: content, label, end-of-text and padding tokens; pad share: of all positions (%); content "
+        "tokens by stream; epochs over the monolingual text and the pairs; the base language's share of the tokens of "
+        "the pairs. Arms of a language and a seed read the same content in as many rows: what labels take in one is "
+        "padding in another, which costs computing and has no loss."
         + (
             " pairs and tokens filtered: what the run would have read but for its arm's filter."
             if "pairs_filtered" in table
             else ""
         )
         + (" replayed: tokens of monolingual text in the base language." if "replayed" in table else ""),
+        {"pad_share": ".0f", "en_share": ".2f", "monolingual_per_parallel": ".2f"},
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lorebridge.config import checkpoint_steps
-from lorebridge.figures.effects import contrast_label
+from lorebridge.figures.effects import contrast_label, direction_label
 from lorebridge.figures.page import Account
 from lorebridge.figures.readings import HEADLINES
 from lorebridge.figures.style import arm_label, seeds_phrase
@@ -56,6 +56,6 @@ def _design(config: Mapping[str, Any]) -> dict[str, str]:
         + (" and of the base model" if training["base_per_seed"] else ", one base model"),
         "Headline": f"mean of the last {config['transfer']['last']} checkpoints; gaps between arms, "
         + ", ".join(contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]),
-        "Directions": f"a fact crosses from {language} when it is asked for in the other language, and into {language} "
-        f"when it is asked for in {language}",
+        "Directions": f"{direction_label('en->xx', language)}: what crosses from {language}, asked for in the other "
+        f"language; {direction_label('xx->en', language)}: what crosses into {language}, asked for in {language}",
     }
