@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge import __version__, workers
+from lorebridge.corpora.facts import REPEATS, SHAPES
 from lorebridge.errors import InputError, LorebridgeError
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
@@ -165,6 +166,16 @@ def _parser() -> argparse.ArgumentParser:
     filter_.add_argument("out", type=Path, metavar="OUT", help="JSONL(.gz) or Parquet")
     filter_.add_argument("--lang", required=True)
     configured(filter_)
+
+    facts = command("facts", _facts, "read a data set of facts into one table, and say what is left out")
+    facts.add_argument("shape", choices=list(SHAPES), help="how the data set lies in its folder")
+    facts.add_argument("folder", type=Path, help="the folder of the data set")
+    facts.add_argument("--langs", nargs="+", required=True, metavar="LANG", help="codes, as its files are called")
+    facts.add_argument("--relations", nargs="+", metavar="REL", help="those to keep (default: all)")
+    facts.add_argument(
+        "--repeats", choices=REPEATS, default="drop", help="a fact that stands again with the same prompt and object"
+    )
+    facts.add_argument("--out", type=Path, required=True, help="a Parquet file, one row a fact and language")
 
     score = command("score", _score, "score a file of cloze questions with a causal language model")
     score.add_argument("model", type=Path, help="a Hugging Face model folder")
@@ -764,6 +775,22 @@ def _filter(arguments: argparse.Namespace) -> None:
         print(f"{edits['characters']:>12,}  {what}, in {edits['rows']:,}")
     for reason, count in audit["dropped"].items():
         print(f"{count:>12,}  dropped: {reason}")
+
+
+def _facts(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.facts import build_facts, told
+    from lorebridge.publish import check_file
+
+    check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.folder])
+    notes = build_facts(
+        shape=arguments.shape,
+        langs=arguments.langs,
+        folder=arguments.folder,
+        relations=arguments.relations,
+        repeats=arguments.repeats,
+        out=arguments.out,
+    )
+    print("\n".join(told(notes)))
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -63,7 +63,7 @@ def test_a_dry_run_needs_no_torch(tmp_path):
     """With every heavy library made unimportable, the plan is the same."""
     for name in ("torch", "transformers", "deepspeed", "pyserini", "datasets", "seaborn", "statsmodels"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not in a dry run')\n")
-    environment = ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
     done = subprocess.run(
         ["snakemake", "--dry-run", "--configfile", "config/config.yaml", "--config", f"work={tmp_path}"],
         env=environment,
@@ -137,6 +137,7 @@ def test_what_slurm_is_asked_for(compute, training, tmp_path):
         "train_base": common + training,
         "train_continual": common + training,
         "score": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
+        "copying": common + GPU_JOB.format(minutes=60, memory=16000, cpus=8, gpus=1),
         "random_models": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
         "people_score": common + GPU_JOB.format(minutes=240, memory=16000, cpus=8, gpus=1),
         "index": common + GPU_JOB.format(minutes=720, memory=32000, cpus=8, gpus=1),

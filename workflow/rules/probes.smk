@@ -48,7 +48,7 @@ rule made_questions:
 
 
 rule question_file:
-    """Put a culture's questions in one language in place: fetched, copied, or written from what was made."""
+    """Put a culture's questions in one language in place: fetched, copied, made, or written from facts."""
     input:
         unpack(needs("question_file", world="world/truth.parquet", made="probes/made/{culture}/made.json")),
     output:
@@ -110,6 +110,25 @@ rule sample_questions:
         "../scripts/make.py"
 
 
+rule facts:
+    """Read the facts of a data set in all languages of the study, and put them in one table."""
+    input:
+        unpack(needs("facts")),
+    output:
+        **makes("facts", facts="facts/facts.parquet"),
+    log:
+        f"{plan.root}/logs/facts.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("facts"),
+    script:
+        "../scripts/make.py"
+
+
 rule score:
     """Ask all checkpoints of a model the questions, and measure it on held-out text and pairs."""
     input:
@@ -150,6 +169,36 @@ rule score:
         " --alignment {output.alignment:q}"
         " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
         " && lorebridge free --checkpoints {input.checkpoints:q} --work {params.work:q}"
+
+
+rule copying:
+    """Measure whether a model copies in context, at all its checkpoints."""
+    input:
+        unpack(
+            needs(
+                "copying",
+                checkpoints="models/*/{run}/step* | models/given/{run}/model",
+                heldout="corpora/*/heldout-*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                truth="world/truth.parquet",
+            )
+        ),
+    output:
+        **makes("copying", copying="probes/copying/{run}.parquet"),
+    log:
+        f"{plan.root}/logs/copying/{{run}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        mem_mb=escalated(16000),
+        runtime=escalated(60),
+    params:
+        task=task("copying"),
+    script:
+        "../scripts/make.py"
 
 
 rule random_models:

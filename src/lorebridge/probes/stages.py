@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge.corpora.facts import files_of
 from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
-from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
+from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE, LABEL
+from lorebridge.records import fingerprint
 from lorebridge.tokens.arms import template_labels
 from lorebridge.tokens.stages import template, tokenizer, told
 from lorebridge.train.stages import checkpoints
@@ -92,6 +94,20 @@ def _question_path(study: Study, w: Wildcards) -> str | None:
     return planted if source["kind"] == "planted" else None
 
 
+def _of_facts(study: Study, source: Mapping[str, Any], langs: Sequence[str], key: str) -> dict[str, str]:
+    """Return what tells the files of facts of some languages from others.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    folder = _local(study, source["path"])
+    files = files_of(source["shape"], folder, langs)
+    if not files:
+        what = f"there is no file of the shape {source['shape']} in {folder}"
+        raise configuration.ConfigError(f"key {key}", what, "Mend the path, or `data`.")
+    return {"sha256": fingerprint({Path(file).relative_to(folder).as_posix(): study.digest(file) for file in files})}
+
+
 def _fetched(study: Study, w: Wildcards) -> bool:
     return _source(study, w)["kind"] == "github"
 
@@ -103,6 +119,10 @@ def _question_identity(study: Study, w: Wildcards) -> dict[str, Any]:
         sheet = _sheet(study, w)
         key = f"questions.{w['culture']}.made.sheet"
         return {"kind": "made", "sheet": None if sheet is None else study.known(sheet, key)}
+    if identity["kind"] == "facts":
+        return {"kind": "facts"} | _of_facts(
+            study, _source(study, w), study.asked_in(w["culture"]), f"questions.{w['culture']}"
+        )
     if identity["kind"] == "local":
         identity["sha256"] = study.known(str(_question_path(study, w)), f"questions.{w['culture']}")
     return identity
@@ -118,13 +138,24 @@ def _question_inputs(study: Study, w: Wildcards) -> Arguments:
 def _question_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     if _source(study, w)["kind"] == "made":
         return {"culture": w["culture"], "lang": w["lang"]}
+    if _source(study, w)["kind"] == "facts":
+        said = {key: value for key, value in _source(study, w).items() if key not in ("kind", "path")}
+        return {**said, "lang": w["lang"], "langs": study.asked_in(w["culture"])}
     return {k: v for k, v in _source(study, w).items() if k != "kind"} if _fetched(study, w) else {}
 
 
 def _question_sources(study: Study, w: Wildcards) -> dict[str, Any]:
     if _source(study, w)["kind"] == "made":
         return {"sheet": _sheet(study, w)}
+    if _source(study, w)["kind"] == "facts":
+        said = _source(study, w)
+        return {"files": files_of(said["shape"], _local(study, said["path"]), study.asked_in(w["culture"]))}
     return {} if _fetched(study, w) else {"source": _question_path(study, w)}
+
+
+def _question_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    said = _source(study, w)
+    return {"folder": _local(study, said["path"])} if said["kind"] == "facts" else {}
 
 
 QUESTION_FILES = {
@@ -132,6 +163,7 @@ QUESTION_FILES = {
     "local": "corpora.fetch:copy_file",
     "planted": "corpora.fetch:copy_file",
     "made": "probes.making:write_questions",
+    "facts": "corpora.facts:write_clozes",
 }
 """Kind of a question file -> the function that puts it in place."""
 
@@ -181,14 +213,31 @@ def _heldout_pairs(study: Study, culture: str) -> list[Item]:
     return [item("filter_pairs", "heldout_pairs", lang=culture)] if study.halves(culture) else []
 
 
+def _heldout_documents(study: Study, model: Model) -> Argument:
+    return groups("lang", [i for lang in model.heldout for i in shard_files(study, lang, "heldout_documents")])
+
+
 def _scores_inputs(study: Study, w: Wildcards) -> Arguments:
     model = study.model(w["run"])
     return {
         "checkpoints": by("step", [checkpoints(model)]),
         "questions": many(study.asked[culture] for culture in model.cultures),
-        "heldout": groups("lang", [i for lang in model.heldout for i in shard_files(study, lang, "heldout_documents")]),
+        "heldout": _heldout_documents(study, model),
         "pairs": by("lang", [i for culture in model.cultures for i in _heldout_pairs(study, culture)]),
     }
+
+
+def _planted_questions(study: Study, model: Model) -> Arguments:
+    """What is asked of a planted world's clauses: its questions, with the truth about them; nothing of real text."""
+    if not study.planted:
+        return {}
+    return {"questions": many(study.asked[culture] for culture in model.cultures), "truth": one(item("world", "truth"))}
+
+
+def _copying_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = study.model(w["run"])
+    scripts = {"scripts": {lang: study.script(lang) for lang in model.heldout}} if study.planted else {}
+    return {"run": model.name, **told(model), "window": study.config["training"]["sequence_length"], **scripts}
 
 
 STAGES = (
@@ -227,7 +276,7 @@ STAGES = (
     ),
     Stage(
         "question_file",
-        "Put a culture's questions in one language in place: fetched, copied, or written from what was made.",
+        "Put a culture's questions in one language in place: fetched, copied, made, or written from facts.",
         lambda study, w: f"lorebridge.{QUESTION_FILES[_source(study, w)['kind']]}",
         files={
             "questions": File(
@@ -241,6 +290,7 @@ STAGES = (
         identity=_question_identity,
         inputs=_question_inputs,
         sources=_question_sources,
+        settings=_question_settings,
     ),
     Stage(
         "questions",
@@ -268,6 +318,24 @@ STAGES = (
         },
     ),
     Stage(
+        "facts",
+        "Read the facts of a data set in all languages of the study, and put them in one table.",
+        "lorebridge.probes.facts:build_facts",
+        files={"facts": File("facts/facts.parquet", table="facts", argument="out")},
+        record="facts/facts.parquet.record.json",
+        literals=lambda study, w: {
+            "langs": list(study.languages),
+            **{key: study.config["facts"][key] for key in ("shape", "relations", "repeats")},
+        },
+        identity=lambda study, w: _of_facts(study, study.config["facts"], list(study.languages), "facts"),
+        sources=lambda study, w: {
+            "files": files_of(
+                study.config["facts"]["shape"], _local(study, study.config["facts"]["path"]), list(study.languages)
+            )
+        },
+        settings=lambda study, w: {"folder": _local(study, study.config["facts"]["path"])},
+    ),
+    Stage(
         "score",
         "Ask all checkpoints of a model the questions, and measure it on held-out text and pairs.",
         "lorebridge.probes.scoring:score_run",
@@ -285,6 +353,20 @@ STAGES = (
             **{key: study.config["probing"][key] for key in ("perplexity_tokens", "alignment_pairs")},
         },
         inputs=_scores_inputs,
+    ),
+    Stage(
+        "copying",
+        "Measure whether a model copies in context, at all its checkpoints.",
+        "lorebridge.probes.copying:copying",
+        files={"copying": File("probes/copying/{run}.parquet", table="copying", argument="out")},
+        record="probes/copying/{run}.parquet.record.json",
+        literals=_copying_literals,
+        inputs=lambda study, w: {
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
+            "heldout": _heldout_documents(study, study.model(w["run"])),
+            **_planted_questions(study, study.model(w["run"])),
+        },
+        threads="threads",
     ),
     Stage(
         "random_models",
