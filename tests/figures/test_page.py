@@ -62,7 +62,7 @@ def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
     table = pd.read_csv(folder / "gaps.csv")
     headline = (table["scale"] == "all questions") & (table["seed"].astype(str) == "all")
     row = table[headline & (table["contrast"] == "bridge - no_bridge") & (table["lang"] == "Mongolian")].index
-    table.loc[row, ["direction", "gap", "lo", "hi", "p_holm"]] = ["xx->en", -77.7, -88.8, 66.6, 0.01]
+    table.loc[row, ["direction", "gap", "lo", "hi", "p_holm"]] = ["other → English", -77.7, -88.8, 66.6, 0.01]
     table.to_csv(folder / "gaps.csv", index=False)
     text = write(paper, drawn, inputs[1], tmp_path, folder)
     said = next(line for line in text.splitlines() if line.startswith("<li>bridge - no_bridge"))
@@ -75,7 +75,7 @@ def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
 
 
 def test_every_arm_is_told_apart():
-    assert len({arm.says for arm in ARMS.values()}) == len({arm.label for arm in ARMS.values()}) == len(ARMS)
+    assert len({arm.says for arm in ARMS.values()}) == len(ARMS)
 
 
 def test_every_figure_and_table_is_there_and_nothing_is_fetched(drawn, written):

@@ -42,7 +42,7 @@ def _whose(arms: Sequence[str], distance: str) -> str:
     pairs are shuffled far apart.
     """
     if any(ARMS[arm].variant for arm in arms):
-        return f"Runs of the arm {style.arm_label(arms[0])}; others leave text out, or read other text. "
+        return f"Runs of the arm {arms[0]}; others leave text out, or read other text. "
     when = "by the end of the run" if distance == FAR else "after every two steps"
     return f"All arms have read the same texts {when}. "
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.figures.effects import contrast_label, direction_label
+from lorebridge.figures.effects import direction_label
 from lorebridge.figures.write import two_digits, write_table
 from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
 from lorebridge.transfer import cultures as cultures_
@@ -89,10 +89,7 @@ def asymmetry(
         members = "; ".join(f"{level}: {', '.join(names[lang] for lang in levels[level])}" for level in levels.index)
         style.legend(
             fig,
-            [
-                Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=contrast_label(c))
-                for c in contrasts
-            ],
+            [Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=c) for c in contrasts],
             columns=3,
             note="Risk set: of the questions known in the source and not answered by the second arm, what the first "
             "answers more, less what wrong options show when each is scored as the answer. "
@@ -115,7 +112,6 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = tables.read(asymmetry)
-    table["contrast"] = table["contrast"].map(contrast_label)
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
     table["group"] = table["group"].replace({**names, INTERACTION: "low − high (interaction)"})
@@ -154,7 +150,6 @@ def cultures(
     """
     table = cultures_.cultures(asymmetry=asymmetry, density=density, base=base, prefix=prefix)
     table = table.replace({"culture": dict(names)})
-    table["contrast"] = table["contrast"].map(contrast_label)
     percent = ["difference", "lo", "hi"]
     table[percent] *= 100
     n = table["n_cultures"].max()
@@ -240,7 +235,6 @@ def placements(
         last=last,
         prefix=prefix,
     )
-    table["contrast"] = table["contrast"].map(contrast_label)
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     percent = ["gap", "lo", "hi"]
     table[percent] = 100 * table[percent].astype(np.float64)
@@ -297,7 +291,6 @@ def dose_response(
         last=last,
         prefix=prefix,
     )
-    table["quantity"] = [contrast_label(q) if " - " in q else style.arm_label(q) for q in table["quantity"]]
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["covered"] = table["covered"].map({True: "yes", False: "no"})
     percent = ["value", "lo", "hi"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from lorebridge.figures.effects import contrast_label
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
@@ -51,7 +50,7 @@ def _range(values: pd.Series, unit: str) -> str:
 
 
 def _first_contrast(config: Mapping[str, Any]) -> str:
-    return contrast_label(" - ".join(config["transfer"]["contrasts"][0]))
+    return " - ".join(config["transfer"]["contrasts"][0])
 
 
 def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -59,7 +58,7 @@ def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[st
     table = _pooled(rows["gaps"], config)
     table = table[table["seed"].astype(str) == "all"]
     found = []
-    for contrast in (contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]):
+    for contrast in (" - ".join(pair) for pair in config["transfer"]["contrasts"]):
         gaps = table[table["contrast"] == contrast]
         largest = gaps.iloc[int(gaps["gap"].abs().argmax())]
         found.append(

@@ -65,15 +65,6 @@ def arm_style(arm: str) -> dict[str, Any]:
     return {"color": _COLOURS.get(arm, "0.5"), "marker": _MARKERS.get(arm, "P")}
 
 
-def arm_label(arm: str) -> str:
-    """Return how an arm is called in figures.
-
-    >>> arm_label("no_bridge"), arm_label("no_bridge_leak_free")
-    ('no_bridge', 'no_bridge_leak_free')
-    """
-    return arm
-
-
 def contrast_colours(contrasts: Sequence[str]) -> dict[str, Any]:
     """Return a colour for each contrast of two arms; from the eleventh on they come again."""
     return dict(zip(contrasts, itertools.cycle(_PALETTE[i] for i in (0, 2, 1, 4, 5, 6, 7, 8, 9, 3)), strict=False))
@@ -183,7 +174,7 @@ def legend(fig: Figure, handles: Sequence[Any], *, note: str, columns: int = 4) 
 
 def arm_handles(arms: Sequence[str]) -> list[Line2D]:
     """Return legend entries for arms."""
-    return [Line2D([], [], label=arm_label(arm), linewidth=1.8, markersize=4, **arm_style(arm)) for arm in arms]
+    return [Line2D([], [], label=arm, linewidth=1.8, markersize=4, **arm_style(arm)) for arm in arms]
 
 
 def seeds_phrase(seeds: int) -> str:

@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lorebridge import tables
-from lorebridge.figures.effects import contrast_label, direction_label, published
-from lorebridge.figures.style import arm_label
+from lorebridge.figures.effects import direction_label, published
 from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
 from lorebridge.probes.prefixes import BARE, behind, in_order, prefix_phrase
@@ -79,7 +78,7 @@ def accuracy(
             {
                 "culture": names[culture],
                 "asked_in": names[lang],
-                "arm": arm_label(arm),
+                "arm": arm,
                 "n": pooled["n_questions"],
                 "seeds": len(single),
                 "before": 100 * before.mean(),
@@ -127,7 +126,6 @@ def gaps(*, gaps: Path, names: Mapping[str, str], base: str, last: int, out: Pat
     table = tables.read(gaps)
     of_seeds = (table["seed"] == "all") | ((table["scale"] == ALL) & ~table["unleaked"])
     table = table[(table["step"] == LAST) & of_seeds].drop(columns="step").replace({"lang": dict(names)})
-    table["contrast"] = table["contrast"].map(contrast_label)
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
     table = table.rename(columns={"unleaked": "leaked_questions"})
@@ -171,7 +169,6 @@ def prefixes(*, gaps: Path, names: Mapping[str, str], base: str, last: int, out:
         for column in ("gap", "lo", "hi"):
             found[f"{column}_{prefix}"] = 100 * behind_it[column]
     found = found.reset_index().replace({"lang": dict(names)})
-    found["contrast"] = found["contrast"].map(contrast_label)
     found["direction"] = [direction_label(direction, names[base]) for direction in found["direction"]]
     write_table(
         found,
@@ -217,7 +214,6 @@ def consistency(
     rows = table[final].groupby(by, sort=False)[["n_questions", "rankc", "chance"]].mean()
     rows.insert(1, "before", table[table["step"] == 0].groupby(by)["rankc"].mean())
     rows = rows.reset_index().replace({"culture": dict(names)})
-    rows["arm"] = rows["arm"].map(arm_label)
     write_table(
         rows.astype({"n_questions": int}),
         out,
@@ -503,7 +499,6 @@ def data(*, orders: Sequence[Path], names: Mapping[str, str], out: Path) -> None
     from lorebridge.tokens.order import order_summary
 
     table = pd.DataFrame([order_summary(path) for path in orders]).replace({"lang": dict(names)})
-    table["arm"] = table["arm"].map(arm_label, na_action="ignore")
     table.insert(table.columns.get_loc("pad") + 1, "pad_share", 100 * table["pad"] / table["positions"])
     write_table(
         table,

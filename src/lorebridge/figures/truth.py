@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.figures.effects import contrast_label, direction_label
+from lorebridge.figures.effects import direction_label
 from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS
@@ -192,7 +192,7 @@ def dose_response(
                 _with_intervals(
                     ax, here, doses, _offset([True, False], covered), color="black", marker="D", markerfacecolor=face
                 )
-            ax.set_title(f"{title}, {contrast_label(gap)}")
+            ax.set_title(f"{title}, {gap}")
             ax.set_xticks(range(len(doses)), [f"{dose:,}" for dose in doses])
             ax.set_xlabel("dose: documents that state the fact")
         for ax, label in zip(axes[:, 0], ("accuracy (%)", "accuracy (%)", "gap (points)"), strict=True):
