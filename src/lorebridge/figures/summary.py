@@ -499,7 +499,7 @@ def data(*, orders: Sequence[Path], names: Mapping[str, str], out: Path) -> None
     from lorebridge.tokens.order import order_summary
 
     table = pd.DataFrame([order_summary(path) for path in orders]).replace({"lang": dict(names)})
-    table.insert(table.columns.get_loc("pad") + 1, "pad_share", 100 * table["pad"] / table["positions"])
+    table.insert(list(table.columns).index("pad") + 1, "pad_share", 100 * table["pad"] / table["positions"])
     write_table(
         table,
         out,
