@@ -55,14 +55,14 @@ def _alarms(table: pd.DataFrame, place: Path) -> Iterator[str]:
     yield f"\nWhat rings: {len(ringing)} of {len(table)} alarms{rest} ({place})"
     for name, rows in ringing.groupby("alarm", sort=False):
         yield _wrapped(str(name), "  ! ", "    ")
-        for (*place, why), alike in rows.fillna("").groupby(["language", "direction", "why"], sort=False):
+        for (language, direction, why), alike in rows.fillna("").groupby(["language", "direction", "why"], sort=False):
             # Of an arm: "ARM: what is looked at".
             parts = [str(quantity).rpartition(": ") for quantity in alike["quantity"]]
             numbers = [
                 " ".join([*([arm] if arm else []), two_digits(estimate)])
                 for (arm, _, _), estimate in zip(parts, alike["estimate"], strict=True)
             ]
-            where = ", ".join(name for name in place if name)
+            where = ", ".join(str(name) for name in (language, direction) if name)
             yield _wrapped(f"{where}: {parts[0][2]}: {', '.join(numbers)}; {why}", "      ", "        ")
         for mend in dict.fromkeys(rows["to_do"].dropna()):
             yield _wrapped(mend, "      -> ", "         ")
