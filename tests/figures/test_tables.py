@@ -146,7 +146,7 @@ def test_the_data_table_shows_what_a_filter_left_out(order_file, tmp_path):
     )
     summary.data(orders=[plain, filtered], names={"ko": "Korean"}, out=tmp_path / "data")
     text = (tmp_path / "data.md").read_text()
-    assert "bridge, without leaks" in text and "tokens filtered" in text and "1,000" in text
+    assert "bridge_leak_free" in text and "tokens filtered" in text and "1,000" in text
     summary.data(orders=[plain], names={"ko": "Korean"}, out=tmp_path / "data")
     assert "filtered" not in (tmp_path / "data.md").read_text()
 
