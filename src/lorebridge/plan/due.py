@@ -1,7 +1,7 @@
 """Which artifacts of a study a run would make, and why: by the records on disk, as the workflow decides it.
 
 An artifact is made where its record does not hold the recipe of the plan, or its files are not there with the sizes
-that the record says; and what only it reads is looked at only then. A run makes nothing else.
+that the record says, and something asks for it: the study itself, or what is made from it, near or far.
 """
 
 from __future__ import annotations
@@ -41,11 +41,15 @@ def fresh(plan: Plan, name: Artifact, records: Records) -> bool:
 def due(plan: Plan, records: Records) -> dict[Artifact, list[str]]:
     """Return what a run would make -> why, inputs before what is made from them."""
     wanted: set[Artifact] = set()
-    open_ = list(plan.targets())
+    seen: set[Artifact] = set()
+    # A target that is fresh asks for nothing; what is made asks for all that it comes from, behind what is fresh too.
+    open_ = [name for name in plan.targets() if not fresh(plan, name, records)]
     while open_:
         name = open_.pop()
-        if name not in wanted and not fresh(plan, name, records):
-            wanted.add(name)
+        if name not in seen:
+            seen.add(name)
+            if not fresh(plan, name, records):
+                wanted.add(name)
             open_ += plan.inputs(name[0], **dict(name[1]))
     return {name: _reasons(plan, name, records) for name in plan.walk() if name in wanted}
 
