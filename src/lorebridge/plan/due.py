@@ -51,6 +51,10 @@ def due(plan: Plan, records: Records) -> dict[Artifact, list[str]]:
             if not fresh(plan, name, records):
                 wanted.add(name)
             open_ += plan.inputs(name[0], **dict(name[1]))
+    # What is made anew has all made anew that comes from it.
+    for name in plan.walk():
+        if not wanted.isdisjoint(plan.inputs(name[0], **dict(name[1]))):
+            wanted.add(name)
     return {name: _reasons(plan, name, records) for name in plan.walk() if name in wanted}
 
 
@@ -60,7 +64,7 @@ def _reasons(plan: Plan, name: Artifact, records: Records) -> list[str]:
         return [NEW]
     task = plan.task(name[0], **dict(name[1]))
     if record.get("recipe") == task.recipe:
-        return [FILES]
+        return [INPUTS if fresh(plan, name, records) else FILES]
     now = {"version": task.version, "literals": task.literals, "inputs": list(task.expects)}
     then = {key: record.get(key) for key in ("version", "literals")} | {"inputs": list(record.get("inputs") or ())}
     return why(then, now) or [INPUTS]

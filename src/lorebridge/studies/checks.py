@@ -51,6 +51,29 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     ]
     if planted and not config["world"]:
         yield planted[0], "asks for the planted world", "Give the section `world`."
+    if config["world"] and config["world"]["kind"] == "statements":
+        yield from _statement_problems(config)
+
+
+def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Filters that a planted world of statements does not outlive: its documents are short."""
+    languages, world = config["languages"], config["world"]
+    base = config.get("base_language", next(iter(languages)))
+    for lang, entry in config["corpora"].items():
+        if entry["min_chars"] and any(source["kind"] == "planted" for source in entry["sources"]):
+            yield (
+                f"corpora.{lang}.min_chars",
+                f"is {entry['min_chars']}, and would drop the short documents of a world of statements",
+                "Set it to 0.",
+            )
+        own = {"names": "transliterated", "anchored": 0, **world, **world.get("languages", {}).get(lang, {})}
+        kept = entry["filter"] == "none" or languages[lang]["script"] == languages[base]["script"]
+        if lang != base and (own["names"] == "shared" or own["anchored"]) and not kept:
+            yield (
+                f"corpora.{lang}.filter",
+                "deletes the names that the world writes in the base language's script",
+                "Set it to none.",
+            )
 
 
 def not_a_language(section: str, lang: str, known: list[str]) -> tuple[str, str, str]:

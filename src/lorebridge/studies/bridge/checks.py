@@ -9,7 +9,7 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, REPLAY_ALL
 from lorebridge.trace.stages import LOCAL
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
@@ -132,6 +132,13 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
         arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
         if arms and training[key] is None:
             yield f"training.{key}", f"is not set, and the arm {arms[0]} needs it", "Give a share between 0 and 1."
+    if training["replay_in"] == REPLAY_ALL:
+        if training["replay_share"] is None:
+            yield "training.replay_share", "is not set, and replay_in: all needs it", "Give a share between 0 and 1."
+        for arm in config["arms"]:
+            if ARMS[arm].variant == REPLAY:
+                plain = arm.removesuffix(f"_{REPLAY}")
+                yield "arms", f"names {arm!r}, and with replay_in: all {plain!r} replays too", f"Name {plain!r}."
 
 
 def _probing_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
