@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorebridge.plan.stage import Artifact
@@ -51,10 +52,13 @@ def due(plan: Plan, records: Records) -> dict[Artifact, list[str]]:
             if not fresh(plan, name, records):
                 wanted.add(name)
             open_ += plan.inputs(name[0], **dict(name[1]))
-    # What is made anew has all made anew that comes from it.
+    # Snakemake makes anew, too, what a file that was gone is made for; what is only made anew it does not hold against
+    # what is fresh.
     for name in plan.walk():
         if not wanted.isdisjoint(plan.inputs(name[0], **dict(name[1]))):
-            wanted.add(name)
+            read = plan.reads(name[0], **dict(name[1])).values()
+            if not all(Path(path).exists() for files in read for path in files):
+                wanted.add(name)
     return {name: _reasons(plan, name, records) for name in plan.walk() if name in wanted}
 
 
