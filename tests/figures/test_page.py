@@ -93,17 +93,17 @@ def test_the_page_says_what_was_declared_and_when(paper, drawn, inputs, written,
         table.assign(**told).to_csv(folder / "verdicts.csv", index=False)
         text = write(paper, drawn, inputs[1], tmp_path, folder)
         assert says in text and "2 tests; any wrong verdict has a probability of at most 5\u00a0%" in text
-        assert "<li>Korean: equivalent to 0. bridge − no bridge, English → other: +0.4 points" in text
-        assert ": below 0. bridge − no bridge, English → other: −31.3 points" in text
+        assert "<li>Korean: equivalent to 0. bridge - no_bridge, English → other: +0.4 points" in text
+        assert ": below 0. bridge - no_bridge, English → other: −31.3 points" in text
     (folder / "verdicts.csv").unlink()
     assert "Nothing was declared before the runs" in write(paper, drawn, inputs[1], tmp_path, folder)
 
 
 def test_what_is_left_at_equal_loss_is_told(drawn, written):
     text = written.read_text(encoding="utf-8")
-    assert "At equal loss of held-out text in the language that is learned (bridge − no bridge; 8 of 8 gaps)" in text
+    assert "At equal loss of held-out text in the language that is learned (bridge - no_bridge; 8 of 8 gaps)" in text
     table = pd.read_csv(drawn / "tables" / "matched_gaps.csv")
-    first = table[(table["contrast"] == "bridge − no bridge") & (table["matched_on"] == "loss_en")]
+    first = table[(table["contrast"] == "bridge - no_bridge") & (table["matched_on"] == "loss_en")]
     assert (first["step"].dropna() == 0).all()  # English is forgotten at once where the bridge is
 
 

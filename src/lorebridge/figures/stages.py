@@ -139,10 +139,10 @@ FIGURES = (
         "Accuracy by checkpoint",
         "Accuracy on the cloze questions at every checkpoint, by arm (Figure 3 of Zhang et al., ACL 2025). Upper row: "
         "questions in the language that is learned, what crosses from the base language; lower row: the same questions "
-        "in the base language, what crosses into it. Points are seeds and lines their means, both raw. Two shades lie around a mean: the interval of each checkpoint "
-        "alone and, wider, the band that holds the whole curve at once. What is said of the course of a curve, and not "
-        "of one checkpoint named beforehand, takes the band. A moving average, where one is drawn, is for the eye: no "
-        "statistic uses it.",
+        "in the base language, what crosses into it. Points are seeds and lines their means, both raw. Two shades lie "
+        "around a mean: the interval of each checkpoint alone and, wider, the band that holds the whole curve at once. "
+        "What is said of the course of a curve, and not of one checkpoint named beforehand, takes the band. A moving "
+        "average, where one is drawn, is for the eye: no statistic uses it.",
         f"{_PAGE}:accuracy",
     ),
     Drawing(
