@@ -236,7 +236,7 @@ def test_two_commits_of_one_configuration(root, tmp_path):
     git = ["git", "-C", clone, "-c", "user.name=n", "-c", "user.email=e@e"]
     subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-am", "as it is"], check=True)
     for path, old, new in (
-        ("config/demo.yaml", "seeds: [0, 1]", "seeds: [0]"),
+        ("config/demo.yaml", "seeds: [0, 1]", "seeds: [0, 2]"),
         (
             "src/lorebridge/transfer/stages.py",
             '"lorebridge.transfer.gaps:gaps",\n        version=',
@@ -262,7 +262,7 @@ def test_two_commits_of_one_configuration(root, tmp_path):
     )
     assert done.returncode == 1, done.stderr
     found = json.loads(out.read_text())
-    assert found["configuration"] == [{"key": "seeds", "a": [0, 1], "b": [0]}]
+    assert found["configuration"] == [{"key": "seeds", "a": [0, 1], "b": [0, 2]}]
     assert "models/base/base-s1/record.json" in found["recipes"]["only_a"]
     [gaps] = [row for row in found["recipes"]["changed"] if row["stage"] == "gaps"]
     assert gaps["why"][0].startswith("version ")
