@@ -410,7 +410,7 @@ def test_a_model_that_has_diverged_is_refused(bert, facts, tmp_path, space):
 def test_a_gold_that_its_pieces_do_not_spell_is_never_right(bert, tmp_path):
     table = facts_table(tmp_path / "f.parquet", facts=[("ada", "北"), ("bea", "rome"), ("bea", "\u200b")])
     found = ask(bert, table, tmp_path / "s.parquet", lengths="any")
-    assert found["remark"].tolist() == ["unknown piece", None, "no piece"]
+    assert found["remark"].fillna("").tolist() == ["unknown piece", "", "no piece"]
     assert found["exact"].tolist()[::2] == [0, 0] and np.isnan(found["gold_logprob"][2])
     asked = ask(bert, table, tmp_path / "s.parquet", "simultaneous", "any", "candidates")
     assert asked["exact"].tolist()[::2] == [0, 0] and asked["n_masks"].tolist() == [1, 1, 0]
