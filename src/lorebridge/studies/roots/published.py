@@ -111,7 +111,7 @@ def recomputed(table: pd.DataFrame, base: str = "") -> Iterator[dict[str, Any]]:
             "lo": found["lo"],
             "hi": found["hi"],
             "why": "the two labels are swapped, with the sizes that the authors publish"
-            + (f"; without {base} {without:.2f}" if base and not others.all() else ""),
+            + (f"; without {base} {_said(without)}" if base and not others.all() else ""),
         }
     for model, printed in PIECES.items():
         p1 = table[f"p1_{model}_paper"]
@@ -125,7 +125,7 @@ def recomputed(table: pd.DataFrame, base: str = "") -> Iterator[dict[str, Any]]:
             "lo": found["lo"],
             "hi": found["hi"],
             "why": "the paper's unit is no language but a number of masks (9 and 6 points); over languages, with the "
-            f"share of facts whose object is one piece it is {share:+.2f}",
+            f"share of facts whose object is one piece it is {_said(share, '+.2f')}",
         }
     rows = table.set_index("lang")
     for lang, counts in ONE_TOKEN.items():
@@ -139,6 +139,11 @@ def recomputed(table: pd.DataFrame, base: str = "") -> Iterator[dict[str, Any]]:
                     **nothing,
                     "why": "",
                 }
+
+
+def _said(r: float | None, how: str = ".2f") -> str:
+    """Return a correlation; a dash where nothing varies."""
+    return "–" if r is None else format(r, how)
 
 
 def _majority(facts: pd.DataFrame) -> dict[str, Any]:
