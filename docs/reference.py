@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ WORLD: dict[str, Any] = {
     for kind, write in (("articles", generate), ("statements", generate_statements))
     for name, given in inspect.signature(write).parameters.items()
 } | {"world[articles].languages": {}, "world[statements].languages": {}}
+# Kinds beside the default that come with the package; others may lie on Python's path.
+SHIPPED = {"roots"}
 MADE = "<!-- Made by docs/reference.py. -->\n\n"
 
 
@@ -52,9 +54,20 @@ def configuration() -> str:
         rows = list(_keys(key, node, schema, key in schema["required"]))
         sections.setdefault(key if len(rows) > 1 else "study", []).extend(rows)
     for section, rows in sections.items():
-        lines += ["", f"## `{section}`", "", "| key | value | default | meaning |", "|---|---|---|---|"]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        lines += ["", f"## `{section}`", *_table(rows)]
+    for kind in sorted(SHIPPED):
+        whole, own = config.schema(kind), config.read(studies.schema_file(kind))["properties"]
+        lines += ["", f"## Of the kind `{kind}`", "", f"Keys that are its own (`kind: {kind}`), and no other kind's."]
+        lines += _table(
+            row for key in own for row in _keys(key, whole["properties"][key], whole, key in whole["required"])
+        )
     return "\n".join(lines) + "\n"
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return a table of keys."""
+    head = ["", "| key | value | default | meaning |", "|---|---|---|---|"]
+    return [*head, *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)]
 
 
 def _keys(key: str, node: dict[str, Any], schema: dict[str, Any], required: bool) -> Iterator[tuple[str, ...]]:

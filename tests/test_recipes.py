@@ -34,7 +34,8 @@ def studies() -> dict[str, dict[str, Any]]:
     That is questions on people, every kind of arm, made questions and a given model.
     """
     loaded = {path.stem: config.load(path) for path in (ROOT / "config").glob("*.yaml") if _is_study(path)}
-    loaded.pop("mini")
+    for with_files in ("mini", "roots-mini"):
+        loaded.pop(with_files)
     people = copy.deepcopy(loaded["demo"]) | {"people": copy.deepcopy(PEOPLE)}
     variants = copy.deepcopy(loaded["demo"])
     variants["arms"] += [

@@ -21,6 +21,7 @@ from lorebridge.errors import InputError, LorebridgeError
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.study import Model
+from lorebridge.probes.manners import BARES, DECODES, LENGTHS, SPACES
 from lorebridge.records import (
     DigestCache,
     changes,
@@ -33,6 +34,7 @@ from lorebridge.records import (
 )
 from lorebridge.studies import former
 
+MANNER = ("decode", "lengths", "space", "bare")
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
     "Tibetan": "NotoSerifTibetan-Regular.ttf",
@@ -183,10 +185,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     facts.add_argument("--out", type=Path, required=True, help="a Parquet file, one row a fact and language")
 
-    score = command("score", _score, "score a file of cloze questions with a causal language model")
+    score = command(
+        "score",
+        _score,
+        "score cloze questions with a causal language model, or ask a causal or masked one facts, by what it is",
+    )
     score.add_argument("model", type=Path, help="a Hugging Face model folder")
-    score.add_argument("questions", type=Path, help="questions in the released JSON shape")
-    score.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an option")
+    score.add_argument(
+        "questions", type=Path, help="questions in the released JSON shape, or a table of facts (.parquet)"
+    )
+    score.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an option or a fact")
     score.add_argument(
         "--mode",
         choices=["float32", "reference"],
@@ -201,6 +209,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ROW",
         help="0-based rows whose answer is not among their options; any other such row is an error",
     )
+    score.add_argument("--decode", choices=DECODES, help="how masks are filled (facts; default: simultaneous)")
+    score.add_argument("--lengths", choices=LENGTHS, help="numbers of masks: the gold's, or any (facts; default: gold)")
+    score.add_argument(
+        "--space",
+        choices=SPACES,
+        help="what the gold is compared with (facts; default: vocabulary, of a causal model candidates)",
+    )
+    score.add_argument(
+        "--bare", choices=BARES, help="SentencePiece's piece that is a space alone (facts; default: drop)"
+    )
+    score.add_argument("--work", type=Path, help="a folder to resume from (facts)")
     score.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
     workers.add_commands(command)
@@ -569,6 +588,7 @@ def _label_read(arguments: argparse.Namespace) -> None:
 
 def _alarms(arguments: argparse.Namespace) -> int:
     from lorebridge import call
+    from lorebridge.figures.write import two_digits
     from lorebridge.transfer.alarms import RINGS, alarms
 
     plan = _load_plan(arguments)
@@ -583,7 +603,8 @@ def _alarms(arguments: argparse.Namespace) -> int:
     for name, rows in table.groupby("alarm", sort=False):
         print(name)
         for row in rows.to_dict("records"):
-            numbers = f"{row['estimate']:.3f} ({row['lo']:.3f} to {row['hi']:.3f})".replace("nan", "-")
+            estimate, lo, hi = (two_digits(row[name]) for name in ("estimate", "lo", "hi"))
+            numbers = f"{estimate} ({lo} to {hi})".replace("nan", "-")
             place = f"{row['lang']} {row['direction']}"
             print(f"  {row['verdict']:<12} {place:<14} {row['quantity']}: {numbers}; {row['why']}")
             if row["to_do"]:
@@ -831,11 +852,62 @@ def _facts(arguments: argparse.Namespace) -> None:
     print("\n".join(told(notes)))
 
 
+def _score_facts(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.asking import score_facts
+    from lorebridge.probes.masked import objective
+    from lorebridge.publish import check_file
+    from lorebridge.tables import read
+
+    if arguments.mode != "float32" or arguments.known_missing_gold:
+        option = "--known-missing-gold" if arguments.known_missing_gold else "--mode"
+        raise InputError(option, "is of cloze questions", "Leave it out.")
+    check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.questions, arguments.model])
+    said = {name: value for name in MANNER if (value := getattr(arguments, name)) is not None}
+    if objective(arguments.model) == "causal":
+        if masks := [name for name in said if name != "space" or said[name] != "candidates"]:
+            raise InputError(
+                f"{arguments.model}, --{masks[0]}",
+                "it is a causal language model, which fills no masks",
+                f"Leave --{masks[0]} out: the candidates are filled in; or give a masked language model.",
+            )
+        said["space"] = "candidates"
+    with logging_to(None):
+        found = score_facts(
+            run=arguments.model.resolve().name,
+            checkpoints=[(None, arguments.model)],
+            facts=arguments.questions,
+            out=arguments.out,
+            batch_tokens=4096,
+            device=arguments.device,
+            work=arguments.work,
+            **said,
+        )
+    scores = read(arguments.out)
+    asked = {"decode": "", "lengths": "lengths ", "space": "space "}
+    manner = [f"{word}{scores[name].iloc[0]}" for name, word in asked.items() if scores[name].notna().any()]
+    print(", ".join([found["objective"], *(said for said in manner if said != "causal")]))
+    print(f"{'':8}{'facts':>8}{'P@1':>8}{'any gold':>10}")
+    micro, macro = scores[["exact", "filtered"]].mean(), scores.groupby("lang")[["exact", "filtered"]].mean()
+    for lang, right in macro.iterrows():
+        print(f"{lang:<8}{(scores['lang'] == lang).sum():>8,}{right['exact']:>8.4f}{right['filtered']:>10.4f}")
+    print(f"{'micro':<8}{len(scores):>8,}{micro['exact']:>8.4f}{micro['filtered']:>10.4f}")
+    print(f"{'macro':<8}{'':>8}{macro['exact'].mean():>8.4f}{macro['filtered'].mean():>10.4f}")
+    for what in ("unknown piece", "no piece"):
+        if found.get(what):
+            print(f"{found[what]:,} golds have {'an ' if what[0] == 'u' else ''}{what}, and are never right")
+
+
 def _score(arguments: argparse.Namespace) -> None:
     if not arguments.model.exists():
         _refuse_former(arguments.model)
+    if arguments.questions.suffix == ".parquet":
+        _score_facts(arguments)
+        return
     from lorebridge.probes.scoring import score_file
 
+    for name in (*MANNER, "work"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name}", "is of facts", "Give a table of facts (.parquet), or leave it out.")
     with logging_to(None):
         found = score_file(
             model=arguments.model,

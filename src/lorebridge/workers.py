@@ -73,6 +73,14 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     probe.add_argument("--threads", type=int)
     probe.add_argument("--work", type=Path, required=True, help="root of the resume state")
 
+    ask = worker("ask", _ask, "ask all checkpoints of a model facts")
+    ask.add_argument("--checkpoints", type=Path, nargs="+", required=True)
+    ask.add_argument("--facts", type=Path, required=True)
+    ask.add_argument("--out", type=Path, required=True)
+    ask.add_argument("--batch-tokens", type=int, required=True)
+    ask.add_argument("--threads", type=int)
+    ask.add_argument("--work", type=Path, required=True, help="root of the resume state")
+
     random = worker("random-models", _random_models, "score random models by the published rule")
     random.add_argument("--questions", type=Path, nargs="+", required=True)
     random.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
@@ -207,15 +215,17 @@ def _free(arguments: argparse.Namespace) -> None:
         free(arguments.work, published, digests)
 
 
+def _steps(arguments: argparse.Namespace) -> list[tuple[int | None, Path]]:
+    """Return (step, folder) of the checkpoints of a model; a given one has no step."""
+    return [(int(step) if step else None, path) for step, path in _shaped(arguments, "checkpoints").items()]
+
+
 def _probe(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.scoring import score_run
 
     task = arguments.task
     work = arguments.work / task.stage / task.literals["run"] / task.recipe
     measured = {name: _shaped(arguments, name) for name in ("heldout", "pairs") if getattr(arguments, name)}
-    found = _shaped(arguments, "checkpoints")
-    # A given model has no step.
-    checkpoints = [(int(step) if step else None, path) for step, path in found.items()]
     _make(
         arguments,
         score_run,
@@ -225,10 +235,29 @@ def _probe(arguments: argparse.Namespace) -> None:
         "alignment",
         "batch_tokens",
         "threads",
-        checkpoints=checkpoints,
+        checkpoints=_steps(arguments),
         work=work,
         digests=task.call["digests"],
         **measured,
+    )
+    shutil.rmtree(work)
+
+
+def _ask(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.asking import score_facts
+
+    task = arguments.task
+    work = arguments.work / task.stage / task.literals["run"] / task.recipe
+    _make(
+        arguments,
+        score_facts,
+        "facts",
+        "out",
+        "batch_tokens",
+        "threads",
+        checkpoints=_steps(arguments),
+        work=work,
+        digests=task.call["digests"],
     )
     shutil.rmtree(work)
 

@@ -75,6 +75,10 @@ def test_repeated_facts_can_be_kept(mlama):
     assert len(found.facts) == 6 and found.left_out["repeated, kept"] == 1
 
 
+def test_what_is_said_is_of_the_relations_that_are_kept(mlama):
+    assert read_facts("mlama", mlama, ["en"], relations=["P19"]).left_out == {"repeated": 1}
+
+
 def test_lama_is_english_and_has_its_templates_apart(tmp_path):
     jsonl(tmp_path / "relations.jsonl", [{"relation": "P19", "template": "[X] was born in [Y] .", "label": "born"}])
     jsonl(tmp_path / "TREx" / "P19.jsonl", [row(0, "Ada", "Q1", "en") | {"masked_sentences": ["x"]}])

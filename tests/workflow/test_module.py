@@ -108,5 +108,5 @@ def test_the_catalog_finds_what_it_looks_for(root):
     assert said["usage"]["report"] is True
     assert {"desc", "flags"} == set(said["usage"]["mandatory-flags"])
     assert (root / "config" / "README.md").is_file() and (root / "workflow" / "Snakefile").is_file()
-    listed = re.findall(r"^\| `([\w.]+)` \|", (root / "config" / "README.md").read_text(), re.M)
+    listed = re.findall(r"^\| `([\w.-]+)` \|", (root / "config" / "README.md").read_text(), re.M)
     assert sorted(listed) == sorted(path.name for path in (root / "config").glob("*.yaml"))

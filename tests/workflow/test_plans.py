@@ -59,19 +59,23 @@ def test_the_pilot_plans_without_data_or_gpu(tmp_path):
     assert planned["filter_corpus"] == 5 + 3
 
 
-def test_a_dry_run_needs_no_torch(tmp_path):
+@pytest.mark.parametrize("study", ["config", "roots"])
+def test_a_dry_run_needs_no_torch(study, tmp_path):
     """With every heavy library made unimportable, the plan is the same."""
     for name in ("torch", "transformers", "deepspeed", "pyserini", "datasets", "seaborn", "statsmodels"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not in a dry run')\n")
     environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
     done = subprocess.run(
-        ["snakemake", "--dry-run", "--configfile", "config/config.yaml", "--config", f"work={tmp_path}"],
+        ["snakemake", "--dry-run", "--configfile", f"config/{study}.yaml", "--config", f"work={tmp_path}"],
         env=environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    if study == "roots":
+        planned = counts(done.stdout + done.stderr)
+        assert (planned["given_model"], planned["fact_scores"], planned["published"]) == (2, 2, 1)
 
 
 @pytest.mark.parametrize("option", ["--rulegraph", "--dag", "--filegraph"])

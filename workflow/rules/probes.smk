@@ -129,6 +129,38 @@ rule facts:
         "../scripts/make.py"
 
 
+rule fact_scores:
+    """Ask all checkpoints of a model facts: a masked one by its masks, a causal one with candidates filled in."""
+    input:
+        unpack(
+            needs(
+                "fact_scores",
+                checkpoints="models/*/{run}/step* | models/given/{run}/model",
+                facts="facts/facts.parquet",
+            )
+        ),
+    output:
+        **makes("fact_scores", fact_scores="facts/scores/{run}.parquet"),
+    log:
+        f"{plan.root}/logs/fact_scores/{{run}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        score_tokens=HARDWARE["score_tokens"],
+        mem_mb=escalated(16000),
+        runtime=escalated(240),
+    params:
+        task=task("fact_scores"),
+        work=plan.work,
+    shell:
+        "lorebridge ask --task {params.task:q} --record {output.record:q} --rule fact_scores --logfile {log:q}"
+        " --checkpoints {input.checkpoints:q} --facts {input.facts:q} --out {output.fact_scores:q}"
+        " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
+
+
 rule score:
     """Ask all checkpoints of a model the questions, and measure it on held-out text and pairs."""
     input:

@@ -154,3 +154,41 @@ rule item_effects:
         task=task("item_effects"),
     script:
         "../scripts/make.py"
+
+
+rule p_at_1:
+    """Estimate how often models are right on facts, beside what needs no model."""
+    input:
+        unpack(needs("p_at_1", scores="facts/scores/*.parquet", facts="facts/facts.parquet")),
+    output:
+        **makes("p_at_1", p_at_1="facts/p_at_1.parquet"),
+    log:
+        f"{plan.root}/logs/p_at_1.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("p_at_1"),
+    script:
+        "../scripts/make.py"
+
+
+rule correlates:
+    """Say what goes with precision on facts over the languages."""
+    input:
+        unpack(needs("correlates", scores="facts/scores/*.parquet")),
+    output:
+        **makes("correlates", correlates="facts/correlates.parquet"),
+    log:
+        f"{plan.root}/logs/correlates.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(4000),
+        runtime=20,
+    params:
+        task=task("correlates"),
+    script:
+        "../scripts/make.py"

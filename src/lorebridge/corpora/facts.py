@@ -131,10 +131,23 @@ def read_facts(
         raise InputError(path, f"has no relation {lost[0]!r}", f"It has: {', '.join(sorted(known))}.")
     if repeated:
         left_out["repeated" if repeats == "drop" else "repeated, kept"] = repeated
+    if relations is not None:
+        _keep_relations(left_out, relations)
     for lang in langs:
         if not any(fact.lang == lang for fact in kept):
             raise InputError(path, f"has no fact in {lang!r}", "Take the language out, or mend the folder.")
     return Facts(kept, left_out)
+
+
+def _keep_relations(left_out: dict[str, Any], relations: Sequence[str]) -> None:
+    """Forget what is noted of other relations (``LANG/REL``)."""
+    for what, said in list(left_out.items()):
+        if isinstance(said, list):
+            left_out[what] = [name for name in said if name.partition("/")[2] in relations]
+        elif isinstance(said, Counter) and any("/" in name for name in said):
+            left_out[what] = Counter({name: n for name, n in said.items() if name.partition("/")[2] in relations})
+        if not left_out[what]:
+            del left_out[what]
 
 
 def golds(facts: Iterable[Fact]) -> dict[tuple[str, str], list[str]]:

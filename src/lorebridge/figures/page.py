@@ -192,6 +192,8 @@ def _sources(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     for culture, entry in config["questions"].items():
         kinds = dict.fromkeys(file["kind"] for file in entry["files"].values())
         found.append((f"{names[culture]} questions", ", ".join(kinds)))
+    if facts := config.get("facts"):
+        found.append(("facts", f"in the shape of {facts['shape']}"))
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lorebridge.plan.study import Model, Study
 
+TOTALS = ("tokens", "parameters", "flops", "gpu_hours", "checkpoints", "disk_bytes", "resume_bytes")
 QWEN_ROWS = 151936
 """Rows of Qwen2.5's embedding, padded; a trained tokenizer says its own size."""
 
@@ -54,6 +55,10 @@ class Cost:
         c = study.config
         self._compute = c["compute"]
         self.models = study.trained
+        if not self.models:
+            # What is given costs no training.
+            self.totals: dict[str, float] = dict.fromkeys(TOTALS, 0)
+            return
         vocab = c["model"]["vocab_size"] or c["tokenizer"].get("vocab_size", QWEN_ROWS)
         parameters, _ = parameter_count(c["model"], vocab)
         flops = flops_per_token(c["model"], c["training"]["sequence_length"], vocab)
@@ -64,7 +69,7 @@ class Cost:
         checkpoints = sum(len(model.checkpoints) - (model.start is not None) for model in self.models)
         # two slots of float32 weights and two moments
         resume = len(self.models) * 2 * 12 * parameters
-        self.totals: dict[str, float] = {
+        self.totals = {
             "tokens": tokens,
             "parameters": parameters,
             "flops": tokens * flops,

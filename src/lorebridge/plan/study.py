@@ -230,14 +230,25 @@ class Study:
             and said["obtain"]
             and not folder_files(path := str(configuration.local_path(self.config, said["path"])))
         ]
-        return models + [
-            (path, source["obtain"])
-            for section in ("corpora", "parallel")
-            for entry in self.config.get(section, {}).values()
-            for source in entry["sources"]
-            if source.get("obtain")
-            and not Path(path := str(configuration.local_path(self.config, source["path"]))).is_file()
+        given = [
+            (path, said["obtain"])
+            for section in ("facts", "volumes", "published")
+            if (said := self.config.get(section))
+            and said["obtain"]
+            and not Path(path := str(configuration.local_path(self.config, said["path"]))).exists()
         ]
+        return (
+            models
+            + given
+            + [
+                (path, source["obtain"])
+                for section in ("corpora", "parallel")
+                for entry in self.config.get(section, {}).values()
+                for source in entry["sources"]
+                if source.get("obtain")
+                and not Path(path := str(configuration.local_path(self.config, source["path"]))).is_file()
+            ]
+        )
 
 
 def folder_files(folder: str | Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Causal language models and their tokenizers from local folders: safetensors only, and no code from the folder."""
+"""Language models and their tokenizers from local folders: safetensors only, and no code from the folder."""
 
 from __future__ import annotations
 
@@ -89,10 +89,26 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrainedModel:
-    """Return a causal language model in evaluation mode.
+    """Return a causal language model in evaluation mode; see :func:`load_weights`."""
+    from transformers import AutoModelForCausalLM
+
+    return load_weights(folder, AutoModelForCausalLM, "causal", dtype, device)
+
+
+# What a model was trained to do -> what to give where one of it is wanted.
+WANTED = {
+    "causal": "Give a causal language model: one that was trained to predict the next token.",
+    "masked": "Give a masked language model: one that was trained to fill masks.",
+}
+
+
+def load_weights(folder: Path, auto: Any, objective: str, dtype: torch.dtype, device: str | None) -> PreTrainedModel:
+    """Return a language model in evaluation mode.
 
     Args:
         folder: a Hugging Face folder with its weights in safetensors.
+        auto: the library's class that loads models of the objective.
+        objective: a key of :data:`WANTED`.
         dtype: of the weights in memory.
         device: where to compute; by default the GPU where there is one.
 
@@ -101,7 +117,7 @@ def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrain
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     if not any(folder.glob("*.safetensors")):
         raise InputError(
@@ -113,13 +129,9 @@ def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrain
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if getattr(config, "is_encoder_decoder", False):
             # The library would take some of them for their decoder alone, which then reads nothing.
-            raise InputError(
-                folder,
-                f"an encoder-decoder model ({config.model_type})",
-                "Give a causal language model: one that was trained to predict the next token.",
-            )
+            raise InputError(folder, f"an encoder-decoder model ({config.model_type})", WANTED[objective])
         # With the loading information it returns a pair, which its annotation does not say.
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = auto.from_pretrained(
             folder,
             dtype=dtype,
             local_files_only=True,
@@ -135,7 +147,9 @@ def load_model(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrain
     if loading["missing_keys"]:
         # The library fills what is missing with random numbers and only warns.
         raise InputError(
-            folder, f"its weights lack {min(loading['missing_keys'])}", "Give a causal language model, and all of it."
+            folder,
+            f"its weights lack {min(loading['missing_keys'])}",
+            f"Give a {objective} language model, and all of it.",
         )
     if loading["unexpected_keys"]:
         # What is left over may be a head that the model was trained for, in place of predicting tokens.
@@ -230,7 +244,7 @@ def check_causal(model: PreTrainedModel, sequences: Sequence[Sequence[int]], whe
                     where,
                     f"is not causal ({type(model).__name__}): another end of a text moves the log-probabilities before "
                     f"it (logits by {off:.2g})",
-                    "Give a causal language model: one that was trained to predict the next token.",
+                    WANTED["causal"],
                 )
 
 

@@ -202,7 +202,12 @@ def check_length(requests: Requests, texts: Sequence[str], model: PreTrainedMode
         )
 
 
-def _check_finite(values: np.ndarray, where: Path) -> None:
+def check_finite(values: np.ndarray, where: Path) -> None:
+    """Refuse log-probabilities that are not finite.
+
+    Raises:
+        InputError: some are not.
+    """
     if not np.isfinite(values).all():
         raise InputError(
             where,
@@ -460,7 +465,7 @@ def score_run(
                     batch_tokens = batch_tokens if reads_batches(model, requests.sequences, trees=trees) else 1
                 found = measures.take(model, name, trees=trees, batch_tokens=batch_tokens, progress=progress)
                 del model  # one at a time in memory
-                _check_finite(found["scores"]["sum_logprob"].to_numpy(), folder)
+                check_finite(found["scores"]["sum_logprob"].to_numpy(), folder)
                 if work:
                     _write_parts(work, step, found, own)
             for part, rows in found.items():
@@ -553,7 +558,7 @@ def score_file(
                 progress=progress,
             )[requests.request]
             losses = -totals / requests.n_tokens
-    _check_finite(totals, model)
+    check_finite(totals, model)
 
     groups = asked["question_index"].to_numpy()
     tied = prediction_shares(-losses, groups, "share")

@@ -102,6 +102,8 @@ def _of_facts(study: Study, source: Mapping[str, Any], langs: Sequence[str], key
     """
     folder = _local(study, source["path"])
     files = files_of(source["shape"], folder, langs)
+    if not files and source.get("obtain"):
+        return {"sha256": "absent"}
     if not files:
         what = f"there is no file of the shape {source['shape']} in {folder}"
         raise configuration.ConfigError(f"key {key}", what, "Mend the path, or `data`.")
@@ -339,6 +341,18 @@ STAGES = (
             )
         },
         settings=lambda study, w: {"folder": _local(study, study.config["facts"]["path"])},
+    ),
+    Stage(
+        "fact_scores",
+        "Ask all checkpoints of a model facts: a masked one by its masks, a causal one with candidates filled in.",
+        "lorebridge.probes.asking:score_facts",
+        files={"fact_scores": File("facts/scores/{run}.parquet", table="fact_scores", argument="out")},
+        record="facts/scores/{run}.parquet.record.json",
+        literals=lambda study, w: {"run": w["run"], **study.config["asking"]},
+        inputs=lambda study, w: {
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
+            "facts": one(item("facts", "facts")),
+        },
     ),
     Stage(
         "score",

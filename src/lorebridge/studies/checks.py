@@ -19,18 +19,8 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
                 yield not_a_language(section, lang, list(languages))
             elif entry["simplify"] and languages[lang]["script"] != "Han":
                 yield f"{section}.{lang}.simplify", "is for a language that Han writes", "Leave it out."
-    for lang in languages:
-        if lang not in config["corpora"]:
-            yield "corpora", f"has nothing for the language {lang!r}", f"Add corpora.{lang}."
-    training, model = config["training"], config["model"]
-    for phase, settings in training.items():
-        if isinstance(settings, Mapping) and "steps" in settings:
-            yield from _phase_problems(config, phase, settings)
-    for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
-        if model[whole] % model[part]:
-            yield f"model.{whole}", f"{model[whole]} is not a multiple of {part} ({model[part]})", "Mend either."
-    if training["sequence_length"] > model["max_position_embeddings"]:
-        yield "training.sequence_length", "exceeds model.max_position_embeddings", "Mend either."
+    if "training" in config:
+        yield from _trained_problems(config)
     for section in ("corpora", "parallel"):
         for lang, entry in config[section].items():
             yield from check_sources(section, lang, config.get("base_language", lang), entry["sources"])
@@ -74,6 +64,22 @@ def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, s
                 "deletes the names that the world writes in the base language's script",
                 "Set it to none.",
             )
+
+
+def _trained_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with the text and the training of models from scratch."""
+    for lang in config["languages"]:
+        if lang not in config["corpora"]:
+            yield "corpora", f"has nothing for the language {lang!r}", f"Add corpora.{lang}."
+    training, model = config["training"], config["model"]
+    for phase, settings in training.items():
+        if isinstance(settings, Mapping) and "steps" in settings:
+            yield from _phase_problems(config, phase, settings)
+    for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
+        if model[whole] % model[part]:
+            yield f"model.{whole}", f"{model[whole]} is not a multiple of {part} ({model[part]})", "Mend either."
+    if training["sequence_length"] > model["max_position_embeddings"]:
+        yield "training.sequence_length", "exceeds model.max_position_embeddings", "Mend either."
 
 
 def not_a_language(section: str, lang: str, known: list[str]) -> tuple[str, str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lorebridge.plan.stage import File, Item, Stage, by, item, many, one
+from lorebridge import config as configuration
+from lorebridge.plan.stage import File, Item, Stage, Wildcards, by, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE
 from lorebridge.trace.stages import judgments
@@ -42,6 +43,25 @@ def _headline(study: Study) -> dict[str, Any]:
 
 def _answers(study: Study) -> dict[str, Any]:
     return {"scores": many(scores(compared(study))), "questions": by("culture", study.asked.values())}
+
+
+def fact_scores(study: Study) -> list[Item]:
+    """Return what all models of a study answer when they are asked facts."""
+    return scores(study.models.values(), "fact_scores", "fact_scores")
+
+
+def _volumes(study: Study) -> Mapping[str, Any] | None:
+    return study.config["volumes"]
+
+
+def _volumes_path(study: Study) -> str | None:
+    said = _volumes(study)
+    return None if said is None else str(configuration.local_path(study.config, said["path"]))
+
+
+def _volumes_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    said, path = _volumes(study), _volumes_path(study)
+    return {} if said is None or path is None else {"sha256": study.known(path, "volumes", said["obtain"])}
 
 
 def _asks_where(study: Study) -> bool:
@@ -173,6 +193,26 @@ STAGES = (
             "people_questions": by("lang", people_questions(study)),
             "people_scores": many(scores(compared(study), "people_score", "people_scores")),
         },
+    ),
+    Stage(
+        "p_at_1",
+        "Estimate how often models are right on facts, beside what needs no model.",
+        "lorebridge.transfer.precision:precision",
+        files={"p_at_1": File("facts/p_at_1.parquet", table="p_at_1", argument="out")},
+        record="facts/p_at_1.parquet.record.json",
+        literals=lambda study, w: dict(study.config["precision"]),
+        inputs=lambda study, w: {"scores": many(fact_scores(study)), "facts": one(item("facts", "facts"))},
+    ),
+    Stage(
+        "correlates",
+        "Say what goes with precision on facts over the languages.",
+        "lorebridge.transfer.correlates:correlates",
+        files={"correlates": File("facts/correlates.parquet", table="correlates", argument="out")},
+        record="facts/correlates.parquet.record.json",
+        literals=lambda study, w: {"base": study.base, "columns": (_volumes(study) or {"columns": []})["columns"]},
+        identity=_volumes_identity,
+        inputs=lambda study, w: {"scores": many(fact_scores(study))},
+        sources=lambda study, w: {"volumes": _volumes_path(study)},
     ),
 )
 

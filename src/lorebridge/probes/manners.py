@@ -1,0 +1,24 @@
+"""The names of the manners in which masked models are asked; light, for the command line and for plans."""
+
+DECODES = {
+    "simultaneous": "all masks at once, each by itself (Petroni et al., EMNLP 2019; Zhao et al., EACL 2024)",
+    "left_to_right": "the first mask, then the second with the first filled, and so on (Jiang et al., EMNLP 2020)",
+    "pll": "each piece with all others in place, the pseudo-log-likelihood (Salazar et al., ACL 2020)",
+}
+"""How masks are filled."""
+LENGTHS = {
+    "gold": "as many masks as the gold has pieces, and of the candidates those with so many",
+    "any": "in the vocabulary every number of masks up to that of the longest candidate, right if one gives the gold; "
+    "of candidates, each with its own number",
+}
+"""How many masks there are."""
+SPACES = {
+    "vocabulary": "what the model writes must be the gold",
+    "candidates": "the gold must have the highest mean log-probability of a piece (Kassner et al., EACL 2021)",
+}
+"""What the gold is compared with."""
+BARES = {
+    "drop": "a piece that is a space alone is dropped of the objects and of what the model writes",
+    "keep": "it is a piece as others are",
+}
+"""What becomes of SentencePiece's bare space."""

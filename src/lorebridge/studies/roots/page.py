@@ -1,0 +1,47 @@
+"""What the page of a study of roots says beside its figures and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from lorebridge.figures.page import Account
+from lorebridge.probes.manners import BARES, DECODES, LENGTHS, SPACES
+
+
+def above(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say how far each model lies above the majority answer."""
+    table = rows["precision"]
+    whole = table[(table["language"] == "all, mean over facts") & (table["right"] == "gold")]
+    found = []
+    for row in whole.drop_duplicates("model", keep="last").to_dict("records"):
+        points, lo, hi = row["above"], row["above_lo"], row["above_hi"]
+        sure = "" if pd.isna(lo) else f" ({lo:.1f} to {hi:.1f})"
+        found.append(
+            f"{row['model']} gives the fact's own object in {row['p1']:.1f} % of {row['n']:,} facts: {points:+.1f} "
+            f"points from the majority answer of the relation, which needs no model{sure}."
+        )
+    return found
+
+
+def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Account:
+    """Return what the study asks, was, and found."""
+    asking = config["asking"]
+    said = {"Masks": (DECODES, "decode"), "Lengths": (LENGTHS, "lengths"), "Compared": (SPACES, "space")}
+    design = {heading: f"{asking[key]}: {known[asking[key]]}" for heading, (known, key) in said.items()}
+    design["Bare spaces"] = BARES[asking["bare"]]
+    design["Models"] = ", ".join(
+        f"{name} ({given['hub']} at {given['revision'][:8]})" if "hub" in given else name
+        for name, given in config["given"].items()
+    )
+    design["Facts"] = f"in the shape of {config['facts']['shape']}, {len(config['languages'])} languages"
+    return Account(
+        question="Which facts does a multilingual model know in which language?",
+        about="Public models are asked the same facts in many languages. A fact that a model gets right may be no more "
+        "than the answer that most facts of its relation have: what counts is what lies above that.",
+        found=above(rows, config),
+        design=design,
+        roles={lang: language["family"] for lang, language in config["languages"].items()},
+    )

@@ -1,0 +1,119 @@
+"""A study of roots: planned without torch or data, made of a masked model in a folder, and shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+from lorebridge import config, studies, tables
+from lorebridge.errors import InputError
+
+pytestmark = pytest.mark.slow
+
+CITIES = {"en": ["paris", "rome", "oslo"], "de": ["paris", "rom", "oslo"]}
+PLANNED = {
+    "facts": 1,
+    "given_model": 1,
+    "fact_scores": 1,
+    "p_at_1": 1,
+    "correlates": 1,
+    "table": 2,
+    "draw_precision": 1,
+    "page": 1,
+}
+
+
+def write_facts(folder, n=12):
+    for lang, cities in CITIES.items():
+        (folder / lang).mkdir(parents=True)
+        template = {"relation": "P19", "template": "[X] was born in [Y] ."}
+        (folder / lang / "templates.jsonl").write_text(json.dumps(template) + "\n")
+        rows = [
+            {
+                "sub_uri": f"Q{i}",
+                "obj_uri": f"C{i % 3}",
+                "sub_label": f"p{i}",
+                "obj_label": cities[i % 3],
+                "uuid": f"u{i}",
+            }
+            for i in range(n)
+        ]
+        (folder / lang / "P19.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def give(folder, seed):
+    words = ["was", "born", "in", ".", *dict.fromkeys([*CITIES["en"], *CITIES["de"]]), *(f"p{i}" for i in range(12))]
+    vocabulary = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+    found = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    found.pre_tokenizer = pre_tokenizers.Whitespace()
+    found.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=found, mask_token="[MASK]", pad_token="[PAD]", unk_token="[UNK]"
+    ).save_pretrained(folder)
+    torch.manual_seed(seed)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertForMaskedLM(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **shape)).save_pretrained(folder)
+
+
+def roots(tiny):
+    return {
+        "study": "roots",
+        "kind": "roots",
+        "base_language": "en",
+        "languages": {"en": {"name": "English", "script": "Latin"}, "de": {"name": "German", "script": "Latin"}},
+        "facts": {"shape": "mlama", "path": "mlama"},
+        "given": {"bert": {"path": "bert"}},
+        "precision": {"resamples": 100, "seed": 0},
+        "compute": tiny["compute"],
+    }
+
+
+@pytest.fixture(scope="module")
+def made(new_study, tmp_path_factory):
+    study = new_study(tmp_path_factory.mktemp("roots") / "study")
+    study.config = roots(study.config)
+    study.write()
+    write_facts(study.folder / "mlama")
+    give(study.folder / "bert", seed=0)
+    assert study.planned() == PLANNED
+    study.run()
+    return study
+
+
+def test_a_model_in_a_folder_is_asked_and_shown(made):
+    assert made.planned() == {}
+    scores = tables.read(made.results / "facts/scores/bert.parquet")
+    assert len(scores) == 24 and scores["step"].isna().all() and set(scores["decode"]) == {"simultaneous"}
+    found = tables.read(made.results / "facts/p_at_1.parquet")
+    whole = found[found["lang"].isna() & (found["mean_over"] == "facts") & (found["rule"] == "gold")].iloc[0]
+    assert whole["p1"] == pytest.approx(scores["exact"].mean()) and whole["chance"] == pytest.approx(1 / 3)
+    page = (made.results / "report/summary.html").read_text(encoding="utf-8")
+    assert "<h1>Which facts does a multilingual model know in which language?</h1>" in page
+    assert "points from the majority answer of the relation" in page and "in the shape of mlama" in page
+
+
+def test_another_manner_asks_again_and_reads_no_facts_again(made, tmp_path):
+    study = made.copy(tmp_path / "study")
+    study.config["asking"] = {"space": "candidates", "lengths": "any"}
+    study.write()
+    assert study.planned() == {k: n for k, n in PLANNED.items() if k not in ("facts", "given_model")}
+
+
+def test_a_wrong_configuration_stops_a_plan(made):
+    def refused(said, **changed):
+        with pytest.raises(InputError, match=said):
+            studies.plan(config.check(made.config | changed)).task("facts")
+
+    refused("asking.decode: pll scores strings", asking={"decode": "pll"})
+    refused(
+        "asking.decode: 'left-to-right' is unknown. Did you mean 'left_to_right'", asking={"decode": "left-to-right"}
+    )
+    refused("base_language: is not a language of the study", base_language="fr")
+    refused("given: names no model", given={})
+    refused("facts: there is no file of the shape mlama in nowhere", facts={"shape": "mlama", "path": "nowhere"})
