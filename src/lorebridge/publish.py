@@ -28,7 +28,9 @@ def whole(out: Path | str) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(out)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(out)  # of a full disk the system says no name
         partial.unlink(missing_ok=True)
         raise
 

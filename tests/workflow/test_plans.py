@@ -158,7 +158,8 @@ PATIENT = "--shutdown-timeout 600 --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQ
             {"gpus": 8, "nodes": 2},
             "srun --jobid $SLURM_JOB_ID --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpus-per-task 8 --gpus-per-node 8 "
             f"torchrun --nnodes 2 {PATIENT} "
-            "--nproc-per-node 8 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):29400 "
+            "--nproc-per-node 8 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID "
+            "--rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 10000)) "
             "-m lorebridge.cli train",
         ),
     ],

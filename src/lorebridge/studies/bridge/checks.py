@@ -11,6 +11,7 @@ from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
 from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY
 from lorebridge.trace.stages import LOCAL
+from lorebridge.world.stages import knobs as planted_knobs
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
 SCRIPT_CODES = {
@@ -67,6 +68,10 @@ def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 f"Give exactly two index-parallel files: {base} and {culture}.",
             )
         yield from _making_problems(config, culture)
+        yield from _sample_problems(config, culture)
+    for lang in (config["world"] or {}).get("languages", {}):
+        if lang not in others:
+            yield not_a_language("world.languages", lang, others)
     for lang, language in languages.items():
         template = language.get("template") or config["template"]
         fields = re.findall(r"{(.*?)}", template)
@@ -105,6 +110,21 @@ def _making_problems(config: Mapping[str, Any], culture: str) -> Iterator[tuple[
             yield not_a_language(f"{key}.made", lang, list(config["languages"]))
     if made["sheet"] and str(made["sheet"]).endswith(f"probes/made/{culture}/sheet.csv"):
         yield f"{key}.made.sheet", "is the stage's own, which is written anew", "Name a copy of it."
+
+
+def _sample_problems(config: Mapping[str, Any], culture: str) -> Iterator[tuple[str, str, str]]:
+    """A sample of questions that is not more than the world plants; files are counted when they are read."""
+    entry, world = config["questions"][culture], config["world"]
+    planted = all(file["kind"] == "planted" for file in entry["files"].values())
+    if entry["sample"] is None or world is None or not planted:
+        return
+    there = planted_knobs(world, culture)["questions"]
+    if entry["sample"]["questions"] > there:
+        yield (
+            f"questions.{culture}.sample.questions",
+            f"{entry['sample']['questions']} are more than the {there} that there are",
+            "Give fewer.",
+        )
 
 
 def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
