@@ -29,8 +29,8 @@ def whole(out: Path | str) -> Iterator[Path]:
         yield partial
         partial.replace(out)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(out)  # of a full disk the system says no name
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+            error.filename = str(out)  # libraries say no name, and nobody knows the other
         partial.unlink(missing_ok=True)
         raise
 

@@ -159,6 +159,8 @@ InactiveLimit=0
 KillWait=5
 MpiDefault=none
 OverTimeLimit=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -179,6 +181,8 @@ CONF
   all=$(IFS=, && echo "${NODES[*]}")
   echo "PartitionName=cpu Nodes=$all Default=YES MaxTime=INFINITE State=UP" >>/etc/slurm/slurm.conf
   echo "PartitionName=gpu Nodes=$all MaxTime=INFINITE State=UP" >>/etc/slurm/slurm.conf
+  # Whose jobs take the place of all others, which go back to the queue.
+  echo "PartitionName=urgent Nodes=$all MaxTime=INFINITE State=UP PriorityTier=10" >>/etc/slurm/slurm.conf
 }
 
 # In the namespaces: start all daemons, then run the command.

@@ -10,14 +10,18 @@ import os
 import re
 import signal
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
 from real_cluster import printed, soon
+from safetensors.numpy import load
 
 pytestmark = pytest.mark.slow
 
 RUN = "results/tiny/models/continual/ko-bridge-s0"
 RECORD = f"{RUN}/record.json"
+SCORES = "results/tiny/probes/scores/ko-bridge-s0.parquet"
 STEPS, EVERY = 400, 100
 
 
@@ -57,14 +61,14 @@ def started(study, cluster):
     """Starts Snakemake on the cluster and waits until a job trains; gives Snakemake's process and the job."""
     processes: list[subprocess.Popen] = []
 
-    def start(**compute):
+    def start(*targets, **compute):
         study.config["compute"] |= compute
         study.write()
         before = tuple(cluster.jobs("train_continual"))
         with (study.folder / "out.log").open("w") as output:
             processes.append(
                 subprocess.Popen(
-                    study.command(*cluster.arguments(RECORD)),
+                    study.command(*cluster.arguments(RECORD, *targets)),
                     env=study.environment(),
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -123,6 +127,48 @@ def test_a_preempted_job_goes_on(study, started, cluster, undisturbed):
     assert list(cluster.jobs("train_continual"))[-1] == job, "the same job, not another"
     assert goes_on(study)
     assert published(study) == undisturbed
+
+
+def test_a_job_goes_on_that_a_more_urgent_one_takes_the_place_of(study, started, cluster, undisturbed):
+    """Preemption by SLURM itself, for a job of a partition that comes first and needs both nodes."""
+    process, job = started()
+    trainer(study)
+    urgent = ["sbatch", "--wait", "--partition", "urgent", "--exclusive", "--nodes", "2", "--output", "/dev/null"]
+    subprocess.run([*urgent, "--wrap", "sleep 1"], check=True, timeout=120)
+    succeeded(process, study)
+    assert list(cluster.jobs("train_continual"))[-1] == job, "the same job, not another"
+    assert int(cluster.asked(job, "Restarts")) == 1
+    assert goes_on(study)
+    assert published(study) == undisturbed
+
+
+def test_ctrl_c_cancels_the_jobs_and_other_gpus_go_on_with_them(study, started, cluster, undisturbed):
+    """Two processes begin, one goes on: the same batches, their sums in another order."""
+    process, first = started(gpus=2, threads=1)
+    trainer(study)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) != 0
+    soon(lambda: cluster.jobs("train_continual")[first] == "CANCELLED", "the job is cancelled")
+    again, _ = started(gpus=1)
+    succeeded(again, study)
+    assert goes_on(study)
+    theirs = published(study)
+    assert theirs.keys() == undisturbed.keys()
+    last = f"step{STEPS}/model.safetensors"
+    ours, alone = (load(found[Path(last)]) for found in (theirs, undisturbed))
+    for name, weights in ours.items():
+        np.testing.assert_allclose(weights, alone[name], atol=0.02, err_msg=name)
+
+
+def test_sigterm_lets_running_jobs_end_and_starts_no_other(study, started, cluster, undisturbed):
+    process, job = started(SCORES)
+    trainer(study)
+    process.terminate()
+    assert process.wait(timeout=300) != 0
+    assert "Will exit after finishing currently running jobs" in (study.folder / "out.log").read_text()
+    assert cluster.jobs("train_continual")[job] == "COMPLETED"
+    assert published(study) == undisturbed
+    assert study.planned(*cluster.arguments(RECORD, SCORES)) == {"score": 1}
 
 
 def test_a_time_limit_stops_cleanly_and_the_next_try_goes_on(study, started, cluster, undisturbed):
