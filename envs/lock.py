@@ -2,6 +2,7 @@
 
     python envs/lock.py cpu     torch from a folder of CPU wheels (PIP_FIND_LINKS); it alone carries no hash
     python envs/lock.py gpu     torch from the index, with its CUDA packages
+    python envs/lock.py docs    ``docs.in`` into ``docs.lock``: what the documentation's site is built with
 
 Run it with the Python that `make setup` uses (3.11, x86-64 Linux): a lock holds the files of one platform.
 """
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
+REQUIREMENTS = {"cpu": "requirements.in", "gpu": "requirements.in", "docs": "docs.in"}
 
 
 def resolve(flavour: str) -> list[tuple[str, str, str | None]]:
@@ -37,7 +39,7 @@ def resolve(flavour: str) -> list[tuple[str, str, str | None]]:
                 "--report",
                 str(report),
                 "--requirement",
-                str(HERE / "requirements.in"),
+                str(HERE / REQUIREMENTS[flavour]),
             ],
             check=True,
             env=environment,
@@ -54,10 +56,9 @@ def resolve(flavour: str) -> list[tuple[str, str, str | None]]:
 
 
 def main(flavour: str) -> None:
-    """Write the lock of one flavour (cpu or gpu)."""
-    lines = [
-        f"# {flavour} lock of requirements.in for Python 3.11 on x86-64 Linux; made by `python envs/lock.py {flavour}`"
-    ]
+    """Write the lock of one flavour (cpu, gpu or docs)."""
+    made = f"made by `python envs/lock.py {flavour}`"
+    lines = [f"# {flavour} lock of {REQUIREMENTS[flavour]} for Python 3.11 on x86-64 Linux; {made}"]
     for name, version, sha256 in resolve(flavour):
         if flavour == "cpu" and name == "torch":
             lines.append(f"# torch=={version} is installed first, without a hash: its CPU build differs by index")

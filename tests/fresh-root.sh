@@ -5,7 +5,8 @@
 #   tests/fresh-root.sh [STEP...]
 #
 # Steps: slurm (tests/slurm/cluster.sh install; then the whole cluster is started), browser (make browser; then Chromium
-# opens a page), setup (make setup; then a study is planned). Without any: all three.
+# opens a page), setup (make setup; then a study is planned), container (every RUN line of the Containerfile, in its order,
+# in the environment of its ENV lines; then what the image starts is started). Without any: all four.
 #
 # Needs root and debootstrap, and a registry of Debian's: $MIRROR, by default the one on the internet. Certificates,
 # apt's way to the network (proxies) and pip's settings are this machine's. Nothing is left but what failed.
@@ -72,6 +73,26 @@ after_setup() {
   in_root "$1" sh -c 'PATH=$PWD/.venv/bin:$PATH snakemake --dry-run --quiet --configfile config/demo.yaml'
 }
 
+# The base of the image has no make, which the other steps are given.
+before_container() { in_root "$1" dpkg --purge make >/dev/null && ! in_root "$1" sh -c 'command -v make || command -v git || command -v python3'; }
+step_container() {
+  local root=$1 instruction rest environment=()
+  while read -r instruction rest; do
+    case $instruction in
+    ARG) environment+=("$rest") ;;
+    ENV) environment+=("$(in_root "$root" sh -c "echo \"$rest\"")") ;;
+    RUN) in_root "$root" env "${environment[@]}" sh -c "$rest" || return ;;
+    esac
+  done <"$root/lorebridge/Containerfile"
+}
+after_container() {
+  local command
+  command=$(sed -n 's/^CMD \[\(.*\)\]$/\1/p' "$1/lorebridge/Containerfile" | tr -d '",')
+  # shellcheck disable=SC2086 # a list of words
+  in_root "$1" env PATH=/lorebridge/.venv/bin:/usr/bin:/bin $command &&
+    in_root "$1" env PATH=/lorebridge/.venv/bin:/usr/bin:/bin snakemake --dry-run --quiet --configfile config/demo.yaml
+}
+
 prove() {
   local step=$1 root=$FOLDER/$1 started=$SECONDS
   cp --archive "$FOLDER/base" "$root"
@@ -92,8 +113,8 @@ prove() {
 [ "$(id -u)" = 0 ] || fail "needs root: it makes a root file system"
 command -v debootstrap >/dev/null || fail "there is no debootstrap: apt-get install debootstrap"
 unshare --mount --pid true || fail "this machine gives no namespaces (a container without CAP_SYS_ADMIN?)"
-(($#)) || set -- slurm browser setup
-for step; do declare -F "step_$step" >/dev/null || fail "unknown step $step: slurm, browser, setup"; done
+(($#)) || set -- slurm browser setup container
+for step; do declare -F "step_$step" >/dev/null || fail "unknown step $step: slurm, browser, setup, container"; done
 FOLDER=$(mktemp --directory --tmpdir lorebridge-fresh.XXXXXX)
 say "a root file system of $SUITE in $FOLDER"
 make_base "$FOLDER/base"

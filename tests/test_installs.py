@@ -159,3 +159,37 @@ def test_an_environment_of_another_lock_is_not_taken_for_this_one(root, tmp_path
     assert done.returncode != 0
     assert "env is of envs/gpu.lock, not of envs/cpu.lock: say LOCK=envs/gpu.lock" in done.stderr
     assert subprocess.run(["make", "-C", tmp_path, "setup", "LOCK=envs/gpu.lock"], capture_output=True).returncode == 0
+
+
+def test_the_container_is_made_by_the_makefile(root):
+    """What it installs is `make setup`, and its environment is the one that make exports."""
+    lines = (root / "Containerfile").read_text().splitlines()
+    makefile = (root / "Makefile").read_text()
+    runs = [line.removeprefix("RUN ") for line in lines if line.startswith("RUN ")]
+    targets = [target for run in runs for target in re.findall(r"\bmake ([a-z-]+)", run.split("apt-get")[0])]
+    assert targets == ["setup"]
+    assert re.search(r"^setup:", makefile, re.M)
+    assert next(line for line in lines if line.startswith("ARG ")) == "ARG LOCK=" + re.search(
+        r"^LOCK := (\S+)", makefile, re.M
+    ).group(1)
+    exported = dict(re.findall(r"^export (\w+) \??:?= (\S+)$", makefile, re.M))
+    said = dict(re.findall(r"^ENV (\w+)=(\S+)$", "\n".join(lines), re.M))
+    assert {name: said[name] for name in said if name not in ("DEBIAN_FRONTEND", "PATH")} == {
+        name: value for name, value in exported.items() if name != "PATH"
+    }
+    assert said["PATH"].startswith("/lorebridge/.venv/bin:")
+
+
+def test_the_container_has_the_debian_of_the_proof(root):
+    suite = re.search(r"^SUITE=(\w+)", (root / "tests" / "fresh-root.sh").read_text(), re.M).group(1)
+    assert f"FROM docker.io/library/debian:{suite}-slim" in (root / "Containerfile").read_text()
+
+
+def test_what_git_ignores_stays_out_of_the_container(root):
+    def patterns(name):
+        lines = (root / name).read_text().splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
+
+    # A pattern of git's without a slash inside holds at any depth; docker's does with `**/`.
+    wanted = [line if "/" in line.rstrip("/") else f"**/{line.rstrip('/')}" for line in patterns(".gitignore")]
+    assert patterns(".dockerignore") == wanted

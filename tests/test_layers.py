@@ -25,7 +25,7 @@ LAYERS = [
 ]
 BELOW = {part: set(itertools.chain(*LAYERS[i + 1 :])) for i, layer in enumerate(LAYERS) for part in layer}
 # What stands above all folders: it starts their work.
-ABOVE = {"cli", "workers", "bundle", "adopt", "contents"}
+ABOVE = {"cli", "workers", "bundle", "adopt", "compare", "contents", "doctor"}
 # A configuration is checked by the rules of its kind of study, which it names.
 ALLOWED = {("config", "studies")}
 

@@ -86,7 +86,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
     for name in paper.walk():
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
-    further = {"given_model", "selected_questions", "made_questions"}
+    further = {"given_model", "selected_questions", "made_questions", "facts"}
     assert stages(seen) == set(studies.stages()) - {"world", "recovery", "sample_questions", "bundle", *further}
 
 

@@ -15,15 +15,26 @@ import select
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lorebridge import __version__, workers
+from lorebridge.corpora.facts import REPEATS, SHAPES
 from lorebridge.errors import TRACEBACK, InputError, told
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.study import Model
-from lorebridge.records import DigestCache, changes, logging_to, outputs_of, read_record, refuse_changed, source_digest
+from lorebridge.records import (
+    DigestCache,
+    changes,
+    file_digest,
+    logging_to,
+    outputs_of,
+    read_record,
+    refuse_changed,
+    source_digest,
+)
 from lorebridge.studies import former
 
 # Which of the figures' fonts a page needs where a browser has none.
@@ -111,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--gpus", type=_positive, help="GPUs that train at a time (default: those of one run)")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
 
+    examined = command(
+        "doctor", _doctor, "say what a study needs of this machine and is there or missing; 1 if missing"
+    )
+    configured(examined)
+
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
     power.add_argument("--seeds", type=_positive, help="seeds of each arm (default: those of the study)")
     power.add_argument(
@@ -148,6 +164,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     adopted.add_argument("--dry-run", action="store_true", help="look and verify; change nothing")
 
+    compared = command(
+        "compare",
+        _compare,
+        "say what differs between two studies, or two commits of a configuration; 1 if anything does",
+    )
+    compared.add_argument("a", metavar="A", help="a folder of results (results/demo), a bundle, or a commit")
+    compared.add_argument("b", metavar="B", help="the same of the other")
+    compared.add_argument(
+        "--config", type=Path, default=Path("config/config.yaml"), help="the configuration that commits plan"
+    )
+    compared.add_argument("--out", type=Path, help="a JSON file: all that differs, for programs")
+    compared.add_argument("--most", type=_positive, default=8, help="lines that are shown of each list")
+    compared.add_argument(
+        "--tolerance", type=float, default=0.0, help="numbers of results that differ by no more are the same"
+    )
+
     explain = command("explain", _explain, "tell what made a file")
     explain.add_argument("path", type=Path)
 
@@ -167,6 +199,16 @@ def _parser() -> argparse.ArgumentParser:
     filter_.add_argument("out", type=Path, metavar="OUT", help="JSONL(.gz) or Parquet")
     filter_.add_argument("--lang", required=True)
     configured(filter_)
+
+    facts = command("facts", _facts, "read a data set of facts into one table, and say what is left out")
+    facts.add_argument("shape", choices=list(SHAPES), help="how the data set lies in its folder")
+    facts.add_argument("folder", type=Path, help="the folder of the data set")
+    facts.add_argument("--langs", nargs="+", required=True, metavar="LANG", help="codes, as its files are called")
+    facts.add_argument("--relations", nargs="+", metavar="REL", help="those to keep (default: all)")
+    facts.add_argument(
+        "--repeats", choices=REPEATS, default="drop", help="a fact that stands again with the same prompt and object"
+    )
+    facts.add_argument("--out", type=Path, required=True, help="a Parquet file, one row a fact and language")
 
     score = command("score", _score, "score a file of cloze questions with a causal language model")
     score.add_argument("model", type=Path, help="a Hugging Face model folder")
@@ -215,7 +257,7 @@ def _share(text: str) -> float:
     return number
 
 
-def _load_plan(arguments: argparse.Namespace) -> Plan:
+def _load_plan(arguments: argparse.Namespace, digest: Callable[[str], str] = file_digest) -> Plan:
     from lorebridge import config, studies
 
     overrides = {}
@@ -228,7 +270,8 @@ def _load_plan(arguments: argparse.Namespace) -> Plan:
         overrides[key] = config.parse(value, f"--set {key}")
     # Laid over what the file says before defaults are filled in, as by Snakemake.
     loaded = config.read(arguments.config)
-    return studies.plan(config.check(config.merged(loaded, overrides) if overrides else loaded, str(arguments.config)))
+    said = config.merged(loaded, overrides) if overrides else loaded
+    return studies.plan(config.check(said, name=str(arguments.config)), digest)
 
 
 def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:
@@ -338,6 +381,17 @@ def _plan(arguments: argparse.Namespace) -> None:
     for key, value, text in origin:
         shown = str(value) if len(str(value)) <= 44 else str(value)[:41] + "..."
         print(f"  {key:<48} {shown:<46} {text or 'not said'}")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from lorebridge.doctor import examine
+
+    missing = 0
+    for finding in examine(lambda: _load_plan(arguments, digest=lambda path: "")):
+        print(finding, flush=True)
+        missing += bool(finding.mend)
+    print(f"\n{missing} missing" if missing else "\nall in place")
+    return 1 if missing else 0
 
 
 def _power(arguments: argparse.Namespace) -> None:
@@ -539,6 +593,24 @@ def _refuse_former(path: Path) -> None:
         raise InputError(path, "is not where models lie any more", f"It is {now} now.")
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    import tempfile
+
+    from lorebridge import publish
+    from lorebridge.compare import alike, compare, lines, side
+
+    if arguments.out:
+        publish.check_file(arguments.out, suffixes=[".json"], inputs=[arguments.a, arguments.b])
+    with tempfile.TemporaryDirectory(prefix="lorebridge-") as folder:
+        a, b = (side(getattr(arguments, name), arguments.config, Path(folder, name)) for name in "ab")
+        found = compare(a, b, arguments.tolerance)
+    for line in lines(found, arguments.most):
+        print(line)
+    if arguments.out:
+        publish.write_text(arguments.out, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    return 0 if alike(found) else 1
+
+
 def _explain(arguments: argparse.Namespace) -> None:
     from lorebridge.studies import record_of
 
@@ -669,6 +741,22 @@ def _filter(arguments: argparse.Namespace) -> None:
         print(f"{edits['characters']:>12,}  {what}, in {edits['rows']:,}")
     for reason, count in audit["dropped"].items():
         print(f"{count:>12,}  dropped: {reason}")
+
+
+def _facts(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.facts import build_facts, told
+    from lorebridge.publish import check_file
+
+    check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.folder])
+    notes = build_facts(
+        shape=arguments.shape,
+        langs=arguments.langs,
+        folder=arguments.folder,
+        relations=arguments.relations,
+        repeats=arguments.repeats,
+        out=arguments.out,
+    )
+    print("\n".join(told(notes)))
 
 
 def _score(arguments: argparse.Namespace) -> None:

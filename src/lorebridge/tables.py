@@ -80,6 +80,18 @@ SCHEMAS: dict[str, pa.Schema] = {
             "subset": STRS,
             "n_blanks": I16,
         },
+        "facts": {
+            "fact_id": STR,
+            "relation": STR,
+            "lang": STR,
+            "subject_id": STR,
+            "subject": STR,
+            "object_id": STR,
+            "object": STR,
+            "template": STR,
+            "golds": STRS,
+            "candidates": STRS,
+        },
         "scores": {
             "run": STR,
             "lang_pair": STR,

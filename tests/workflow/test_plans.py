@@ -63,7 +63,7 @@ def test_a_dry_run_needs_no_torch(tmp_path):
     """With every heavy library made unimportable, the plan is the same."""
     for name in ("torch", "transformers", "deepspeed", "pyserini", "datasets", "seaborn", "statsmodels"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not in a dry run')\n")
-    environment = ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
     done = subprocess.run(
         ["snakemake", "--dry-run", "--configfile", "config/config.yaml", "--config", f"work={tmp_path}"],
         env=environment,

@@ -48,7 +48,7 @@ rule made_questions:
 
 
 rule question_file:
-    """Put a culture's questions in one language in place: fetched, copied, or written from what was made."""
+    """Put a culture's questions in one language in place: fetched, copied, made, or written from facts."""
     input:
         unpack(needs("question_file", world="world/truth.parquet", made="probes/made/{culture}/made.json")),
     output:
@@ -106,6 +106,25 @@ rule sample_questions:
         runtime=10,
     params:
         task=task("sample_questions"),
+    script:
+        "../scripts/make.py"
+
+
+rule facts:
+    """Read the facts of a data set in all languages of the study, and put them in one table."""
+    input:
+        unpack(needs("facts")),
+    output:
+        **makes("facts", facts="facts/facts.parquet"),
+    log:
+        f"{plan.root}/logs/facts.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("facts"),
     script:
         "../scripts/make.py"
 

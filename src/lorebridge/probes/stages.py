@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge.corpora.facts import files_of
 from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
 from lorebridge.errors import InputError
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE, LABEL
+from lorebridge.records import fingerprint
 from lorebridge.tokens.arms import template_labels
 from lorebridge.tokens.stages import template, tokenizer, told
 from lorebridge.train.stages import checkpoints
@@ -93,6 +95,20 @@ def _question_path(study: Study, w: Wildcards) -> str | None:
     return planted if source["kind"] == "planted" else None
 
 
+def _of_facts(study: Study, source: Mapping[str, Any], langs: Sequence[str], key: str) -> dict[str, str]:
+    """Return what tells the files of facts of some languages from others.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    folder = _local(study, source["path"])
+    files = files_of(source["shape"], folder, langs)
+    if not files:
+        what = f"there is no file of the shape {source['shape']} in {folder}"
+        raise configuration.ConfigError(f"key {key}", what, "Mend the path, or `data`.")
+    return {"sha256": fingerprint({Path(file).relative_to(folder).as_posix(): study.digest(file) for file in files})}
+
+
 def _fetched(study: Study, w: Wildcards) -> bool:
     return _source(study, w)["kind"] == "github"
 
@@ -104,6 +120,10 @@ def _question_identity(study: Study, w: Wildcards) -> dict[str, Any]:
         sheet = _sheet(study, w)
         key = f"questions.{w['culture']}.made.sheet"
         return {"kind": "made", "sheet": None if sheet is None else study.known(sheet, key)}
+    if identity["kind"] == "facts":
+        return {"kind": "facts"} | _of_facts(
+            study, _source(study, w), study.asked_in(w["culture"]), f"questions.{w['culture']}"
+        )
     if identity["kind"] == "local":
         identity["sha256"] = study.known(str(_question_path(study, w)), f"questions.{w['culture']}")
     return identity
@@ -119,13 +139,24 @@ def _question_inputs(study: Study, w: Wildcards) -> Arguments:
 def _question_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     if _source(study, w)["kind"] == "made":
         return {"culture": w["culture"], "lang": w["lang"]}
+    if _source(study, w)["kind"] == "facts":
+        said = {key: value for key, value in _source(study, w).items() if key not in ("kind", "path")}
+        return {**said, "lang": w["lang"], "langs": study.asked_in(w["culture"])}
     return {k: v for k, v in _source(study, w).items() if k != "kind"} if _fetched(study, w) else {}
 
 
 def _question_sources(study: Study, w: Wildcards) -> dict[str, Any]:
     if _source(study, w)["kind"] == "made":
         return {"sheet": _sheet(study, w)}
+    if _source(study, w)["kind"] == "facts":
+        said = _source(study, w)
+        return {"files": files_of(said["shape"], _local(study, said["path"]), study.asked_in(w["culture"]))}
     return {} if _fetched(study, w) else {"source": _question_path(study, w)}
+
+
+def _question_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    said = _source(study, w)
+    return {"folder": _local(study, said["path"])} if said["kind"] == "facts" else {}
 
 
 QUESTION_FILES = {
@@ -133,6 +164,7 @@ QUESTION_FILES = {
     "local": "corpora.fetch:copy_file",
     "planted": "corpora.fetch:copy_file",
     "made": "probes.making:write_questions",
+    "facts": "corpora.facts:write_clozes",
 }
 """Kind of a question file -> the function that puts it in place."""
 
@@ -236,7 +268,7 @@ STAGES = (
     ),
     Stage(
         "question_file",
-        "Put a culture's questions in one language in place: fetched, copied, or written from what was made.",
+        "Put a culture's questions in one language in place: fetched, copied, made, or written from facts.",
         lambda study, w: f"lorebridge.{QUESTION_FILES[_source(study, w)['kind']]}",
         files={
             "questions": File(
@@ -250,6 +282,7 @@ STAGES = (
         identity=_question_identity,
         inputs=_question_inputs,
         sources=_question_sources,
+        settings=_question_settings,
     ),
     Stage(
         "questions",
@@ -275,6 +308,24 @@ STAGES = (
                 ],
             )
         },
+    ),
+    Stage(
+        "facts",
+        "Read the facts of a data set in all languages of the study, and put them in one table.",
+        "lorebridge.probes.facts:build_facts",
+        files={"facts": File("facts/facts.parquet", table="facts", argument="out")},
+        record="facts/facts.parquet.record.json",
+        literals=lambda study, w: {
+            "langs": list(study.languages),
+            **{key: study.config["facts"][key] for key in ("shape", "relations", "repeats")},
+        },
+        identity=lambda study, w: _of_facts(study, study.config["facts"], list(study.languages), "facts"),
+        sources=lambda study, w: {
+            "files": files_of(
+                study.config["facts"]["shape"], _local(study, study.config["facts"]["path"]), list(study.languages)
+            )
+        },
+        settings=lambda study, w: {"folder": _local(study, study.config["facts"]["path"])},
     ),
     Stage(
         "score",

@@ -72,6 +72,14 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for section in ("corpora", "parallel"):
         for lang, entry in config[section].items():
             yield from check_sources(section, lang, config.get("base_language", lang), entry["sources"])
+    for culture, entry in config["questions"].items():
+        of_facts = [file for file in entry["files"].values() if file["kind"] == "facts"]
+        if of_facts and any(file != of_facts[0] for file in entry["files"].values()):
+            yield (
+                f"questions.{culture}.files",
+                "are not all of the same facts",
+                "The files of a culture are parallel by row: say the same of each.",
+            )
     planted = [
         f"{section}.{lang}"
         for section in ("corpora", "parallel")
