@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -214,6 +215,27 @@ def test_the_controller_restarts_while_a_job_runs(study, started, cluster, undis
     trainer(study)
     cluster("controller-down")
     cluster("controller-up")
+    succeeded(process, study)
+    assert list(cluster.jobs("train_continual"))[-1] == job, "no other was needed"
+    assert published(study) == undisturbed
+
+
+def test_accounting_that_is_down_for_a_while_is_asked_again(
+    study, started, cluster, undisturbed, monkeypatch, tmp_path
+):
+    """As often as it takes; with the executor's own settings five queries that fail lose the job."""
+    down, asked, real = tmp_path / "down", tmp_path / "asked", shutil.which("sacct")
+    wrapper = tmp_path / "bin" / "sacct"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\n[ -e {down} ] || exec {real} "$@"\necho >>{asked}\nexit 1\n')
+    wrapper.chmod(0o755)
+    environment = study.environment()
+    monkeypatch.setattr(study, "environment", lambda: environment | {"PATH": f"{wrapper.parent}:{environment['PATH']}"})
+    process, job = started()
+    trainer(study)
+    down.touch()
+    soon(lambda: asked.exists() and len(asked.read_text()) > 8, "eight queries that fail")
+    down.unlink()
     succeeded(process, study)
     assert list(cluster.jobs("train_continual"))[-1] == job, "no other was needed"
     assert published(study) == undisturbed
