@@ -179,10 +179,12 @@ CONF
   done
   local all
   all=$(IFS=, && echo "${NODES[*]}")
-  echo "PartitionName=cpu Nodes=$all Default=YES MaxTime=INFINITE State=UP" >>/etc/slurm/slurm.conf
-  echo "PartitionName=gpu Nodes=$all MaxTime=INFINITE State=UP" >>/etc/slurm/slurm.conf
-  # Whose jobs take the place of all others, which go back to the queue.
-  echo "PartitionName=urgent Nodes=$all MaxTime=INFINITE State=UP PriorityTier=10" >>/etc/slurm/slurm.conf
+  # The jobs of `urgent` take the place of all others, which go back to the queue.
+  cat >>/etc/slurm/slurm.conf <<CONF
+PartitionName=cpu Nodes=$all Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=$all MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=$all MaxTime=INFINITE State=UP PriorityTier=10
+CONF
 }
 
 # In the namespaces: start all daemons, then run the command.
