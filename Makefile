@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge lint hooks format clean help
+.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge docs lint hooks format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,21 +43,20 @@ $(VENV)/.complete: $(LOCK) pyproject.toml
 	$(VENV)/bin/pip check --disable-pip-version-check
 	echo $(LOCK) > $@
 
-# Snakemake prints what it does; long jobs draw a bar with tokens/s and the time left. It wakes up once a timespan for
+# Snakemake prints what it does, and how long the whole study still takes; long jobs draw a bar with tokens/s and the time
+# left. It wakes up once a timespan for
 # every job that has finished: with its default of a second, a hundred jobs cost an eighth of a core.
 RUN = snakemake --cores $(CORES) --rerun-incomplete --max-jobs-per-timespan 500/5s
 
 demo: setup ## the planted world, end to end, with figures and a report
 	$(RUN) --configfile config/demo.yaml
 	snakemake --configfile config/demo.yaml --report results/demo/report.html
-	@lorebridge power --config config/demo.yaml
-	@echo; echo 'figures: results/demo/figures/    tables: results/demo/tables/    report: results/demo/report.html'
+	@echo; lorebridge findings --config config/demo.yaml
 
 mini: setup ## real text and the paper's questions, small: make mini DATA=FOLDER
 	$(RUN) --configfile config/mini.yaml --config data=$(DATA)
 	snakemake --configfile config/mini.yaml --config data=$(DATA) --report results/mini/report.html
-	@lorebridge power --config config/mini.yaml --set data=$(DATA)
-	@echo; echo 'figures: results/mini/figures/    tables: results/mini/tables/    report: results/mini/report.html'
+	@echo; lorebridge findings --config config/mini.yaml --set data=$(DATA)
 
 figures: setup ## tables and figures from a bundle, nothing trained: make figures [BUNDLE=PATH]
 	$(RUN) --snakefile workflow/figures.smk --config bundle=$(BUNDLE)
@@ -93,6 +92,15 @@ test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an e
 	.venv-judge/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@# The tests are skipped where there is no vLLM: here that is an error.
 	.venv-judge/bin/python -c 'import pytest, vllm'
+	touch $@
+
+docs: .venv-docs/.complete ## the documentation as a site, build/site/, in an environment of its own
+	.venv-docs/bin/mkdocs build --quiet --strict
+	@echo 'site: build/site/index.html'
+
+.venv-docs/.complete: envs/docs.lock
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	touch $@
 
 lint: setup ## ruff, snakefmt, snakemake --lint, mypy, codespell, shellcheck

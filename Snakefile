@@ -3,8 +3,10 @@
 #   snakemake -n                                          the paper at full scale, planned
 #   snakemake --cores 2 --configfile config/demo.yaml     the planted world on a laptop
 #   snakemake --profile slurm                             the paper on a cluster
+#
+# A part of a larger workflow: README.md, "As a module".
 
-if not workflow.overwrite_configfiles:
+if not workflow.overwrite_configfiles and workflow.modifier.is_main_snakefile():
 
     configfile: "config/config.yaml"
 

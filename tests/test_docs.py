@@ -17,7 +17,25 @@ from lorebridge import cli, config, studies, tables
 
 
 def pages(root: Path) -> list[Path]:
-    return [*root.glob("*.md"), *(root / "docs").glob("*.md")]
+    return [*root.glob("*.md"), *(root / "docs").glob("*.md"), *(root / "config").glob("*.md")]
+
+
+def links(page: Path) -> list[str]:
+    """What a page links to and shows, code left out."""
+    text = re.sub(r"^```.*?^```$|`[^`\n]+`", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return [a or b for a, b in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)]
+
+
+def anchors(page: Path) -> list[str]:
+    """The names of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    names: list[str] = []
+    for heading in re.findall(r"^#{1,6} +(.+?)\s*$", text, re.M):
+        plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", heading)
+        name = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        before = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?", other) is not None for other in names)
+        names.append(f"{name}-{before}" if name in names else name)
+    return names
 
 
 def test_artifacts_page_has_every_table_and_column(root):
@@ -82,10 +100,34 @@ def test_commands_that_the_documentation_names_exist(root):
 
 
 def test_links_in_the_documentation_lead_somewhere(root):
+    """To a file or folder of the repository that git knows, and to a heading that is there."""
+    found = 0
     for page in pages(root):
-        for target in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", page.read_text(encoding="utf-8")):
-            path = page.parent / (target[0] or target[1])
-            assert path.exists(), f"{page.name}: {path}"
+        for link in links(page):
+            target, _, anchor = link.partition("#")
+            if re.match(r"[a-z]+:", link):
+                continue
+            path = page.parent / target if target else page
+            assert path.exists(), f"{page.name}: {link}"
+            assert path.resolve().is_relative_to(root.resolve()), f"{page.name}: {link} leads out of the repository"
+            if anchor:
+                assert anchor in anchors(path), f"{page.name}: {link}: no such heading"
+            found += 1
+    assert found > 50
+
+
+def test_names_of_headings():
+    """As GitHub makes them; the site is built with the same."""
+    folder = Path(__file__).parents[1] / "docs"
+    assert "damaged-and-edited-files" in anchors(folder / "reliability.md")
+    assert "add-an-arm" in anchors(folder / "arms.md")
+
+
+def test_every_page_has_its_place_in_the_site(root):
+    said = (root / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"[\w/-]+\.md", said[said.index("\nnav:") :])
+    there = {path.relative_to(root).as_posix().removeprefix("docs/") for path in pages(root)} - {"README.md"}
+    assert sorted(listed) == sorted({"index.md", *there})
 
 
 def test_the_language_that_the_docs_add_is_a_valid_study(root):

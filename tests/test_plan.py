@@ -282,6 +282,7 @@ def test_a_new_seed_adds_only_its_runs(demo):
             "train_base",
             "train_continual",
             "score",
+            "copying",
             "exposure",
             "accuracies",
             "gaps",

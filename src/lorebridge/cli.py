@@ -121,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     configured(plan)
     plan.add_argument("--gpus", type=_positive, help="GPUs that train at a time (default: those of one run)")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
+    plan.add_argument(
+        "--jobs", action="store_true", help="print instead what a run would make now, by rule, why, and GPU-hours"
+    )
 
     examined = command(
         "doctor", _doctor, "say what a study needs of this machine and is there or missing; 1 if missing"
@@ -153,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     alarms = command("alarms", _alarms, "look for signs in a study's tables that it went wrong; 1 if an alarm rings")
     configured(alarms)
 
+    found = command("findings", _findings, "say what a study found, which alarms ring, and which file to open first")
+    configured(found)
+
     adopted = command(
         "adopt", _adopt, "verify results whose records are of an older form and take them over; 1 if some are left"
     )
@@ -182,6 +188,12 @@ def _parser() -> argparse.ArgumentParser:
 
     explain = command("explain", _explain, "tell what made a file")
     explain.add_argument("path", type=Path)
+
+    handed = command("publish", _publish, "write a checkpoint to a folder, with what it answers on its model card")
+    handed.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
+    handed.add_argument("--step", type=int, help="of a checkpoint (default: the last)")
+    handed.add_argument("--out", type=Path, required=True, help="a folder")
+    configured(handed)
 
     batch = command("show-batch", _show_batch, "print the text that a run sees at one step")
     batch.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
@@ -320,6 +332,9 @@ def _questions(arguments: argparse.Namespace, plan: Plan, culture: str) -> Path:
 def _plan(arguments: argparse.Namespace) -> None:
     from lorebridge import config
 
+    if arguments.jobs:
+        _jobs(arguments)
+        return
     plan = _load_plan(arguments)
     compute = plan.config["compute"]
     gpus = arguments.gpus or max(1, compute["gpus"] * compute["nodes"])
@@ -381,6 +396,39 @@ def _plan(arguments: argparse.Namespace) -> None:
     for key, value, text in origin:
         shown = str(value) if len(str(value)) <= 44 else str(value)[:41] + "..."
         print(f"  {key:<48} {shown:<46} {text or 'not said'}")
+
+
+def _jobs(arguments: argparse.Namespace) -> None:
+    """Print what a run would make: what `snakemake -n` lists job by job."""
+    from lorebridge.plan.due import due
+    from lorebridge.records import Records
+
+    plan = _load_plan(arguments)
+    plan.study.digest = DigestCache(Path(plan.config["work"]) / "digests")
+    cost, records = Cost(plan.study), Records()
+    wanted = due(plan, records)
+    reasons: dict[tuple[str, str], list[float]] = {}
+    by_model = {model.artifact: cost.hours(model) for model in plan.study.trained}
+    for name, why in wanted.items():
+        shown = why if len(why) < 4 else [*why[:3], f"and {len(why) - 3} more"]
+        reasons.setdefault((name[0], "; ".join(shown)), []).append(by_model.get(name, 0.0))
+    if arguments.json:
+        rows = [
+            {"rule": rule, "reason": reason, "jobs": len(hours), "gpu_hours": sum(hours)}
+            for (rule, reason), hours in reasons.items()
+        ]
+        print(json.dumps({"jobs": rows, "made": sum(1 for _ in plan.walk()) - len(wanted)}, ensure_ascii=False))
+        return
+    for (rule, reason), hours in reasons.items():
+        reckoned = f" [{sum(hours):,.2f} GPU-hours]" if sum(hours) else ""
+        print(f"{len(hours):>5}  {rule:<18} {reason}{reckoned}")
+    total = sum(by_model[name] for name in wanted if name in by_model)
+    print(
+        f"{len(wanted):>5}  jobs"
+        + (f", of which training is reckoned at {total:,.2f} GPU-hours (assumed, not measured)" if total else "")
+        if wanted
+        else "nothing to be made: all is there, by these recipes"
+    )
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -565,6 +613,17 @@ def _alarms(arguments: argparse.Namespace) -> int:
     return int((table["verdict"] == RINGS).any())
 
 
+def _findings(arguments: argparse.Namespace) -> None:
+    from lorebridge.figures.findings import findings
+
+    plan = _load_plan(arguments)
+    csv = {name: _made(arguments, plan, "table", table=name)["csv"][0] for name in plan.tables}
+    page = _made(arguments, plan, "page")["page"][0]
+    report = Path(plan.root) / "report.html"
+    for line in findings(account=plan.study.account, config=plan.config, csv=csv, page=page, report=report):
+        print(line)
+
+
 def _adopt(arguments: argparse.Namespace) -> int:
     from lorebridge.adopt import DRAWN, adopt
 
@@ -649,6 +708,41 @@ def _explain(arguments: argparse.Namespace) -> None:
         print(
             "  warning: lorebridge's code has changed since; if the change alters this result, the stage's version must"
         )
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    from lorebridge import publish, tables
+    from lorebridge.train import card
+
+    plan = _load_plan(arguments)
+    model = _model(plan, arguments.run)
+    step = model.checkpoints[-1] if arguments.step is None else arguments.step
+    if step not in model.checkpoints:
+        kept = ", ".join(map(str, model.checkpoints))
+        raise InputError(f"--step {step}", f"{model.name} keeps no checkpoint there", f"Its checkpoints: {kept}.")
+    stage, wildcards = model.artifact
+    made = _made(arguments, plan, stage, **dict(wildcards))["checkpoints"]
+    checkpoint = made[model.checkpoints.index(step)]
+    if not (checkpoint / card.CARD).is_file():
+        mend = "Train it again to get one, or write it by hand: lorebridge explain says what the model is."
+        raise InputError(checkpoint, "was made before checkpoints had a model card", mend)
+    probing = plan.config["probing"]
+    headline = {"subset": probing["subset"], "rule": probing["rule"], "prefix": probing["prefix"]}
+    answers = tables.read(_made(arguments, plan, "accuracies")["accuracies"][0])
+    asked = (answers["model"] == model.name) & (answers["step"] == step)
+    for column, value in headline.items():
+        asked &= answers[column] == value
+    perplexity = tables.read(_made(arguments, plan, "score", run=model.name)["perplexity"][0])
+    held = (perplexity["step"] == step) & (perplexity["prefix"] == probing["prefix"])
+    if arguments.out.resolve().is_relative_to(Path(plan.root).resolve()):
+        raise InputError(
+            arguments.out, f"lies in {plan.root}, whose files are made by the study", "Name another --out."
+        )
+    publish.check_folder(arguments.out, [card.CARD])
+    rows: list[list[Any]] = [answers[asked].to_dict("records"), perplexity[held].to_dict("records")]
+    text = card.evaluated((checkpoint / card.CARD).read_text(encoding="utf-8"), *rows)
+    card.hand_on(checkpoint, arguments.out, text)
+    print(f"{arguments.out}: {model.name}, step {step}; say its licence in {arguments.out / card.CARD}")
 
 
 def _show_batch(arguments: argparse.Namespace) -> None:

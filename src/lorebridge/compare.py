@@ -29,6 +29,7 @@ from lorebridge import studies, tables
 from lorebridge.bundle import Redrawing
 from lorebridge.errors import InputError
 from lorebridge.plan import Plan
+from lorebridge.plan.due import differences, short, why
 from lorebridge.records import file_digest, read_record
 
 PAGE = "report/summary.html.record.json"
@@ -233,7 +234,7 @@ def compare(a: Side, b: Side, tolerance: float = 0.0) -> dict[str, Any]:
     known = a.config is not None and b.config is not None
     return {
         "sides": {"a": a.name, "b": b.name},
-        "configuration": list(_differences(a.config, b.config)) if known else None,
+        "configuration": list(differences(a.config, b.config)) if known else None,
         "recipes": _compared_recipes(a, b),
         "results": None if a.root is None or b.root is None else list(_compared_tables(a.root, b.root, tolerance)),
     }
@@ -250,19 +251,14 @@ def alike(found: Mapping[str, Any]) -> bool:
     return not found["configuration"] and same_recipes and same_results
 
 
-def _differences(a: Any, b: Any, key: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the keys at which two JSON-like values differ; None stands for a key that is not there."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for name in dict.fromkeys([*a, *b]):
-            yield from _differences(a.get(name), b.get(name), f"{key}.{name}" if key else str(name))
-    elif a != b:
-        yield {"key": key, "a": a, "b": b}
-
-
 def _compared_recipes(a: Side, b: Side) -> dict[str, Any]:
     both = [path for path in a.recipes if path in b.recipes]
     changed = [
-        {"record": path, "stage": b.recipes[path]["stage"], "why": _why(a.recipes[path], b.recipes[path])}
+        {
+            "record": path,
+            "stage": b.recipes[path]["stage"],
+            "why": why(a.recipes[path], b.recipes[path], ("in a", "in b")),
+        }
         for path in both
         if a.recipes[path]["recipe"] != b.recipes[path]["recipe"]
     ]
@@ -277,19 +273,6 @@ def _compared_recipes(a: Side, b: Side) -> dict[str, Any]:
         "only_b": only_b,
         "hours": sum(b.hours.get(path, 0.0) for path in remade),
     }
-
-
-def _why(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Return why the recipes of one artifact differ, what it is made from apart."""
-    why = [f"version {a['version']} | {b['version']}"] if a["version"] != b["version"] else []
-    why += [
-        f"{row['key']} {_short(row['a'])} | {_short(row['b'])}" for row in _differences(a["literals"], b["literals"])
-    ]
-    for name, more in (("a", set(a["inputs"]) - set(b["inputs"])), ("b", set(b["inputs"]) - set(a["inputs"]))):
-        if more:
-            first = ", ".join(sorted(more)[:3])
-            why.append(f"made in {name} alone from {first}{f' and {len(more) - 3} more' if len(more) > 3 else ''}")
-    return why
 
 
 def _compared_tables(a: Path, b: Path, tolerance: float) -> Iterator[dict[str, Any]]:
@@ -409,7 +392,7 @@ def lines(found: Mapping[str, Any], most: int = 8) -> Iterator[str]:
         yield f"configuration: {_count(len(found['configuration']), 'value')}" + (
             " differs" if len(found["configuration"]) == 1 else " differ"
         )
-        rows = [f"{row['key']}: {_short(row['a'])} | {_short(row['b'])}" for row in found["configuration"]]
+        rows = [f"{row['key']}: {short(row['a'])} | {short(row['b'])}" for row in found["configuration"]]
         yield from _cut(rows, most)
     recipes = found["recipes"]
     by_themselves = [row for row in recipes["changed"] if row["why"]]
@@ -490,13 +473,7 @@ def _values(row: Mapping[str, Any]) -> str:
 def _number(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else _short(value)
-
-
-def _short(value: Any) -> str:
-    """Return a value in at most 60 characters."""
-    text = "–" if value is None else json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return text if len(text) <= 60 else text[:57] + "..."
+    return f"{value:.4g}" if isinstance(value, float) else short(value)
 
 
 def _count(n: int, what: str) -> str:

@@ -156,3 +156,36 @@ def test_a_model_of_several_languages_has_a_panel_of_its_own(tmp_path, inputs, m
     assert titles[0] == "English\nbase training, 1 run"
     assert titles[1] == "Korean\ncontinual pretraining, 6 runs"
     assert titles[-1] == "ko-and-zh\nbase training, 1 run"
+
+
+def test_a_base_model_that_does_not_copy_makes_a_null_unreadable(tmp_path, inputs):
+    folder, made = inputs
+    said = dict.fromkeys(tables.SCHEMAS["copying"].names, 0) | {"learned": "en", "arm": "base", "lang": "en"}
+    rows = [
+        {"run": run, "step": step, "text": text, "copied": value, "lo": value - 0.05, "hi": value + 0.05}
+        for run, last in (("base-s0", 0.9), ("base-s1", 0.1), ("base-s2", 0.5))
+        for step, value in ((0, 0.0), (10, last))
+        for text in ("random tokens", "clauses")
+    ]
+    tables.write("copying", [said | row for row in rows], tmp_path / "copying.parquet")
+    given = {"copying": [tmp_path / "copying.parquet"], "names": NAMES, "subset": "clean", "rule": "mean"}
+    learning.table(**given, resamples=50, seed=0, out=tmp_path / "real")
+    found = pd.read_csv(tmp_path / "real.csv")
+    assert len(found) == 6  # the last checkpoints alone
+    null = "a null of bridging cannot be read"
+    random = found["quantity"].str.endswith("random tokens")
+    assert found.loc[random, ["threshold", "verdict"]].isna().all(axis=None)  # where clauses were asked, they decide
+    assert dict(zip(found["model"], found["verdict"], strict=True)) == {
+        "base-s0": "copies",
+        "base-s1": f"does not copy: {null}",
+        "base-s2": f"cannot tell: {null}",
+    }
+    base = tables.read(made["study"]["scores"][0]).assign(run="base-s0", learned="en", arm="base")
+    tables.write("scores", base, tmp_path / "scores.parquet")
+    planted = {"scores": [tmp_path / "scores.parquet"], "questions": made["study"]["questions"]}
+    learning.table(**given, **planted, truth=folder / "truth.parquet", resamples=50, seed=0, out=tmp_path / "planted")
+    found = pd.read_csv(tmp_path / "planted.csv").set_index("quantity")
+    known = found.loc["answers facts that its text states"]
+    assert known["threshold"] == learning.MEMORISED and known["verdict"] == f"does not know: {null}"
+    assert known["lo"] <= known["value"] <= known["hi"] < 0.95
+    assert pd.isna(found.loc["answers facts stated nowhere", "threshold"])

@@ -8,7 +8,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
-from lorebridge.transfer.planted import ESTIMAND, dose_response, placement_gaps
+from lorebridge.transfer.planted import ESTIMAND, dose_response, memorised, placement_gaps
 
 N = 40
 PLACED = ("en_only", "xx_only", "both", "neither")
@@ -145,3 +145,23 @@ def test_doses_of_two_languages_weigh_the_same(study, write_questions, write_sco
     row = table.loc[("bridge - no_bridge", "en->xx", True, 1, QUESTIONS_AND_SEEDS)]
     assert row["value"] == pytest.approx(0.5)
     assert row["n_questions"] == 3 + 3
+
+
+def test_what_is_memorised_is_told_by_what_the_corpus_states(study, write_scores):
+    """At the last checkpoint, in each language: of 20 facts stated in English 15 are known, of the others one."""
+
+    def known(arm, seed, step, lang):
+        wins = np.zeros(N, dtype=bool)
+        if step == 20 and lang == "en":
+            wins[[i for i in range(N) if stated(PLACED[i % 4], "en", i)][:15]] = True
+            wins[3] = True
+        return wins
+
+    given = {name: study[name] for name in ("questions", "truth", "subset", "rule")}
+    base = write_scores("ko", "base", 0, STEPS, ["en", "ko"], N, known)
+    rows = memorised(scores=[base], **given, resamples=500, seed=0).set_index(["lang", "stated"])
+    assert set(rows["run"]) == {"ko-base-s0"} and (rows["n_questions"] == N // 2).all()
+    found = rows.loc[("en", True)]
+    assert found["accuracy"] == 0.75 and found["lo"] < 0.75 < found["hi"] and found["hi"] - found["lo"] > 0.2
+    assert rows.loc[("en", False), "accuracy"] == 0.05
+    assert (rows.loc["ko", "accuracy"] == 0).all()

@@ -137,6 +137,7 @@ def test_what_slurm_is_asked_for(compute, training, tmp_path):
         "train_base": common + training,
         "train_continual": common + training,
         "score": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
+        "copying": common + GPU_JOB.format(minutes=60, memory=16000, cpus=8, gpus=1),
         "random_models": common + GPU_JOB.format(minutes=120, memory=16000, cpus=8, gpus=1),
         "people_score": common + GPU_JOB.format(minutes=240, memory=16000, cpus=8, gpus=1),
         "index": common + GPU_JOB.format(minutes=720, memory=32000, cpus=8, gpus=1),

@@ -11,7 +11,7 @@ import time
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lorebridge import studies, tables
+from lorebridge import cli, studies, tables
 from lorebridge.studies import record_of
 
 pytestmark = pytest.mark.slow
@@ -52,6 +52,7 @@ def test_tables_hold_the_contract(finished):
         "probes/scores/bo-no_bridge-s0": "scores",
         "probes/perplexity/ko-bridge-s0": "perplexity",
         "probes/alignment/ko-bridge-s0": "alignment",
+        "probes/copying/base-s0": "copying",
         "probes/scorer": "scorer",
         "corpora/en/heldout-00000-of-00001": "documents",
         "parallel/ko.heldout": "pairs",
@@ -82,6 +83,30 @@ def test_checkpoints_are_models_that_transformers_loads(finished):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = tokenizer("བོད་", return_tensors="pt").input_ids
     assert model(ids).logits.shape[-1] == model.config.vocab_size
+
+
+def test_a_checkpoint_is_handed_on_with_what_it_answers(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(finished.folder)
+    out = tmp_path / "handed"
+    assert cli.main(["publish", "bo-bridge-s0", "--config", "study.yaml", "--out", str(out)]) == 0
+    source = finished.results / "models" / "continual" / "bo-bridge-s0" / "step6"
+    assert {path.name for path in out.iterdir()} == {p.name for p in source.iterdir() if not p.name.startswith(".")}
+    assert (out / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    accuracies = tables.read(finished.results / "transfer" / "accuracies.parquet").query(
+        "model == 'bo-bridge-s0' and step == 6 and subset == 'clean' and rule == 'mean' and prefix == 'bare'"
+    )
+    assert len(accuracies) == 2
+    for row in accuracies.itertuples():
+        assert f"| bo | {row.lang} | {row.n_questions} (clean) | mean | bare | {100 * row.accuracy:.1f} %" in card
+    assert "| `pairs-bo-xx` | bo |" in card and "bits a byte" in card
+    assert (source / "README.md").read_text(encoding="utf-8") != card  # the study's own stays as its record knows it
+    assert cli.main(["verify", "--config", "study.yaml"]) == 0
+    assert cli.main(["publish", "bo-bridge-s0", "--config", "study.yaml", "--out", str(out), "--step", "5"]) == 1
+    assert "Its checkpoints: 0, 2, 4, 6." in capsys.readouterr().err
+    inside = str(source.parent / "copy")
+    assert cli.main(["publish", "bo-bridge-s0", "--config", "study.yaml", "--out", inside]) == 1
+    assert "whose files are made by the study" in capsys.readouterr().err
 
 
 def test_tracing_recovers_what_was_planted(finished):
@@ -164,7 +189,7 @@ CHANGES = {
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
-        of_runs(order=5, train_base=1, train_continual=4, score=5, exposure=5, draw_exposure=1, table=16),
+        of_runs(order=5, train_base=1, train_continual=4, score=5, copying=1, exposure=5, draw_exposure=1, table=17),
     ),
 }
 

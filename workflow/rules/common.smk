@@ -24,9 +24,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import RerunTrigger
 
 from lorebridge.errors import LorebridgeError
-from lorebridge.plan import artifact, shown
+from lorebridge.plan import artifact, due, shown
 from lorebridge.plan.stage import WILDCARDS
-from lorebridge.records import whole
 
 
 wildcard_constraints:
@@ -69,24 +68,9 @@ def _trust_the_stamp_alone():
     workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
 
 
-def _fresh(name):
-    """Whether an artifact is on disk, of the sizes that it was written with, and made by the recipe of the plan."""
-    stage, wildcards = name[0], dict(name[1])
-    place = plan.record(stage, wildcards)
-    record = RECORDS(place)
-    if record is None or record.get("recipe") != plan.recipe(name):
-        return False
-    return whole(place, record, paths(name))
-
-
 def paths(*names):
     """The files of some artifacts, their records left out."""
-    found = []
-    for stage, wildcards in names:
-        for key, value in plan.outputs(stage, **dict(wildcards)).items():
-            if key != "record":
-                found += [value] if isinstance(value, str) else value
-    return found
+    return due.paths(plan, *names)
 
 
 def _held(check, *arguments):
@@ -115,7 +99,7 @@ def needs(stage, of={}, **shows):
     def inputs(wildcards):
         _trust_the_stamp_alone()
         w = dict(wildcards.items()) | of
-        age = ancient if _fresh(artifact(stage, **w)) else str
+        age = ancient if due.fresh(plan, artifact(stage, **w), RECORDS) else str
         found = dict.fromkeys(shows, ()) | {
             key: [age(path) for path in files] for key, files in plan.reads(stage, **w).items()
         }

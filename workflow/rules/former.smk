@@ -27,6 +27,11 @@ def _refuse_words_of_before():
         raise WorkflowError(str(error))
 
 
-# Of a program that calls Snakemake the command line says nothing, and jobs are given what this process understood.
-if workflow.is_main_process and Path(sys.argv[0]).name in ("snakemake", "__main__.py"):
+# Of a program that calls Snakemake the command line says nothing, and jobs are given what this process understood. The
+# words of a workflow that has this as a module are its own.
+if (
+    workflow.is_main_process
+    and workflow.modifier.is_main_snakefile()
+    and Path(sys.argv[0]).name in ("snakemake", "__main__.py")
+):
     _refuse_words_of_before()

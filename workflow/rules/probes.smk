@@ -171,6 +171,36 @@ rule score:
         " && lorebridge free --checkpoints {input.checkpoints:q} --work {params.work:q}"
 
 
+rule copying:
+    """Measure whether a model copies in context, at all its checkpoints."""
+    input:
+        unpack(
+            needs(
+                "copying",
+                checkpoints="models/*/{run}/step* | models/given/{run}/model",
+                heldout="corpora/*/heldout-*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                truth="world/truth.parquet",
+            )
+        ),
+    output:
+        **makes("copying", copying="probes/copying/{run}.parquet"),
+    log:
+        f"{plan.root}/logs/copying/{{run}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        mem_mb=escalated(16000),
+        runtime=escalated(60),
+    params:
+        task=task("copying"),
+    script:
+        "../scripts/make.py"
+
+
 rule random_models:
     """Ask random models of the study's shape the questions, by the published rule and in float32."""
     input:

@@ -1,4 +1,7 @@
 # The plan of the study that the configuration describes, checked before anything else is read.
+#
+# As a module (`module lorebridge: ...`) the configuration is what the module is given. A `prefix` of the module goes before
+# `results` and `work`, because a task names the files of its inputs by the paths that the plan has.
 
 import json
 import os
@@ -6,11 +9,14 @@ import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 import lorebridge.config
 from lorebridge import adopt, publish, slurm, studies
 from lorebridge.errors import LorebridgeError
+from lorebridge.plan.cost import Cost
 from lorebridge.probes.stages import check_local_questions
+from lorebridge.progress import Job, Reporter
 from lorebridge.records import DigestCache, Records
 
 # Common.smk asks for the same ones.
@@ -21,14 +27,42 @@ HERE = Path(".snakemake") / "lorebridge"
 SAID = lorebridge.config.typed(dict(workflow.config_settings.config or {}))
 
 
-def _plan():
+# The name of the module that this is read as; empty where it is the workflow itself.
+MODULE = "" if workflow.modifier.is_main_snakefile() else workflow.modifier.namespace
+
+
+def _prefixed(said):
+    """Return the configuration with the module's prefix before its own folders; Snakemake then adds it nowhere."""
+    paths = workflow.modifier.path_modifier
+    if paths.modifies_prefixes:
+        raise WorkflowError(
+            f"module {MODULE}, replace_prefix: the paths of a study follow from its configuration. Set its keys `results` "
+            "and `work` instead."
+        )
+    if not paths.prefix:
+        return said
+    folders = {key: os.path.join(paths.prefix, said.get(key, key)) for key in ("results", "work")}
+    paths.prefix = None
+    return said | folders
+
+
+def _plan(config):
     try:
         # Snakemake has read them, and takes the last of two equal keys.
+<<<<<<< HEAD
         lorebridge.config.refuse_duplicate_keys(workflow.configfiles)
         said = lorebridge.config.merged(config, SAID)
         plan = studies.plan(
             lorebridge.config.check(said, name=", ".join(map(str, workflow.configfiles))),
             digest=DigestCache(HERE / "digests"),
+=======
+        if not MODULE:
+            lorebridge.config.refuse_duplicate_keys(workflow.configfiles)
+        name = f"module {MODULE}, config" if MODULE else ", ".join(map(str, workflow.configfiles))
+        plan = studies.plan(
+            lorebridge.config.check(config, name=name),
+            digest=DigestCache(Path(config.get("work", "work")) / "digests"),
+>>>>>>> main
         )
         check_local_questions(plan.study)
         for name in plan.walk():
@@ -43,9 +77,19 @@ def _adopted_first(plan):
     waiting = adopt.waiting(plan, RECORDS)
     if not waiting:
         return
+<<<<<<< HEAD
     # Several files are for one file to say: FILE stands for it.
     file = shlex.quote(os.path.abspath(workflow.configfiles[0])) if len(workflow.configfiles) == 1 else "FILE"
     settings = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in SAID.items()]
+=======
+    said = workflow.config_settings.config
+    # Several files, and parts of a section, are for one file to say: FILE stands for it.
+    whole = (
+        not MODULE and len(workflow.configfiles) == 1 and not any(isinstance(value, dict) for value in said.values())
+    )
+    file = shlex.quote(os.path.abspath(workflow.configfiles[0])) if whole else "FILE"
+    settings = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in said.items()] if whole else []
+>>>>>>> main
     command = " ".join(["lorebridge adopt --config", file, *settings])
     more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
     raise WorkflowError(
@@ -54,12 +98,29 @@ def _adopted_first(plan):
     )
 
 
-plan = _plan()
+plan = _plan(_prefixed(config))
 if workflow.is_main_process:
     _adopted_first(plan)
 HARDWARE = plan.config["compute"]
 
 
+def _jobs():
+    """The jobs of this run by their number, with what tells how long they take."""
+    cost = Cost(plan.study)
+    models = {model.artifact: model for model in plan.study.trained}
+    processes = max(1, HARDWARE["gpus"] * HARDWARE["nodes"])
+    found = {}
+    for job in workflow.dag.needrun_jobs():
+        wildcards = dict(job.wildcards_dict or {})
+        model = plan.study.models.get(wildcards.get("run"))
+        if model is not None and model.artifact in models and job.rule.name.endswith(model.artifact[0]):
+            found[job.jobid] = Job(model.artifact[0], model.tokens, 3600 * cost.hours(model) / processes)
+        else:
+            found[job.jobid] = Job(job.rule.name)
+    return found
+
+
+# Snakemake calls it for the workflow itself alone: one that has this as a module calls it in an `onstart` of its own.
 onstart:
     try:
         for folder in (plan.root, plan.work):
@@ -73,3 +134,4 @@ onstart:
             "These sources cannot be downloaded and are not in place yet:\n"
             + "\n".join(f"  {path}: {obtain}" for path, obtain in missing)
         )
+    logger.addHandler(Reporter(plan.config["study"], _jobs(), logger))

@@ -1,4 +1,4 @@
-"""Language and alignment over training: what a model can read, beside what it knows."""
+"""Language, alignment and copying over training: what a model can read, beside what it knows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.figures.write import write_table
+from lorebridge.probes import copying as copying_
+from lorebridge.probes.copying import COPIES
 from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
+from lorebridge.transfer.planted import memorised
+
+MEMORISED = 0.95
+"""Accuracy on the facts that a model's text states from which on it is said to know them: what is not known in the
+source cannot cross, so that a base model that knows fewer makes a null of bridging weaker than it looks."""
+NULL = "a null of bridging cannot be read"
 
 
 def learning(
@@ -83,6 +92,107 @@ def learning(
             "the layer where most are.",
         )
         style.save(fig, out)
+
+
+def table(
+    *,
+    copying: Sequence[Path],
+    names: Mapping[str, str],
+    subset: str,
+    rule: str,
+    resamples: int,
+    seed: int,
+    out: Path,
+    prefix: str = BARE,
+    scores: Sequence[Path] = (),
+    questions: Mapping[str, Path] | None = None,
+    truth: Path | None = None,
+) -> None:
+    """Write what the models that others start from have learned: whether they copy, and know what their text states.
+
+    Args:
+        copying: tables "copying" of models that start from nothing, and of given ones.
+        names: language code -> English name.
+        subset: which questions count.
+        rule: how options are compared.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        out: path without suffix; .csv, .md and .tex are written.
+        prefix: what questions were asked behind.
+        scores: tables "scores" of the same models; in a planted world, as what follows.
+        questions: culture -> table "questions".
+        truth: table "truth".
+    """
+    copied = pd.concat([tables.read(path) for path in copying], ignore_index=True)
+    last = copied["step"].isna() | (copied["step"] == copied.groupby("run")["step"].transform("max"))
+    rows = []
+    for (run, lang), of_model in copied[last].groupby(["run", "lang"], sort=False):
+        # Text of a planted world has few shapes: who has learned to copy in these may not do it with random tokens.
+        decides = copying_.CLAUSES if (of_model["text"] == copying_.CLAUSES).any() else copying_.RANDOM
+        rows += [
+            {
+                "model": run,
+                "language": names[str(lang)],
+                "quantity": f"copies what was said: {row['text']}",
+                "n": row["n_sequences"],
+                "value": row["copied"],
+                "lo": row["lo"],
+                "hi": row["hi"],
+                "threshold": COPIES if row["text"] == decides else float("nan"),
+                "verdict": _told(copying_.verdict(row["lo"], row["hi"]), copying_.COPYING)
+                if row["text"] == decides
+                else "",
+            }
+            for row in of_model.to_dict("records")
+        ]
+    if truth is not None:
+        known = memorised(
+            scores=scores,
+            questions=questions or {},
+            truth=truth,
+            subset=subset,
+            rule=rule,
+            resamples=resamples,
+            seed=seed,
+            prefix=prefix,
+        )
+        rows += [
+            {
+                "model": row["run"],
+                "language": names[row["lang"]],
+                "quantity": "answers facts that its text states" if row["stated"] else "answers facts stated nowhere",
+                "n": row["n_questions"],
+                "value": row["accuracy"],
+                "lo": row["lo"],
+                "hi": row["hi"],
+                "threshold": MEMORISED if row["stated"] else float("nan"),
+                "verdict": _told("knows" if row["accuracy"] >= MEMORISED else "does not know", "knows")
+                if row["stated"]
+                else "",
+            }
+            for row in known[known["lang"].isin(copied["lang"])].to_dict("records")
+        ]
+    write_table(
+        pd.DataFrame(rows),
+        out,
+        "What the models that others start from have learned, at their last checkpoint. Copying: of the tokens that a "
+        "document repeats, the share that is predicted, beyond what is predicted of the same tokens said once, as a "
+        "share of the rest (0: no copying, 1: all), with a 95 % interval over sequences; a model copies where it lies "
+        "above the threshold. A base model that does not copy has no use for the other half of a pair: that nothing "
+        "crosses then says nothing of bridges."
+        + (
+            f" Facts: accuracy on the questions whose fact the language's text states, {prefix_phrase(prefix)}, with a "
+            "95 % interval over clusters of questions; known where it reaches the threshold."
+            if truth is not None
+            else ""
+        ),
+        dict.fromkeys(("value", "lo", "hi", "threshold"), ".3f"),
+    )
+
+
+def _told(found: str, wanted: str) -> str:
+    """Return a verdict, with what follows where it is not the one that is wanted."""
+    return found if found == wanted else f"{found}: {NULL}"
 
 
 def _curve(ax: plt.Axes, rows: pd.DataFrame, column: str, arm: str, line: object) -> None:

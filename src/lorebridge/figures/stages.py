@@ -42,6 +42,15 @@ def _people_mentions(study: Study) -> Argument:
     return many(item("people_mentions", "people_mentions", stream=name) for name in study.texts)
 
 
+def _learned(study: Study) -> Arguments:
+    """What the models that start from nothing have learned; in a planted world, with what they answer."""
+    first = [model for model in study.models.values() if model.start is None]
+    found = {"copying": many(scores(first, "copying", "copying"))}
+    if study.planted:
+        found |= {"scores": many(scores(first)), "questions": READS["questions"](study), "truth": READS["truth"](study)}
+    return found
+
+
 READS: dict[str, Reads] = {
     "scores": _of_compared("score", "scores"),
     "perplexity": _of_compared("score", "perplexity"),
@@ -261,6 +270,12 @@ TABLES = (
         reads("scores", "questions", "truth"),
         (*_HOW, "contrasts"),
         when=planted,
+    ),
+    Drawing(
+        "learning",
+        "lorebridge.figures.learning:table",
+        _learned,
+        ("names", "subset", "rule", "prefix", "resamples", "seed"),
     ),
     Drawing("power", f"{_SUMMARY}:power", reads("questions"), ("names", "subset", "discordance", "seed_sd", "n_seeds")),
     Drawing("density", f"{_SUMMARY}:density", reads("density"), ("base", "names", "planted")),

@@ -10,8 +10,12 @@ from lorebridge import config as configuration
 from lorebridge.corpora.facts import files_of
 from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
+<<<<<<< HEAD
 from lorebridge.errors import InputError
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
+=======
+from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
+>>>>>>> main
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE, LABEL
 from lorebridge.records import fingerprint
@@ -222,14 +226,31 @@ def _heldout_pairs(study: Study, culture: str) -> list[Item]:
     return [item("filter_pairs", "heldout_pairs", lang=culture)] if study.halves(culture) else []
 
 
+def _heldout_documents(study: Study, model: Model) -> Argument:
+    return groups("lang", [i for lang in model.heldout for i in shard_files(study, lang, "heldout_documents")])
+
+
 def _scores_inputs(study: Study, w: Wildcards) -> Arguments:
     model = study.model(w["run"])
     return {
         "checkpoints": by("step", [checkpoints(model)]),
         "questions": many(study.asked[culture] for culture in model.cultures),
-        "heldout": groups("lang", [i for lang in model.heldout for i in shard_files(study, lang, "heldout_documents")]),
+        "heldout": _heldout_documents(study, model),
         "pairs": by("lang", [i for culture in model.cultures for i in _heldout_pairs(study, culture)]),
     }
+
+
+def _planted_questions(study: Study, model: Model) -> Arguments:
+    """What is asked of a planted world's clauses: its questions, with the truth about them; nothing of real text."""
+    if not study.planted:
+        return {}
+    return {"questions": many(study.asked[culture] for culture in model.cultures), "truth": one(item("world", "truth"))}
+
+
+def _copying_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = study.model(w["run"])
+    scripts = {"scripts": {lang: study.script(lang) for lang in model.heldout}} if study.planted else {}
+    return {"run": model.name, **told(model), "window": study.config["training"]["sequence_length"], **scripts}
 
 
 STAGES = (
@@ -345,6 +366,20 @@ STAGES = (
             **{key: study.config["probing"][key] for key in ("perplexity_tokens", "alignment_pairs")},
         },
         inputs=_scores_inputs,
+    ),
+    Stage(
+        "copying",
+        "Measure whether a model copies in context, at all its checkpoints.",
+        "lorebridge.probes.copying:copying",
+        files={"copying": File("probes/copying/{run}.parquet", table="copying", argument="out")},
+        record="probes/copying/{run}.parquet.record.json",
+        literals=_copying_literals,
+        inputs=lambda study, w: {
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
+            "heldout": _heldout_documents(study, study.model(w["run"])),
+            **_planted_questions(study, study.model(w["run"])),
+        },
+        threads="threads",
     ),
     Stage(
         "random_models",

@@ -23,6 +23,7 @@ from lorebridge.errors import InputError
 from lorebridge.records import file_digest
 from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.tokens.tokenizer import end_of_text_id, load_tokenizer, tokenizer_fingerprint
+from lorebridge.train.card import CARD, card, store_notes
 from lorebridge.train.engine import Processes, initialize, process_group
 from lorebridge.train.host import sent
 from lorebridge.train.inputs import check_model, check_order
@@ -75,6 +76,7 @@ def train(
     threads: int | None,
     events: Path | None = None,
     patience: float = 0,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train one model and publish its checkpoints, or go on where an earlier try stopped.
 
@@ -120,6 +122,7 @@ def train(
         threads: of torch on the CPU; None leaves torch's own choice.
         events: folder for the TensorBoard events of the run; None for none.
         patience: seconds to wait for another trainer on `work` to end.
+        about: what the study says on the model card of each checkpoint (:func:`lorebridge.train.card.card`).
 
     Returns:
         Notes for the record: parameters, tokens, final loss, speed, digests of what was published. On every process.
@@ -150,7 +153,7 @@ def train(
         if slot:
             load_parameters(language_model, slot.folder)
         network = PackedLanguageModel(language_model).to(processes.device)
-        name = {"run": run, "learned": learned, "arm": arm, "seed": seed}
+        name: dict[str, Any] = {"run": run, "learned": learned, "arm": arm, "seed": seed}
         trainer = Trainer(
             network, reader, processes, Schedule(**schedule), optimizer, precision, zero_stage, micro_batch, slot, name
         )
@@ -173,6 +176,23 @@ def train(
                     shutil.copytree(init_from, partial, copy_function=link_or_copy, ignore=not_of_the_model)
                 else:
                     write_checkpoint(language_model, Path(tokenizer), partial, checkpoint_dtype)
+                (partial / CARD).write_text(
+                    card(
+                        **name,
+                        step=trainer.done,
+                        steps=steps,
+                        model=model,
+                        n_parameters=trainer.n_parameters,
+                        dtype=checkpoint_dtype,
+                        stores={stream: store_notes(Path(stores[stream])) for stream in reader.notes["stores"]},
+                        order=identity["order"],
+                        tokenizer=fingerprint,
+                        recipe=recipe,
+                        metrics=trainer.metrics,
+                        about=about or {},
+                    ),
+                    encoding="utf-8",
+                )
                 directory.finish_checkpoint(partial, trainer.done)
 
         if slot:

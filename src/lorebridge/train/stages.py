@@ -38,6 +38,23 @@ def _literals(study: Study, w: Wildcards) -> dict[str, Any]:
     }
 
 
+def told_on_card(study: Study, w: Wildcards) -> dict[str, Any]:
+    """Return what the study says on the cards of a run's checkpoints; no part of its recipe."""
+    model = study.model(w["run"])
+    texts = {name: study.text(name).lang for name in model.texts}
+    start = None if model.start is None else study.model(model.start)
+    return {
+        "about": {
+            "study": study.config["study"],
+            "languages": {lang: study.languages[lang]["name"] for lang in dict.fromkeys(texts.values())},
+            "texts": texts,
+            "start": None if start is None else {"run": start.name, "step": start.checkpoints[-1]},
+            "planted": study.planted,
+            "remark": study.config["remark"],
+        }
+    }
+
+
 def _inputs(study: Study, w: Wildcards) -> Arguments:
     model = study.model(w["run"])
     start = {} if model.start is None else {"start": by("step", [checkpoints(study.model(model.start))])}
@@ -59,7 +76,8 @@ def stage(phase: str, says: str) -> Stage:
         files={
             "checkpoints": File(
                 f"models/{phase}/{{run}}/step{{step}}",
-                "`AutoModelForCausalLM.from_pretrained` works on it; step 0 is the starting point",
+                "`AutoModelForCausalLM.from_pretrained` works on it; `README.md` is its model card; step 0 is the "
+                "starting point",
                 folder=True,
                 each=lambda study, w: [
                     {"step": str(step)} for step in configuration.checkpoint_steps(study.config["training"][phase])
@@ -70,6 +88,7 @@ def stage(phase: str, says: str) -> Stage:
         record=f"models/{phase}/{{run}}/record.json",
         literals=_literals,
         inputs=_inputs,
+        settings=told_on_card,
     )
 
 

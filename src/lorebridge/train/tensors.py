@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, PreTrainedModel
 
 from lorebridge.records import file_digest
+from lorebridge.train.card import CARD
 from lorebridge.train.model import WEIGHTS
 
 STATE_WEIGHTS = "weights.safetensors"
@@ -104,5 +105,5 @@ def write_checkpoint(model: PreTrainedModel, tokenizer: Path, folder: Path, dtyp
 
 
 def not_of_the_model(_: str, names: list[str]) -> set[str]:
-    """Return those of a folder's files that do not belong into a checkpoint: records and a workflow's marks."""
-    return {name for name in names if name.startswith(".") or name.endswith("record.json")}
+    """Return those of a folder's files that do not belong into another checkpoint: records, marks, a card."""
+    return {name for name in names if name.startswith(".") or name.endswith("record.json") or name == CARD}

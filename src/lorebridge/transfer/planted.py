@@ -19,8 +19,10 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.probes.prefixes import BARE
+from lorebridge.probes import decisions
+from lorebridge.probes.prefixes import BARE, behind
 from lorebridge.transfer import credits as credits_
+from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters
 from lorebridge.transfer.contrasts import ALL, BEYOND, Contrast, by_culture, form
 from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
@@ -193,6 +195,65 @@ def dose_response(
             for interval, note, found in _inferred([sample for sample, _ in by_lang.values()])
         ]
     )
+
+
+def memorised(
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    truth: Path,
+    subset: str,
+    rule: str,
+    resamples: int,
+    seed: int,
+    prefix: str = BARE,
+) -> pd.DataFrame:
+    """Return how many of the facts that a language's corpus states a model answers in it, at its last checkpoint.
+
+    Args:
+        scores: tables "scores", one a model.
+        questions: culture -> table "questions".
+        truth: table "truth".
+        subset: which questions count.
+        rule: how options are compared.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        prefix: what the questions were asked behind.
+
+    Returns:
+        columns run, lang, stated (bool: by the language's corpus), n_questions, accuracy, lo, hi: 95 %, percentiles of
+        a bootstrap over clusters of questions. No row where no fact is of the kind.
+
+    Raises:
+        InputError: nothing was asked behind the prefix.
+    """
+    asked = pd.concat([tables.read(path) for path in questions.values()], ignore_index=True)
+    scored = behind(credits_.read_scores(scores), prefix, "scores")
+    credits = decisions.accuracy(scored, asked, subset=subset, rule=rule)
+    last = credits["step"].isna() | (credits["step"] == credits.groupby("run")["step"].transform("max"))
+    stated = tables.read(truth, ["question_id", "corpus", "n_statements"]).rename(columns={"corpus": "lang"})
+    rows = credits[last].merge(stated, on=["question_id", "lang"])
+    clusters = pd.concat(
+        [f"{culture}/" + question_clusters(part).astype(str) for culture, part in asked.groupby("culture", sort=True)]
+    )
+    found = []
+    for (run, lang, is_stated), part in rows.groupby(["run", "lang", rows["n_statements"] > 0], sort=False):
+        drawn = ClusterBootstrap(
+            clusters[part["question_id"]].to_numpy(), resamples=resamples, seed=seed, stream=str(lang)
+        )
+        lo, hi = drawn.interval(part["credit"].to_numpy(np.float64)[None])
+        found.append(
+            {
+                "run": run,
+                "lang": lang,
+                "stated": is_stated,
+                "n_questions": len(part),
+                "accuracy": part["credit"].mean(),
+                "lo": float(lo[0]),
+                "hi": float(hi[0]),
+            }
+        )
+    return pd.DataFrame(found, columns=["run", "lang", "stated", "n_questions", "accuracy", "lo", "hi"])
 
 
 def _between_arms(
