@@ -109,6 +109,7 @@ def changed(demo, path, value):
             ["training.optimizer.betas.1: 1 is out of range. It must be less than 1"],
         ),
         ("training.optimizer.betas", [0.9], ["training.optimizer.betas: has 1 entries. Give at least 2"]),
+        ("training.label_tokens", 254, ["training.label_tokens: leaves no room in a row of 256 positions"]),
         ("training.base.steps", 10**9, ["training.base.checkpoints.every", "Raise it to 100,000 or more"]),
         ("remark", 3, ['key remark: 3 is a whole number, and it must be a text. Quote it: "3"']),
         ("results", "", ["key results: '' is not allowed. Name a folder"]),

@@ -23,12 +23,10 @@ from lorebridge.records import DigestCache, Records
 RECORDS = Records()
 # What a dry run writes, Snakemake's own folder holds: it makes that one even to plan.
 HERE = Path(".snakemake") / "lorebridge"
-# What `--config` says, of which Snakemake leaves the numbers in a list or mapping as text.
-SAID = lorebridge.config.typed(dict(workflow.config_settings.config or {}))
-
-
 # The name of the module that this is read as; empty where it is the workflow itself.
 MODULE = "" if workflow.modifier.is_main_snakefile() else workflow.modifier.namespace
+# What `--config` says, of which Snakemake leaves the numbers in a list or mapping as text. Of a module it says nothing.
+SAID = {} if MODULE else lorebridge.config.typed(dict(workflow.config_settings.config or {}))
 
 
 def _prefixed(said):
@@ -49,20 +47,12 @@ def _prefixed(said):
 def _plan(config):
     try:
         # Snakemake has read them, and takes the last of two equal keys.
-<<<<<<< HEAD
-        lorebridge.config.refuse_duplicate_keys(workflow.configfiles)
-        said = lorebridge.config.merged(config, SAID)
-        plan = studies.plan(
-            lorebridge.config.check(said, name=", ".join(map(str, workflow.configfiles))),
-            digest=DigestCache(HERE / "digests"),
-=======
         if not MODULE:
             lorebridge.config.refuse_duplicate_keys(workflow.configfiles)
         name = f"module {MODULE}, config" if MODULE else ", ".join(map(str, workflow.configfiles))
         plan = studies.plan(
-            lorebridge.config.check(config, name=name),
-            digest=DigestCache(Path(config.get("work", "work")) / "digests"),
->>>>>>> main
+            lorebridge.config.check(lorebridge.config.merged(config, SAID), name=name),
+            digest=DigestCache(HERE / "digests"),
         )
         check_local_questions(plan.study)
         for name in plan.walk():
@@ -77,19 +67,10 @@ def _adopted_first(plan):
     waiting = adopt.waiting(plan, RECORDS)
     if not waiting:
         return
-<<<<<<< HEAD
-    # Several files are for one file to say: FILE stands for it.
-    file = shlex.quote(os.path.abspath(workflow.configfiles[0])) if len(workflow.configfiles) == 1 else "FILE"
+    # A module's configuration, and several files, are for one file to say: FILE stands for it.
+    one = not MODULE and len(workflow.configfiles) == 1
+    file = shlex.quote(os.path.abspath(workflow.configfiles[0])) if one else "FILE"
     settings = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in SAID.items()]
-=======
-    said = workflow.config_settings.config
-    # Several files, and parts of a section, are for one file to say: FILE stands for it.
-    whole = (
-        not MODULE and len(workflow.configfiles) == 1 and not any(isinstance(value, dict) for value in said.values())
-    )
-    file = shlex.quote(os.path.abspath(workflow.configfiles[0])) if whole else "FILE"
-    settings = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in said.items()] if whole else []
->>>>>>> main
     command = " ".join(["lorebridge adopt --config", file, *settings])
     more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
     raise WorkflowError(

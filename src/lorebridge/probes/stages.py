@@ -10,12 +10,8 @@ from lorebridge import config as configuration
 from lorebridge.corpora.facts import files_of
 from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
-<<<<<<< HEAD
 from lorebridge.errors import InputError
-from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
-=======
 from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
->>>>>>> main
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE, LABEL
 from lorebridge.records import fingerprint

@@ -9,7 +9,7 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, shortest_row
 from lorebridge.trace.stages import LOCAL
 from lorebridge.world.stages import knobs as planted_knobs
 
@@ -135,6 +135,13 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
             "training.continual.batch_tokens",
             "makes batches of one row",
             "Monolingual and parallel text need a row each at least.",
+        )
+    shortest = shortest_row(training["label_tokens"])
+    if training["sequence_length"] < shortest:
+        yield (
+            "training.label_tokens",
+            f"leaves no room in a row of {training['sequence_length']} positions",
+            f"Lower it, or raise training.sequence_length to {shortest} or more.",
         )
     checkpoints = training["continual"]["checkpoints"]
     for key, steps in (("every", [checkpoints["every"]]), ("early", checkpoints["early"])):
