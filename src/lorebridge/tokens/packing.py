@@ -33,7 +33,8 @@ def cut(lengths: Sequence[int], width: int, whole: Collection[int] = ()) -> list
 
     Args:
         lengths: tokens of each segment of the document.
-        width: positions of a row, at least :func:`lorebridge.tokens.arms.shortest_row` of what the segments in `whole` hold together.
+        width: positions of a row, at least :func:`lorebridge.tokens.arms.shortest_row` of what the segments in `whole`
+            hold together.
         whole: the segments that are not cut (labels); no two may follow each other.
 
     Returns:
