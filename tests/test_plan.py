@@ -87,7 +87,14 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
     further = {"given_model", "selected_questions", "made_questions", "facts"}
-    assert stages(seen) == set(studies.stages()) - {"world", "recovery", "sample_questions", "bundle", *further}
+    assert stages(seen) == set(studies.stages()) - {
+        "world",
+        "recovery",
+        "mechanism",
+        "sample_questions",
+        "bundle",
+        *further,
+    }
 
 
 def test_every_input_is_an_edge_of_the_graph(paper, demo):
@@ -283,6 +290,7 @@ def test_a_new_seed_adds_only_its_runs(demo):
             "train_continual",
             "score",
             "copying",
+            "mechanism",
             "exposure",
             "accuracies",
             "gaps",
