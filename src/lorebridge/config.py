@@ -142,7 +142,7 @@ def typed(value: Any) -> Any:
     if isinstance(value, list):
         return [typed(inner) for inner in value]
     if isinstance(value, str):
-        loader = yaml.SafeLoader("")
+        loader = _LOADER("")
         tag = loader.resolve(yaml.ScalarNode, value, (True, False))
         if tag in _RESOLVED:
             with contextlib.suppress(ValueError):
@@ -479,10 +479,10 @@ def provenance(path: Path | str) -> list[tuple[str, Any, str]]:
             for index, item in enumerate(node.value):
                 walk(item, f"{key}[{index}]", inherited)
         else:
-            value = yaml.SafeLoader("").construct_object(node, deep=True)
+            value = _LOADER("").construct_object(node, deep=True)
             found.append((key, value, comments[node.start_mark.line] or inherited))
 
-    root = yaml.compose(text)
+    root = yaml.compose(text, Loader=_LOADER)
     if root is not None:
         walk(root, "", "")
     return found
