@@ -272,6 +272,7 @@ def test_two_invocations_at_once(study, started, cluster, undisturbed):
 def test_a_disk_that_fills_while_checkpoints_are_written(study, started, undisturbed):
     """The state lies on a disk that is full; room is made while the job is tried again, and it goes on."""
     disk = study.folder / "work"
+    disk.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "lorebridge-test", disk], check=True)
     process, _ = started()
     soon(lambda: "Make room and run again" in log_of(study), "a full disk")

@@ -65,13 +65,15 @@ def test_a_dry_run_needs_no_torch(tmp_path):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not in a dry run')\n")
     environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
     done = subprocess.run(
-        ["snakemake", "--dry-run", "--configfile", "config/config.yaml", "--config", f"work={tmp_path}"],
+        ["snakemake", "--dry-run", "--configfile", "config/config.yaml", "--config", f"work={tmp_path}", "seeds=[1]"],
         env=environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert counts(done.stdout + done.stderr)["train_base"] == 1, "a list on the command line"
+    assert {path.suffix for path in tmp_path.iterdir()} == {".py"}, "and nothing is written outside .snakemake"
 
 
 @pytest.mark.parametrize("option", ["--rulegraph", "--dag", "--filegraph"])
