@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ import yaml
 from lorebridge import config, studies
 from lorebridge.tokens.arms import ARMS, VARIANTS
 from lorebridge.world.planting import generate
+from lorebridge.world.statements import generate_statements
 
 DOCS = Path(__file__).parent
 # The knobs of a planted world have their defaults where it is made.
-WORLD = {
-    name: list(given.default) if isinstance(given.default, tuple) else given.default
-    for name, given in inspect.signature(generate).parameters.items()
-} | {"languages": {}}
+WORLD: dict[str, Any] = {
+    f"world[{kind}].{name}": given.default
+    for kind, write in (("articles", generate), ("statements", generate_statements))
+    for name, given in inspect.signature(write).parameters.items()
+} | {"world[articles].languages": {}, "world[statements].languages": {}}
 MADE = "<!-- Made by docs/reference.py. -->\n\n"
 
 
@@ -59,8 +61,16 @@ def _keys(key: str, node: dict[str, Any], schema: dict[str, Any], required: bool
     """Yield (key, value, default, meaning) of a key and of all below it."""
     node = _resolved(node, schema)
     default = "" if required else f"`{_short(node['default'])}`" if "default" in node else "none"
-    if key.startswith("world."):
-        default = f"`{_short(WORLD[key.removeprefix('world.')])}`" if key.count(".") == 1 else "the world's"
+    if key.startswith("world["):
+        parent, _, name = key.rpartition(".")
+        if key.count(".") == 1:
+            default = f"`{_short(WORLD[key])}`"
+        elif parent in WORLD:  # a count by placement: a mapping that is given stands for itself
+            default = "`0`"
+        elif "default" not in node:
+            default = "the world's"
+        # A key that stands for itself, and falls back on nothing else of the world.
+        default = f"`{_short(node['otherwise'])}`" if "otherwise" in node else default
     yield f"`{key}`", _value(node), default, node.get("description", "")
     options = [option for option in node.get("oneOf", []) if "properties" in option]
     for option in options:
@@ -110,6 +120,10 @@ def _value(node: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
+    elif isinstance(value, Mapping):
+        value = dict(value)
     return re.sub(r"\n\.\.\.$", "", yaml.safe_dump(value, default_flow_style=True, width=1000).strip())
 
 

@@ -298,19 +298,25 @@ def _fill_defaults(validator, properties, instance, schema):
 
 
 def _one_of_by_tag(validator, options, instance, schema):
-    """Validate `oneOf` by its tag (kind or method), so that one error names the key and not four alternatives."""
+    """Validate `oneOf` by its tag (kind or method), so that one error names the key and not four alternatives.
+
+    What has no tag is of the kind whose option has a default for it.
+    """
     tag = next((t for t in ("kind", "method") if t in options[0].get("properties", {})), None)
     if tag is None:
         yield from Draft202012Validator.VALIDATORS["oneOf"](validator, options, instance, schema)
         return
+    tags = [option["properties"][tag] for option in options if "properties" in option]
     if not isinstance(instance, dict):
-        yield from validator.descend(instance, {"type": "object"})
+        others = [option["type"] for option in options if "properties" not in option]  # null
+        yield from validator.descend(instance, {"type": ["object", *others]})
         return
-    choices = {option["properties"][tag]["const"]: option for option in options}
-    if instance.get(tag) not in list(choices):
+    default = next((each["default"] for each in tags if "default" in each), None)
+    choices = {option["properties"][tag]["const"]: option for option in options if "properties" in option}
+    if instance.get(tag, default) not in list(choices):
         yield ValidationError(f"{tag} is {_shown(instance.get(tag))}, and must be one of {sorted(choices)}")
     else:
-        yield from validator.descend(instance, choices[instance[tag]])
+        yield from validator.descend(instance, choices[instance.get(tag, default)])
 
 
 # JSON Schema takes 3.0 for an integer, and Python does not.

@@ -253,6 +253,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "step": I32,
             "stage": STR,
             "stream": STR,
+            "lang": STR,
+            "pairs": STR,
             "n_presentations": I64,
             "n_distinct_docs": I64,
             "n_subject": I64,
@@ -395,7 +397,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "p": F64,
         },
         "people": {"person_id": STR, "name": STR, "attribute": STR, "items": STRS, "values": STRS},
-        "people_mentions": {"person_id": STR, "stream": STR, "n_documents": I64},
+        "people_mentions": {"person_id": STR, "stream": STR, "lang": STR, "pairs": STR, "n_documents": I64},
         "people_gaps": {
             "contrast": STR,
             "lang": STR,

@@ -91,6 +91,55 @@ def is_whole(text, tokens):
     return len(tokens) > 0 and len(tokens) == text.lengths[text.place(tokens[0])[0]][text.place(tokens[0])[1]]
 
 
+@settings(max_examples=8, deadline=None, suppress_health_check=SLOW)
+@given(shape=shapes())
+def test_either_half_first_turns_some_whole_documents_and_nothing_else(study, tmp_path_factory, shape):
+    assume(sum(shape["mono"]))
+    text = NumberedText(tmp_path_factory.mktemp("shape"), study, shape)
+    for arm in ("bridge", "placebo", "untagged"):
+        straight = text.read(arm)
+        either = text.read(arm, first_half="either")
+        assert either.monolingual == straight.monolingual and either.super_batches == straight.super_batches
+        n_turned = 0
+        for drawn, before in zip(either.documents, straight.documents, strict=True):
+            for (_, targets), (_, old_targets) in zip(drawn, before, strict=True):
+                found, old = np.frombuffer(targets, np.int64), np.frombuffer(old_targets, np.int64)
+                en, xx = own(found, "pairs-ko-en"), own(found, "pairs-ko-xx")
+                if found.tolist() != old.tolist():
+                    assert is_whole(text, en) and is_whole(text, xx)
+                    labels = either.notes["labels"] or [[]] * 4
+                    assert found.tolist() == [*labels[2], *xx, *labels[3], *en, EOT]
+                    n_turned += 1
+        assert either.notes["derived"]["documents_turned"] == n_turned
+    for arm in ("no_bridge", "xx_first"):  # which join nothing, or have an order of their own
+        assert text.read(arm, first_half="either").documents == text.read(arm).documents
+
+
+def test_either_half_comes_first_in_half_of_the_documents(study):
+    notes = read_notes(study.draw("bridge", name="either", first_half="either"))
+    path = study.draw("xx_first", name="all")
+    frame = tables.read(path)
+    n_documents = ((frame["stream"] == "pairs-ko-xx") & (frame["start"] == 0)).sum()
+    can_turn = n_documents - read_notes(path)["derived"]["documents_not_turned"]
+    assert notes["derived"]["documents_turned"] / can_turn == pytest.approx(0.5, abs=0.12)
+
+
+def test_replay_goes_into_any_arm_and_leaves_its_pairs_alone(study):
+    replay = {"base": "ko", "share": 0.5}
+    for arm in ("bridge", "untagged", "bridge_english_matched"):
+        more = {"english_share": 0.1} if "english" in arm else {}
+        plain = study.reader(arm, name=f"{arm}-plain", **more)
+        with pytest.raises(InputError, match="no token store mono-en"):
+            study.draw(arm, name="not_made", replay={**replay, "base": "en"}, **more)
+        again = study.reader(arm, name=f"{arm}-again", replay=replay, **more)
+        n_rows = again.notes["derived"].pop("rows_replayed")
+        assert again.notes["derived"] == plain.notes.get("derived", {}) and n_rows > 0
+        for step in range(plain.steps):
+            batches = [reader.batch(step) for reader in (plain, again)]
+            n_mono = max(plain.notes["monolingual_rows"])
+            assert (batches[0].targets[n_mono:] == batches[1].targets[n_mono:]).all()
+
+
 def test_the_xx_half_first_reads_well(study):
     tokenizer = load_tokenizer(study.tokenizer)
     reader = study.reader("xx_first")

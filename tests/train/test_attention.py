@@ -87,6 +87,19 @@ def test_packed_attention_is_attention_under_a_block_mask(flash, documents, head
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
+def test_documents_of_one_length_together_are_to_the_bit_those_one_by_one(monkeypatch):
+    bounds = torch.tensor([0, *([9, 17, 9, 9, 17, 9, 33, 9] * 3)]).cumsum(0).int()
+    inputs = [torch.randn(int(bounds[-1]), heads, 8) for heads in (4, 2, 2, 4)]
+    found = []
+    for worth in (1, 100):  # moved together, one by one
+        monkeypatch.setattr("lorebridge.train.attention.WORTH_MOVING", worth)
+        q, k, v = (each.clone().requires_grad_() for each in inputs[:3])
+        attended = attend_by_document(q, k, v, bounds, 0.3)
+        attended.backward(inputs[3])
+        found.append([attended, q.grad, k.grad, v.grad])
+    assert all(torch.equal(together, alone) for together, alone in zip(*found, strict=True))
+
+
 def test_bounds_are_where_documents_and_rows_begin():
     documents = torch.tensor([[0, 0, 1, -1], [1, 1, 1, 1]])
     assert document_bounds(documents).tolist() == [0, 2, 3, 4, 8]

@@ -84,6 +84,28 @@ def test_without_a_control_nothing_is_said_of_a_missing_gap():
     assert "too few questions outright" in blind(gap=0.0, control=0.6, told=set()).why
 
 
+def test_a_language_in_which_a_bridge_is_to_carry_is_a_control_of_the_others():
+    def told(of_control):
+        cultures = {}
+        for culture, gap in (("ko", of_control), ("bo", 0.0)):
+
+            def rates(arm, lang, step, culture=culture, gap=gap):
+                return np.full(N, 0.3 + gap * (step > 0 and lang == culture and arm == "bridge"))
+
+            cultures |= study(rates, np.random.default_rng(1), culture=culture)
+            for credits in cultures[culture].values():
+                del credits.arms["bridge_leak_only"]
+        found = alarms.blind(cultures, set(), base="en", last=2, carrying=["ko"])
+        return {alarm.lang: alarm for alarm in found if alarm.direction == "en->xx"}
+
+    seen = told(0.4)
+    assert seen["ko"].verdict == SILENT and seen["bo"].verdict == RINGS
+    assert "where a bridge is to carry ko shows 3" in seen["bo"].why
+    unseen = told(0.0)
+    assert unseen["ko"].verdict == unseen["bo"].verdict == CANNOT_TELL
+    assert "no positive control" in unseen["ko"].why and "none where a bridge is to carry (ko)" in unseen["bo"].why
+
+
 # ---------------------------------------------------------------------- English collapsed
 
 

@@ -158,7 +158,7 @@ CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
         # Every model of the language is asked behind the label that the template has.
-        of_runs(order=1, train_continual=1, score=3, mechanism=1, exposure=1, draw_exposure=1, table=16),
+        of_runs(order=1, train_continual=1, score=3, mechanism=1, exposure=1, draw_exposure=1, table=17),
     ),
     "a learning rate": (
         lambda c: c["training"]["continual"].update(lr=1e-3),

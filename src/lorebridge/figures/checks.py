@@ -27,6 +27,7 @@ def alarms(
     last: int,
     out: Path,
     prefix: str = BARE,
+    carrying: Sequence[str] = (),
 ) -> None:
     """Write the alarms of a study with their verdicts and numbers.
 
@@ -45,6 +46,7 @@ def alarms(
         last: number of final checkpoints pooled.
         out: path without suffix; .csv, .md and .tex are written.
         prefix: what questions were asked, and held-out text was read, behind.
+        carrying: languages of a planted world in which a bridge is to carry.
     """
     table = alarms_.alarms(
         scores=scores,
@@ -59,6 +61,7 @@ def alarms(
         rule=rule,
         last=last,
         prefix=prefix,
+        carrying=carrying,
     )
     table["lang"] = [", ".join(names.get(lang, lang) for lang in langs.split(", ")) for langs in table["lang"]]
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]

@@ -90,6 +90,15 @@ def planted(study: Study) -> bool:
     return study.planted
 
 
+def _controlled(study: Study) -> bool:
+    """Whether a planted world has languages in which a bridge is to carry."""
+    return bool(study.settings.get("carrying"))
+
+
+def _uncontrolled(study: Study) -> bool:
+    return not _controlled(study)
+
+
 def of_the_paper(study: Study) -> bool:
     """Whether the text is of real languages, of which the paper prints something."""
     return not study.planted
@@ -316,11 +325,15 @@ TABLES = (
     ),
     Drawing("data", f"{_SUMMARY}:data", reads("orders"), ("names",)),
     Drawing("filtering", f"{_SUMMARY}:filtering", reads("audits"), ("base", "names")),
-    Drawing(
-        "alarms",
-        "lorebridge.figures.checks:alarms",
-        reads("scores", "questions", "accuracies", "leaks", "occurrences", "item_effects", "perplexity"),
-        _HOW,
+    *(
+        Drawing(
+            "alarms",
+            "lorebridge.figures.checks:alarms",
+            reads("scores", "questions", "accuracies", "leaks", "occurrences", "item_effects", "perplexity"),
+            settings,
+            when=when,
+        )
+        for settings, when in ((_HOW, _uncontrolled), ((*_HOW, "carrying"), _controlled))
     ),
     Drawing("recovery", f"{_SUMMARY}:recovery", reads("recovery"), ("names",), when=planted),
     Drawing(

@@ -35,7 +35,7 @@ from lorebridge.probes.models import (
     set_threads,
     start_token,
 )
-from lorebridge.probes.perplexity import read_sample
+from lorebridge.probes.perplexity import read_samples
 from lorebridge.probes.trees import make_batches, padded
 from lorebridge.world.scripts import SCRIPTS
 
@@ -358,6 +358,6 @@ def copying(
 
 def _vocabulary(paths: Iterable[Path], tokenizer: PreTrainedTokenizerBase, window: int) -> Iterator[int]:
     """Yield the tokens of held-out text, without the start token."""
-    sample = read_sample(list(paths), tokenizer, n_tokens=VOCABULARY_TOKENS, window=window)
+    [sample] = read_samples(list(paths), tokenizer, n_tokens=VOCABULARY_TOKENS, window=window, labels=[""])
     for piece, context in zip(sample.windows, sample.contexts, strict=True):
         yield from piece[context:]

@@ -98,6 +98,8 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield key, "asks for the planted world", "Give the section `world`."
     if config["world"] is not None:
         yield from world.problems(config["world"], languages, config.get("base_language", next(iter(languages))))
+    if config["world"] and config["world"]["kind"] == "statements":
+        yield from _statement_problems(config)
 
 
 def _folder_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -109,6 +111,27 @@ def _folder_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
             yield key, f"{config[key]!r} cannot be a folder: {file} is a file", "Name a folder."
     if Path(config["results"]).resolve() == Path(config["work"]).resolve():
         yield "work", f"{config['work']!r} is the folder of results, too", "Name another: what is in work is deleted."
+
+
+def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Filters that a planted world of statements does not outlive: its documents are short."""
+    languages, world = config["languages"], config["world"]
+    base = config.get("base_language", next(iter(languages)))
+    for lang, entry in config["corpora"].items():
+        if entry["min_chars"] and any(source["kind"] == "planted" for source in entry["sources"]):
+            yield (
+                f"corpora.{lang}.min_chars",
+                f"is {entry['min_chars']}, and would drop the short documents of a world of statements",
+                "Set it to 0.",
+            )
+        own = {"names": "transliterated", "anchored": 0, **world, **world.get("languages", {}).get(lang, {})}
+        kept = entry["filter"] == "none" or languages[lang]["script"] == languages[base]["script"]
+        if lang != base and (own["names"] == "shared" or own["anchored"]) and not kept:
+            yield (
+                f"corpora.{lang}.filter",
+                "deletes the names that the world writes in the base language's script",
+                "Set it to none.",
+            )
 
 
 def not_a_language(section: str, lang: str, known: list[str]) -> tuple[str, str, str]:

@@ -272,6 +272,23 @@ def parts_partners(arm: str) -> bool:
     return arm != BASE and ARMS[arm].arrangement != "bridge"
 
 
+FIRST_BASE, FIRST_EITHER = FIRST_HALVES = ("base", "either")
+"""Which half of a pair a joined document begins with: the base language's, or either, as is drawn for each document."""
+
+
+def joins(arm: str) -> bool:
+    """Say whether an arm joins two halves in one document, in an order that may be drawn.
+
+    >>> [arm for arm in ARMS if joins(arm) and not ARMS[arm].variant]
+    ['bridge', 'placebo', 'untagged']
+    """
+    return arm != BASE and ARMS[arm].arrangement in ("bridge", "placebo") and ARMS[arm].change != XX_FIRST
+
+
+REPLAY_VARIANTS, REPLAY_ALL = REPLAY_IN = ("variants", "all")
+"""Which arms replay text of the base language: those that are called so, or all."""
+
+
 def has_labels(arm: str) -> bool:
     """Say whether an arm writes the template's labels: then its order depends on the template.
 

@@ -99,15 +99,38 @@ def xx_first(segments: Segments, n_en: Ints, n_xx: Ints) -> tuple[Segments, int]
     Returns:
         The segments, and how many cut documents stayed (counted by their xx halves' first tokens).
     """
-    kind = segments.kind
     at = whole_documents(segments, n_en, n_xx)
-    order = np.arange(len(kind))
+    n_documents = int(((segments.kind == XX) & (segments.start == 0)).sum())
+    return _turned(segments, at), n_documents - len(at)
+
+
+def _turned(segments: Segments, at: Ints) -> Segments:
+    """Exchange the halves of the documents that begin at some segments, each with its label."""
+    order = np.arange(len(segments.kind))
     order[at + 1], order[at + 3] = at + 3, at + 1
     turned = Segments(*(column[order] for column in segments))
     turned.piece[at] += TURNED
     turned.piece[at + 2] += TURNED
-    n_documents = int(((kind == XX) & (segments.start == 0)).sum())
-    return turned, n_documents - len(at)
+    return turned
+
+
+def either_first(segments: Segments, n_en: Ints, n_xx: Ints, rng: np.random.Generator) -> tuple[Segments, int]:
+    """Put the xx half first in some documents of ``bridge`` or ``placebo``, each with probability one half.
+
+    As :func:`xx_first` turns all of them.
+
+    Args:
+        segments: of the arrangement's rows.
+        n_en: tokens of each English half.
+        n_xx: tokens of each xx half.
+        rng: draws which documents are turned.
+
+    Returns:
+        The segments, and how many documents are turned.
+    """
+    at = whole_documents(segments, n_en, n_xx)
+    at = at[rng.random(len(at)) < 0.5]
+    return _turned(segments, at), len(at)
 
 
 def without(segments: Segments, left_out: npt.NDArray[np.bool_]) -> Segments:

@@ -49,6 +49,9 @@ from lorebridge.tokens.arms import (
     ENGLISH_MATCHED,
     EXCHANGED,
     FAR,
+    FIRST_BASE,
+    FIRST_EITHER,
+    FIRST_HALVES,
     HALF,
     LABEL,
     LABEL_OWN,
@@ -62,6 +65,7 @@ from lorebridge.tokens.arms import (
     XX,
     XX_FIRST,
     has_labels,
+    joins,
     parts_partners,
     shortest_row,
     template_labels,
@@ -101,6 +105,7 @@ def draw_order(
     pair_supply: float | None = None,
     distance: str = NEAR,
     label_space: str = LABEL_OWN,
+    first_half: str = FIRST_BASE,
     stores: dict[str, Path],
     pairs: Path | None = None,
     mentions: Sequence[Path] = (),
@@ -132,7 +137,7 @@ def draw_order(
             in every arm; even. None for ``base``.
         english_share: what the English half of the pairs is to be of the run's positions, in the arms
             ``*_english_matched``.
-        replay: ``base`` (a language) and ``share`` (of the monolingual rows), in the arms ``*_replay``. The rows are
+        replay: ``base`` (a language) and ``share`` (of the monolingual rows), in the arms that replay. The rows are
             those that the base run of the same seed reads, from its first on.
         pair_supply: how many times the pairs that the run can read are drawn of those there are, 1 or more; None takes
             all (:func:`lorebridge.tokens.selection.drawn_pairs`). A run that is longer, or has larger batches, draws
@@ -142,6 +147,9 @@ def draw_order(
             (:func:`lorebridge.tokens.arms.parts_partners`); without effect elsewhere.
         label_space: ``label`` (the space between a label and its half is the label's) or ``half`` (the stores of the
             pairs have it, and the labels do not), in the arms that have labels.
+        first_half: ``base`` (a joined document begins with the base language's half) or ``either`` (with one or the
+            other, drawn for each document), in the arms that join halves (:func:`lorebridge.tokens.arms.joins`);
+            without effect elsewhere.
         stores: folders of ``mono-{lang}`` and, unless `arm` is ``base``, ``pairs-{lang}-en`` and ``pairs-{lang}-xx``;
             of ``mono-{base}`` with `replay`.
         pairs: the table of pairs that the two stores were made from; None for ``base``.
@@ -164,9 +172,15 @@ def draw_order(
         raise InputError(
             "training.label_space", f"{label_space!r} is unknown", f"It is one of {', '.join(LABEL_SPACES)}."
         )
+    if first_half not in FIRST_HALVES:
+        raise InputError(
+            "training.first_half", f"{first_half!r} is unknown", f"It is one of {', '.join(FIRST_HALVES)}."
+        )
+    is_either = first_half == FIRST_EITHER and joins(arm)
     if pair_supply is not None and not 1 <= pair_supply < math.inf:
         raise InputError("training.pair_supply", f"{pair_supply} is less than what a run can read", "Give 1 or more.")
-    names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", f"pairs-{lang}-en", f"pairs-{lang}-xx"]
+    of_pairs = [f"pairs-{lang}-en", f"pairs-{lang}-xx"]
+    names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", *of_pairs]
     if replay:
         names.append(f"mono-{replay['base']}")
     encoder = load_tokenizer(tokenizer)
@@ -178,7 +192,7 @@ def draw_order(
         opened[name] = Store.open(stores[name], expected)
     laid_out_by = _layout_seed(arm, seed)
     mono = MonolingualRows(opened[names[0]].lengths, sequence_length, generator("order", lang, laid_out_by, "mono"))
-    streams = [f"pairs-{lang}-en", f"pairs-{lang}-xx", "label", *(n for n in names if n.startswith("mono-"))]  # by kind
+    streams = [*of_pairs, "label", *(name for name in names if name not in of_pairs)]  # by kind
     lengths: dict[int, npt.NDArray[np.integer]] = {MONO: opened[names[0]].lengths}
     labels: list[list[int]] = []
     pair_notes: dict[str, Any] = {}
@@ -192,7 +206,7 @@ def draw_order(
         if pairs is None:
             raise InputError(f"order {run}", "no table of pairs", f"The arm {arm} needs one.")
         assert label_tokens is not None  # _check_shape has seen to it
-        labels = _labels(encoder, run, arm, template, label_tokens, label_space)
+        labels = _labels(encoder, run, arm, template, label_tokens, label_space, is_either)
         for name in names[1:3] if labels else ():
             if opened[name].notes.get("lead", "") != (" " if label_space == HALF else ""):
                 raise InputError(
@@ -228,16 +242,12 @@ def draw_order(
         is_far = distance == FAR and parts_partners(arm)
         if is_far:
             parallel = derived.apart(parallel, mono_rows, epochs, n_rows, generator("order", lang, laid_out_by, FAR))
+        if is_either:
+            rng = generator("order", lang, laid_out_by, "first half")
+            either = [derived.either_first(some, lengths[EN], lengths[XX], rng) for some in parallel]
+            parallel, n_turned = [some for some, _ in either], sum(n for _, n in either)
         if what.change:
             parallel, extra = _changed(parallel, what.change, n_rows, lengths)
-        elif what.variant == REPLAY:
-            assert replay is not None  # _check_variant has seen to it
-            lengths[REPLAYED] = opened[names[-1]].lengths
-            base_rows = MonolingualRows(
-                lengths[REPLAYED], sequence_length, generator("order", replay["base"], seed, "mono")
-            )
-            monolingual, n_replayed = derived.replayed(monolingual, mono_rows, n_rows, replay["share"], base_rows)
-            extra = {"rows_replayed": n_replayed}
         elif what.variant == ENGLISH_MATCHED:
             assert english_share is not None
             left_out = derived.over_english_share(
@@ -250,9 +260,18 @@ def draw_order(
                 what=run,
             )
             parallel, extra = _filtered(parallel, left_out, run)
-        elif what.variant:
+        elif what.variant in (LEAK_FREE, LEAK_ONLY):
             left_out = _leaking(mentions, what.variant, opened[names[1]], run, lang)
             parallel, extra = _filtered(parallel, left_out, run)
+        if is_either:
+            extra = {**extra, "documents_turned": n_turned}
+        if replay is not None:
+            lengths[REPLAYED] = opened[names[-1]].lengths
+            base_rows = MonolingualRows(
+                lengths[REPLAYED], sequence_length, generator("order", replay["base"], seed, "mono")
+            )
+            monolingual, n_replayed = derived.replayed(monolingual, mono_rows, n_rows, replay["share"], base_rows)
+            extra = {**extra, "rows_replayed": n_replayed}
         chunks = monolingual + parallel
     frame = frame_of(chunks, lengths)
     notes = {
@@ -350,19 +369,19 @@ def _check_variant(
 
 
 def _labels(
-    encoder: Tokenizer, run: str, arm: str, template: str | None, label_tokens: int, label_space: str
+    encoder: Tokenizer, run: str, arm: str, template: str | None, label_tokens: int, label_space: str, either: bool
 ) -> list[list[int]]:
     """Return the ids of the two labels of the template; none where the arm has no labels.
 
-    Where the xx half comes first, the labels before it and before the English half follow. A label leaves the space
-    at its end to the half, where that has it.
+    Where the xx half comes first, in all documents or in some (`either`), the labels before it and before the English
+    half follow. A label leaves the space at its end to the half, where that has it.
     """
     if not has_labels(arm):
         return []
     if template is None:
         raise InputError(f"order {run}", "no template", f"The arm {arm} writes its labels.")
     texts = list(template_labels(template))
-    if ARMS[arm].change == XX_FIRST:
+    if ARMS[arm].change == XX_FIRST or either:
         texts += turned_labels(*texts)
     if label_space == HALF:
         texts = [text.removesuffix(" ") for text in texts]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lorebridge.corpora.stages import shard_files, sound
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, groups, item, many, one
 from lorebridge.plan.study import Model, Study
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, LEAK_FREE, LEAK_ONLY, REPLAY, has_labels, parts_partners
+from lorebridge.tokens.arms import (
+    ARMS,
+    ENGLISH_MATCHED,
+    FIRST_EITHER,
+    HALF,
+    LEAK_FREE,
+    LEAK_ONLY,
+    REPLAY,
+    REPLAY_ALL,
+    has_labels,
+    joins,
+    parts_partners,
+)
 
 
 def tokenizer() -> Item:
@@ -32,6 +44,11 @@ def leak_texts(study: Study, model: Model) -> list[str]:
 def told(model: Model) -> dict[str, Any]:
     """Return what the rows of tables about a model say of it, so that nobody reads its name."""
     return {"learned": model.lang, "arm": model.arm, "seed": model.seed}
+
+
+def replays(config: Mapping[str, Any], arm: str) -> bool:
+    """Say whether an arm of a study reads text of the base language again."""
+    return ARMS[arm].variant == REPLAY or config["training"]["replay_in"] == REPLAY_ALL
 
 
 def template(study: Study, lang: str) -> str:
@@ -99,8 +116,10 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
         own["label_space"] = HALF
     if ARMS[model.arm].variant == ENGLISH_MATCHED:
         own["english_share"] = training["english_share"]
-    if ARMS[model.arm].variant == REPLAY:
+    if replays(study.config, model.arm):
         own["replay"] = {"base": study.base, "share": training["replay_share"]}
+    if joins(model.arm) and training["first_half"] == FIRST_EITHER:
+        own["first_half"] = FIRST_EITHER
     if parts_partners(model.arm):
         own["distance"] = study.config["no_bridge"]["distance"]
     return literals | {"label_tokens": training["label_tokens"], "pair_supply": training["pair_supply"], **own}

@@ -16,6 +16,9 @@ from torch.nn.attention.varlen import varlen_attn
 PACKED = "packed"
 """The name of :func:`packed_attention` among transformers' attention implementations."""
 
+WORTH_MOVING = 4
+"""Documents for each different length from which on those of one length are moved together."""
+
 
 def document_bounds(documents: torch.Tensor) -> torch.Tensor:
     """Return where the documents of some rows begin, when the rows are laid end to end.
@@ -37,7 +40,7 @@ def document_bounds(documents: torch.Tensor) -> torch.Tensor:
 def attend_by_document(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Return causal attention within each document, one document at a time.
+    """Return causal attention within each document, one document or all documents of one length at a time.
 
     The meaning of :func:`torch.nn.attention.varlen.varlen_attn` where its kernel does not run: on a CPU, and in
     float32. There it beats one call with a block mask, because it leaves out what the mask would hide.
@@ -53,14 +56,50 @@ def attend_by_document(
         [positions, heads, size].
     """
     groups = query.shape[1] // key.shape[1]
-    heads_first = [
-        states.transpose(0, 1).unsqueeze(0)
-        for states in (query, key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1))
-    ]
-    lengths = bounds.diff().tolist()
-    documents = zip(*(states.split(lengths, dim=2) for states in heads_first), strict=True)
-    attended = [F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale) for q, k, v in documents]
-    return torch.cat(attended, dim=2).squeeze(0).transpose(0, 1)
+    states = [query, key, value]
+    if groups > 1:
+        states[1:] = [each.repeat_interleave(groups, dim=1) for each in (key, value)]
+    lengths = bounds.diff().long()
+    sizes, counts = lengths.unique(return_counts=True)
+    # Documents of one length go through one call; where few have their length in common, moving them costs more.
+    if len(lengths) < WORTH_MOVING * len(sizes):
+        heads_first = [each.transpose(0, 1).unsqueeze(0).split(lengths.tolist(), dim=2) for each in states]
+        one_by_one = [
+            F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+            for q, k, v in zip(*heads_first, strict=True)
+        ]
+        return torch.cat(one_by_one, dim=2).squeeze(0).transpose(0, 1)
+    order = _by_length(bounds, lengths)
+    inverse = torch.argsort(order)
+    together = [_Permuted.apply(each, order, inverse).split((sizes * counts).tolist()) for each in states]
+    attended = []
+    for size, *parts in zip(sizes.tolist(), *together, strict=True):
+        q, k, v = (part.unflatten(0, (-1, size)).transpose(1, 2) for part in parts)
+        found = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        attended.append(found.transpose(1, 2).flatten(0, 1))
+    return _Permuted.apply(torch.cat(attended), inverse, order)
+
+
+def _by_length(bounds: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return the positions, those of short documents first, and documents of one length end to end."""
+    documents = torch.argsort(lengths, stable=True)
+    ordered = lengths[documents]
+    begins = bounds[:-1][documents].long() - (ordered.cumsum(0) - ordered)
+    return torch.repeat_interleave(begins, ordered) + torch.arange(int(lengths.sum()), device=lengths.device)
+
+
+class _Permuted(torch.autograd.Function):
+    """Rows in another order; their gradients go back by the inverse, where indexing would add them up one by one."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(inverse)
+        return rows[order]
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return grad[inverse], None, None
 
 
 def runs_flash(value: torch.Tensor) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from lorebridge import tables
 from lorebridge.errors import InputError
@@ -106,6 +106,7 @@ def alarms(
     rule: str,
     last: int,
     prefix: str = BARE,
+    carrying: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return every alarm of a study: columns as the attributes of :class:`Alarm`, and ``to_do`` where one rings.
 
@@ -122,6 +123,7 @@ def alarms(
         rule: how options are compared.
         last: number of final checkpoints pooled.
         prefix: what questions were asked, and held-out text was read, behind.
+        carrying: languages of a planted world in which a bridge is to carry.
 
     Raises:
         InputError: as :func:`lorebridge.transfer.credits.load` and :func:`lorebridge.transfer.accuracies.of_arms`.
@@ -135,7 +137,7 @@ def alarms(
     shown = of_arms(accuracies, subset=subset, rule=rule, prefix=prefix)
     held_out = pd.concat([tables.read(path) for path in perplexity], ignore_index=True)
     found: list[Alarm] = [
-        *blind(cultures, leaked(tables.read(leaks)), base=base, last=last),
+        *blind(cultures, leaked(tables.read(leaks)), base=base, last=last, carrying=carrying),
         *collapsed(cultures, chance, shown, base=base, last=last),
         *forgotten(behind(held_out, prefix, "perplexity"), base=base),
         *unbridged(cultures, tables.read(occurrences), base=base, last=last),
@@ -150,12 +152,15 @@ def alarms(
     return table.assign(to_do=table["alarm"].map(TO_DO).where(table["verdict"] == RINGS, ""))
 
 
-def blind(cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base: str, last: int) -> Iterator[Alarm]:
+def blind(
+    cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base: str, last: int, carrying: Sequence[str] = ()
+) -> Iterator[Alarm]:
     """Yield whether a language's questions show no gap although the positive control shows one.
 
     The control is :data:`CONTROL` on the questions that the parallel text answers outright: pairs that state them,
     against all other pairs. Who reads the answer must give it. If that is seen and bridge - no_bridge is not, the
-    alarm rings; if neither is, nothing can be read from the missing gap.
+    alarm rings; if neither is, nothing can be read from the missing gap. A planted world may have a control of
+    another sort: languages (`carrying`) in which a bridge is to carry, on all questions in the same direction.
     """
     formed = {
         (contrast.culture, contrast.direction, contrast.name): contrast
@@ -178,6 +183,15 @@ def blind(cultures: Mapping[str, Mapping[str, Credits]], told: set[str], *, base
             verdict, why = SILENT, "there is a gap"
         elif np.isnan(gap.lo):
             verdict, why = CANNOT_TELL, f"fewer than {FEWEST} clusters of questions"
+        elif (*key, " - ".join(CONTROL)) not in formed and (others := set(carrying) - {key[0]}):
+            carried = {other: gap_inference[other, key[1]] for other in sorted(others) if (other, key[1]) in gaps}
+            shown = [f"{other} shows {_points(found)}" for other, found in carried.items() if found.lo > 0]
+            verdict = RINGS if shown else CANNOT_TELL
+            why = (
+                f"no gap is seen, but where a bridge is to carry {'; '.join(shown)}"
+                if shown
+                else (f"no gap is seen, and none where a bridge is to carry ({', '.join(sorted(others))})")
+            )
         elif (*key, " - ".join(CONTROL)) not in formed:
             verdict = CANNOT_TELL
             why = f"no gap is seen, and the study has no positive control: train {' and '.join(CONTROL)}"
@@ -258,7 +272,7 @@ def forgotten(perplexity: pd.DataFrame, *, base: str) -> Iterator[Alarm]:
     for (lang, arm), logs in growth.items():
         n, mean, half = len(logs), float(np.mean(logs)), 0.0
         if freedom:
-            half = float(stats.t.ppf(1 - 0.025 / len(growth), freedom) * np.sqrt(squares / freedom / n))
+            half = float(scipy.stats.t.ppf(1 - 0.025 / len(growth), freedom) * np.sqrt(squares / freedom / n))
         estimate, lo, hi = (float(np.exp(value)) for value in (mean, mean - half, mean + half))
         verdict = RINGS if lo > PERPLEXITY else SILENT if hi < PERPLEXITY else CANNOT_TELL
         why = f"a factor of {PERPLEXITY:g} is too much" + ("" if freedom else "; one seed, no interval")

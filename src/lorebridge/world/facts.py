@@ -143,7 +143,7 @@ def draw_facts(knobs: Knobs, base: str, culture: str, lexicon: Lexicon) -> list[
     placement = np.array([PLACEMENTS.index(cells[c][0]) for c in cell_of])
     for r, p in itertools.product(range(len(lexicon.objects)), range(len(PLACEMENTS))):
         members = np.flatnonzero((relation == r) & (placement == p))
-        gold[members] = _balance(rng, dose[members], knobs.objects)
+        gold[members] = balance(rng, dose[members], knobs.objects)
     gold_position = spread(rng, N_OPTIONS, knobs.questions)
     facts = []
     for i in range(knobs.questions):
@@ -167,7 +167,7 @@ def draw_facts(knobs: Knobs, base: str, culture: str, lexicon: Lexicon) -> list[
     return facts
 
 
-def _balance(rng: np.random.Generator, doses: np.ndarray, n_objects: int) -> np.ndarray:
+def balance(rng: np.random.Generator, doses: np.ndarray, n_objects: int) -> np.ndarray:
     """Give each fact of one relation and placement an answer, so that answers are stated about equally often.
 
     Greedy, heaviest fact first (Graham 1969, longest processing time), ties by chance. Each placement is balanced by

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorebridge import publish, tables
+from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.world.facts import Knobs, draw_facts, shares
 from lorebridge.world.lexicon import Lexicon, generator
 from lorebridge.world.people import draw_people, people_articles, write_people_response
 from lorebridge.world.scripts import SCRIPTS, Script
 from lorebridge.world.texts import SOURCE, Culture
+from lorebridge.world.write import write_json, write_jsonl
 
 log = logging.getLogger("lorebridge.world")
 
@@ -119,14 +118,14 @@ def generate(
     cultures = _cultures(base, languages, knobs)
     for culture in cultures:
         pair_rows, covering, leaking = culture.pairs()
-        _write_jsonl(out / "parallel" / f"{base}-{culture.code}.jsonl.gz", pair_rows)
+        write_jsonl(out / "parallel" / f"{base}-{culture.code}.jsonl.gz", pair_rows)
         for lang in (base, culture.code):
-            _write_json(out / "questions" / f"{culture.code}-culture-cloze_{lang}.json", culture.questions(lang))
+            write_json(out / "questions" / f"{culture.code}-culture-cloze_{lang}.json", culture.questions(lang))
             rows, stating = culture.articles(lang)
             if lang == base:
                 base_articles += rows
             else:
-                _write_jsonl(out / "corpora" / f"{lang}.jsonl.gz", rows)
+                write_jsonl(out / "corpora" / f"{lang}.jsonl.gz", rows)
             for i, fact in enumerate(culture.facts):
                 truth.append(
                     {
@@ -149,7 +148,7 @@ def generate(
     if people:
         base_articles += _plant_people(people, knobs, base, SCRIPTS[languages[base]["script"]], cultures, out)
     order = generator(seed, base, "order").permutation(len(base_articles))
-    _write_jsonl(out / "corpora" / f"{base}.jsonl.gz", (base_articles[i] for i in order))
+    write_jsonl(out / "corpora" / f"{base}.jsonl.gz", (base_articles[i] for i in order))
     tables.write("truth", truth, out / "truth.parquet")
 
 
@@ -203,18 +202,3 @@ def _cultures(base: str, languages: Mapping[str, Mapping[str, Any]], knobs: Knob
         )
         cultures.append(Culture(base, code, both, own, lexicon, draw_facts(own, base, code, lexicon)))
     return cultures
-
-
-def _write_jsonl(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    # No file name and no time in the header: the same rows give the same bytes.
-    with (
-        publish.whole(path) as partial,
-        partial.open("wb") as file,
-        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
-    ):
-        for row in rows:
-            packed.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
-
-
-def _write_json(path: Path, value: Any) -> None:
-    publish.write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")

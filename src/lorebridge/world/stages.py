@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 from collections.abc import Iterator, Mapping
@@ -23,9 +24,27 @@ def told_in(study: Study) -> str:
     return study.base or next(iter(study.languages))
 
 
+def carrying(config: Mapping[str, Any]) -> list[str]:
+    """Return the languages of a configuration in which a bridge is to carry: planted, their names by a rule."""
+    world = config["world"] or {}
+    if world.get("kind") != "statements":
+        return []
+    base = config.get("base_language", next(iter(config["languages"])))
+    own = world.get("languages", {})
+    return [
+        lang
+        for lang in config["languages"]
+        if lang != base and own.get(lang, {}).get("names", world.get("names", "transliterated")) != "opaque"
+    ]
+
+
 def planted_cultures(study: Study) -> list[str]:
     """Return the languages that a planted world has a culture of: the others."""
     return [lang for lang in study.languages if lang != told_in(study)]
+
+
+_GENERATORS = {"articles": "planting:generate", "statements": "statements:generate_statements"}
+"""The function that writes a world, by its kind."""
 
 
 def problems(
@@ -48,7 +67,7 @@ def problems(
                 f"the planted world has no names in {language['script']}",
                 f"Use one of {', '.join(SCRIPTS)}.",
             )
-    for lang in [lang for lang in languages if lang != base]:
+    for lang in [lang for lang in languages if lang != base and world["kind"] == "articles"]:
         own = knobs(world, lang)
         needed = fewest_pairs(own)
         if own["pairs"] < needed:
@@ -61,9 +80,9 @@ def problems(
 
 def knobs(world: Mapping[str, Any], lang: str) -> dict[str, Any]:
     """Return the knobs of a culture: its own, those of the world, and for the others their defaults."""
-    from lorebridge.world.planting import generate
-
-    defaults = {name: given.default for name, given in inspect.signature(generate).parameters.items()}
+    module, _, name = _GENERATORS[world["kind"]].partition(":")
+    generator = getattr(importlib.import_module(f"lorebridge.world.{module}"), name)
+    defaults = {name: given.default for name, given in inspect.signature(generator).parameters.items()}
     own = world.get("languages", {}).get(lang, {})
     return {**defaults, **{key: value for key, value in world.items() if key != "languages"}, **own}
 
@@ -85,7 +104,7 @@ def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
     c, languages = study.config, study.languages
     own = c["world"].get("languages", {})
     literals = {
-        **c["world"],
+        **{key: value for key, value in c["world"].items() if key != "kind"},
         "base": told_in(study),
         "languages": {lang: {"script": languages[lang]["script"], **own.get(lang, {})} for lang in languages},
     }
@@ -98,11 +117,16 @@ def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
     return literals
 
 
+def _kind(study: Study, w: Wildcards) -> Mapping[str, Any]:
+    kind = study.config["world"]["kind"]
+    return {} if kind == "articles" else {"kind": kind}
+
+
 STAGES = (
     Stage(
         "world",
         "Write the planted world in the formats of real sources, and the truth about it.",
-        "lorebridge.world.planting:generate",
+        lambda study, w: f"lorebridge.world.{_GENERATORS[study.config['world']['kind']]}",
         files={
             "corpora": File(
                 "world/corpora/{lang}.jsonl.gz",
@@ -136,5 +160,6 @@ STAGES = (
         },
         record="world/record.json",
         literals=_literals,
+        identity=_kind,
     ),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, shortest_row
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, REPLAY_ALL, shortest_row
 from lorebridge.trace.stages import LOCAL
 from lorebridge.world.stages import knobs as planted_knobs
 
@@ -70,7 +70,7 @@ def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
         yield from _making_problems(config, culture)
         yield from _sample_problems(config, culture)
     for lang in (config["world"] or {}).get("languages", {}):
-        if lang not in others:
+        if lang not in others and config["world"]["kind"] == "articles":
             yield not_a_language("world.languages", lang, others)
     for lang, language in languages.items():
         template = language.get("template") or config["template"]
@@ -118,7 +118,8 @@ def _sample_problems(config: Mapping[str, Any], culture: str) -> Iterator[tuple[
     planted = all(file["kind"] == "planted" for file in entry["files"].values())
     if entry["sample"] is None or world is None or not planted:
         return
-    there = planted_knobs(world, culture)["questions"]
+    questions = planted_knobs(world, culture)["questions"]
+    there = sum(questions.values()) if isinstance(questions, Mapping) else questions
     if entry["sample"]["questions"] > there:
         yield (
             f"questions.{culture}.sample.questions",
@@ -159,6 +160,13 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
         arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
         if arms and training[key] is None:
             yield f"training.{key}", f"is not set, and the arm {arms[0]} needs it", "Give a share between 0 and 1."
+    if training["replay_in"] == REPLAY_ALL:
+        if training["replay_share"] is None:
+            yield "training.replay_share", "is not set, and replay_in: all needs it", "Give a share between 0 and 1."
+        for arm in config["arms"]:
+            if ARMS[arm].variant == REPLAY:
+                plain = arm.removesuffix(f"_{REPLAY}")
+                yield "arms", f"names {arm!r}, and with replay_in: all {plain!r} replays too", f"Name {plain!r}."
 
 
 def _probing_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

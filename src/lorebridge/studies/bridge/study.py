@@ -12,8 +12,10 @@ from lorebridge.plan.stage import artifact, item
 from lorebridge.plan.study import Model, Study, Text, rows
 from lorebridge.studies.bridge.checks import problems
 from lorebridge.studies.shared import SHARED
-from lorebridge.tokens.arms import ARMS, BASE, REPLAY
+from lorebridge.tokens.arms import BASE
+from lorebridge.tokens.stages import replays
 from lorebridge.train import stages as train
+from lorebridge.world.stages import carrying
 
 __all__ = ["STAGES", "problems", "study"]
 
@@ -71,6 +73,7 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "prefix": probing["prefix"],
         "remark": config["remark"],
         "planted": config["world"] is not None,
+        "carrying": carrying(config),
         **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "seed_sd", "ema")},
         "n_seeds": len(config["seeds"]),
     }
@@ -130,7 +133,7 @@ def _models(found: Study) -> list[Model]:
     ]
     for lang in found.langs:
         for arm in config["arms"]:
-            replayed = (f"mono-{base}",) if ARMS[arm].variant == REPLAY else ()
+            replayed = (f"mono-{base}",) if replays(config, arm) else ()
             for seed in seeds:
                 models.append(
                     Model(
