@@ -192,8 +192,10 @@ def test_forgotten_text_is_seen_in_its_perplexity():
     bridge, without = alarms.forgotten(table, base="en")
     assert (bridge.verdict, without.verdict) == (SILENT, RINGS)
     assert bridge.estimate == pytest.approx(np.sqrt(1.1 * 1.12))
-    assert bridge.lo < bridge.estimate < bridge.hi
-    # Seeds that differ much leave it open; a single run is taken as it is.
+    assert (bridge.lo, bridge.hi) == pytest.approx((1.1, 1.12))
+    # How much the seeds of one arm differ says nothing of another's; a single run is taken as it is.
+    among = {("bridge", 0): 1.8, ("bridge", 1): 1.9, ("no_bridge", 0): 2.1, ("no_bridge", 1): 9.0}
+    assert [alarm.verdict for alarm in alarms.forgotten(perplexities(among), base="en")] == [SILENT, RINGS]
     [doubtful] = alarms.forgotten(perplexities({("bridge", 0): 1.2, ("bridge", 1): 3.0}), base="en")
     assert doubtful.verdict == CANNOT_TELL
     [alone] = alarms.forgotten(perplexities({("bridge", 0): 2.5}), base="en")

@@ -183,13 +183,16 @@ def item_effects(*, item_effects: Path, names: Mapping[str, str], base: str, out
     write_table(
         table.rename(columns={"unleaked": "leaked_questions", "langs": "languages"}),
         out,
-        "Known: share of questions known in the source language, guesses taken off (%). Crossed of the known: what the "
+        "Known: share of questions known in the source language, guesses taken off (%). Known, never read: the same "
+        "among facts that were never read there; away from 0 where counts miss statements or the answer is told by its "
+        "looks, and the slope is then in doubt. Crossed of the known: what the "
         "bridge adds, of what is known and not answered without it (%). Gained of the unknown: the same among the "
         "others, which is no crossing (%). Guesses repeated: share of guesses in the source that the bridge repeats in "
         "the target, told by wrong options (%); they are taken off. Slope: points that each doubling of 1 + count adds "
         "to what crosses, an intercept for each language, both sides at once; 0 where frequency has no effect, "
         "whatever it does for knowledge. Slope / crossed: the same as a share of what crosses, by Fieller. "
-        "occurrences: judged passages of the corpus; presentations: texts consumed that state the fact. 95 % "
+        f"occurrences: judged passages of the corpus; presentations: texts consumed that state the fact. Into "
+        f"{names[base]}: of what its base model had wrong there, so that what is kept is not taken for crossing. 95 % "
         "intervals. Missing where knowledge in the source is not told from guessing, or counts do not vary.",
         {**dict.fromkeys(ends, ".2f"), **_P},
     )

@@ -423,7 +423,7 @@ def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage
         name,
         says,
         "by its row",
-        version=2,
+        version=3,
         files={
             suffix: File(
                 f"{name}s/{{{name}}}.{suffix}", holds, argument="out" if suffix == suffixes[0] else "", given="stem"

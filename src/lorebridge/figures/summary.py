@@ -260,7 +260,7 @@ def power(
         "exactly one of two models: half-width of a 95 % interval, and effect found with 80 % power at 5 %, of two "
         "models, given these seeds, with independent questions and with those of a cluster answered alike; with seeds: "
         f"of two arms with {n_seeds} seeds whose gaps have an assumed standard deviation of {100 * seed_sd:g} points, "
-        "pooled over languages. One seed says nothing of two arms.",
+        "seen in a language's own seeds alone; none where no gap is found so often. One seed says nothing of two arms.",
         dict.fromkeys(effects, ".1f"),
     )
     return table
@@ -558,7 +558,7 @@ def recovery(*, recovery: Path, names: Mapping[str, str], out: Path) -> None:
         table[table["dose"].isna()].drop(columns="dose"),
         out,
         "Planted truth against what the tracing recovers, in documents that state the fact of a question: after "
-        "retrieval, after the judge, and by the rule of co-occurrence in every text (exact). Questions that could not "
-        "be told are left out.",
+        "retrieval, after the judge, by the rule of co-occurrence in every text (exact), and of these where the answer "
+        "stands out from the distractors (told apart). Questions that could not be told are left out.",
         dict.fromkeys(("recall", "precision"), ".3f"),
     )

@@ -24,6 +24,7 @@ _STAGES = {
     "retrieval": ("o", "no_bridge", "retrieved"),
     "judged": ("D", "bridge", "retrieved and judged"),
     "exact": ("^", "placebo", "counted in every document"),
+    "told apart": ("s", "labels_only", "counted, where the answer stands out from the distractors"),
 }
 _SHIFT = 0.24
 
@@ -52,6 +53,7 @@ def recovery(*, recovery: Path, names: Mapping[str, str], out: Path) -> None:
                 )
                 for marker, arm, label in (_STAGES[stage] for stage in stages)
             ],
+            columns=2,
             note="Unit: a document that states the fact of a question, by the world's own record. Right of each upper "
             "panel, for judged documents: rightly found / all that state it (recall), / all found (precision). Below: "
             "all corpora together, by the number of documents that mention the subject.",

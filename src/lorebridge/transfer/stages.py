@@ -120,6 +120,7 @@ STAGES = (
         "item_effects",
         "Estimate what crosses of what is known, guesses taken off, and how that goes with how often a fact was read.",
         "lorebridge.transfer.item_model:item_effects",
+        version=2,
         files={"item_effects": File("transfer/item_effects.parquet", table="item_effects", argument="out")},
         record="transfer/item_effects.parquet.record.json",
         literals=lambda study, w: {**_settings(study), **_headline(study)},
