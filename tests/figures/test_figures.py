@@ -29,7 +29,7 @@ def test_three_formats_without_dates(drawn, name):
 
 def test_same_bytes_twice(drawn, drawn_again):
     files = sorted(path.relative_to(drawn) for path in drawn.rglob("*.*"))
-    assert len(files) == 3 * (len(FIGURES) + 16)
+    assert len(files) == 3 * (len(FIGURES) + 18)
     assert [f for f in files if (drawn / f).read_bytes() != (drawn_again / f).read_bytes()] == []
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
@@ -15,6 +16,9 @@ from lorebridge.figures import style
 from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.credits import LAST, directions
+
+POINTWISE, BAND = 0.16, 0.1
+"""How opaque the interval of each checkpoint is, and the band of all of them, which is wider and lies below it."""
 
 
 def figure3(
@@ -35,8 +39,9 @@ def figure3(
 
     After Zhang et al. (ACL 2025), Figure 3: the upper row asks in the culture's language, the lower in the base
     language. Points are raw accuracies of each seed, lines their means. The paper draws a moving average, which falls
-    slowly where accuracy falls at once; it can be drawn beside them, dashed. Right of the last step stands the mean of
-    the last checkpoints with its interval.
+    slowly where accuracy falls at once; it can be drawn beside them, dashed. Around the means lie the interval of each
+    checkpoint alone and the band that holds all of them at once. Right of the last step stands the mean of the last
+    checkpoints with its interval.
 
     Args:
         accuracies: table "accuracies"; its cultures are the columns.
@@ -90,24 +95,31 @@ def figure3(
             [
                 *style.arm_handles(drawn),
                 Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance"),
+                # The interval lies above the band.
+                Patch(color="0.2", alpha=POINTWISE + BAND, linewidth=0, label="interval of each checkpoint"),
+                Patch(color="0.2", alpha=BAND, linewidth=0, label="band of all checkpoints"),
             ],
             columns=min(len(drawn) + 1, 5),
             note="Dots: accuracy of each seed at a checkpoint; lines: their mean. "
             + (f"Dashed: its moving average (weight {ema:g}), as in the paper. " if ema else "")
-            + f"At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
-            f"given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. {remark}",
+            + "Darker: 95 % interval of each checkpoint alone; lighter: 95 % band, which holds all checkpoints of "
+            f"a mean at once. At the right edge: mean of the last {last} checkpoints, 95 % interval. All are over "
+            f"questions, given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. "
+            f"{remark}",
         )
         style.save(fig, out)
 
 
 def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, ema: float, at: float) -> None:
-    """Draw one arm: raw points of the seeds, a line through their means, the last checkpoints at x = `at`."""
+    """Draw one arm: points of its seeds, a line through their means, intervals, the last checkpoints at x = `at`."""
     look = style.arm_style(arm)
     curves = rows[rows["step"] != LAST]
     single = curves[curves["seed"] != EVERY]
     ax.scatter(single["step"], single["accuracy"], s=5, alpha=0.35, linewidths=0, zorder=2, **look)
     mean = curves[curves["seed"] == EVERY]
     ax.plot(mean["step"], mean["accuracy"], linewidth=1.4, color=look["color"], zorder=4)
+    for lo, hi, alpha in (("lo", "hi", POINTWISE), ("band_lo", "band_hi", BAND)):
+        ax.fill_between(mean["step"], mean[lo], mean[hi], color=look["color"], alpha=alpha, linewidth=0, zorder=1)
     if ema:
         average = style.smoothed(mean["accuracy"].to_numpy(), ema)
         ax.plot(mean["step"], average, linewidth=0.9, linestyle=(0, (2, 2)), color=look["color"], zorder=3)

@@ -135,6 +135,73 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
     )
 
 
+def matched_gaps(*, matched_gaps: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
+    """Write the gaps where arms predict held-out text equally well, beside those at the same checkpoints.
+
+    Args:
+        matched_gaps: the table "matched_gaps".
+        names: language code -> English name.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(matched_gaps)
+    table["contrast"] = table["contrast"].map(contrast_label)
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
+    percent = ["accuracy", "accuracy_reference", "gap", "lo", "hi"]
+    table[percent] *= 100
+    write_table(
+        table.replace({"lang": dict(names)}),
+        out,
+        "Gaps (percentage points, all questions) of arms at the same checkpoints (matched on step: the last "
+        f"{last}), and where they predict held-out text equally well, in the language learned (loss_xx) or in "
+        f"{names[base]} (loss_en), behind the same prefix as the questions: one arm stays at its last {last} "
+        "checkpoints, the other is read where its loss was the same, between checkpoints by linear interpolation; "
+        "step, step reference: where that is on average. loss end, loss end reference: bits per byte over the last "
+        "checkpoints; loss: at which they are compared. Missing, with the reason, where neither arm ever had the loss "
+        "at which the other ends: nothing is extrapolated. Intervals: 95 %, by Student's t over questions, and over "
+        "questions and seeds by Behrens and Fisher; the matched steps are taken as given. p holm: adjusted over "
+        "languages and directions.",
+        dict.fromkeys(percent, ".2f")
+        | dict.fromkeys(("loss_end", "loss_end_reference", "loss"), ".3f")
+        | dict.fromkeys(("step", "step_reference"), ".1f")
+        | _P,
+    )
+
+
+def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
+    """Write the verdicts on the declared tests, in percentage points.
+
+    Args:
+        verdicts: the table "verdicts".
+        names: language code -> English name.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(verdicts).drop(columns=["se", "df", "rule"])
+    table["contrast"] = table["contrast"].map(contrast_label)
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
+    for column in ("langs", "minus"):
+        table[column] = [", ".join(names[lang] for lang in langs) for langs in table[column]]
+    percent = ["margin", "estimate", "lo", "hi"]
+    table[percent] *= 100
+    alpha = table["alpha"].iloc[0]
+    write_table(
+        table.rename(columns={"langs": "languages"}),
+        out,
+        f"Verdicts on the declared tests, mean of the last {last} checkpoints (percentage points; of what is at risk "
+        "on the scales 'risk set'). They are one family (Holm, with Shaffer's restriction: a quantity is not both 0 "
+        "and as large as its margin): that any verdict is wrong has a probability of at most "
+        f"{100 * alpha:g} %. above, below: not 0 (p family); equivalent: within the margin, the smallest effect "
+        "declared to be of interest, by two one-sided tests (p equivalent family), also where it is told from 0; "
+        "undecided: neither. languages: their mean, less "
+        f"that of those under minus. lo, hi: {100 * (1 - alpha):g} % interval of the test alone. declared: how the "
+        "declaration stands to the runs.",
+        dict.fromkeys(percent, ".2f") | {column: ".4f" for column in table.columns if column.startswith("p_")} | _P,
+    )
+
+
 def cultures(
     *, asymmetry: Path, density: Path, names: Mapping[str, str], base: str, out: Path, prefix: str = BARE
 ) -> None:

@@ -87,7 +87,7 @@ def placement_gaps(
     cells: dict[tuple[str, str, str, str, str], dict[str, tuple[Sample, int]]] = {}
     for contrast in _between_arms(loaded, base, contrasts, last, set(planted.index), truth):
         for scale in (ALL, BEYOND):
-            for (covered, placed), counted in _samples(contrast, scale, planted.loc[contrast.questions]).items():
+            for (covered, placed), counted in samples(contrast, scale, planted.loc[contrast.questions]).items():
                 cell = (contrast.name, contrast.direction, scale, covered, placed)
                 cells.setdefault(cell, {})[contrast.culture] = counted
     rows: list[dict[str, Any]] = []
@@ -346,7 +346,7 @@ def _inferred(samples: Sequence[Sample]) -> Iterator[tuple[str, str, Inference]]
         yield QUESTIONS_AND_SEEDS, of_seeds(seeds), infer(samples, weights, over_seeds=True)
 
 
-def _samples(contrast: Contrast, scale: str, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
+def samples(contrast: Contrast, scale: str, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
     """Return (covered, placed) -> the values whose mean is the gap there, and how many questions it is over."""
     above, below = contrast.parts(scale)
     samples = {}
