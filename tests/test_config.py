@@ -397,10 +397,9 @@ def test_a_mapping_on_the_command_line_is_laid_over_what_the_file_says_and_a_lis
     before = planned(capsys, root)
     longer = planned(capsys, root, "training={continual: {steps: 320}}")
     assert longer == [(run, 320) for run, _ in before]
-    fewer = planned(
-        capsys, root, "seeds=[1]", "arms=[bridge, no_bridge]", "transfer={contrasts: [[bridge, no_bridge]]}"
-    )
-    assert [run for run, _ in fewer] == ["ko-bridge-s1", "ko-no_bridge-s1", "bo-bridge-s1", "bo-no_bridge-s1"]
+    other = planned(capsys, root, "seeds=[3, 4]")
+    assert {run.rpartition("-s")[2] for run, _ in other} == {"3", "4"}
+    assert len(other) == len(before)
 
 
 def test_values_of_snakemakes_command_line_are_what_yaml_reads():

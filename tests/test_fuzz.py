@@ -43,6 +43,7 @@ def tries(few: int):
 def small() -> dict[str, Any]:
     """The demo with few models, so that a plan is made fast."""
     demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text(encoding="utf-8"))
+    demo.pop("prereg", None)  # of more seeds than one
     return (
         demo
         | {"arms": ["bridge", "no_bridge"], "seeds": [0]}
@@ -153,6 +154,12 @@ def plan(path: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
+
+
+def test_what_is_changed_is_good_itself(folder):
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(small(), allow_unicode=True), encoding="utf-8")
+    assert run("plan", "--json", "--config", path) == (0, "")
 
 
 @tries(40)
