@@ -631,6 +631,7 @@ def _label_read(arguments: argparse.Namespace) -> None:
 
 def _alarms(arguments: argparse.Namespace) -> int:
     from lorebridge import call
+    from lorebridge.figures.write import two_digits
     from lorebridge.transfer.alarms import RINGS, alarms
 
     plan = _load_plan(arguments)
@@ -645,7 +646,8 @@ def _alarms(arguments: argparse.Namespace) -> int:
     for name, rows in table.groupby("alarm", sort=False):
         print(name)
         for row in rows.to_dict("records"):
-            numbers = f"{row['estimate']:.3f} ({row['lo']:.3f} to {row['hi']:.3f})".replace("nan", "-")
+            estimate, lo, hi = (two_digits(row[name]) for name in ("estimate", "lo", "hi"))
+            numbers = f"{estimate} ({lo} to {hi})".replace("nan", "-")
             place = f"{row['lang']} {row['direction']}"
             print(f"  {row['verdict']:<12} {place:<14} {row['quantity']}: {numbers}; {row['why']}")
             if row["to_do"]:

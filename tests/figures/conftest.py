@@ -382,7 +382,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         last=3,
         out=to / "ties",
     )
-    summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
+    summary.gaps(gaps=folder / "gaps.parquet", names=names, base=base, last=3, out=to / "gaps")
     summary.power(
         questions=questions, names=names, subset="clean", discordance=0.2, seed_sd=0.02, n_seeds=2, out=to / "power"
     )

@@ -53,6 +53,18 @@ def runs(tmp_path_factory):
     return paths
 
 
+def test_languages_stand_in_the_order_of_the_runs(runs, tmp_path, monkeypatch):
+    """Not in that of their names, which a task sorts."""
+    caught = []
+    monkeypatch.setattr(drawing.style, "save", lambda fig, out: caught.append(fig))
+    names = dict(sorted(NAMES.items()))
+    drawing.exposure(
+        exposure=list(runs.values()), names=names, base="en", arms=ARMS, distance="near", out=tmp_path / "a"
+    )
+    labels = [ax.get_ylabel().split()[0] for ax in caught[0].axes if ax.get_ylabel()]
+    assert labels == ["Korean", "Tibetan"]
+
+
 def test_exposure_is_drawn_and_repeats_to_the_byte(runs, tmp_path):
     for name in ("a", "b"):
         drawing.exposure(

@@ -13,8 +13,10 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.figures.effects import direction_label
 from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
+from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.credits import LAST, directions
 
 POINTWISE, BAND = 0.16, 0.1
@@ -88,8 +90,8 @@ def figure3(
                 if row == 1:
                     ax.set_xlabel("step of continual pretraining")
             axes[0, column].tick_params(labelbottom=True)
-        for row, (start, end) in enumerate(((names[base], "other"), ("other", names[base]))):
-            axes[row, 0].set_ylabel(f"{start} → {end}\naccuracy (%)")
+        for row, direction in enumerate(DIRECTIONS):
+            axes[row, 0].set_ylabel(f"{direction_label(direction, names[base])}\naccuracy (%)")
         style.legend(
             fig,
             [
@@ -100,7 +102,8 @@ def figure3(
                 Patch(color="0.2", alpha=BAND, linewidth=0, label="band of all checkpoints"),
             ],
             columns=min(len(drawn) + 1, 5),
-            note="Dots: accuracy of each seed at a checkpoint; lines: their mean. "
+            note="Dots: accuracy of each seed at a checkpoint; lines: their mean. Where arms coincide, the last of the "
+            "legend lies on top. "
             + (f"Dashed: its moving average (weight {ema:g}), as in the paper. " if ema else "")
             + "Darker: 95 % interval of each checkpoint alone; lighter: 95 % band, which holds all checkpoints of "
             f"a mean at once. At the right edge: mean of the last {last} checkpoints, 95 % interval. All are over "
@@ -145,6 +148,7 @@ def losses(*, metrics: Sequence[Path], names: Mapping[str, str], base: str, arms
         curve = tables.read(path, columns=["run", "learned", "arm", "step", "loss"])
         learned = [*curve["learned"].dropna().unique(), *curve["run"].unique()]
         panels.setdefault(learned[0], []).append(curve)
+    dashes = {arm: style.DASHES[i % len(style.DASHES)] for i, arm in enumerate(arms)}
     with style.styled():
         fig, axes = plt.subplots(
             1, len(panels), layout="constrained", figsize=(1.2 + 2.1 * len(panels), 2.9), sharey=True, squeeze=False
@@ -154,7 +158,8 @@ def losses(*, metrics: Sequence[Path], names: Mapping[str, str], base: str, arms
                 around = curve["loss"].rolling(max(1, len(curve) // 40), center=True, min_periods=1).mean()
                 colour = style.arm_style(curve["arm"].iloc[0])["color"]
                 ax.plot(curve["step"], curve["loss"], linewidth=0.4, alpha=0.25, color=colour)
-                ax.plot(curve["step"], around, linewidth=1.1, color=colour)
+                line = dashes.get(curve["arm"].iloc[0], "-")
+                ax.plot(curve["step"], around, linewidth=1.3, color=colour, linestyle=line, zorder=2 + (line != "-"))
             stage = "continual pretraining" if name in names and name != base else "base training"
             ax.set_title(f"{names.get(name, name)}\n{stage}, {len(runs)} run{'s' if len(runs) > 1 else ''}")
             ax.set_xlabel("step")
@@ -164,12 +169,14 @@ def losses(*, metrics: Sequence[Path], names: Mapping[str, str], base: str, arms
         handles = style.arm_handles([arm for arm in ["base", *arms] if arm in present])
         for handle in handles:
             handle.set_marker("")
+            handle.set_linestyle(dashes.get(str(handle.get_label()), "-"))
         style.legend(
             fig,
             handles,
             columns=6,
             note="Faint: loss of each step, over the targets that are not padding. Strong: mean of the steps around it "
-            "(a fortieth of the run). Losses of different languages are not comparable: their tokens carry different "
-            "numbers of letters. Nor are those of arms with and without the template's labels, which are easy targets.",
+            "(a fortieth of the run), dashed so that no arm hides another that reads as easily. Losses of different "
+            "languages are not comparable: their tokens carry different numbers of letters. Nor are those of arms with "
+            "and without the template's labels, which are easy targets.",
         )
         style.save(fig, out)

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from lorebridge import declared
-from lorebridge.figures.effects import contrast_label
 from lorebridge.figures.mechanism import KNOWN, NOWHERE
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
@@ -56,7 +55,7 @@ def _range(values: pd.Series, unit: str) -> str:
 
 
 def _first_contrast(config: Mapping[str, Any]) -> str:
-    return contrast_label(" - ".join(config["transfer"]["contrasts"][0]))
+    return " - ".join(config["transfer"]["contrasts"][0])
 
 
 STANDING = {
@@ -102,17 +101,14 @@ def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[st
     """Say which gaps can be told from zero, and how large the largest is."""
     table = _pooled(rows["gaps"], config)
     table = table[table["seed"].astype(str) == "all"]
-    base = config["base_language"]
     found = []
-    for contrast in (contrast_label(" - ".join(pair)) for pair in contrasts(config)):
+    for contrast in (" - ".join(pair) for pair in contrasts(config)):
         gaps = table[table["contrast"] == contrast]
         largest = gaps.iloc[int(gaps["gap"].abs().argmax())]
-        into = largest["direction"].endswith(f">{base}")
         found.append(
             f"{contrast}: {int((gaps['p_holm'] < LEVEL).sum()) or 'none'} of {len(gaps)} gaps (languages × directions) "
-            f"can be told from zero at {LEVEL:g} (Holm). The largest is {largest['lang']} "
-            f"{'into' if into else 'from'} {config['languages'][base]['name']}: {_points(largest, 'gap')}; interval "
-            f"over {largest['interval']}{_note(largest)}."
+            f"can be told from zero at {LEVEL:g} (Holm). The largest is {largest['lang']}, {largest['direction']}: "
+            f"{_points(largest, 'gap')}; interval over {largest['interval']}{_note(largest)}."
         )
     return found
 
@@ -130,10 +126,10 @@ def risk_set(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> lis
         return []
     largest, told = table.iloc[int(table["gap"].abs().argmax())], int((table["p_holm"] < LEVEL).sum())
     return [
-        f"Of what is known in the source and not answered by the second arm, less what wrong options show when each is "
-        f"scored as the answer ({first}): {told or 'none'} of {len(table)} gaps can be told from zero at {LEVEL:g} "
-        f"(Holm). The largest is {largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over "
-        f"{largest['interval']}{_note(largest)}."
+        "On the risk set, which is known in the source and not answered by the second arm, less what wrong options "
+        f"show when each is scored as the answer ({first}): {told or 'none'} of {len(table)} gaps can be told from "
+        f"zero at {LEVEL:g} (Holm). The largest is {largest['lang']}, {largest['direction']}: "
+        f"{_points(largest, 'gap')}; interval over {largest['interval']}{_note(largest)}."
     ]
 
 

@@ -138,11 +138,11 @@ FIGURES = (
         "Results",
         "Accuracy by checkpoint",
         "Accuracy on the cloze questions at every checkpoint, by arm (Figure 3 of Zhang et al., ACL 2025). Upper row: "
-        "questions in the language that is learned (en→xx); lower row: the same questions in English (xx→en). Points "
-        "are seeds and lines their means, both raw. Two shades lie around a mean: the interval of each checkpoint "
-        "alone and, wider, the band that holds the whole curve at once. What is said of the course of a curve, and not "
-        "of one checkpoint named beforehand, takes the band. A moving average, where one is drawn, is for the eye: no "
-        "statistic uses it.",
+        "questions in the language that is learned, what crosses from the base language; lower row: the same questions "
+        "in the base language, what crosses into it. Points are seeds and lines their means, both raw. Two shades lie "
+        "around a mean: the interval of each checkpoint alone and, wider, the band that holds the whole curve at once. "
+        "What is said of the course of a curve, and not of one checkpoint named beforehand, takes the band. A moving "
+        "average, where one is drawn, is for the eye: no statistic uses it.",
         f"{_PAGE}:accuracy",
     ),
     Drawing(
@@ -287,7 +287,7 @@ TABLES = (
     ),
     Drawing("random_models", "lorebridge.figures.scorer:table", reads("scorer"), ("names",)),
     Drawing("verdicts", f"{_INFERENCE}:verdicts", reads("verdicts"), ("base", "names", "last"), when=declares),
-    Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("names", "last")),
+    Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("base", "names", "last")),
     Drawing("prefixes", f"{_SUMMARY}:prefixes", reads("gaps"), ("base", "names", "last"), when=two_prefixes),
     Drawing("matched_gaps", f"{_INFERENCE}:matched_gaps", reads("matched_gaps"), ("base", "names", "last")),
     Drawing("asymmetry", f"{_INFERENCE}:asymmetry_table", reads("asymmetry"), ("base", "names", "last")),
@@ -460,6 +460,7 @@ STAGES = (
         "page",
         "Write the study on one page: question, design, results, tables, provenance.",
         "lorebridge.figures.page:page",
+        version=2,
         files={"page": File("report/summary.html", "one file without scripts, which fetches nothing", argument="out")},
         record="report/summary.html.record.json",
         literals=_page_literals,

@@ -140,7 +140,7 @@ def alarms(
         *collapsed(cultures, chance, shown, base=base, last=last),
         *forgotten(behind(held_out, prefix, "perplexity"), base=base),
         *unbridged(cultures, tables.read(occurrences), base=base, last=last),
-        *unrelated(tables.read(item_effects)),
+        *unrelated(tables.read(item_effects), langs=list(questions)),
     ]
     # Silence where nothing was looked at would be taken for a good sign.
     why = f"the study lacks what it is read from: the arms {BRIDGE} and {NO_BRIDGE}, and items"
@@ -148,7 +148,9 @@ def alarms(
     silent = [name for name in TO_DO if name not in heard]
     found += [Alarm(name, "", "", "", CANNOT_TELL, np.nan, np.nan, np.nan, 0, why) for name in silent]
     table = pd.DataFrame([dataclasses.asdict(alarm) for alarm in found])
-    return table.assign(to_do=table["alarm"].map(TO_DO).where(table["verdict"] == RINGS, ""))
+    # The same advice once, where the first of its alarms rings.
+    rings = table["verdict"] == RINGS
+    return table.assign(to_do=table["alarm"].map(TO_DO).where(rings & ~table["alarm"].where(rings).duplicated(), ""))
 
 
 def blind(
@@ -262,9 +264,9 @@ def forgotten(perplexity: pd.DataFrame, *, base: str) -> Iterator[Alarm]:
     hardly matters.
     """
     learned = perplexity["learned"].notna() & perplexity["arm"].notna() & (perplexity["arm"] != BASE)
-    rows = perplexity[(perplexity["lang"] == base) & learned].sort_values("step")
+    rows = perplexity[(perplexity["lang"] == base) & learned].sort_values("step", kind="stable")
     growth: dict[tuple[str, str], list[float]] = {}
-    for _, of_run in rows.groupby("run", sort=True):
+    for _, of_run in rows.groupby("run", sort=False):
         place = of_run["learned"].iloc[0], of_run["arm"].iloc[0]
         growth.setdefault(place, []).append(np.log(of_run["perplexity"].iloc[-1] / of_run["perplexity"].iloc[0]))
     for (lang, arm), logs in growth.items():
@@ -327,7 +329,7 @@ def unbridged(
         yield _alarm(UNBRIDGED, contrast, f"{contrast.name}: source only - neither", verdict, gain, why)
 
 
-def unrelated(effects: pd.DataFrame) -> Iterator[Alarm]:
+def unrelated(effects: pd.DataFrame, *, langs: Sequence[str]) -> Iterator[Alarm]:
     """Yield whether what crosses has nothing to do with how often its fact was read in the source language.
 
     By the item model (:mod:`lorebridge.transfer.item_model`), which takes guesses off: silent where the slope of
@@ -359,7 +361,7 @@ def unrelated(effects: pd.DataFrame) -> Iterator[Alarm]:
         quantity = "crossing of the known a doubling of exposure in the source"
         yield Alarm(
             UNRELATED,
-            ", ".join(slope["langs"]),
+            ", ".join(sorted(slope["langs"], key=langs.index)),
             str(direction),
             quantity,
             verdict,
