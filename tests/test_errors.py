@@ -114,6 +114,7 @@ def _without_reader():
         (PermissionError(errno.EACCES, "x", "a.json"), "a.json: Permission denied. Get the right to it"),
         (ModuleNotFoundError("x", name="pyserini"), "the package pyserini is not installed here"),
         (InputError("a", "b", "c"), "a: b. c"),
+        (InputError("a", "b (Invalid data\n)", "c"), "a: b (Invalid data ). c"),
     ],
 )
 def test_both_entrances_say_the_same_line(monkeypatch, capsys, tmp_path, error, line):

@@ -27,8 +27,8 @@ class InputError(LorebridgeError):
     """
 
     def __init__(self, where: object, what: str, mend: str) -> None:
-        """Compose the message ``where: what. mend``."""
-        super().__init__(f"{where}: {what.rstrip('.')}. {mend}")
+        """Compose the message ``where: what. mend``, in one line whatever a library has said."""
+        super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", f"{where}: {what.rstrip('.')}. {mend}"))
 
 
 class ConfigError(InputError):
