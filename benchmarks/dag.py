@@ -105,8 +105,8 @@ rule {name}:
 
 
 def study(languages: int, seeds: int, every: int) -> dict[str, Any]:
-    """The demo's configuration with so many languages, which share four scripts and Korean's settings."""
-    demo = config.load(ROOT / "config" / "demo.yaml")
+    """The small planted study with so many languages, which share four scripts and Korean's settings."""
+    demo = config.load(ROOT / "config" / "articles.yaml")
     study = copy.deepcopy(demo)
     for section in ("languages", "corpora", "parallel", "questions"):
         study[section] = {"en": study[section]["en"]} if "en" in study[section] else {}

@@ -11,7 +11,7 @@ from lorebridge import config
 from lorebridge.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", ["config", "pilot", "demo", "dose", "mini"])
+@pytest.mark.parametrize("name", ["config", "pilot", "articles", "demo", "dose", "mini"])
 def test_shipped_configurations_are_valid(root, name):
     config.load(root / "config" / f"{name}.yaml")
 
@@ -178,7 +178,7 @@ def test_a_language_code_cannot_carry_a_command(demo, code):
 
 
 def test_defaults_are_filled_in(root):
-    loaded = config.load(root / "config" / "demo.yaml")
+    loaded = config.load(root / "config" / "articles.yaml")
     assert loaded["corpora"]["ko"]["min_chars"] == 200
     assert loaded["training"]["base_per_seed"] is True
 
