@@ -70,7 +70,7 @@ browser: ## Chromium, in which tests open the report (root on Debian; installs i
 	  command -v chromium >/dev/null || { echo 'error: Chromium could not be installed' >&2; exit 1; }; }
 
 test: setup ## unit, property, workflow and end-to-end tests
-	pytest --numprocesses $(CORES) --dist loadscope
+	pytest --numprocesses $(CORES) --dist loadgroup --no-loadscope-reorder
 
 test-slurm: setup ## a real SLURM on this machine, and what goes wrong on one (root on Debian; installs SLURM)
 	tests/slurm/cluster.sh install

@@ -8,16 +8,39 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 import browser as browsers
 from lorebridge import config
 
 ROOT = Path(__file__).parents[1]
+SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
+
+
+TOGETHER = ("figures", "train")
+"""Folders whose tests share what takes long to make."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each worker whole modules, or folders, those first that take longest: at the end nobody waits for them."""
+    if not config.pluginmanager.hasplugin("xdist"):  # the judge's environment has none
+        return
+
+    def group(item: pytest.Item) -> str:
+        folder = item.path.parent.name
+        return folder if folder in TOGETHER else item.path.relative_to(ROOT).as_posix()
+
+    slow = {group(item): 0 for item in items}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+        slow[group(item)] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: (-slow[group(item)], group(item)))
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +66,10 @@ def data() -> Path:
 class Study:
     """A working directory with a configuration, as a user has one."""
 
-    def __init__(self, folder: Path, configuration: dict) -> None:
+    def __init__(self, folder: Path, configuration: dict, program: Sequence[str] = (SNAKEMAKE,)) -> None:
         self.folder = folder
         self.config = configuration
+        self.program = program
         self.folder.mkdir(parents=True, exist_ok=True)
         self.write()
 
@@ -58,7 +82,7 @@ class Study:
 
     def command(self, *arguments: str) -> list[str]:
         return [
-            str(Path(sys.executable).with_name("snakemake")),
+            *self.program,
             "--snakefile",
             str(ROOT / "Snakefile"),
             "--directory",
@@ -90,7 +114,11 @@ class Study:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Return the job counts by rule of a dry run, `all` left out."""
-        output = self.snakemake("--dry-run", *arguments)
+        return self.counted(self.snakemake("--dry-run", *arguments))
+
+    @staticmethod
+    def counted(output: str) -> dict[str, int]:
+        """Return the job counts by rule of what a dry run prints, `all` left out."""
         if "Nothing to be done" in output:
             return {}
         table = output.split("Job stats:")[-1].split("Reasons:")[0]
@@ -101,8 +129,9 @@ class Study:
 
     def copy(self, folder: Path) -> Study:
         """Return a copy to change, with Snakemake's memory of it."""
-        shutil.copytree(self.folder, folder, symlinks=True)
-        return Study(folder, copy.deepcopy(self.config))
+        # Another worker may ask something of the same one at this moment.
+        shutil.copytree(self.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("*.partial"))
+        return Study(folder, copy.deepcopy(self.config), self.program)
 
 
 def tiny() -> dict:
@@ -137,9 +166,14 @@ def new_study():
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Study:
-    """A study that has run to its end. Do not change it: take a copy."""
-    study = Study(tmp_path_factory.mktemp("finished") / "study", tiny())
-    study.run()
+    """A study that has run to its end. Do not change it: take a copy. Workers of one test run share it."""
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "finished"
+    with FileLock(f"{folder}.lock"):
+        study = Study(folder / "study", tiny())
+        if not (folder / "done").exists():
+            study.run()
+            (folder / "done").touch()
     return study
 
 

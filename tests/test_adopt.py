@@ -183,6 +183,11 @@ def test_an_old_study_is_adopted_whole_and_once(old):
             (old.folder / "before.parquet").write_bytes(content)
             then, now = tables.read(old.folder / "before.parquet"), tables.read(old.results / there)
             assert now[list(then)].equals(then)
+            if there.startswith("people/mentions/"):
+                text = plan.study.text(Path(there).stem)
+                assert now["lang"].unique().tolist() == [text.lang]
+                assert set(now["pairs"].dropna()) == ({text.pairs} if text.pairs else set())
+                continue
             run = now["run"].unique().tolist()
             model = plan.study.model(run[0])
             assert run == [Path(there).stem if "models" not in there else Path(there).parent.name]
@@ -193,7 +198,7 @@ def test_an_old_study_is_adopted_whole_and_once(old):
         for wanted in ("models/*/{}/metrics.parquet", "people/scores/{}.parquet")
         for run in SAME_TEXT
         for p in old.results.glob(wanted.format(run))
-    }
+    } | {p.relative_to(old.results).as_posix() for p in old.results.glob("people/mentions/*.parquet")}
     (moved_base, moved) = (plan.outputs(f"train_{p}", run=r)["checkpoints"] for p, r in PAIR)
     assert Path(moved_base[-1], "model.safetensors").samefile(Path(moved[0], "model.safetensors"))
     assert sorted(p.name for p in (old.results / "models").iterdir()) == ["base", "continual", "ko"]
@@ -531,7 +536,7 @@ def test_the_command_says_what_it_did_and_fails_where_something_is_left(old, cap
 
 
 def test_a_disk_that_refuses_is_one_error_and_the_next_try_goes_on(old, monkeypatch, capsys):
-    def full(name, path, model, out):
+    def full(name, path, model, texts, out):
         out.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

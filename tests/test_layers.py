@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +64,39 @@ def test_code_whose_cache_cannot_be_written_is_compiled_all_the_same():
     exec("def plus_one(n):\n    return n + 1", names)  # numba finds no file to keep its machine code beside
     assert compiled(names["plus_one"])(2) == 3
     assert compiled(inline="always")(names["plus_one"])(2) == 3
+
+
+TAKING_APART = {"split", "rsplit", "partition", "rpartition", "startswith", "endswith", "removeprefix", "removesuffix"}
+TAKING_APART |= {"extract", "match", "fullmatch", "search", "findall", "finditer"}
+# What holds the name of a model or a text is called so here.
+NAMED = re.compile(r"\b(run|stream|model\.name|text\.name)\b")
+PARSING = """
+kind, lang = stream.split("-")
+table["stream"].str.rsplit("-", n=1).str[1]
+table["run"].str.startswith("base")
+re.match("(.*)-(.*)", model.name)
+w["run"].rpartition("-s")[2]
+str(run).removeprefix("ko-")
+"""
+
+
+def parsed(tree: ast.AST) -> Iterator[str]:
+    """Yield the expressions that look into the name of a model or a text."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in TAKING_APART:
+            looked_at = [node.func.value, *node.args[1:]] if ast.unparse(node.func.value) == "re" else [node.func.value]
+            if any(NAMED.search(ast.unparse(part)) for part in looked_at):
+                yield ast.unparse(node)
+
+
+def test_the_name_of_a_model_or_text_is_parsed_by_nobody():
+    """What is said of it stands in its row, and in columns of the tables about it."""
+    assert len(list(parsed(ast.parse(PARSING)))) == 6
+    repository = Path(__file__).parents[1]
+    for folder in (ROOT, *(repository / name for name in ("benchmarks", "workflow", "tests/kinds"))):
+        for path in folder.rglob("*.py"):
+            found = list(parsed(ast.parse(path.read_text(encoding="utf-8"))))
+            assert not found, f"{path}: {found}"
+        for path in folder.rglob("*.smk"):
+            found = re.findall(rf"\b(?:run|stream)\b[\"'\])]*\.(?:{'|'.join(TAKING_APART)})\(", path.read_text())
+            assert not found, f"{path}: {found}"

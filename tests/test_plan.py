@@ -14,9 +14,10 @@ import sys
 import pytest
 
 from lorebridge import config, studies, tables
-from lorebridge.errors import ConfigError
+from lorebridge.errors import ConfigError, InputError
 from lorebridge.plan import artifact, cost
-from lorebridge.plan.stage import WILDCARDS
+from lorebridge.plan.stage import WILDCARDS, File, Stage, constraints
+from lorebridge.plan.wanted import expression, refuse_unknown_paths
 from lorebridge.studies.bridge import study as bridge
 from lorebridge.tokens.arms import ARMS
 
@@ -87,7 +88,14 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
     further = {"given_model", "selected_questions", "made_questions", "facts"}
-    assert stages(seen) == set(studies.stages()) - {"world", "recovery", "sample_questions", "bundle", *further}
+    assert stages(seen) == set(studies.stages()) - {
+        "world",
+        "recovery",
+        "mechanism",
+        "sample_questions",
+        "bundle",
+        *further,
+    }
 
 
 def test_every_input_is_an_edge_of_the_graph(paper, demo):
@@ -283,6 +291,7 @@ def test_a_new_seed_adds_only_its_runs(demo):
             "train_continual",
             "score",
             "copying",
+            "mechanism",
             "exposure",
             "accuracies",
             "gaps",
@@ -490,6 +499,61 @@ def test_wildcards_of_every_path_are_constrained():
         fanned = {"step", "base", "study"}
         found = set(re.findall(r"{(\w+)}", " ".join([stage.record, *(file.path for file in stage.files.values())])))
         assert found - fanned <= set(WILDCARDS), stage.name
+
+
+def test_a_stage_has_wildcards_of_its_own():
+    def of(path, **said):
+        return Stage("toy", "", "", files={"a": File(path)}, record=f"{path}.json", wildcards=said)
+
+    assert constraints([of("toy/{lang}/{fold}")]) == WILDCARDS | {"fold": "[^/]+"}
+    said = of("toy/{lang}/{fold}", fold="[0-9]+")
+    assert constraints([said, of("toy/{fold}")])["fold"] == "[0-9]+"
+    assert re.fullmatch(expression(said, "toy/{fold}-{fold}"), "toy/12-12")
+    assert not re.fullmatch(expression(said, "toy/{fold}-{fold}"), "toy/12-13")
+    with pytest.raises(ConfigError, match="the stage toy, wildcard fold"):
+        constraints([said, of("toy/{fold}", fold="[a-z]+")])
+    with pytest.raises(ConfigError, match="wildcard lang"):
+        constraints([of("toy/{lang}", lang="[A-Z]+")])
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("models/continual/no-such-run/metrics.parquet", "has no run 'no-such-run'. It has base-s0, base-s1, "),
+        ("probes/scores/ko-brigde-s0.parquet", "has no run 'ko-brigde-s0'. Did you mean 'ko-bridge-s0'? It has "),
+        ("models/continual/ko-bridge-s7/step0", "has no run 'ko-bridge-s7'. Did you mean "),
+        (
+            "models/base/ko-bridge-s0/metrics.parquet",
+            "has no train_base of run ko-bridge-s0. It has run base-s0; run base-s1.",
+        ),
+        ("corpora/mn/audit.json", "has no language 'mn'. It has "),
+        ("trace/chunks/mn.parquet", "has no corpus 'mn'. It has "),
+        ("trace/judgments/ko/bo.parquet", "has no judge of corpus ko, culture bo. It has "),
+        (
+            "corpora/ko/documents-00007-of-00041.parquet",
+            "has no shard '00007-of-00041'. Did you mean '00000-of-00001'? It has ",
+        ),
+        ("tokens/pairs-ko-zh/tokens.bin", "has no text 'pairs-ko-zh'. Did you mean "),
+        ("tables/gap.csv", "has no table 'gap'. Did you mean 'gaps'? It has "),
+        ("figures/figure4.svg", "has no figure 'figure4'. Did you mean 'figure3'? It has "),
+    ],
+)
+def test_an_artifact_that_the_study_does_not_have_is_refused(demo, path, said):
+    plan = studies.plan(demo)
+    word = f"{plan.root}/{path}"
+    with pytest.raises(InputError) as error:
+        refuse_unknown_paths(plan, [("--until", "score"), ("what Snakemake is asked for", word)])
+    assert str(error.value).startswith(f"what Snakemake is asked for, {word}: this study {said}")
+    assert "\n" not in str(error.value)
+
+
+def test_every_planned_path_may_be_asked_for(demo):
+    plan = studies.plan(demo)
+    for name in plan.walk():
+        for paths in plan.outputs(name[0], **dict(name[1])).values():
+            refuse_unknown_paths(
+                plan, [("--forcerun", path) for path in ([paths] if isinstance(paths, str) else paths)]
+            )
 
 
 def test_every_file_names_its_table_or_what_it_holds():

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from lorebridge.errors import ChangedFile, InputError
 from lorebridge.integrity import survey
-from lorebridge.records import DigestCache, Records, Task, describe, file_digest, fingerprint, read_record, whole
+from lorebridge.records import (
+    DigestCache,
+    Records,
+    Task,
+    describe,
+    file_digest,
+    fingerprint,
+    read_record,
+    resized,
+    whole,
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -289,8 +299,44 @@ def test_a_file_too_many_in_a_checkpoint_is_a_change(chain):
 def test_of_several_changes_one_is_told_and_the_others_are_counted(chain):
     for name in ("a.parquet", "store/tokens.bin", "store/offsets.npy"):
         one_byte(chain.folder / name)
-    with pytest.raises(ChangedFile, match=r"\(2 more are not what was made: lorebridge verify names them\)"):
+    with pytest.raises(ChangedFile, match=r"\(2 more are not what was made either\)") as stop:
         chain.read()
+    names = ("a.parquet", "store/tokens.bin", "store/offsets.npy")
+    assert {f"{chain.folder}/{name}" for name in names} == set(str(stop.value).split("--forcerun ")[1].split(" "))
+
+
+def test_what_a_changed_file_is_made_from_is_told_at_once(tmp_path):
+    """Else who makes the one again is stopped at the other. What lies behind a good file is nobody's business."""
+    names = ["a", "b", "c", "d"]
+    out = {name: tmp_path / f"{name}.txt" for name in names}
+    record = {name: f"{tmp_path}/{name}.txt.record.json" for name in names}
+    tasks: dict[str, Task] = {}
+    for before, name in zip(["", *names], names, strict=False):
+        expects = {record[before]: tasks[before].recipe} if before else {}
+        call = {"inputs": {"read": {"folder": [False]}}}
+        tasks[name] = Task(name, {}, expects, call=call)
+        reads = {"read": [out[before]]} if before else {}
+        with tasks[name].making(record[name], name, reads=reads, writes={"out": out[name]}):
+            out[name].write_text(f"made by {name}")
+    reader = Task("reader", {}, {record["d"]: tasks["d"].recipe}, call=call)
+    for changed, told in ((["d"], ["d"]), (["d", "c"], ["d", "c"]), (["d", "c", "a"], ["d", "c"]), ("abcd", "dcba")):
+        for name in names:
+            out[name].write_text("changed!!" if name in changed else f"made by {name}")
+        with pytest.raises(ChangedFile) as stop:
+            reader.check_inputs({"read": [out["d"]]})
+        assert str(stop.value).endswith(f"snakemake --forcerun {' '.join(str(out[name]) for name in told)}")
+
+
+def test_a_file_of_another_size_is_said_in_a_line(chain):
+    record = read_record(chain.record)
+    paths = [str(chain.folder / name) for name in ("a.parquet", "step2", "step4", "store/tokens.bin")]
+    assert resized(chain.record, record, paths) == []
+    chain.outputs["table"].write_bytes(b"")
+    (chain.folder / "step4" / "model.safetensors").unlink()
+    (chain.folder / "step2" / "model.safetensors").write_bytes(b"w")
+    one, other = resized(chain.record, record, paths)
+    assert one == f"{chain.folder}/a.parquet: changed since maker made it: it had 500 bytes and has 0"
+    assert other == f"{chain.folder}/step2/model.safetensors: changed since maker made it: it had 7 bytes and has 1"
 
 
 def test_a_file_that_no_record_tells_of_is_not_read(chain):

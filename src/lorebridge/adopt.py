@@ -107,10 +107,8 @@ BEFORE = {
     "translate": Before("translations", work=("translations/{recipe}", "translate/{recipe}")),
     "judge": Before("judgments", work=("{recipe}", "{recipe}")),
     "people_response": Before(work=("people/{recipe}", "people_response/{recipe}")),
-    "exposure": Before(
-        came=("learned", "arm", "seed"),
-        gone=lambda study, w: {"langs": {name: study.text(name).lang for name in study.model(w["run"]).texts}},
-    ),
+    "exposure": Before("", {2: 3}, ("learned", "arm", "seed", "pairs")),
+    "people_mentions": Before("", {2: 3}, ("lang", "pairs")),
     "occurrences": Before(
         gone=lambda study, w: {
             "texts": [[corpus, culture, kind, text.name] for corpus, culture, kind, text in counted(study)]
@@ -423,9 +421,9 @@ class _Walk:
         for key, paths in self._files(name, now).items():
             for path in paths:
                 table = stage.files[key].table
-                if model is not None and table in contents.ADDED and contents.lacks(table, path):
+                if table in contents.ADDED and contents.lacks(table, path):
                     completed[path] = path.with_name(f"{path.name}.adopted")
-                    contents.completed(table, path, model, completed[path])
+                    contents.completed(table, path, model, self.plan.study.texts, completed[path])
                     sync(completed[path])
         if noted := notes.get("files"):
             folder = Path(now).parent

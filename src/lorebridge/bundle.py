@@ -165,6 +165,10 @@ class Redrawing(Plan):
         """Return what is drawn."""
         return [*self.drawings(), ("page", ())]
 
+    def inputs(self, stage: str, **wildcards: Any) -> list[Artifact]:
+        """Return what a drawing is made from; all else is there, and made from nothing."""
+        return super().inputs(stage, **wildcards) if stage in _DRAWN_HERE else []
+
     def recipe(self, name: Artifact) -> str:
         """Return the recipe of a drawing, or what the record of an input says."""
         if name[0] in _DRAWN_HERE:

@@ -23,7 +23,7 @@ from lorebridge.errors import InputError
 from lorebridge.plan import Artifact, Plan, artifact
 from lorebridge.plan.cost import parameter_count
 from lorebridge.plan.stage import File
-from lorebridge.plan.study import Model
+from lorebridge.plan.study import Model, Text
 from lorebridge.probes.prefixes import BARE
 from lorebridge.records import file_digest
 from lorebridge.tokens.reader import read_notes
@@ -36,9 +36,11 @@ ADDED = {
     "scores": ("learned", "prefix"),
     "perplexity": ("learned", "prefix"),
     "alignment": ("learned",),
-    "exposure": ("run", "learned", "arm", "seed"),
+    "exposure": ("run", "learned", "arm", "seed", "lang", "pairs"),
+    "people_mentions": ("lang", "pairs"),
 }
-"""Table -> columns that it has since records have format 2: what the row of its model says, and that all was bare."""
+"""Table -> columns that it has since records have format 2: what is said of its model and
+texts, and that all was bare."""
 
 # Tables of which no stage makes an empty one.
 NEVER_EMPTY = {
@@ -177,21 +179,26 @@ def _about(path: Path, batch: pa.RecordBatch, model: Model) -> None:
             raise InputError(path, f"its `{column}` is {found[:3]}, and {model.name} has {value!r}", MEND)
 
 
-def completed(name: str, path: Path, model: Model, out: Path) -> None:
+def completed(name: str, path: Path, model: Model | None, texts: Mapping[str, Text], out: Path) -> None:
     """Write a table that lacks columns of :data:`ADDED` with them.
 
     Args:
         name: its schema.
         path: the table as it is.
-        model: the model that it is about.
+        model: the model that it is about, if it is about one.
+        texts: the study's, by name, which rows about a text give as their `stream`.
         out: where the table with all columns is written.
     """
     found = pq.read_table(path, page_checksum_verification=True)
-    said = {"run": model.name, **told(model), "prefix": BARE}
+    said = {} if model is None else {"run": model.name, **told(model), "prefix": BARE}
     for column in ADDED[name]:
         if column not in found.column_names:
             field = tables.SCHEMAS[name].field(column)
-            found = found.append_column(field, pa.array([said[column]] * len(found), field.type))
+            if column in ("lang", "pairs"):
+                values = [getattr(texts[stream], column) or None for stream in found["stream"].to_pylist()]
+            else:
+                values = [said[column]] * len(found)
+            found = found.append_column(field, pa.array(values, field.type))
     metadata = {k.decode(): v.decode() for k, v in (found.schema.metadata or {}).items() if k != b"ARROW:schema"}
     tables.write(name, found, out, metadata or None)
 

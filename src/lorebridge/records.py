@@ -23,6 +23,7 @@ import logging
 import math
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import threading
@@ -43,6 +44,7 @@ log = logging.getLogger("lorebridge")
 
 
 _PLAIN = frozenset((str, int, bool, type(None)))
+_LISTS = {list}
 
 
 def _plain(value: Any) -> Any:
@@ -69,8 +71,10 @@ def _plain(value: Any) -> Any:
                 raise TypeError(f".{key}{error}") from None
         return made
     if isinstance(value, list | tuple):
-        if _PLAIN.issuperset(map(type, value)):  # most are: what inputs are made of, thousands in a large study
-            return list(value)
+        # Most are one of these two: what inputs are made of, thousands in a large study.
+        kinds = set(map(type, value))
+        if kinds <= _PLAIN or (kinds == _LISTS and all(_PLAIN.issuperset(map(type, item)) for item in value)):
+            return value
         items = []
         for i, item in enumerate(value):
             try:
@@ -243,8 +247,15 @@ class Change:
     @property
     def mend(self) -> str:
         """What a person does about it."""
-        first = "Delete it" if not self.then else "Restore it from a backup"
-        return f"{first}, or make it again: snakemake --forcerun {self.output}"
+        return _mend([self])
+
+
+def _mend(found: Sequence[Change]) -> str:
+    """Say what a person does about some files that are not what their records describe."""
+    it = "it" if len(found) == 1 else "them"
+    first = f"Delete {it}" if not any(change.then for change in found) else f"Restore {it} from a backup"
+    outputs = " ".join(dict.fromkeys(shlex.quote(str(change.output)) for change in found))
+    return f"{first}, or make {it} again: snakemake --forcerun {outputs}"
 
 
 def outputs_of(place: Path | str, record: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
@@ -304,6 +315,26 @@ def whole(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) ->
         )
     except (OSError, KeyError):
         return False
+
+
+def resized(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
+    """Say of every file of an artifact that has another size than its record says what is wrong with it, in a line.
+
+    Args:
+        place: path of the record.
+        record: what it holds.
+        paths: of the artifact, as the plan gives them.
+    """
+    described, rule = outputs_of(place, record), record.get("rule")
+    found = []
+    for path in map(Path, paths):
+        said = described.get(Path(os.path.normpath(path)), {})
+        for inner, file in said.get("files", {"": said} if said else {}).items():
+            with contextlib.suppress(OSError):  # what is gone is told by who misses it
+                if (n_bytes := (path / inner).stat().st_size) != file["bytes"]:
+                    sizes = f"it had {file['bytes']:,} bytes and has {n_bytes:,}"
+                    found.append(f"{path / inner}: changed since {rule} made it: {sizes}")
+    return found
 
 
 def read_record(path: Path | str) -> dict[str, Any] | None:
@@ -403,7 +434,8 @@ class Task:
                 taken = [p for p in described[beside] if p == path or (folder and p.parent == path.parent)]
                 wanted |= {p: described[beside][p] for p in taken}
                 rules |= dict.fromkeys(taken, str(records[beside]["rule"]))
-        refuse_changed(changes(wanted, rules.__getitem__, self._digest))
+        found = changes(wanted, rules.__getitem__, self._digest)
+        refuse_changed([*found, *_behind(found, records, self._digest)])
         return {str(path): said["sha256"] for path, said in wanted.items()}
 
     @property
@@ -464,15 +496,48 @@ class Task:
                 )
 
 
+def _behind(found: Sequence[Change], places: Mapping[str, Mapping[str, Any]], digest: Digest) -> list[Change]:
+    """Return what has changed of the files that changed files are made again from, and so on.
+
+    To make the first ones again would stop at these; told at once, all are made again at once.
+
+    Args:
+        found: the changed files.
+        places: path of a record -> what it holds, of the artifacts that they are of.
+        digest: gives the sha256 of a file.
+    """
+    behind: dict[Path, Change] = {}
+    seen: set[str] = set()
+    new = list(found)
+    records = dict(places)
+    while new:
+        changed = {change.output for change in new}
+        again = [place for place, held in records.items() if changed & outputs_of(place, held).keys()]
+        seen |= set(again)
+        new = []
+        above: dict[str, Mapping[str, Any]] = {}
+        for place in again:
+            read = records[place].get("read") or {}
+            inputs = {path: read_record(path) or {} for path in records[place].get("inputs") or {} if path not in seen}
+            above |= inputs
+            rules = {path: str(held.get("rule")) for at, held in inputs.items() for path in outputs_of(at, held)}
+            wanted = {path: said for at, held in inputs.items() for path, said in outputs_of(at, held).items()}
+            taken = {path: said for path, said in wanted.items() if str(path) in read and path not in changed}
+            new += [one for one in changes(taken, rules.__getitem__, digest) if one.path not in behind]
+            behind |= {one.path: one for one in new}
+        records = above
+    return list(behind.values())
+
+
 def refuse_changed(found: Sequence[Change]) -> None:
     """Stop where a file is not what its record describes.
 
     Raises:
-        ChangedFile: names the first, both digests and the mend, and says how many more there are.
+        ChangedFile: names the first, both digests and the mend of all, and says how many more there are.
     """
     if found:
-        more = f" ({len(found) - 1} more are not what was made: lorebridge verify names them)" if found[1:] else ""
-        raise ChangedFile(f"{found[0]}{more}. {found[0].mend}")
+        more = f" ({len(found) - 1} more are not what was made either)" if found[1:] else ""
+        raise ChangedFile(f"{found[0]}{more}. {_mend(found)}")
 
 
 def write_record(

@@ -181,7 +181,9 @@ def write_inputs(folder: Path) -> dict:
                     "question_id": f"{culture}-{i:04d}",
                     "step": 150,
                     "stage": stage,
-                    "stream": stream,
+                    "stream": f"mono-{lang}",
+                    "lang": lang,
+                    "pairs": None,
                     "n_presentations": int(rng.integers(0, 9)),
                     "n_distinct_docs": 1,
                     "n_subject": 1,
@@ -191,7 +193,7 @@ def write_inputs(folder: Path) -> dict:
                     "n_tokens": 1000,
                 }
                 for i in range(N)
-                for stage, stream in (("base", "mono-en"), ("ct", f"mono-{culture}"))
+                for stage, lang in (("base", "en"), ("ct", culture))
             ]
             tables.write("exposure", read, exposure[-1])
     items(**study, judgments=judgments, exposure=exposure, out=folder / "items.parquet")

@@ -20,12 +20,9 @@ def runs(tmp_path_factory):
     for lang in ("ko", "bo"):
         for arm in ARMS:
             for seed in (0, 1):
-                streams = {
-                    "mono-en": [40],
-                    f"mono-{lang}": range(0, 50, 10),
-                    f"pairs-{lang}-en": range(0, 50, 10),
-                    f"pairs-{lang}-xx": range(0, 50, 10),
-                }
+                streams = {("en", None): [40]} | dict.fromkeys(
+                    [(lang, None), ("en", lang), (lang, lang)], range(0, 50, 10)
+                )
                 run = f"{lang}-{arm}-s{seed}"
                 rows = [
                     {
@@ -35,8 +32,10 @@ def runs(tmp_path_factory):
                         "seed": seed,
                         "question_id": f"{lang}-{i:04d}",
                         "step": step,
-                        "stream": stream,
-                        "stage": "base" if stream == "mono-en" else "ct",
+                        "stream": f"text {place}",  # nor this
+                        "lang": of,
+                        "pairs": pairs,
+                        "stage": "base" if (of, pairs) == ("en", None) else "ct",
                         "n_presentations": (i % 3) * step if i else None,
                         "n_distinct_docs": (i % 3) * min(step, 2) if i else None,
                         "n_subject": 3 * step,
@@ -45,7 +44,7 @@ def runs(tmp_path_factory):
                         "n_leak_pairs": 0,
                         "n_tokens": 1000 * step,
                     }
-                    for stream, steps in streams.items()
+                    for place, ((of, pairs), steps) in enumerate(streams.items())
                     for step in steps
                     for i in range(7)
                 ]
@@ -68,7 +67,8 @@ def test_exposure_is_drawn_and_repeats_to_the_byte(runs, tmp_path):
 def test_what_is_replayed_is_a_text_of_its_own(runs, tmp_path):
     replay = tmp_path / "ko-bridge_replay-s0.parquet"
     table = tables.read(runs["ko-bridge-s0"])
-    again = table[table["stream"] == "mono-ko"].assign(stream="mono-en", stage="ct", n_tokens=7)
+    own = (table["lang"] == "ko") & table["pairs"].isna()
+    again = table[own].assign(stream="text 0", lang="en", stage="ct", n_tokens=7)
     named = pd.concat([table, again]).assign(run="ko-bridge_replay-s0", arm="bridge_replay")
     tables.write("exposure", named, replay)
     arms = ["bridge_replay", "bridge", "no_bridge"]

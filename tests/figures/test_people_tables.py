@@ -62,15 +62,13 @@ def test_invented_people_have_no_published_number(gaps, tmp_path):
 
 
 def test_isolation_says_for_each_text_who_is_named(tmp_path):
-    counts = {"mono-en": [4, 0, 8], "mono-ko": [0, 1, 0], "pairs-ko-en": [0, 0, 2], "pairs-ko-xx": [0, 0, 0]}
+    counts = {("en", None): [4, 0, 8], ("ko", None): [0, 1, 0], ("en", "ko"): [0, 0, 2], ("ko", "ko"): [0, 0, 0]}
     paths = []
-    for stream, found in counts.items():
-        paths.append(tmp_path / f"{stream}.parquet")
-        tables.write(
-            "people_mentions",
-            [{"person_id": f"Q{i}", "stream": stream, "n_documents": n} for i, n in enumerate(found)],
-            paths[-1],
-        )
+    for (lang, pairs), found in counts.items():
+        paths.append(tmp_path / f"{len(paths)}.parquet")
+        told = {"stream": f"text {len(paths)}", "lang": lang, "pairs": pairs}
+        rows = [{"person_id": f"Q{i}", **told, "n_documents": n} for i, n in enumerate(found)]
+        tables.write("people_mentions", rows, paths[-1])
     rows = [
         {
             "question_id": f"people-Q{i}-birthplace",

@@ -21,7 +21,7 @@ from lorebridge.probes.alignment import (
     sentence_embeddings,
 )
 from lorebridge.probes.models import start_token
-from lorebridge.probes.perplexity import measure_perplexity, read_sample, shuffled
+from lorebridge.probes.perplexity import measure_perplexity, read_samples, shuffled
 
 TEXTS = ["The capital is Seoul.", "한국에는 4개의 계절이 있다.", "汉族中有部分人信奉道教以及景教。" * 9, ""]
 
@@ -56,7 +56,7 @@ def write_pairs(path, sides):
 @pytest.mark.parametrize("window", [7, 64, 1000])
 def test_every_token_is_predicted_once_from_what_stands_before(documents, loaded, window):
     tokenizer = loaded[1]
-    sample = read_sample(documents, tokenizer, n_tokens=10**6, window=window)
+    [sample] = read_samples(documents, tokenizer, n_tokens=10**6, window=window, labels=[""])
     assert sample.n_documents == 3  # an empty document has nothing to predict
     assert sample.n_bytes == sum(len(text.encode()) for text in TEXTS)
     assert all(2 <= len(piece) <= window + 1 for piece in sample.windows)
@@ -73,26 +73,26 @@ def test_every_token_is_predicted_once_from_what_stands_before(documents, loaded
 
 def test_a_sample_is_as_long_as_asked_and_does_not_depend_on_the_shards(documents, loaded, tmp_path):
     tokenizer = loaded[1]
-    sample = read_sample(documents, tokenizer, n_tokens=30, window=10)
+    [sample] = read_samples(documents, tokenizer, n_tokens=30, window=10, labels=[""])
     assert sample.n_tokens == 30
     text = tokenizer.decode([token for piece in sample.windows for token in piece[1:]])
     assert abs(len(text.encode()) - sample.n_bytes) <= 3  # the cut may fall inside a letter
     whole = tmp_path / "one.parquet"
     tables.write("documents", pd.concat([tables.read(path) for path in documents]), whole)
-    assert read_sample([whole], tokenizer, n_tokens=30, window=10) == sample
+    assert read_samples([whole], tokenizer, n_tokens=30, window=10, labels=[""]) == [sample]
 
 
 def test_no_held_out_text_is_an_error(loaded, tmp_path):
     tables.write("documents", [], tmp_path / "none.parquet")
     with pytest.raises(InputError, match="no held-out text"):
-        read_sample([tmp_path / "none.parquet"], loaded[1], n_tokens=10, window=10)
+        read_samples([tmp_path / "none.parquet"], loaded[1], n_tokens=10, window=10, labels=[""])
     with pytest.raises(InputError, match="1 held-out pairs"):
         read_translations(write_pairs(tmp_path / "p.parquet", [("a", "b")]), loaded[1], n_pairs=9, window=9)
 
 
 def test_perplexity_is_that_of_the_model(documents, loaded):
     model, tokenizer = loaded
-    sample = read_sample(documents, tokenizer, n_tokens=10**6, window=50)
+    [sample] = read_samples(documents, tokenizer, n_tokens=10**6, window=50, labels=[""])
     nll = 0.0
     for piece in sample.windows:
         ids = torch.tensor([piece])

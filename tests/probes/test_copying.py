@@ -135,8 +135,11 @@ def test_a_model_that_has_learned_to_copy_is_told_from_one_that_has_not(make_mod
     tables.write("documents", rows, tmp_path / "documents.parquet")
     said = {"run": "base-s3", "learned": "en", "arm": "base", "seed": 3, "window": 25}
     said |= {"checkpoints": folders, "heldout": {"en": [tmp_path / "documents.parquet"]}}
-    for name in ("a", "b"):
-        copying.copying(**said, out=tmp_path / f"{name}.parquet")
+    copying.copying(**said, out=tmp_path / "a.parquet")
+    by_plan = {"checkpoints": {str(step): folder for step, folder in folders.items()}}  # whose keys are of JSON
+    copying.copying(**said | by_plan, out=tmp_path / "b.parquet")
+    copying.copying(**said | {"checkpoints": {None: folders[0]}}, out=tmp_path / "given.parquet")
+    assert tables.read(tmp_path / "given.parquet")["step"].isna().all()
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     found = tables.read(tmp_path / "a.parquet").set_index("step")
     assert list(found["text"]) == [RANDOM] * 2

@@ -30,7 +30,7 @@ from transformers import (
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes.models import check_causal, load_model, positions
-from lorebridge.probes.perplexity import read_sample
+from lorebridge.probes.perplexity import read_samples
 from lorebridge.probes.questions import build_questions
 from lorebridge.probes.scoring import build_requests, score_file, score_run
 from lorebridge.probes.trees import ROUNDING, reads_batches, sum_logprobs
@@ -324,7 +324,7 @@ def test_held_out_text_needs_a_tokenizer_that_says_where_tokens_lie(tmp_path):
         "documents", [{"doc_id": "t/0", "title": "", "text": "a", "source": "t", "n_chars": 1}], tmp_path / "d"
     )
     with pytest.raises(InputError, match="offsets"):
-        read_sample([tmp_path / "d"], CanineTokenizer(), n_tokens=9, window=9)
+        read_samples([tmp_path / "d"], CanineTokenizer(), n_tokens=9, window=9, labels=[""])
 
 
 def test_the_probe_costs_a_few_short_texts(checkpoints):

@@ -124,7 +124,10 @@ def many(n: int) -> dict[str, dict[str, list[str]]]:
 def build(folder: Path, people, questions=10_000, named=(), seed=0, langs=LANGS) -> tuple[pd.DataFrame, dict]:
     folder.mkdir(parents=True, exist_ok=True)
     path = people_table(folder / "people.parquet", people)
-    counts = [{"person_id": p, "stream": "mono-ko", "n_documents": int(p in named)} for p in people]
+    counts = [
+        {"person_id": p, "stream": "mono-ko", "lang": "ko", "pairs": None, "n_documents": int(p in named)}
+        for p in people
+    ]
     tables.write("people_mentions", counts, folder / "mentions.parquet")
     notes = build_people_questions(
         langs=langs,

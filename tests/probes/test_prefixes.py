@@ -10,7 +10,7 @@ from lorebridge import tables
 from lorebridge.corpora.released import fill_blanks
 from lorebridge.errors import InputError
 from lorebridge.probes.models import start_token
-from lorebridge.probes.perplexity import read_sample
+from lorebridge.probes.perplexity import read_samples
 from lorebridge.probes.prefixes import PREFIXES, behind
 from lorebridge.probes.scoring import build_requests
 
@@ -78,8 +78,7 @@ def test_a_long_document_behind_a_label_predicts_every_token_of_it_once(tmp_path
     documents = [tmp_path / "held.parquet"]
     before = [start_token(tokenizer), *tokenizer("English: ")["input_ids"]]
     for window in (len(before), 40, 1000):
-        sample = read_sample(documents, tokenizer, n_tokens=10**6, window=window, label="English: ")
-        bare = read_sample(documents, tokenizer, n_tokens=10**6, window=window)
+        sample, bare = read_samples(documents, tokenizer, n_tokens=10**6, window=window, labels=["English: ", ""])
         assert (sample.n_tokens, sample.n_bytes, sample.n_documents) == (bare.n_tokens, bare.n_bytes, bare.n_documents)
         read = []
         for piece, context in zip(sample.windows, sample.contexts, strict=True):
@@ -92,7 +91,7 @@ def test_a_long_document_behind_a_label_predicts_every_token_of_it_once(tmp_path
             read[-1] += piece[context:]
         assert sorted(map(tokenizer.decode, read)) == sorted(text for text in texts if text)
     with pytest.raises(InputError, match=r"label 'English: ': is \d+ tokens, and leaves no room"):
-        read_sample(documents, tokenizer, n_tokens=9, window=len(before) - 1, label="English: ")
+        read_samples(documents, tokenizer, n_tokens=9, window=len(before) - 1, labels=["English: "])
 
 
 def test_an_empty_label_asks_the_same_question_once(checkpoints):

@@ -92,9 +92,10 @@ start_accounting() {
   local db=$SLURM_DIR/mysql
   mkdir "$db"
   chown mysql:mysql "$db"
-  mariadb-install-db --user=mysql --datadir="$db/data" --auth-root-authentication-method=socket --skip-test-db \
+  # Temporary files of its own: another user's TMPDIR may be closed to it.
+  TMPDIR=$db mariadb-install-db --user=mysql --datadir="$db/data" --auth-root-authentication-method=socket --skip-test-db \
     >"$SLURM_DIR/log/mariadb-install.log" 2>&1
-  setsid mariadbd --no-defaults --user=mysql --datadir="$db/data" --socket="$db/socket" --pid-file="$db/pid" \
+  TMPDIR=$db setsid mariadbd --no-defaults --user=mysql --datadir="$db/data" --socket="$db/socket" --pid-file="$db/pid" \
     --skip-networking --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 \
     >"$SLURM_DIR/log/mariadbd.log" 2>&1 </dev/null &
   wait_for 60 mariadb --socket="$db/socket" --execute 'select 1'

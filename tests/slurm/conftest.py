@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -32,6 +34,7 @@ def one_language(cluster, new_study, tmp_path_factory):
 
     def make(name):
         study = new_study(tmp_path_factory.mktemp(name) / "study")
+        study.program = (sys.executable, str(Path(__file__).parent / "impatient" / "snakemake"))
         for section in ("languages", "corpora", "parallel", "questions"):
             del study.config[section]["bo"]
         study.config["world"].pop("languages", None)

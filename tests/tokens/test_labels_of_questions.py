@@ -7,7 +7,7 @@ from invented import TEMPLATE
 
 from lorebridge import tables
 from lorebridge.probes.models import load_tokenizer, start_token
-from lorebridge.probes.perplexity import read_sample
+from lorebridge.probes.perplexity import read_samples
 from lorebridge.probes.scoring import build_requests
 from lorebridge.tokens.arms import template_labels
 
@@ -46,5 +46,5 @@ def test_a_question_is_asked_as_a_half_of_a_pair_stands_in_its_document(study, t
     assert len(found) > len(expected) / 3  # the rest is cut, or not read in so short a run
     held_out = pd.DataFrame({"doc_id": pairs["pair_id"], "title": "", "text": pairs["en"], "source": "s", "n_chars": 1})
     tables.write("documents", held_out, tmp_path / "held.parquet")
-    sample = read_sample([tmp_path / "held.parquet"], tokenizer, n_tokens=10**6, window=10**4, label=labels["en"])
+    [sample] = read_samples([tmp_path / "held.parquet"], tokenizer, n_tokens=10**6, window=10**4, labels=[labels["en"]])
     assert sorted(window[1:] for window in sample.windows) == sorted(asked["en"])

@@ -116,6 +116,8 @@ def count(study, order, out, *, run="bo-bridge-s0", steps=(0, 1, 4), cultures=("
         steps=list(steps),
         cultures=list(cultures),
         scripts={stream: SCRIPTS[lang] for stream, (lang, _) in STREAMS.items()},
+        langs={stream: lang for stream, (lang, _) in STREAMS.items()},
+        pairs=dict.fromkeys(("pairs-bo-en", "pairs-bo-xx"), "bo"),
         window=1,
         max_chars=MAX_CHARS,
         order=order,
@@ -269,7 +271,9 @@ def test_a_continued_run_begins_with_what_its_base_had_read(study, oracle, tmp_p
     before = table[table["stage"] == "base"].reset_index(drop=True)
     expected = base[(base["step"] == 2) & base["question_id"].str.startswith("bo")].reset_index(drop=True)
     pd.testing.assert_frame_equal(before, expected.assign(run="r", learned="bo", arm="bridge"))
-    assert set(table.loc[table["stage"] == "ct", "stream"]) == {"mono-bo", "pairs-bo-en", "pairs-bo-xx"}
+    read = table.loc[table["stage"] == "ct", ["stream", "lang", "pairs"]].drop_duplicates()
+    told = {(row.stream, row.lang, None if pd.isna(row.pairs) else row.pairs) for row in read.itertuples()}
+    assert told == {("mono-bo", "bo", None), ("pairs-bo-en", "en", "bo"), ("pairs-bo-xx", "bo", "bo")}
     # Without parallel text read, its rows are there and count nothing.
     assert table.loc[table["stream"] == "pairs-bo-en", "n_tokens"].tolist() == [0] * 20
     only_bo = base[base["question_id"].str.startswith("ko")]

@@ -34,6 +34,8 @@ def count(folder: Path, texts: list[str], names: dict[str, str], workers: int = 
         )
     notes = count_names(
         stream="mono-en",
+        lang="en",
+        pairs=None,
         column="text",
         people=folder / "people.parquet",
         texts=paths,
@@ -42,6 +44,7 @@ def count(folder: Path, texts: list[str], names: dict[str, str], workers: int = 
     )
     assert notes["n_texts"] == len(texts)
     found = tables.read(folder / "m.parquet")
+    assert (found["lang"] == "en").all() and found["pairs"].isna().all()
     assert notes["n_named"] == (found["n_documents"] > 0).sum()
     return dict(zip(found["person_id"], found["n_documents"], strict=True))
 
@@ -103,7 +106,8 @@ def planted(tmp_path_factory) -> Path:
 
 def named(folder: Path, texts: Path, stream: str) -> set[str]:
     out = folder / f"{stream}.mentions.parquet"
-    count_names(stream=stream, column="text", people=folder / "people.parquet", texts=[texts], out=out)
+    people = folder / "people.parquet"
+    count_names(stream=stream, lang="ko", pairs=None, column="text", people=people, texts=[texts], out=out)
     found = tables.read(out)
     return set(found["person_id"][found["n_documents"] > 0])
 

@@ -71,16 +71,18 @@ def read_by_run(path):
             "question_id": f"ko-{i:04d}",
             "step": step,
             "stage": stage,
-            "stream": stream,
-            "n_presentations": None if i == 5 and stream != "mono-ko" else n * i if stage == "base" else n,
+            "stream": f"text {of} {pairs}",  # nobody reads it
+            "lang": of,
+            "pairs": pairs,
+            "n_presentations": None if i == 5 and (of, pairs) != ("ko", None) else n * i if stage == "base" else n,
         }
         for i in range(N)
-        for stage, stream, step, n in [
-            ("base", "mono-en", 300, 1),
-            ("ct", "mono-ko", 10, 1),
-            ("ct", "mono-ko", 30, 2),
-            ("ct", "pairs-ko-en", 30, 1),
-            ("ct", "pairs-ko-xx", 30, 4),
+        for stage, of, pairs, step, n in [
+            ("base", "en", None, 300, 1),
+            ("ct", "ko", None, 10, 1),
+            ("ct", "ko", None, 30, 2),
+            ("ct", "en", "ko", 30, 1),
+            ("ct", "ko", "ko", 30, 4),
         ]
     ]
     table = pd.DataFrame(rows).astype({"n_presentations": "Int64"})

@@ -8,7 +8,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
-from lorebridge.transfer.planted import ESTIMAND, dose_response, memorised, placement_gaps
+from lorebridge.transfer.planted import ESTIMAND, dose_response, memorised, placed_accuracies, placement_gaps
 
 N = 40
 PLACED = ("en_only", "xx_only", "both", "neither")
@@ -165,3 +165,17 @@ def test_what_is_memorised_is_told_by_what_the_corpus_states(study, write_scores
     assert found["accuracy"] == 0.75 and found["lo"] < 0.75 < found["hi"] and found["hi"] - found["lo"] > 0.2
     assert rows.loc[("en", False), "accuracy"] == 0.05
     assert (rows.loc["ko", "accuracy"] == 0).all()
+
+
+def test_accuracy_by_checkpoint_and_placement(study):
+    """In Korean the bridge knows, from its second checkpoint on, what English alone states, and half of the rest."""
+    given = {name: study[name] for name in ("scores", "questions", "truth", "base", "subset", "rule")}
+    rows = placed_accuracies(**given, resamples=200, seed=0).set_index(["direction", "placed", "arm", "seed", "step"])
+    assert len(rows) == 2 * 4 * 2 * 2 * len(STEPS)
+    assert (rows["n_questions"] == N // 4).all() and (rows["chance"] == 0.25).all()
+    bridge = rows.xs("bridge", level="arm").loc["en->xx"]
+    assert (bridge.loc["source only"].xs(0, level="step")["accuracy"] == 0).all()
+    assert (bridge.loc["source only"].drop(0, level="step")[["accuracy", "lo", "hi"]] == 1).all(axis=None)
+    nowhere = bridge.loc["neither"].drop(0, level="step")
+    assert (nowhere["accuracy"] == 0.5).all() and (nowhere["lo"] < 0.5).all() and (nowhere["hi"] > 0.5).all()
+    assert (rows.xs("no_bridge", level="arm")["accuracy"] == 0).all()

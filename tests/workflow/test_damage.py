@@ -158,19 +158,64 @@ def test_a_page_that_is_written_anew_names_what_has_changed(finished, tmp_path):
     assert re.search(r"The \d+ artifacts that .*: changed since: transfer/gaps\.parquet\.", page)
 
 
+SHARDS = {"signatures": 1, "filter_corpus": 1}
+
+
 @pytest.mark.parametrize(
     ("names", "rules"),
     [
         (["transfer/gaps.parquet", "trace/judgments/ko/ko.parquet"], {"gaps": 1, "judge": 1}),
         ([f"{RUN}/step4/model.safetensors"], {"train_continual": 1}),
         (["tables/gaps.csv", "figures/gaps.svg"], {"table": 1, "draw_gaps": 1}),
+        # The second is made from the first, through a file that is whole.
+        ([f"corpora/ko/{name}-00000-of-00001.parquet" for name in ("signatures", "documents")], SHARDS),
     ],
 )
 def test_an_emptied_file_is_something_to_be_done(finished, tmp_path, names, rules):
     study = finished.copy(tmp_path / "study")
     for name in names:
         write(study.results / name, b"")
-    assert study.planned() == rules
+    told = study.snakemake("--dry-run")
+    for name in names:
+        assert (
+            len(re.findall(rf"results/tiny/{name}: changed since \w+ made it: .* has 0; it is made again", told)) == 1
+        )
+    assert study.counted(told) == rules
+
+
+@pytest.mark.parametrize("option", [["--forcerun"], []], ids=["asked for by its files", "asked for by a change"])
+def test_what_is_made_behind_a_whole_file_is_made_in_the_same_invocation(finished, tmp_path, option):
+    study = finished.copy(tmp_path / "study")
+    first, second = (
+        study.results / f"corpora/ko/{name}-00000-of-00001.parquet" for name in ("signatures", "documents")
+    )
+    asked = [str(path.relative_to(study.folder)) for path in (first, second)] if option else []
+    if not option:
+        first.unlink()
+        study.config["corpora"]["ko"]["heldout"] = 0.2
+        study.write()
+    planned = study.planned(*option, *asked)
+    assert planned["signatures"] == planned["filter_corpus"] == 1
+
+
+def test_two_damaged_files_in_one_chain_are_mended_by_one_invocation(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    store, order = (
+        study.results / "tokens" / "pairs-ko-xx" / "tokens.bin",
+        study.results / "order" / "ko-bridge-s0.parquet",
+    )
+    whole = [store.read_bytes(), order.read_bytes()]
+    forty_tokens(store)
+    one_byte(order)
+    made = study.results / "trace" / "exposure" / "ko-bridge-s0.parquet"
+    made.unlink()
+    output = study.snakemake("--cores", "2", "results/tiny/trace/exposure/ko-bridge-s0.parquet", check=False)
+    [line] = {line.split("error: ")[1] for line in output.splitlines() if "error: results/tiny/" in line}
+    advice = shlex.split(line.split("make them again: snakemake ")[1])
+    assert set(advice[1:]) == {f"results/tiny/{path.relative_to(study.results)}" for path in (store, order)}
+    study.run(*advice)
+    assert [store.read_bytes(), order.read_bytes()] == whole and made.exists()
+    assert verified(study) == (0, [])
 
 
 @pytest.mark.parametrize("name", DAMAGED)

@@ -20,18 +20,31 @@ def rows(n=30):
     ]
 
 
-@pytest.fixture
-def study(tmp_path, new_study):
+def with_own_corpus(new_study, folder):
     """The tiny study with its Korean corpus in a local file."""
-    source = tmp_path / "ko.jsonl.gz"
+    source = folder / "ko.jsonl.gz"
     source.write_bytes(gzip.compress("\n".join(rows()).encode()))
-    study = new_study(tmp_path / "study")
+    study = new_study(folder / "study")
     study.config["corpora"]["ko"]["sources"] = [{"kind": "local", "name": "mine", "path": str(source)}]
     study.write()
     return study
 
 
+@pytest.fixture
+def study(tmp_path, new_study):
+    return with_own_corpus(new_study, tmp_path)
+
+
 CORPUS = "results/tiny/corpora/ko/audit.json"
+OTHER = CORPUS.replace("/ko/", "/bo/")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory, new_study):
+    """A study of which another corpus is made. Its own file is made bad in one way after the other."""
+    study = with_own_corpus(new_study, tmp_path_factory.mktemp("begun"))
+    study.run(OTHER)
+    return study, (study.folder / OTHER).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -45,9 +58,8 @@ CORPUS = "results/tiny/corpora/ko/audit.json"
     ids=["truncated gzip", "not JSON", "no text", "empty after filtering"],
 )
 @pytest.mark.slow
-def test_a_bad_corpus_names_file_and_row(study, content, expected):
-    study.run(CORPUS.replace("/ko/", "/bo/"))
-    kept = (study.folder / CORPUS.replace("/ko/", "/bo/")).read_bytes()
+def test_a_bad_corpus_names_file_and_row(begun, content, expected):
+    study, kept = begun
     source = study.folder.parent / "ko.jsonl.gz"
     source.write_bytes(content)
     output = study.snakemake("--cores", "1", CORPUS, check=False)
@@ -55,9 +67,20 @@ def test_a_bad_corpus_names_file_and_row(study, content, expected):
     for text in expected:
         assert text in line
     assert "Traceback" not in output
-    assert (study.folder / CORPUS.replace("/ko/", "/bo/")).read_bytes() == kept
+    assert (study.folder / OTHER).read_bytes() == kept
+    assert not (study.folder / CORPUS).exists()
+
+
+@pytest.mark.slow
+def test_a_corpus_that_was_bad_is_made_when_it_is_good(begun):
+    """In the folder that bad ones were tried in."""
+    study, kept = begun
+    source = study.folder.parent / "ko.jsonl.gz"
+    source.write_bytes(gzip.compress("\n".join([*rows(3), "{not json"]).encode()))
+    study.snakemake("--cores", "1", CORPUS, check=False)
     source.write_bytes(gzip.compress("\n".join(rows()).encode()))
     study.run(CORPUS)
+    assert (study.folder / OTHER).read_bytes() == kept
 
 
 def test_a_wrong_path_fails_at_dry_run(study):
@@ -81,6 +104,12 @@ def test_a_misspelt_language_fails_at_dry_run(study):
     study.config["questions"]["kr"] = study.config["questions"].pop("ko")
     study.write()
     assert "Did you mean 'ko'?" in study.snakemake("--dry-run", check=False)
+
+
+def test_a_target_that_there_is_not_says_what_there_is(study):
+    output = study.snakemake("--dry-run", "results/tiny/probes/scores/ko-brigde-s0.parquet", check=False)
+    assert "this study has no run 'ko-brigde-s0'. Did you mean 'ko-bridge-s0'? It has base-s0, " in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.slow

@@ -127,7 +127,7 @@ def test_the_page_shows_it(made):
     assert "<h1>What does a model know that learns two languages at once?</h1>" in page
     assert "A model that is given is asked once, and is a dashed line." in page
     assert page.count("data:image/svg+xml") == 2
-    counted = tables.read(made.results / "toy/counts.parquet")
+    counted = tables.read(made.results / "toy/counts/reference.parquet")
     assert len(counted) == (3 + 1) * 2
     assert counted.loc[counted["run"] == "gpt2", "step"].isna().all()
     table = page[page.index('<details id="table-right">') :]
@@ -143,7 +143,7 @@ def test_a_setting_of_its_own_makes_its_own_again(made, tmp_path):
     study.write()
     assert study.planned() == AFTER_COUNTS
     study.run()
-    assert set(tables.read(study.results / "toy/counts.parquet")["lang"]) == {"ko"}
+    assert set(tables.read(study.results / "toy/counts/reference.parquet")["lang"]) == {"ko"}
     assert study.planned() == {}
 
 
@@ -180,7 +180,7 @@ def test_the_commands_know_the_kind(made):
     assert [run["run"] for run in plan["base_runs"]] == ["joint-s0"] and plan["runs"] == []
     checked = lorebridge("verify", "joint-s0", *config)
     assert checked.returncode == 0 and "step4" in checked.stdout, checked.stdout + checked.stderr
-    told = lorebridge("explain", "results/toy/toy/counts.parquet")
+    told = lorebridge("explain", "results/toy/toy/counts/reference.parquet")
     assert "rule     counts" in told.stdout, told.stderr
     for command in (("power",), ("alarms",), ("label-sheet", "--lang", "ko", "--out", "sheet.csv")):
         refused = lorebridge(*command, *config)

@@ -53,6 +53,7 @@ def test_tables_hold_the_contract(finished):
         "probes/perplexity/ko-bridge-s0": "perplexity",
         "probes/alignment/ko-bridge-s0": "alignment",
         "probes/copying/base-s0": "copying",
+        "probes/mechanism/bo": "mechanism",
         "probes/scorer": "scorer",
         "corpora/en/heldout-00000-of-00001": "documents",
         "parallel/ko.heldout": "pairs",
@@ -147,6 +148,7 @@ def of_runs(**counts):
         "draw_learning": 1,
         "draw_asymmetry": 1,
         "draw_dose_response": 1,
+        "draw_mechanism": 1,
     } | counts
 
 
@@ -156,11 +158,11 @@ CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
         # Every model of the language is asked behind the label that the template has.
-        of_runs(order=1, train_continual=1, score=3, exposure=1, draw_exposure=1, table=15),
+        of_runs(order=1, train_continual=1, score=3, mechanism=1, exposure=1, draw_exposure=1, table=16),
     ),
     "a learning rate": (
         lambda c: c["training"]["continual"].update(lr=1e-3),
-        of_runs(train_continual=4, score=4, table=13),
+        of_runs(train_continual=4, score=4, mechanism=2, table=14),
     ),
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
@@ -189,7 +191,17 @@ CHANGES = {
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
-        of_runs(order=5, train_base=1, train_continual=4, score=5, copying=1, exposure=5, draw_exposure=1, table=17),
+        of_runs(
+            order=5,
+            train_base=1,
+            train_continual=4,
+            score=5,
+            copying=1,
+            mechanism=2,
+            exposure=5,
+            draw_exposure=1,
+            table=18,
+        ),
     ),
 }
 

@@ -14,6 +14,7 @@
 # than the output, so that the artifact is remade, and all that is made from it, in one invocation -- even if Snakemake's
 # own memory (.snakemake) is lost.
 
+import functools
 import os
 import shutil
 import sys
@@ -21,15 +22,18 @@ import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.settings.types import RerunTrigger
 
 from lorebridge.errors import LorebridgeError
 from lorebridge.plan import artifact, due, shown
-from lorebridge.plan.stage import WILDCARDS
+from lorebridge.plan.stage import constraints
+from lorebridge.plan.wanted import refuse_unknown
+from lorebridge.records import resized
 
 
 wildcard_constraints:
-    **WILDCARDS,
+    **constraints(plan.study.stages.values()),
 
 
 # The one script that most rules call, and the environments, for the rules of a kind of study, which lie elsewhere.
@@ -67,6 +71,48 @@ def _trust_the_stamp_alone():
     workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
 
 
+def _forced(name):
+    """Whether Snakemake was told to make an artifact again (--forcerun), by its rule or by one of its files."""
+    forced = workflow.dag_settings.forcerun
+    return bool(forced) and not forced.isdisjoint(
+        [name[0], f"draw_{dict(name[1]).get('figure')}", *paths(name), plan.record(*name)]
+    )
+
+
+@functools.cache
+def _fresh(name):
+    """Whether an artifact is on disk, of the sizes that it was written with, made by the recipe of the plan, and wanted
+    as it is."""
+    return not _forced(name) and due.fresh(plan, name, RECORDS)
+
+
+@functools.cache
+def _tell(name):
+    """Say of an artifact whose recipe is that of the plan which of its files have another size.
+
+    Nothing else would say why a study that was finished has something to be done.
+    """
+    place = plan.record(*name)
+    record = RECORDS(place)
+    if record is not None and record.get("recipe") == plan.recipe(name) and workflow.is_main_process:
+        for line in resized(place, record, paths(name)):
+            logger.info(f"{line}; it is made again")
+
+
+@functools.cache
+def _behind(name):
+    """The records of what is not fresh and lies behind fresh artifacts that an artifact is made from.
+
+    Snakemake trusts that it will come from a job that runs to all that must run after it, and looks at none of that. But
+    it does not go along ancient edges. So an artifact that is made names what is made behind those.
+    """
+    found = {}
+    for above in filter(_fresh, plan.inputs(name[0], **dict(name[1]))):
+        made = [a for a in plan.inputs(above[0], **dict(above[1])) if not _fresh(a)]
+        found |= _behind(above) | {plan.record(*a): None for a in made}
+    return found
+
+
 def paths(*names):
     """The files of some artifacts, their records left out."""
     return due.paths(plan, *names)
@@ -98,11 +144,16 @@ def needs(stage, of={}, **shows):
     def inputs(wildcards):
         _trust_the_stamp_alone()
         w = dict(wildcards.items()) | of
-        age = ancient if due.fresh(plan, artifact(stage, **w), RECORDS) else str
+        name = artifact(stage, **w)
+        refuse_unknown(plan, name, f"rule {stage}")
+        fresh = _fresh(name)
+        if not fresh:
+            _tell(name)
+        age = ancient if fresh else str
         found = dict.fromkeys(shows, ()) | {
             key: [age(path) for path in files] for key, files in plan.reads(stage, **w).items()
         }
-        found["stamp"] = age(str(STAMP))
+        found["stamp"] = [age(str(STAMP)), *([] if fresh else _behind(name))]
         # The recipe holds what local sources contain, so their modification times say nothing.
         found["sources"] = [ancient(path) for path in plan.sources(stage, **w)]
         return found

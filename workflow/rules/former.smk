@@ -1,4 +1,5 @@
-# Words of before, and names of no rule, which Snakemake takes without a word where a profile says something of rules.
+# Words of before; names of no rule, which Snakemake takes without a word where a profile says something of rules; and
+# artifacts that the study does not have.
 # Read last, when all rules are known.
 
 import contextlib
@@ -12,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 from lorebridge import studies
 from lorebridge.errors import LorebridgeError
 from lorebridge.figures.stages import FIGURES
+from lorebridge.plan.wanted import refuse_unknown_paths
 from lorebridge.studies import former
 
 
@@ -23,6 +25,7 @@ def _refuse_words_of_before():
         arguments = snakemake.cli.parse_args(sys.argv[1:])[1]
     try:
         former.refuse(arguments, plan.root, plan.study.models, known)
+        refuse_unknown_paths(plan, former.chosen(arguments))
     except LorebridgeError as error:
         raise WorkflowError(str(error))
 

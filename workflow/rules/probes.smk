@@ -201,6 +201,35 @@ rule copying:
         "../scripts/make.py"
 
 
+rule mechanism:
+    """Measure how alike models represent what corresponds in two languages of a planted world."""
+    input:
+        unpack(
+            needs(
+                "mechanism",
+                checkpoints="models/continual/*/step*",
+                questions="probes/questions/{lang}.parquet | probes/sampled/{lang}.parquet",
+                truth="world/truth.parquet",
+            )
+        ),
+    output:
+        **makes("mechanism", mechanism="probes/mechanism/{lang}.parquet"),
+    log:
+        f"{plan.root}/logs/mechanism/{{lang}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        mem_mb=escalated(16000),
+        runtime=escalated(120),
+    params:
+        task=task("mechanism"),
+    script:
+        "../scripts/make.py"
+
+
 rule random_models:
     """Ask random models of the study's shape the questions, by the published rule and in float32."""
     input:

@@ -51,9 +51,10 @@ def _read(exposure: Sequence[Path], arms: Sequence[str], base: str) -> pd.DataFr
     """Return the exposure of the first arm's runs, with the kind of text of each row."""
     frames = (table[table["arm"] == arms[0]] for table in map(tables.read, exposure))
     table = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
-    is_mono = table["stream"].str.startswith("mono-")
-    table["text"] = table["stream"].str.rsplit("-", n=1).str[1].radd("pairs-").mask(is_mono, "mono")
-    table.loc[(table["stage"] == "ct") & (table["stream"] == f"mono-{base}"), "text"] = "replay"
+    in_base, is_half = table["lang"] == base, table["pairs"].notna()
+    table["text"] = is_half.map({True: "pairs-xx", False: "mono"})
+    table.loc[is_half & in_base, "text"] = "pairs-en"
+    table.loc[~is_half & in_base & (table["stage"] == "ct"), "text"] = "replay"
     return table
 
 

@@ -71,18 +71,17 @@ def isolation(
     """
     counts = pd.concat([tables.read(path) for path in people_mentions], ignore_index=True)
     rows = []
-    for stream, of_stream in counts.groupby("stream", sort=False):
-        kind, lang, *half = str(stream).split("-")
-        spoken = base if half == ["en"] else lang
+    for _, of_stream in counts.groupby("stream", sort=False):
+        lang, pairs = of_stream["lang"].iloc[0], of_stream["pairs"].iloc[0]
         row = {
-            "text": names[lang] if kind == "mono" else f"{names[base]}–{names[lang]} pairs",
-            "language": names[spoken],
+            "text": names[lang] if pd.isna(pairs) else f"{names[base]}–{names[pairs]} pairs",
+            "language": names[lang],
             "people": len(of_stream),
             "named": int((of_stream["n_documents"] > 0).sum()),
             "median_documents": float(of_stream["n_documents"].median()),
             "documents": int(of_stream["n_documents"].sum()),
         }
-        asked = tables.read(people_questions[lang]).drop_duplicates("question_id") if spoken != base else None
+        asked = tables.read(people_questions[lang]).drop_duplicates("question_id") if lang != base else None
         row["questions"] = float("nan") if asked is None else len(asked)
         row["left_out"] = float("nan") if asked is None else sum("clean" not in subset for subset in asked["subset"])
         rows.append(row)

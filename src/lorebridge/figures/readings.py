@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lorebridge.figures.effects import contrast_label
+from lorebridge.figures.mechanism import KNOWN, NOWHERE
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
@@ -213,3 +214,31 @@ def recovery(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str
         f"Of {there:,} documents that state a planted fact, retrieval and judge find {right:,}; they name "
         f"{found - right:,} that do not."
     ]
+
+
+def mechanism(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
+    """Say of each language and arm whether alignment is half risen before accuracy on what only the source states."""
+    table = rows["mechanism"]
+    table = table[(table["direction"] != "xx->en") & (table["quantity"] != NOWHERE)]
+    found = []
+    for (language, arm), part in table.groupby(["language", "arm"], sort=False):
+        risen = {str(row["quantity"]): row["half_risen"] for row in part.dropna(subset="half_risen").to_dict("records")}
+        at = risen.pop(KNOWN, None)
+        if at is None:
+            others = ", ".join(risen) or "nothing"
+            found.append(
+                f"{language}, {arm}: what only the source states does not come to be answered; of the rest there "
+                f"rises: {others}."
+            )
+            continue
+        order = {
+            "before": [name for name, step in risen.items() if step < at],
+            "at the same checkpoint": [name for name, step in risen.items() if step == at],
+            "after": [name for name, step in risen.items() if step > at],
+        }
+        told = "; ".join(f"{when}: {', '.join(named)}" for when, named in order.items() if named)
+        found.append(
+            f"{language}, {arm}: accuracy on what only the source states is half risen at step {at:,.0f}. "
+            + (f"Half risen {told}." if told else "Nothing else rises.")
+        )
+    return found

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
@@ -26,7 +25,6 @@ _LABELS = {
     "float32": "float32, ties share the credit",
 }
 _MARKERS = dict(zip(_LABELS, "o<sD", strict=True))
-_COLOURS = dict(zip(_LABELS, sns.color_palette("colorblind")[:4], strict=True))
 
 
 def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
@@ -39,6 +37,7 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
     """
     table = tables.read(scorer)
     sets = list(dict.fromkeys(zip(table["culture"], table["lang"], strict=True)))
+    colours = dict(zip(_LABELS, style.palette(), strict=False))
     with style.styled():
         fig, (left, right) = plt.subplots(
             1, 2, layout="constrained", figsize=(7.2, 1.5 + 0.34 * len(sets)), sharey=True, width_ratios=(3, 1.2)
@@ -55,7 +54,7 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
                     values,
                     np.full(len(values), y + shift),
                     s=9,
-                    color=_COLOURS[rule],
+                    color=colours[rule],
                     alpha=0.35,
                     linewidths=0,
                     marker=_MARKERS[rule],
@@ -65,7 +64,7 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
                     values.mean(),
                     y + shift,
                     s=26,
-                    color=_COLOURS[rule],
+                    color=colours[rule],
                     edgecolors="white",
                     linewidths=0.5,
                     marker=_MARKERS[rule],
@@ -74,7 +73,7 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
             for rule in ("reference", "float32"):
                 tied = rows[rows["rule"] == rule]["tied"].mean()
                 height = 0.17 if rule == "reference" else -0.17
-                right.barh(y - height, tied, height=0.3, color=_COLOURS[rule], linewidth=0)
+                right.barh(y - height, tied, height=0.3, color=colours[rule], linewidth=0)
         n_options = Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance, four options")
         left.axvline(1 / 4, color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
         for ax, label in ((left, "accuracy of a random model (%)"), (right, "tied questions (%)")):
@@ -89,7 +88,7 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
         )
         left.set_ylim(len(sets) - 0.5, -0.5)
         handles = [
-            Line2D([], [], color=_COLOURS[rule], marker=_MARKERS[rule], markersize=5, linewidth=0, label=label)
+            Line2D([], [], color=colours[rule], marker=_MARKERS[rule], markersize=5, linewidth=0, label=label)
             for rule, label in _LABELS.items()
         ]
         first_listed = Line2D([], [], color="0.3", linewidth=1.4, label="share of answers listed first")

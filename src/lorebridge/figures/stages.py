@@ -72,6 +72,7 @@ READS: dict[str, Reads] = {
     "recovery": _only("recovery", "recovery"),
     "scorer": _only("random_models", "scorer"),
     "truth": _only("world", "truth"),
+    "mechanism": lambda study: many(item("mechanism", "mechanism", lang=lang) for lang in study.langs),
     "people_gaps": _only("people_gaps", "people_gaps"),
     "people_mentions": _people_mentions,
     "people_questions": lambda study: by("lang", people_questions(study)),
@@ -118,6 +119,7 @@ _EFFECTS = "lorebridge.figures.effects"
 _INFERENCE = "lorebridge.figures.inference"
 _SUMMARY = "lorebridge.figures.summary"
 _PAGE = "lorebridge.figures.readings"
+_ALIGNED = ("base", "names", "arms", "subset", "rule", "prefix", "resamples", "seed")
 _HOW = ("base", "names", "subset", "rule", "prefix", "last")
 
 FIGURES = (
@@ -244,6 +246,19 @@ FIGURES = (
         "did not cross.",
         when=planted,
     ),
+    Drawing(
+        "mechanism",
+        "lorebridge.figures.mechanism:figure",
+        reads("mechanism", "scores", "questions", "truth"),
+        _ALIGNED,
+        "Results",
+        "Does alignment come before what crosses?",
+        "Accuracy by checkpoint on facts that only the source language states, above the alignment of what corresponds "
+        "in the two languages: hidden states of parallel statements, embeddings of names and answers, and what a "
+        "clause gains from its translation before it.",
+        f"{_PAGE}:mechanism",
+        when=planted,
+    ),
 )
 
 TABLES = (
@@ -285,6 +300,13 @@ TABLES = (
         "lorebridge.figures.learning:table",
         _learned,
         ("names", "subset", "rule", "prefix", "resamples", "seed"),
+    ),
+    Drawing(
+        "mechanism",
+        "lorebridge.figures.mechanism:table",
+        reads("mechanism", "scores", "questions", "truth"),
+        _ALIGNED,
+        when=planted,
     ),
     Drawing("power", f"{_SUMMARY}:power", reads("questions"), ("names", "subset", "discordance", "seed_sd", "n_seeds")),
     Drawing("density", f"{_SUMMARY}:density", reads("density"), ("base", "names", "planted")),

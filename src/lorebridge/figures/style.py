@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.axis import Axis
@@ -28,13 +27,17 @@ LATIN = "DejaVu Sans"
 # Inches: the width of a page's text in print (ACL, NeurIPS and A4 have 5.5 to 6.3), so that letters keep their size.
 PRINTED = 6.3
 
-_PALETTE = sns.color_palette("colorblind")
-_COLOURS = {
-    **dict(zip(("bridge", "no_bridge", "placebo"), _PALETTE[:3], strict=True)),
-    **dict(zip(("labels_only", "glued", "xx_first", "untagged", "no_bridge_exchanged"), _PALETTE[4:9], strict=True)),
-    "no_bridge_reseeded": _PALETTE[9],
-    "base": "0.35",
-}
+
+def palette() -> list[Any]:
+    """Return ten colours that people tell apart who do not see all of them."""
+    import seaborn  # half of what it costs to start, and most that import this module draw tables
+
+    return list(seaborn.color_palette("colorblind"))
+
+
+# Places in the palette.
+_COLOURS = dict(bridge=0, no_bridge=1, placebo=2, labels_only=4, glued=5, xx_first=6, untagged=7)
+_COLOURS |= dict(no_bridge_exchanged=8, no_bridge_reseeded=9)
 _MARKERS = {
     "bridge": "o",
     "no_bridge": "s",
@@ -56,9 +59,10 @@ def arm_style(arm: str) -> dict[str, Any]:
     if arm in ARMS and ARMS[arm].variant:
         marker, shade = _VARIANTS[ARMS[arm].variant]
         towards = np.full(3, float(shade > 0))
-        colour = (1 - abs(shade)) * np.array(_COLOURS[ARMS[arm].arrangement]) + abs(shade) * towards
-        return {"color": tuple(colour.tolist()), "marker": marker}
-    return {"color": _COLOURS.get(arm, "0.5"), "marker": _MARKERS.get(arm, "P")}
+        shaded = (1 - abs(shade)) * np.array(palette()[_COLOURS[ARMS[arm].arrangement]]) + abs(shade) * towards
+        return {"color": tuple(shaded.tolist()), "marker": marker}
+    colour = palette()[_COLOURS[arm]] if arm in _COLOURS else "0.35" if arm == "base" else "0.5"
+    return {"color": colour, "marker": _MARKERS.get(arm, "P")}
 
 
 def arm_label(arm: str) -> str:
@@ -72,7 +76,8 @@ def arm_label(arm: str) -> str:
 
 def contrast_colours(contrasts: Sequence[str]) -> dict[str, Any]:
     """Return a colour for each contrast of two arms; from the eleventh on they come again."""
-    return dict(zip(contrasts, itertools.cycle(_PALETTE[i] for i in (0, 2, 1, 4, 5, 6, 7, 8, 9, 3)), strict=False))
+    colours = palette()
+    return dict(zip(contrasts, itertools.cycle(colours[i] for i in (0, 2, 1, 4, 5, 6, 7, 8, 9, 3)), strict=False))
 
 
 @functools.cache
@@ -112,8 +117,10 @@ def missing_glyphs(text: str) -> set[str]:
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
     """Draw in the common style; figures are closed at the end."""
+    import seaborn
+
     settings = {
-        **sns.axes_style("ticks"),
+        **seaborn.axes_style("ticks"),
         "font.family": list(families()),
         "font.size": 8.5,
         "axes.titlesize": 9,

@@ -15,14 +15,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lorebridge.plan import tasks
-from lorebridge.plan.stage import WILDCARDS, Arguments, Artifact, Drawing, Stage, Wildcards, artifact
+from lorebridge.plan.stage import Arguments, Artifact, Drawing, Stage, Wildcards, artifact
 from lorebridge.plan.study import Study
 from lorebridge.records import Task
 
 Files = Mapping[str, str | list[str]]
 """Output name -> path, or paths."""
 
-_OPEN = {name: f"{{{name}}}" for name in WILDCARDS}
+
+class _Open(dict[str, Any]):
+    """Values of wildcards; one that is not given stays in the path as it is."""
+
+    def __missing__(self, name: str) -> str:
+        return f"{{{name}}}"
 
 
 class Plan:
@@ -36,6 +41,7 @@ class Plan:
         """Prepare the plan; nothing is read from disk yet."""
         self.study = study
         self._tasks: dict[Artifact, Task] = {}
+        self._records: dict[Artifact, str] = {}
         self._arguments: dict[Artifact, Arguments] = {}
         self._inputs: dict[Artifact, list[Artifact]] = {}
         self._paths: dict[tuple[Artifact, str], list[tuple[Wildcards, str]]] = {}
@@ -93,7 +99,7 @@ class Plan:
         return found | {"record": self._below(declared.record, wildcards)}
 
     def _below(self, pattern: str, wildcards: Mapping[str, Any]) -> str:
-        path = f"{self.root}/{pattern.format(**{**_OPEN, 'study': self.config['study'], **wildcards})}"
+        path = f"{self.root}/{pattern.format_map(_Open(wildcards, study=self.config['study']))}"
         return posixpath.normpath(path) if "/../" in path else path
 
     def files(self, name: Artifact, file: str) -> list[tuple[Wildcards, str]]:
@@ -110,7 +116,10 @@ class Plan:
 
     def record(self, stage: str, wildcards: tuple[tuple[str, str], ...] | Mapping[str, Any]) -> str:
         """Return the path of an artifact's record."""
-        return self._below(self.stage(stage).record, dict(wildcards))
+        name = (stage, wildcards) if isinstance(wildcards, tuple) else artifact(stage, **wildcards)
+        if name not in self._records:
+            self._records[name] = self._below(self.stage(stage).record, dict(name[1]))
+        return self._records[name]
 
     # ---------------------------------------------------------------- inputs
 
@@ -173,8 +182,7 @@ class Plan:
 
     def recipe(self, name: Artifact) -> str:
         """Return the recipe that an artifact must have been made by."""
-        # Asked for by everything that is made from it.
-        known = self._tasks.get(name)
+        known = self._tasks.get(name)  # asked for by everything that is made from it
         return (known or self.task(name[0], **dict(name[1]))).recipe
 
     # ---------------------------------------------------------------- the graph
@@ -209,6 +217,11 @@ class Plan:
         for a in self.targets():
             visit(a)
         return order
+
+    @functools.cached_property
+    def planned(self) -> frozenset[Artifact]:
+        """Every artifact that the targets need."""
+        return frozenset(self._order)
 
     @functools.cached_property
     def examples(self) -> dict[str, Artifact]:

@@ -10,9 +10,11 @@ Light: nothing here, nor in a declaration, imports more than the standard librar
 from __future__ import annotations
 
 import dataclasses
-import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from lorebridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from lorebridge.plan.study import Study
@@ -32,7 +34,10 @@ WILDCARDS = {
     "figure": "[a-z0-9_]+",
     "table": "[a-z0-9_]+",
 }
-"""What each wildcard of a path may be, as a regular expression."""
+"""What each wildcard that stages share may be, as a regular expression."""
+
+ANY_PART = "[^/]+"
+"""What a wildcard may be of which nothing is said: one part of a path."""
 
 
 def artifact(stage: str, **wildcards: Any) -> Artifact:
@@ -78,6 +83,7 @@ class Item:
         wildcards: of the artifact.
         key: more names that it may be known by, where those of the artifact and of its files do not say them.
         folder: whether the folder is wanted that the file lies in.
+        artifact: the artifact.
     """
 
     stage: str
@@ -86,10 +92,11 @@ class Item:
     key: Wildcards = dataclasses.field(default_factory=dict)
     folder: bool = False
 
-    @functools.cached_property
-    def artifact(self) -> Artifact:
-        """The artifact."""
-        return artifact(self.stage, **self.wildcards)
+    artifact: Artifact = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """Say which artifact it is of."""
+        object.__setattr__(self, "artifact", artifact(self.stage, **self.wildcards))
 
     def known_by(self, **key: str) -> Item:
         """Return the same with more names that it may be known by."""
@@ -197,6 +204,7 @@ class Stage:
         resumes: whether the function takes ``work``, a folder of its own to resume from.
         records: the argument that takes the paths of its inputs' records, if any.
         by_row: whether its inputs are said by a row of a table (a drawing's) and not by itself.
+        wildcards: what a wildcard of its own may be, one that is not among :data:`WILDCARDS`, as a regular expression.
     """
 
     name: str
@@ -214,6 +222,28 @@ class Stage:
     resumes: Callable[[Study, Wildcards], bool] = lambda study, w: False
     records: str = ""
     by_row: bool = False
+    wildcards: Wildcards = dataclasses.field(default_factory=dict)
+
+
+def constraints(stages: Iterable[Stage]) -> dict[str, str]:
+    """Return what each wildcard of the stages' paths may be, as a regular expression.
+
+    Raises:
+        ConfigError: two stages say different things of one wildcard.
+    """
+    found = dict(WILDCARDS)
+    for stage in stages:
+        for name, pattern in stage.wildcards.items():
+            if found.setdefault(name, pattern) != pattern:
+                raise ConfigError(
+                    f"the stage {stage.name}, wildcard {name}",
+                    f"is {pattern!r}, and {found[name]!r} elsewhere",
+                    "Say the same in both places, or call it otherwise.",
+                )
+        for path in (stage.record, *(file.path for file in stage.files.values())):
+            for name in re.findall(r"\{(\w+)\}", path):
+                found.setdefault(name, ANY_PART)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

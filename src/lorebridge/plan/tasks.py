@@ -40,8 +40,11 @@ def role(plan: Plan, given: Argument) -> list[Any]:
     """Return what an argument is made of: keys or values beside paths, names of files, recipes."""
 
     def made(wanted: Item) -> list[str]:
-        known = {**wanted.wildcards, **wanted.key}
-        return [*(known[name] for name in given.keys if name in known), wanted.file, plan.recipe(wanted.artifact)]
+        keys = []
+        if given.keys:
+            known = {**wanted.wildcards, **wanted.key}
+            keys = [known[name] for name in given.keys if name in known]
+        return [*keys, wanted.file, plan.recipe(wanted.artifact)]
 
     if given.rows:
         return [_cells(row, made) for row in given.rows]

@@ -35,7 +35,7 @@ from lorebridge.probes.models import (
     set_threads,
     start_token,
 )
-from lorebridge.probes.perplexity import read_sample
+from lorebridge.probes.perplexity import read_samples
 from lorebridge.probes.trees import make_batches, padded
 from lorebridge.world.scripts import SCRIPTS
 
@@ -292,7 +292,7 @@ def copying(
     learned: str | None,
     arm: str | None,
     seed: int | None,
-    checkpoints: Mapping[int | None, Path],
+    checkpoints: Mapping[int | str | None, Path],
     heldout: Mapping[str, Sequence[Path]],
     window: int,
     out: Path,
@@ -306,7 +306,7 @@ def copying(
 
     Args:
         run, learned, arm, seed: what the run is called, and what it is; copied into the table.
-        checkpoints: step -> Hugging Face folder, all with one tokenizer; the step of a given model is None.
+        checkpoints: step -> Hugging Face folder, all with one tokenizer; a given model has no step.
         heldout: language -> its tables of held-out ``documents``, whose tokens are drawn from.
         window: tokens that the models were trained to read at once.
         out: the table.
@@ -342,7 +342,8 @@ def copying(
                 log.warning("%s: no clauses to say twice: every fact is stated, or documents are too long", lang)
     sequences = [s for documents in asked.values() for document in documents for s in (document.twice, document.once)]
     rows = []
-    for step, folder in checkpoints.items():
+    for said_step, folder in checkpoints.items():
+        step = int(said_step) if said_step or said_step == 0 else None
         model = load_model(folder, torch.float32, device)
         check_vocabulary(model, tokenizer, sequences, folder)
         check_causal(model, sequences, folder)
@@ -357,6 +358,6 @@ def copying(
 
 def _vocabulary(paths: Iterable[Path], tokenizer: PreTrainedTokenizerBase, window: int) -> Iterator[int]:
     """Yield the tokens of held-out text, without the start token."""
-    sample = read_sample(list(paths), tokenizer, n_tokens=VOCABULARY_TOKENS, window=window)
+    [sample] = read_samples(list(paths), tokenizer, n_tokens=VOCABULARY_TOKENS, window=window, labels=[""])
     for piece, context in zip(sample.windows, sample.contexts, strict=True):
         yield from piece[context:]

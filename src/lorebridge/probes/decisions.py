@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from lorebridge.errors import InputError
 from lorebridge.probes.questions import counted
@@ -299,6 +298,8 @@ def summarise(
     Returns:
         The columns `by`, then ``n_questions, accuracy, lo, hi``.
     """
+    from statsmodels.stats.proportion import proportion_confint  # all of scipy.stats, for whoever reads a table
+
     table = credits.groupby(list(by), as_index=False, dropna=False).agg(
         n_questions=("credit", "size"), accuracy=("credit", "mean"), total=("credit", "sum")
     )

@@ -51,10 +51,10 @@ def shuffled(frame: pd.DataFrame, identity: str) -> pd.DataFrame:
     return frame.iloc[sorted(range(len(digests)), key=digests.__getitem__)]
 
 
-def read_sample(
-    paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_tokens: int, window: int, label: str = ""
-) -> Sample:
-    """Read held-out documents until there are `n_tokens` tokens to predict; the last document is cut.
+def read_samples(
+    paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_tokens: int, window: int, labels: Sequence[str]
+) -> list[Sample]:
+    """Read held-out documents until there are `n_tokens` tokens to predict, behind each label; the last one is cut.
 
     A document stands behind the start token, as in training, and behind the label, where there is one: the text that
     is predicted is the same behind any label. One of more than `window` tokens is cut into windows; the first input of
@@ -65,11 +65,14 @@ def read_sample(
         tokenizer: of the model.
         n_tokens: to predict; fewer where there is less text.
         window: tokens that a model reads at once.
-        label: what stands between the start token and each document, itself not predicted
+        labels: what stands between the start token and each document, itself not predicted, or nothing
             (:mod:`lorebridge.probes.prefixes`).
 
+    Returns:
+        A sample for each label.
+
     Raises:
-        InputError: the label leaves no room in a window, the tables hold no text, or the tokenizer does not say where
+        InputError: a label leaves no room in a window, the tables hold no text, or the tokenizer does not say where
             its tokens lie.
     """
     if not tokenizer.is_fast:
@@ -79,16 +82,16 @@ def read_sample(
             "Give the folder a fast tokenizer (tokenizer.json).",
         )
     documents = pd.concat([tables.read(path, ["doc_id", "text"]) for path in paths], ignore_index=True)
-    before = [start_token(tokenizer), *label_tokens(tokenizer, label)]
-    if len(before) > window:
-        raise InputError(
-            f"the label {label!r}",
-            f"is {len(before) - 1} tokens, and leaves no room for text among {window}",
-            "Shorten the template, or raise training.sequence_length.",
-        )
-    windows: list[list[int]] = []
-    contexts: list[int] = []
-    left, used, n_bytes = n_tokens, 0, 0
+    before = [[start_token(tokenizer), *label_tokens(tokenizer, label)] for label in labels]
+    for label, context in zip(labels, before, strict=True):
+        if len(context) > window:
+            raise InputError(
+                f"the label {label!r}",
+                f"is {len(context) - 1} tokens, and leaves no room for text among {window}",
+                "Shorten the template, or raise training.sequence_length.",
+            )
+    read: list[list[int]] = []
+    left, n_bytes = n_tokens, 0
     for text in shuffled(documents, "doc_id")["text"]:
         encoded = tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
@@ -96,18 +99,24 @@ def read_sample(
         ids = encoded["input_ids"][:left]
         if not ids:
             continue
-        stream = [*before, *ids]
-        cut = [stream[at : at + window + 1] for at in range(0, len(stream) - 1, window)]
-        windows += cut
-        contexts += [len(before), *[1] * (len(cut) - 1)]
+        read.append(ids)
         n_bytes += len(text[: encoded["offset_mapping"][len(ids) - 1][1]].encode())
-        used += 1
         left -= len(ids)
         if not left:
             break
-    if not windows:
+    if not read:
         raise InputError(", ".join(map(str, paths)), "no held-out text", "Hold out a larger share of the corpus.")
-    return Sample(windows, contexts, used, n_bytes)
+    samples = []
+    for context in before:
+        windows: list[list[int]] = []
+        contexts: list[int] = []
+        for ids in read:
+            stream = [*context, *ids]
+            cut = [stream[at : at + window + 1] for at in range(0, len(stream) - 1, window)]
+            windows += cut
+            contexts += [len(context), *[1] * (len(cut) - 1)]
+        samples.append(Sample(windows, contexts, len(read), n_bytes))
+    return samples
 
 
 def measure_perplexity(

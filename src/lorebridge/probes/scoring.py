@@ -37,7 +37,7 @@ from lorebridge.probes.models import (
     set_threads,
     weights_digest,
 )
-from lorebridge.probes.perplexity import Sample, measure_perplexity, read_sample
+from lorebridge.probes.perplexity import Sample, measure_perplexity, read_samples
 from lorebridge.probes.prefixes import BARE, Labels, label_of, label_tokens
 from lorebridge.probes.trees import reads_batches, reads_trees, sum_logprobs
 from lorebridge.records import DigestCache, file_digest, fingerprint
@@ -411,17 +411,19 @@ def score_run(
     groups = behind.groupby([before, "text"], sort=False).ngroup().tolist() * 2
     requests = build_requests(texts, groups, tokenizer, before * 2)
     n_tokens, prior_tokens = np.split(requests.n_tokens, 2)
+    samples: dict[tuple[str, str], Sample] = {}
+    for lang, paths in heldout.items():
+        said = {prefix: "" if prefix == BARE else label_of(lang, labels, lang) for prefix in prefixes}
+        known = {prefix: label for prefix, label in said.items() if label is not None}
+        behind_each = list(known.values())
+        read = read_samples(paths, tokenizer, n_tokens=perplexity_tokens, window=window, labels=behind_each)
+        samples |= {(lang, prefix): sample for prefix, sample in zip(known, read, strict=True)}
     measures = _Measures(
         options=behind[["culture", "question_id", "lang", "prefix", "option_index"]].assign(
             n_tokens=n_tokens, n_bytes=[len(text.encode()) for text in filled], prior_tokens=prior_tokens
         ),
         requests=requests,
-        samples={
-            (lang, prefix): read_sample(paths, tokenizer, n_tokens=perplexity_tokens, window=window, label=label)
-            for lang, paths in heldout.items()
-            for prefix in prefixes
-            if (label := "" if prefix == BARE else label_of(lang, labels, lang)) is not None
-        },
+        samples=samples,
         translations={
             lang: read_translations(path, tokenizer, n_pairs=alignment_pairs, window=window)
             for lang, path in pairs.items()

@@ -240,6 +240,11 @@ def _copying_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     return {"run": model.name, **told(model), "window": study.config["training"]["sequence_length"], **scripts}
 
 
+def _learners(study: Study, lang: Any) -> list[Model]:
+    """The models that learn a language after the base language."""
+    return [model for model in study.of_phase("continual") if model.lang == lang]
+
+
 STAGES = (
     Stage(
         "selected_questions",
@@ -365,6 +370,33 @@ STAGES = (
             "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
             "heldout": _heldout_documents(study, study.model(w["run"])),
             **_planted_questions(study, study.model(w["run"])),
+        },
+        threads="threads",
+    ),
+    Stage(
+        "mechanism",
+        "Measure how alike models represent what corresponds in two languages of a planted world.",
+        "lorebridge.probes.mechanism:mechanism",
+        files={
+            "mechanism": File(
+                "probes/mechanism/{lang}.parquet",
+                "of all models that learn `lang`, in a planted world",
+                table="mechanism",
+                argument="out",
+            )
+        },
+        record="probes/mechanism/{lang}.parquet.record.json",
+        literals=lambda study, w: {
+            "culture": w["lang"],
+            "base": study.base,
+            "runs": {model.name: told(model) for model in _learners(study, w["lang"])},
+            "template": template(study, str(w["lang"])),
+            "n_entities": study.config["probing"]["alignment_pairs"],
+        },
+        inputs=lambda study, w: {
+            "checkpoints": by(("run", "step"), [checkpoints(model) for model in _learners(study, w["lang"])]),
+            "questions": one(study.asked[str(w["lang"])]),
+            "truth": one(item("world", "truth")),
         },
         threads="threads",
     ),

@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from lorebridge.plan import Plan
-from lorebridge.plan.stage import WILDCARDS, Stage
+from lorebridge.plan.stage import Stage
+from lorebridge.plan.wanted import expression
 from lorebridge.records import file_digest
 from lorebridge.studies import checks
 
@@ -90,27 +91,12 @@ def record_of(path: Path) -> Path | None:
     for stage in stages().values():
         for file in stage.files.values():
             pattern = file.path.removeprefix("../")
-            found = re.fullmatch(f"(?P<root>/.*?/){_regular(pattern)}" + ("(/.*)?" if file.folder else ""), whole)
+            found = re.fullmatch(
+                f"(?P<root>/.*?/){expression(stage, pattern)}" + ("(/.*)?" if file.folder else ""), whole
+            )
             if found:
                 w = {name: value for name, value in found.groupdict().items() if name != "root" and value is not None}
                 record = found["root"] + stage.record.removeprefix("../").format(**w)
                 if Path(record).is_file():
                     return Path(record)
     return None
-
-
-def _regular(pattern: str) -> str:
-    """Return the regular expression of a path with wildcards; one that comes again must be the same."""
-    seen: set[str] = set()
-
-    def wildcard(found: re.Match[str]) -> str:
-        name = found.group(1)
-        if name in seen:
-            return f"(?P={name})"
-        seen.add(name)
-        return f"(?P<{name}>{WILDCARDS.get(name, '[^/]+')})"
-
-    return "".join(
-        re.sub(r"\{(\w+)\}", wildcard, part) if part.startswith("{") else re.escape(part)
-        for part in re.split(r"(\{\w+\})", pattern)
-    )

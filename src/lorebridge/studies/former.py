@@ -65,7 +65,7 @@ def refuse(arguments: argparse.Namespace, root: str, models: Iterable[str], rule
     for option, word in _words(arguments, (*_CHOOSE, "batch", *_OF_RULES)):
         if word in RULES and word not in known:
             raise InputError(option, f"there is no rule {word} any more", f"It is called {RULES[word]} now.")
-    for option, word in _words(arguments, _CHOOSE):
+    for option, word in chosen(arguments):
         place = posixpath.relpath(Path(word).absolute().as_posix(), Path(root).absolute().as_posix())
         now = path(place)
         # In a study of another kind a model may be called as a folder of before was.
@@ -76,6 +76,11 @@ def refuse(arguments: argparse.Namespace, root: str, models: Iterable[str], rule
             close = difflib.get_close_matches(word, sorted(known), n=1)
             mend = f"Did you mean {close[0]!r}?" if close else "`snakemake --list-rules` lists them."
             raise InputError(option, f"there is no rule {word}", mend)
+
+
+def chosen(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield (option, word) of the rules and files that Snakemake is asked for."""
+    return _words(arguments, _CHOOSE)
 
 
 def _words(arguments: argparse.Namespace, names: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -179,7 +179,8 @@ def draw_order(
     is_either = first_half == FIRST_EITHER and joins(arm)
     if pair_supply is not None and not 1 <= pair_supply < math.inf:
         raise InputError("training.pair_supply", f"{pair_supply} is less than what a run can read", "Give 1 or more.")
-    names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", f"pairs-{lang}-en", f"pairs-{lang}-xx"]
+    of_pairs = [f"pairs-{lang}-en", f"pairs-{lang}-xx"]
+    names = [f"mono-{lang}"] if arm == BASE else [f"mono-{lang}", *of_pairs]
     if replay:
         names.append(f"mono-{replay['base']}")
     encoder = load_tokenizer(tokenizer)
@@ -191,7 +192,7 @@ def draw_order(
         opened[name] = Store.open(stores[name], expected)
     laid_out_by = _layout_seed(arm, seed)
     mono = MonolingualRows(opened[names[0]].lengths, sequence_length, generator("order", lang, laid_out_by, "mono"))
-    streams = [f"pairs-{lang}-en", f"pairs-{lang}-xx", "label", *(n for n in names if n.startswith("mono-"))]  # by kind
+    streams = [*of_pairs, "label", *(name for name in names if name not in of_pairs)]  # by kind
     lengths: dict[int, npt.NDArray[np.integer]] = {MONO: opened[names[0]].lengths}
     labels: list[list[int]] = []
     pair_notes: dict[str, Any] = {}

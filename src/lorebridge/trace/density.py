@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from scipy import stats
+import scipy
 
 from lorebridge import tables
 from lorebridge.errors import InputError
@@ -101,7 +101,7 @@ def interval(values: np.ndarray, *, resamples: int, seed: int) -> tuple[float, f
     """Return the 95 % percentile-bootstrap interval of a mean over questions (NaN for fewer than two questions)."""
     if len(values) < 2:
         return float("nan"), float("nan")
-    result = stats.bootstrap(
+    result = scipy.stats.bootstrap(
         (values,), np.mean, n_resamples=resamples, batch=1000, method="percentile", rng=np.random.default_rng(seed)
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)

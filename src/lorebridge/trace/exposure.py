@@ -47,6 +47,8 @@ def exposure(
     steps: Sequence[int],
     cultures: Sequence[str],
     scripts: Mapping[str, str],
+    langs: Mapping[str, str],
+    pairs: Mapping[str, str],
     window: int,
     max_chars: int,
     order: Path,
@@ -77,6 +79,8 @@ def exposure(
         steps: its checkpoints: at step N it has read the batches before N.
         cultures: whose questions.
         scripts: stream -> the Unicode script that it is read by.
+        langs: stream -> the language that it is in.
+        pairs: stream -> of a half of parallel text, the language whose pairs these are.
         window: how many consecutive sentences count as standing together.
         max_chars: the most characters of a chunk.
         order: the run's data order.
@@ -102,7 +106,13 @@ def exposure(
         raise InputError(order, f"has {notes['steps']} steps; checkpoints {list(steps)}", "Give steps that it has.")
     if tokenizer_fingerprint(tokenizer) != notes["tokenizer"]:
         raise InputError(tokenizer, f"is not the tokenizer of {order}", "Give the study's own.")
-    for name, given in (("store", stores), ("subjects", subjects), ("mentions", mentions), ("script", scripts)):
+    for name, given in (
+        ("store", stores),
+        ("subjects", subjects),
+        ("mentions", mentions),
+        ("script", scripts),
+        ("language", langs),
+    ):
         if missing := set(notes["stores"]) - set(given):
             raise InputError(order, f"reads the stream {min(missing)}, of which no {name} is given", "Give one.")
     roles = stream_roles(notes)
@@ -140,7 +150,8 @@ def exposure(
         )
         frame["step"] = checkpoints[frame.pop("at")]
         frame["n_tokens"] = np.tile(n_tokens, len(asked))
-        frames.append(frame.assign(stage="base" if notes.get("arm", BASE) == BASE else "ct", stream=stream))
+        stage = "base" if notes.get("arm", BASE) == BASE else "ct"
+        frames.append(frame.assign(stage=stage, stream=stream, lang=langs[stream], pairs=pairs.get(stream)))
     # What the base run had read is a part of what this one has.
     table = pd.concat(frames, ignore_index=True).assign(run=run, learned=learned, arm=arm, seed=seed)
     tables.write("exposure", table, out)

@@ -200,7 +200,7 @@ def find_mentions(
     """Find every text of a stream that names a subject or an answer, and write table "mentions".
 
     Args:
-        stream: ``mono-{lang}``, ``pairs-{lang}-en`` or ``pairs-{lang}-xx``.
+        stream: the name of the text, which nobody parses.
         script: the Unicode script that the stream is read by.
         window: how many consecutive sentences count as standing together.
         max_chars: the most characters of a chunk.

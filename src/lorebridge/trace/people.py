@@ -24,12 +24,22 @@ _WORD = regex.compile(r"\w")
 
 
 def count_names(
-    *, stream: str, column: str, people: Path, texts: Sequence[Path], out: Path, workers: int = 1
+    *,
+    stream: str,
+    lang: str,
+    pairs: str | None,
+    column: str,
+    people: Path,
+    texts: Sequence[Path],
+    out: Path,
+    workers: int = 1,
 ) -> dict[str, int]:
     """Write table "people_mentions": in how many texts of a stream each person is named.
 
     Args:
-        stream: ``mono-{lang}``, ``pairs-{lang}-en`` or ``pairs-{lang}-xx``.
+        stream: the name of the text, which nobody parses.
+        lang: the language that it is in.
+        pairs: of a half of parallel text, the language whose pairs these are.
         column: the column of text.
         people: table "people".
         texts: the tables of the stream.
@@ -47,10 +57,9 @@ def count_names(
     found: Counter[str] = Counter()
     for part in over_blocks(blocks(texts), count, workers=workers, what=f"names {stream}"):
         found.update(part)
+    told = {"stream": stream, "lang": lang, "pairs": pairs}
     tables.write(
-        "people_mentions",
-        [{"person_id": person, "stream": stream, "n_documents": found[name]} for person, name in named],
-        out,
+        "people_mentions", [{"person_id": person, **told, "n_documents": found[name]} for person, name in named], out
     )
     n_texts = sum(pq.read_metadata(path).num_rows for path in texts)
     return {"n_texts": n_texts, "n_people": len(named), "n_named": sum(found[name] > 0 for _, name in named)}

@@ -136,12 +136,15 @@ def _judge(study: Study, w: Wildcards) -> dict[str, Any]:
 
 def _exposure_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     model = study.model(w["run"])
+    texts = [study.text(name) for name in model.texts]
     return {
         "run": model.name,
         **told(model),
         "steps": list(model.checkpoints),
         "cultures": list(model.cultures),
-        "scripts": {name: study.script(study.text(name).lang) for name in model.texts},
+        "scripts": {text.name: study.script(text.lang) for text in texts},
+        "langs": {text.name: text.lang for text in texts},
+        "pairs": {text.name: text.pairs for text in texts if text.pairs},
         "window": study.config["tracing"]["window"],
         "max_chars": study.config["tracing"]["chunk_chars"],
     }
@@ -159,6 +162,11 @@ def _exposure_inputs(study: Study, w: Wildcards) -> Arguments:
         "tokenizer": one(tokenizer()),
         **before,
     }
+
+
+def _people_mentions_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    text = study.text(w["stream"])
+    return {"stream": text.name, "lang": text.lang, "pairs": text.pairs or None, "column": text.column}
 
 
 def _store(text: Text) -> Item:
@@ -291,7 +299,7 @@ STAGES = (
         "exposure",
         "Count what a model has read of every fact up to each of its checkpoints.",
         "lorebridge.trace.exposure:exposure",
-        version=2,
+        version=3,
         files={"exposure": File("trace/exposure/{run}.parquet", table="exposure", argument="out")},
         record="trace/exposure/{run}.parquet.record.json",
         literals=_exposure_literals,
@@ -396,10 +404,10 @@ STAGES = (
         "people_mentions",
         "Count the rows of a text that name each person.",
         "lorebridge.trace.people:count_names",
-        version=2,
+        version=3,
         files={"people_mentions": File("people/mentions/{stream}.parquet", table="people_mentions", argument="out")},
         record="people/mentions/{stream}.parquet.record.json",
-        literals=lambda study, w: {"stream": w["stream"], "column": study.text(w["stream"]).column},
+        literals=_people_mentions_literals,
         inputs=lambda study, w: {**_texts(study, w), "people": one(item("people", "people"))},
         threads="workers",
     ),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from lorebridge import tables
 from lorebridge.errors import InputError
@@ -272,7 +272,7 @@ def forgotten(perplexity: pd.DataFrame, *, base: str) -> Iterator[Alarm]:
     for (lang, arm), logs in growth.items():
         n, mean, half = len(logs), float(np.mean(logs)), 0.0
         if freedom:
-            half = float(stats.t.ppf(1 - 0.025 / len(growth), freedom) * np.sqrt(squares / freedom / n))
+            half = float(scipy.stats.t.ppf(1 - 0.025 / len(growth), freedom) * np.sqrt(squares / freedom / n))
         estimate, lo, hi = (float(np.exp(value)) for value in (mean, mean - half, mean + half))
         verdict = RINGS if lo > PERPLEXITY else SILENT if hi < PERPLEXITY else CANNOT_TELL
         why = f"a factor of {PERPLEXITY:g} is too much" + ("" if freedom else "; one seed, no interval")

@@ -10,8 +10,7 @@ import re
 
 import numpy as np
 import pandas as pd
-from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import CountVectorizer
+import scipy
 
 NEAR_DUPLICATE = 0.5
 """Similarity from which two questions are the same question in other words."""
@@ -25,6 +24,8 @@ def similarity(texts: list[str]) -> np.ndarray:
     Shingles are character trigrams, which need no word boundary and so serve every script. A shingle weighs
     log(n / number of texts that have it): what all questions of a template share says nothing about kinship.
     """
+    from sklearn.feature_extraction.text import CountVectorizer
+
     shingles = CountVectorizer(analyzer="char", ngram_range=(3, 3), binary=True)
     # Three marks in front give even an empty text a shingle; every text shares it, so it weighs nothing.
     present = shingles.fit_transform("^^^" + re.sub("_+", "_", text.strip()) for text in texts).astype(float)
@@ -58,7 +59,7 @@ def question_clusters(questions: pd.DataFrame) -> pd.Series:
             # A gold of one character (a digit, one Han) is printed everywhere by chance.
             if len(gold) > 1 and gold not in texts.iloc[i]:
                 linked[i] |= (alike[i] >= LOOK_ALIKE) & texts.str.contains(gold, regex=False).to_numpy()
-    _, labels = connected_components(linked, directed=False)
+    _, labels = scipy.sparse.csgraph.connected_components(linked, directed=False)
     return pd.Series(labels, index=pd.Index(ids, name="question_id"), name="cluster")
 
 

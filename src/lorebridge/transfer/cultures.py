@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from lorebridge import tables
 from lorebridge.probes.prefixes import BARE, behind
@@ -98,9 +98,9 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return np.nan, np.nan
     resamples = np.inf if len(x) <= EXACT_ENUMERATION else 9999
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (x,),
-        lambda order: stats.spearmanr(order, y).statistic,
+        lambda order: scipy.stats.spearmanr(order, y).statistic,
         permutation_type="pairings",
         n_resamples=resamples,
         rng=np.random.default_rng(0),

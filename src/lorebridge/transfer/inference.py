@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special, stats
-from scipy.optimize import brentq
+import scipy
 
 QUESTIONS_ONLY = "questions only, given these seeds"
 QUESTIONS_AND_SEEDS = "questions and seeds"
@@ -163,7 +162,7 @@ def infer(
     if se == 0:
         return Inference(estimate, 0.0, np.inf, estimate, estimate, 1.0 if estimate == 0 else 0.0)
     if not over_seeds:
-        half, p = stats.t.ppf(0.5 + level / 2, df) * se, 2 * stats.t.sf(abs(estimate) / se, df)
+        half, p = scipy.stats.t.ppf(0.5 + level / 2, df) * se, 2 * scipy.stats.t.sf(abs(estimate) / se, df)
         return Inference(estimate, float(se), float(df), float(estimate - half), float(estimate + half), float(p))
     error = functools.partial(behrens_fisher, scales=(variance, between), freedom=(df, seeds - 1))
     half = quantile(error, 1 - level, se)
@@ -186,7 +185,7 @@ def _inverse_chi_squares(freedom: int, nodes: int) -> tuple[np.ndarray, np.ndarr
     """Return values of df / chi-square and how probable each is, both of shape (nodes,), most of them in its tail."""
     edge = (np.arange(nodes + 1) / nodes) ** 4
     middle = ((np.arange(nodes) + 0.5) / nodes) ** 4
-    return freedom / stats.chi2.ppf(middle, freedom), np.diff(edge)
+    return freedom / scipy.stats.chi2.ppf(middle, freedom), np.diff(edge)
 
 
 def behrens_fisher(distance: float, *, scales: tuple[float, float], freedom: tuple[float, float]) -> float:
@@ -203,7 +202,7 @@ def behrens_fisher(distance: float, *, scales: tuple[float, float], freedom: tup
         _inverse_chi_squares(max(int(min(df, 10_000)), 1), nodes) for df, nodes in zip(freedom, _NODES, strict=True)
     )
     deviation = np.sqrt(scales[0] * first[:, None] + scales[1] * second)
-    return float(often @ (2 * special.ndtr(-distance / deviation)) @ among)
+    return float(often @ (2 * scipy.special.ndtr(-distance / deviation)) @ among)
 
 
 def quantile(error: Callable[[float], float], tail: float, scale: float) -> float:
@@ -217,7 +216,7 @@ def quantile(error: Callable[[float], float], tail: float, scale: float) -> floa
     end = scale
     while error(end) > tail:
         end *= 4
-    return float(brentq(lambda distance: error(distance) - tail, 0.0, end, xtol=1e-9 * end, rtol=1e-6))
+    return float(scipy.optimize.brentq(lambda distance: error(distance) - tail, 0.0, end, xtol=1e-9 * end, rtol=1e-6))
 
 
 def sign_flip(

@@ -111,7 +111,7 @@ def items(
                         f"of the run that learned {culture} in the arm {BRIDGE} from the seed {seed} is not given",
                         "Count what it has read, and give that table too.",
                     )
-                read = presentations(read_by[culture, seed], base, by_lang[base].questions)
+                read = presentations(read_by[culture, seed], by_lang[base].questions)
                 right, wrong = (
                     {
                         arm: tuple(of(by_lang[lang])[arm][seed] == 1 for lang in (source, target))
@@ -221,22 +221,19 @@ def occurrences(judgments: Path, questions: Sequence[str]) -> np.ndarray:
     return np.where(asked.isin(counts.index), counts.reindex(asked).to_numpy(), 0.0)
 
 
-def presentations(exposure: Path, base: str, questions: Sequence[str]) -> dict[str, np.ndarray]:
+def presentations(exposure: Path, questions: Sequence[str]) -> dict[str, np.ndarray]:
     """Return language -> texts stating each question's fact that a run had consumed at its last step, shape (n,).
 
     NaN where the question cannot be looked for in that language.
 
     Args:
         exposure: table "exposure" of a run of continual pretraining.
-        base: code of the base language, which the halves "en" of pairs are in.
         questions: question ids.
     """
-    read = tables.read(exposure, columns=["question_id", "step", "stage", "stream", "n_presentations"])
+    read = tables.read(exposure, columns=["question_id", "step", "stage", "lang", "n_presentations"])
     read = read[read["step"] == read.groupby("stage")["step"].transform("max")]
-    parts = read["stream"].str.split("-", expand=True).reindex(columns=range(3))
-    lang = parts[1].where(parts[2] != "en", base)
-    sums = read.groupby([lang.rename("lang"), "question_id"])["n_presentations"].sum(min_count=1)
-    return {str(name): sums.xs(name).reindex(list(questions)).to_numpy(np.float64) for name in lang.unique()}
+    sums = read.groupby(["lang", "question_id"])["n_presentations"].sum(min_count=1)
+    return {str(lang): sums.xs(lang).reindex(list(questions)).to_numpy(np.float64) for lang in read["lang"].unique()}
 
 
 def occurrence_means(*, items: Path, resamples: int, seed: int) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
+import scipy
 
 from lorebridge import tables
 from lorebridge.errors import InputError
@@ -276,5 +276,7 @@ def fieller(ratio: float, test: Callable[[float], Inference], denominator: Infer
         inside, outside = rejects(ratio), rejects(ratio + side * step)
         if np.isnan(inside) or outside <= 0:
             return np.nan, np.nan
-        ends.append(ratio if inside >= 0 else float(brentq(rejects, ratio, ratio + side * step, xtol=1e-7)))
+        ends.append(
+            ratio if inside >= 0 else float(scipy.optimize.brentq(rejects, ratio, ratio + side * step, xtol=1e-7))
+        )
     return ends[0], ends[1]

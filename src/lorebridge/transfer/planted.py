@@ -256,6 +256,71 @@ def memorised(
     return pd.DataFrame(found, columns=["run", "lang", "stated", "n_questions", "accuracy", "lo", "hi"])
 
 
+def placed_accuracies(
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    truth: Path,
+    base: str,
+    subset: str,
+    rule: str,
+    resamples: int,
+    seed: int,
+    prefix: str = BARE,
+) -> pd.DataFrame:
+    """Return, of every model that learned a language, accuracy by checkpoint and by where the fact was planted.
+
+    Args:
+        scores: tables "scores", one a model.
+        questions: culture (= language learned) -> table "questions".
+        truth: table "truth".
+        base: code of the base language.
+        subset: which questions count.
+        rule: how options are compared.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        prefix: what the questions were asked behind.
+
+    Returns:
+        columns culture, direction, placed (as the direction sees it, :data:`PLACEMENTS`), arm, seed, step, n_questions,
+        accuracy, lo, hi (95 %, percentiles of a bootstrap over clusters of questions, given the model), chance.
+
+    Raises:
+        InputError: nothing was asked behind the prefix.
+    """
+    scored = behind(credits_.read_scores(scores), prefix, "scores")
+    placed = tables.read(truth, ["question_id", "placed"]).drop_duplicates("question_id").set_index("question_id")
+    found: list[pd.DataFrame] = []
+    for culture, path in questions.items():
+        asked = tables.read(path)
+        credits = decisions.accuracy(scored[scored["learned"] == culture], asked, subset=subset, rule=rule)
+        clusters = question_clusters(asked)
+        chance = 1 / asked.groupby("question_id")["option_index"].nunique()
+        for direction, lang in credits_.directions(base, culture).items():
+            here = credits[credits["lang"] == lang]
+            of_question = placed["placed"].map(PLACEMENTS[direction])
+            for group, rows in here.groupby(here["question_id"].map(of_question), sort=True):
+                wide = rows.pivot(index=["arm", "seed", "step"], columns="question_id", values="credit")
+                drawn = ClusterBootstrap(
+                    clusters[wide.columns].to_numpy(), resamples=resamples, seed=seed, stream=culture
+                )
+                values = wide.to_numpy(np.float64)
+                lo, hi = drawn.interval(values)
+                found.append(
+                    wide.index.to_frame(index=False).assign(
+                        culture=culture,
+                        direction=direction,
+                        placed=group,
+                        n_questions=values.shape[1],
+                        accuracy=values.mean(axis=1),
+                        lo=lo,
+                        hi=hi,
+                        chance=float(chance[wide.columns].mean()),
+                    )
+                )
+    return pd.concat(found, ignore_index=True)
+
+
 def _between_arms(
     loaded: Iterator[credits_.Credits],
     base: str,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+import scipy
 
 from lorebridge import tables
 from lorebridge.errors import InputError
@@ -79,7 +79,9 @@ def power_with_seeds(
     0.8
     """
     thresholds, error = _thresholds(n, discordance, seed_sd, seeds, alike, alpha)
-    return float((stats.norm.sf((thresholds - effect) / error) + stats.norm.sf((thresholds + effect) / error)).mean())
+    return float(
+        (scipy.stats.norm.sf((thresholds - effect) / error) + scipy.stats.norm.sf((thresholds + effect) / error)).mean()
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -89,7 +91,7 @@ def _thresholds(
     """Return the gaps from which on the test rejects, one for each estimate of the seeds, and the gap's true error."""
     shared = discordance * alike / n
     spread = seed_sd**2 + discordance * (1 - alike) / n
-    luck = stats.chi2.ppf((np.arange(_DRAWS) + 0.5) / _DRAWS, seeds - 1) / (seeds - 1)
+    luck = scipy.stats.chi2.ppf((np.arange(_DRAWS) + 0.5) / _DRAWS, seeds - 1) / (seeds - 1)
     thresholds = []
     for between in spread * luck / seeds:
         scale = math.sqrt(shared + between)
@@ -127,7 +129,7 @@ def detectable_with_seeds(n: float, *, discordance: float, seed_sd: float, seeds
 
         if lack(discordance) > 0:
             return math.nan
-        needed.append(float(optimize.brentq(lack, 0.0, discordance)))
+        needed.append(float(scipy.optimize.brentq(lack, 0.0, discordance)))
     return max(needed)
 
 

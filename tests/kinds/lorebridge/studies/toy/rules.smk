@@ -3,9 +3,9 @@ rule counts:
     input:
         unpack(needs("counts", scores="probes/scores/*.parquet", questions="probes/questions/*.parquet")),
     output:
-        **makes("counts", counts="toy/counts.parquet"),
+        **makes("counts", counts="toy/counts/{subset}.parquet"),
     log:
-        f"{plan.root}/logs/counts.log",
+        f"{plan.root}/logs/counts/{{subset}}.log",
     conda:
         f"{ENVIRONMENTS}/cpu.yaml"
     resources:

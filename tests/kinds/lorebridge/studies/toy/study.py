@@ -18,7 +18,7 @@ HERE = "lorebridge.studies.toy"
 
 
 def _counts(study: Study) -> Arguments:
-    return {"counts": one(item("counts", "counts"))}
+    return {"counts": one(item("counts", "counts", subset=study.config["probing"]["subset"]))}
 
 
 STAGES = SHARED | {
@@ -27,16 +27,20 @@ STAGES = SHARED | {
         "counts",
         "Count the right answers of every model at every checkpoint.",
         f"{HERE}.counts:counts",
-        files={"counts": File("toy/counts.parquet", "right answers by model, step and language", argument="out")},
-        record="toy/counts.parquet.record.json",
+        files={
+            "counts": File("toy/counts/{subset}.parquet", "right answers by model, step and language", argument="out")
+        },
+        record="toy/counts/{subset}.parquet.record.json",
         literals=lambda study, w: {
             "langs": study.config["counts"]["langs"],
-            **{name: study.config["probing"][name] for name in ("subset", "rule")},
+            "subset": w["subset"],
+            "rule": study.config["probing"]["rule"],
         },
         inputs=lambda study, w: {
             "scores": many(scores(study.models.values())),
             "questions": by("culture", study.asked.values()),
         },
+        wildcards={"subset": "[a-z]+"},
     ),
 }
 
