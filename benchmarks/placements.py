@@ -1,12 +1,12 @@
-"""Do the tests of a finished planted study hold their level? Its answers stay, the placements of its facts are permuted.
+"""Do the tests of a finished planted study hold their level? Its answers stay, its facts' placements are permuted.
 
     python benchmarks/placements.py --config config/demo.yaml [--permutations 1000] [--seed 0]
 
-What each model answered is what it answered; which question asks for a fact that one language alone states, or none,
-and whether pairs mention its entity, is drawn anew, within each language. Then nothing can depend on a placement, and a test at
-5 % is to reject in 5 % of the permutations: no training, the answers of real models with all that hangs together in them.
-Tested as the study's tables test it: gap(source only) - gap(neither) by language, direction and contrast
-(`lorebridge.transfer.planted.placement_table`), the difference of the two directions, and the mean over languages.
+What each model answered is what it answered; which question asks for a fact that one language alone states, or none, is
+drawn anew within each language. Then nothing can depend on a placement, and a test at 5 % is to reject in 5 % of the
+permutations: no training, and the answers of real models with all that hangs together in them. What is tested is what
+the study's tables test, gap(source only) - gap(neither) by contrast, language and direction
+(`lorebridge.transfer.planted.placed_sample`), with the difference of the directions and the mean over languages.
 """
 
 from __future__ import annotations

@@ -146,8 +146,8 @@ def _carried(table: pd.DataFrame, config: Mapping[str, Any]) -> list[str]:
 
     others = [lang for lang in names if lang != base and lang not in there]
     found = [
-        f"What only {names[base]} states, and a bridge is to carry, asked in {names[lang]} (less what is stated nowhere): "
-        f"{told(lang, ESTIMAND)}."
+        f"What only {names[base]} states, and a bridge is to carry, asked in {names[lang]} (less what is stated "
+        f"nowhere): {told(lang, ESTIMAND)}."
         for lang in there
     ]
     found += [
