@@ -8,7 +8,8 @@ are ties. What is measured is what the workflow calls: ``lorebridge.transfer.con
 ``asymmetry_table``, ``occurrence_means`` and ``effects`` of the item model.
 
 The peer in each table is what one would do otherwise: an interval and a test over questions alone, or appendix C.4 as
-it stands. The limit is the nominal level, 95 % or 5 %, within the error of the simulation, which is printed.
+it stands. Intervals are to cover 93 to 97 %, and tests of what is true to reject 3.5 to 6.5 %. Each rate has its
+Monte-Carlo error, and a word beside it where that does not explain its being outside.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ import statsmodels.api as sm
 from tqdm import tqdm
 
 from lorebridge import tables
+from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer.alarms import RINGS, unrelated
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, asymmetry_table
-from lorebridge.transfer.contrasts import ALL, form
+from lorebridge.transfer.contrasts import ALL, AT_RISK, form
 from lorebridge.transfer.credits import LAST, Credits, directions
 from lorebridge.transfer.gaps import gap_table
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, holm, infer
@@ -47,6 +49,7 @@ NO_EFFECT = dict.fromkeys(QUESTIONS, (0.0, 0.0))
 SEED_SDS = (0.0, 0.02, 0.04, 0.08)
 STEPS = [0, 10, 20, 30]
 OPTIONS = 4
+BEFORE = 0.45  # mean share of right answers before continual pretraining
 EASE = 0.42  # mean probability of a right answer without the bridge
 KEPT = 0.8  # probability that an answer is the same at the next checkpoint
 TIED = 0.05  # share of credits that are ties between the gold and one other option
@@ -74,14 +77,27 @@ class Design:
     questions: Mapping[str, int] = dataclasses.field(default_factory=lambda: QUESTIONS)
 
 
-def answers(rng: np.random.Generator, chances: np.ndarray) -> np.ndarray:
-    """Return credits at the steps after 0, shape (steps, n), of a model that is right with these chances."""
-    right = [rng.random(len(chances)) < chances]
+def answers(rng: np.random.Generator, before: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    """Return the share of each option, the answer first, at all steps, shape (steps, n, options).
+
+    Args:
+        rng: draws.
+        before: whether the model is right at step 0, shape (n,).
+        chances: of being right after that; who is wrong takes any wrong option.
+    """
+    n = len(chances)
+
+    def drawn() -> np.ndarray:
+        return np.where(rng.random(n) < chances, 0, rng.integers(1, OPTIONS, n))
+
+    chosen = [np.where(before, 0, rng.integers(1, OPTIONS, n)), drawn()]
     for _ in STEPS[2:]:
-        right.append(np.where(rng.random(len(chances)) < KEPT, right[-1], rng.random(len(chances)) < chances))
-    credits = np.array(right, dtype=float)
-    credits[rng.random(credits.shape) < TIED] = 0.5
-    return credits
+        chosen.append(np.where(rng.random(n) < KEPT, chosen[-1], drawn()))
+    shares = np.eye(OPTIONS)[np.array(chosen)]
+    tied = rng.random(shares.shape[:2]) < TIED
+    tied[0] = False
+    shares[tied] = (np.eye(OPTIONS)[0] + np.eye(OPTIONS)[rng.integers(1, OPTIONS, int(tied.sum()))]) / 2
+    return shares
 
 
 def simulated(design: Design, rng: np.random.Generator) -> tuple[dict[str, dict[str, Credits]], dict]:
@@ -94,23 +110,40 @@ def simulated(design: Design, rng: np.random.Generator) -> tuple[dict[str, dict[
         for (direction, lang), gap in zip(directions("en", culture).items(), design.gaps[culture], strict=True):
             ease = rng.uniform(EASE - 0.12, EASE + 0.12, n)[clusters] + rng.normal(0, 0.03, n)
             effect = gap + design.spread * rng.normal(size=n)[clusters]
-            before = rng.uniform(0.25, 0.65, n)
+            before = rng.uniform(BEFORE - 0.2, BEFORE + 0.2, n)
             shifts = design.seed_sd * rng.normal(size=design.seeds)
             of_seeds[culture, direction] = shifts.mean()
             arms: dict[str, dict[int, np.ndarray]] = {arm: {} for arm in ARMS}
             for seed, shift in enumerate(shifts):
-                step0 = (rng.random((1, n)) < before).astype(float)
+                step0 = rng.random(n) < before
                 for arm, chances in (("bridge", ease + effect + shift / 2), ("no_bridge", ease - shift / 2)):
-                    arms[arm][seed] = np.vstack([step0, answers(rng, chances)])
+                    arms[arm][seed] = answers(rng, step0, chances)
             names = [f"{culture}-{i:04d}" for i in range(n)]
-            cultures[culture][lang] = Credits(culture, lang, names, clusters, STEPS, arms)
+            gold, others = (
+                {arm: {seed: shares[..., part] for seed, shares in by_seed.items()} for arm, by_seed in arms.items()}
+                for part in (0, slice(1, None))
+            )
+            cultures[culture][lang] = Credits(culture, lang, names, clusters, STEPS, gold, others)
     return cultures, of_seeds
 
 
-def truth(gap: float, scale: str, shift: float = 0.0) -> float:
-    """Return what a gap is after ties, on a scale, given the mean effect of the seeds on it."""
-    reference = (1 - TIED) * (EASE - shift / 2) + TIED / 2
-    return (1 - TIED) * (gap + shift) / (1 if scale == ALL else 1 - reference)
+def truth(gaps: tuple[float, float], direction: str, scale: str, shifts: Mapping[str, float] | None = None) -> float:
+    """Return what a gap is after ties, on a scale, given the mean effects of the seeds on both directions.
+
+    Wrong options lose what the answer gains, whatever the source knows: what gold less distractors counts a second
+    time, a ninth of (1 - k) / k of it.
+    """
+    shift = dict.fromkeys(DIRECTIONS, 0.0) if shifts is None else shifts
+    gap = dict(zip(DIRECTIONS, gaps, strict=True))
+    found = (1 - TIED) * (gap[direction] + shift[direction])
+    if scale == ALL:
+        return found
+    at_risk = found / (1 - (1 - TIED) * (EASE - shift[direction] / 2) - TIED / 2)
+    if scale == AT_RISK:
+        return at_risk
+    # Known in the source: into the language that is learned, before; else by either arm at the end, of the other gap.
+    known = BEFORE if direction == "en->xx" else (1 - TIED) * (EASE + gap["en->xx"] / 2) + TIED / 2
+    return at_risk * (1 + (1 - known) / known / (OPTIONS - 1) ** 2)
 
 
 def calibrate(design: Design, studies: int, seed: int) -> pd.DataFrame:
@@ -124,42 +157,88 @@ def calibrate(design: Design, studies: int, seed: int) -> pd.DataFrame:
         gaps = gaps[(gaps["step"] == LAST) & (gaps["seed"] == "all")]
         levels = asymmetry_table(formed, RESOURCE, unleaked=False, resamples=RESAMPLES, seed=number)
         for (scale, interval), cells in gaps.groupby(["scale", "interval"]):
-            places = list(zip(cells["lang"], cells["direction"], strict=True))
             # Given these seeds, the truth is what these very models would show on all questions.
             given = interval == QUESTIONS_ONLY
-            true = np.array(
-                [
-                    truth(design.gaps[lang][DIRECTIONS.index(direction)], scale, given * of_seeds[lang, direction])
-                    for lang, direction in places
-                ]
+            true = {
+                (lang, direction): truth(
+                    design.gaps[lang],
+                    direction,
+                    scale,
+                    {way: of_seeds[lang, way] for way in DIRECTIONS} if given else None,
+                )
+                for lang in design.gaps
+                for direction in DIRECTIONS
+            }
+            at = levels[(levels["scale"] == scale) & (levels["interval"] == interval)]
+            means = at[at["direction"].isin(DIRECTIONS)]
+            of_means = [
+                np.mean([true[lang, way] for lang in langs])
+                for langs, way in zip(means["langs"], means["direction"], strict=True)
+            ]
+            interaction = at[at["direction"] == DIFFERENCE].set_index("group").loc[INTERACTION]
+            between = sum(
+                (1 if RESOURCE[lang] == "low" else -1) * (true[lang, "xx->en"] - true[lang, "en->xx"]) / 2
+                for lang in design.gaps
             )
-            at = levels[(levels["scale"] == scale) & (levels["interval"] == interval)].set_index("group")
-            interaction = at[at["direction"] == DIFFERENCE].loc[INTERACTION]
+            own = np.array([true[place] for place in zip(cells["lang"], cells["direction"], strict=True)])
             rows.append(
                 {
                     "scale": scale,
                     "interval": interval,
-                    "covered": ((cells["lo"] <= true) & (true <= cells["hi"])).mean(),
-                    "bias": (cells["gap"] - true).mean(),
+                    "covered": ((cells["lo"] <= own) & (own <= cells["hi"])).mean(),
+                    "bias": (cells["gap"] - own).mean(),
                     "rejected": (cells["p"] <= 0.05).mean(),
                     "any_by_holm": (cells["p_holm"] <= 0.05).any(),
-                    "interaction": interaction["estimate"],
-                    "interaction_covered": interaction["lo"] <= 0 <= interaction["hi"],
+                    "means_covered": ((means["lo"] <= of_means) & (of_means <= means["hi"])).mean(),
+                    "interaction": interaction["estimate"] - between,
+                    "interaction_covered": interaction["lo"] <= between <= interaction["hi"],
                     "interaction_rejected": interaction["p"] <= 0.05,
                 }
             )
     return pd.DataFrame(rows)
 
 
+COVERS, REJECTS, NO_MORE = (93.0, 97.0), (3.5, 6.5), (0.0, 6.5)
+"""Limits in percent: of intervals, of tests of what is true, and of Holm's family, which may reject less."""
+
+
+def percent(found: pd.Series, limits: tuple[float, float] | None = None) -> str:
+    """Return a share in percent with its Monte-Carlo error, and a word where that does not explain its being outside.
+
+    Args:
+        found: a share in 0..1 for each study, or whether.
+        limits: what the share should be between; None where it should be nothing in particular.
+
+    >>> percent(pd.Series([True, False]))
+    '50.0 ± 35.4'
+    >>> percent(pd.Series([True, False] * 50), REJECTS)
+    '50.0 ± 5.0, high'
+    """
+    share, n = float(found.mean()), len(found)
+    # Of a share of 0 or 1 as if one more study of the other kind had been seen.
+    seen = (found.sum() + 1) / (n + 2) if share in (0, 1) else share
+    error = 100 * np.sqrt((seen * (1 - seen) if found.dtype == bool or share in (0, 1) else found.var(ddof=0)) / n)
+    word = ""
+    if limits is not None and 100 * share + 1.96 * error < limits[0]:
+        word = ", low"
+    if limits is not None and 100 * share - 1.96 * error > limits[1]:
+        word = ", high"
+    return f"{100 * share:.1f} ± {error:.1f}{word}"
+
+
 def by_spread(
-    design: Callable[[float], Design], kind: str, columns: Mapping[str, str], studies: int, seed: int
+    design: Callable[[float], Design],
+    kind: str,
+    columns: Mapping[str, tuple[str, tuple[float, float] | None]],
+    studies: int,
+    seed: int,
 ) -> pd.DataFrame:
-    """Return means of what :func:`calibrate` finds, in percent, by how much seeds differ.
+    """Return means of what :func:`calibrate` finds by how much seeds differ, in percent with their Monte-Carlo errors.
 
     Args:
         design: of the studies, for a standard deviation of seeds.
         kind: how the column is called that names the interval or test.
-        columns: column of the table -> column of what is found.
+        columns: column of the table -> column of what is found, and its limits; what has none is a mean in points.
         studies: how many of each design.
         seed: of the studies.
     """
@@ -167,19 +246,22 @@ def by_spread(
     for sd in SEED_SDS:
         found = calibrate(design(sd), studies, seed)
         for (scale, interval), part in found.groupby(["scale", "interval"], sort=False):
-            means = {title: 100 * part[column].mean() for title, column in columns.items()}
-            rows.append({"seed sd": sd, "scale": scale, kind: interval.split(",")[0], **means})
+            means = {
+                title: f"{100 * part[column].mean():.1f}" if limits is None else percent(part[column], limits)
+                for title, (column, limits) in columns.items()
+            }
+            rows.append({"seed sd": f"{sd:.2f}", "scale": scale, kind: interval.split(",")[0], **means})
     return pd.DataFrame(rows)
 
 
 def coverage_table(studies: int, seed: int) -> pd.DataFrame:
     """Return coverage, bias and the interaction's rejections in studies with gaps but no interaction."""
     columns = {
-        "coverage %": "covered",
-        "bias, points": "bias",
-        "interaction: coverage %": "interaction_covered",
-        "interaction: rejected %": "interaction_rejected",
-        "interaction: bias, points": "interaction",
+        "gap: coverage %": ("covered", COVERS),
+        "bias, points": ("bias", None),
+        "mean of a level: coverage %": ("means_covered", COVERS),
+        "interaction: coverage %": ("interaction_covered", COVERS),
+        "bias, points ": ("interaction", None),
     }
     return by_spread(lambda sd: Design(NO_INTERACTION, sd), "interval", columns, studies, seed)
 
@@ -187,9 +269,9 @@ def coverage_table(studies: int, seed: int) -> pd.DataFrame:
 def level_table(studies: int, seed: int) -> pd.DataFrame:
     """Return how often tests reject where the arms are the same arm run twice (A/A)."""
     columns = {
-        "gap: rejected %": "rejected",
-        "any of eight by Holm %": "any_by_holm",
-        "interaction: rejected %": "interaction_rejected",
+        "gap: rejected %": ("rejected", REJECTS),
+        "any of eight by Holm %": ("any_by_holm", NO_MORE),
+        "interaction: rejected %": ("interaction_rejected", REJECTS),
     }
     return by_spread(lambda sd: Design(NO_EFFECT, sd, spread=0.0), "test", columns, studies, seed)
 
@@ -211,6 +293,7 @@ def items_without_an_effect(rng: np.random.Generator) -> pd.DataFrame:
                 pd.DataFrame(
                     {
                         "selection": RISK,
+                        "prefix": BARE,
                         "lang": lang,
                         "question_id": [f"{lang}-{i:04d}" for i in range(n)],
                         "cluster": clusters,
@@ -257,15 +340,13 @@ def selection_table(studies: int, seed: int) -> pd.DataFrame:
                 }
             )
     found = pd.DataFrame(rows)
-    claims = list(found.columns[3:])
     return pd.DataFrame(
-        [
-            *(
-                {"reported": name, "mean ratio": found[name].mean(), "finds an effect %": None}
-                for name in found.columns[:3]
-            ),
-            *({"reported": name, "mean ratio": None, "finds an effect %": 100 * found[name].mean()} for name in claims),
-        ]
+        {
+            "reported": name,
+            "mean ratio": "" if found[name].dtype == bool else f"{found[name].mean():.2f}",
+            "finds an effect %": percent(found[name], REJECTS) if found[name].dtype == bool else "",
+        }
+        for name in found.columns
     )
 
 
@@ -281,6 +362,8 @@ class Crossing:
         slip: share of wrong answers where the fact is known.
         favoured: how much likelier than any wrong option the gold is where nothing is known; 1 is a fair guess.
         seed_sd: standard deviation of the crossing between seeds.
+        kept: into the base language: the shares of what the base model knew or guessed there that the arms with the
+            bridge and without it keep; None from the base language, where it knew nothing.
         questions: language -> number of questions.
     """
 
@@ -291,6 +374,7 @@ class Crossing:
     slip: float = 0.05
     favoured: float = 1.0
     seed_sd: float = 0.0
+    kept: tuple[float, float] | None = None
     questions: Mapping[str, int] = dataclasses.field(default_factory=lambda: QUESTIONS)
 
 
@@ -303,16 +387,18 @@ WORLDS = {
     "nothing, the bridge alone answers .10": Crossing(0.0, proficiency=0.1),
     ".15, seed sd .04": Crossing(0.15, seed_sd=0.04),
     ".15, gold 1.5 times as likely a guess": Crossing(0.15, favoured=1.5),
+    "into the base language, nothing, the bridge keeps more": Crossing(0.0, kept=(0.7, 0.3)),
+    "into the base language, .15, the bridge keeps more": Crossing(0.15, kept=(0.7, 0.3)),
     ".15 and .05 more a doubling": Crossing(0.15, slope=0.05),
     ".15 and .10 more a doubling": Crossing(0.15, slope=0.10),
 }
 
 
 def answered(world: Crossing, rng: np.random.Generator, seeds: int = 2, checkpoints: int = 3) -> list[Answers]:
-    """Return the answers of a study en->xx in which frequency decides what is known; the counts are its own.
+    """Return the answers of a study in which frequency decides what is known; the counts are its own.
 
-    Guesses go by how attractive each option is, alike in all languages and arms, and are mostly kept from one
-    checkpoint to the next; questions of a cluster cross alike.
+    Into the base language they are of what is new. Guesses go by how attractive each option is, alike in all languages
+    and arms, and are mostly kept from one checkpoint to the next; questions of a cluster cross alike.
     """
     found = []
     for lang, n in world.questions.items():
@@ -329,7 +415,7 @@ def answered(world: Crossing, rng: np.random.Generator, seeds: int = 2, checkpoi
         def guess(steps: np.ndarray = steps, n: int = n) -> np.ndarray:
             return np.minimum((steps < rng.random((n, 1))).sum(axis=1), OPTIONS - 1)
 
-        answers = np.zeros((3, seeds, n, OPTIONS))
+        answers, before = np.zeros((3, seeds, n, OPTIONS)), np.zeros((seeds, n, OPTIONS))
         for seed in range(seeds):
             luck = np.where(rng.random(n) < 0.7, readily, rng.random(n))  # what one seed knows others mostly know
             known = luck < 1 - np.exp(-source / 6)
@@ -340,29 +426,37 @@ def answered(world: Crossing, rng: np.random.Generator, seeds: int = 2, checkpoi
             moved = known & (rng.random(n) < np.clip(crosses + world.seed_sd * rng.normal(), 0, 1))
             with_bridge = without | moved | (rng.random(n) < world.proficiency)
             repeats = ~known & (rng.random(n) < world.echo)
-            for arm, right, first in ((1, with_bridge, np.where(repeats, guessed, guess())), (2, without, guess())):
+            firsts = [np.where(repeats, guessed, guess()), guess()]
+            rights = [with_bridge, without]
+            if world.kept is not None:
+                knew, lasts = rng.random(n) < 1 - np.exp(-target / 3), rng.random(n)
+                guessed_before = np.where(knew & (rng.random(n) >= world.slip), 0, guess())
+                before[seed, np.arange(n), guessed_before] = 1
+                for arm, share in enumerate(world.kept):
+                    rights[arm] = rights[arm] | (knew & (lasts < share))
+                    firsts[arm] = np.where(~knew & (lasts < share), guessed_before, firsts[arm])
+            for arm, (right, first) in enumerate(zip(rights, firsts, strict=True), 1):
                 for _ in range(checkpoints):
                     kept = np.where(rng.random(n) < KEPT, first, guess())
                     answers[arm, seed, np.arange(n), np.where(right, 0, kept)] += 1 / checkpoints
         counts = {"source": np.tile(source, (seeds, 1)), "target": np.tile(target, (seeds, 1))}
-        found.append(
-            Answers(
-                lang=lang,
-                seeds=range(seeds),
-                questions=[f"{lang}-{i:04d}" for i in range(n)],
-                clusters=clusters,
-                gold=np.tile(np.arange(OPTIONS) == 0, (n, 1)),
-                n_options=np.full(n, OPTIONS),
-                source=answers[0],
-                bridge=answers[1],
-                no_bridge=answers[2],
-                counts={
-                    f"{count}_{side}": value if count == "occurrences" else np.full_like(value, np.nan)
-                    for count in ("occurrences", "presentations")
-                    for side, value in counts.items()
-                },
-            )
+        one = Answers(
+            lang=lang,
+            seeds=range(seeds),
+            questions=[f"{lang}-{i:04d}" for i in range(n)],
+            clusters=clusters,
+            gold=np.tile(np.arange(OPTIONS) == 0, (n, 1)),
+            n_options=np.full(n, OPTIONS),
+            source=answers[0],
+            bridge=answers[1],
+            no_bridge=answers[2],
+            counts={
+                f"{count}_{side}": value if count == "occurrences" else np.full_like(value, np.nan)
+                for count in ("occurrences", "presentations")
+                for side, value in counts.items()
+            },
         )
+        found.append(one if world.kept is None else one.since(before))
     return found
 
 
@@ -398,10 +492,10 @@ def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WO
     Frequency decides what is known in all these worlds, and what crosses only in the last two.
     """
     rows = []
-    for number, (name, world) in enumerate(worlds.items()):
+    for name, world in worlds.items():
         found = []
         for study in tqdm(range(studies), desc=name, file=sys.stderr, mininterval=1):
-            answers = answered(world, np.random.default_rng([seed, number, study]))
+            answers = answered(world, np.random.default_rng([seed, study, *name.encode()]))
             table = effects(answers)
             table = table[(table["count"] == "occurrences")].set_index(["interval", "quantity"])
             only, seeds = table.loc[QUESTIONS_ONLY], table.loc[QUESTIONS_AND_SEEDS]
@@ -414,11 +508,18 @@ def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WO
                     "crossed %": 100 * only.loc[CROSSED, "estimate"],
                     "guesses repeated %": 100 * only.loc[ECHO, "estimate"],
                     "alarm rings %": any(alarm.verdict == RINGS for alarm in unrelated(_as_table(table.reset_index()))),
+                    "row in doubt %": bool(only.loc[SLOPE, "note"]),
                     "logit in the risk set: rejected %": naive_slope(answers) <= 0.05,
                 }
             )
         measured = pd.DataFrame(found)
-        shown = {name: percent(column) if column.dtype == bool else column.mean() for name, column in measured.items()}
+        limits = {"true slope covered %": COVERS}
+        if not world.slope:
+            limits |= {"slope: rejected %": REJECTS, "with seeds %": REJECTS}
+        shown = {
+            name: percent(column, limits.get(str(name))) if column.dtype == bool else f"{column.mean():.2f}"
+            for name, column in measured.items()
+        }
         rows.append({"world": name, **shown})
     return pd.DataFrame(rows)
 
@@ -510,17 +611,6 @@ def preferences(rng: np.random.Generator, echo: float, crossing: float) -> dict[
     return cultures
 
 
-def percent(found: pd.Series) -> str:
-    """Return a share in percent with its Monte-Carlo error.
-
-    >>> percent(pd.Series([True, False]))
-    '50.0 ± 35.4'
-    """
-    # Of a share of 0 or 1 as if one more study of the other kind had been seen.
-    share = (found.sum() + 1) / (len(found) + 2) if found.mean() in (0, 1) else found.mean()
-    return f"{100 * found.mean():.1f} ± {100 * np.sqrt(share * (1 - share) / len(found)):.1f}"
-
-
 def preferences_table(studies: int, seed: int) -> pd.DataFrame:
     """Return gaps en->xx of one language where guesses are echoed and facts cross, or do not."""
     rows = []
@@ -543,8 +633,8 @@ def preferences_table(studies: int, seed: int) -> pd.DataFrame:
                         "scale": scale,
                         "truth, points": 100 * true,
                         "mean gap, points": 100 * part["gap"].mean(),
-                        "coverage %": percent((part["lo"] <= true) & (true <= part["hi"])),
-                        "rejected %": percent(part["p"] <= 0.05),
+                        "coverage %": percent((part["lo"] <= true) & (true <= part["hi"]), COVERS),
+                        "rejected %": percent(part["p"] <= 0.05, None if crossing else REJECTS),
                     }
                 )
     return pd.DataFrame(rows)
@@ -610,8 +700,8 @@ def seeds_table(studies: int, seed: int) -> pd.DataFrame:
                 "seed sd": sd,
                 "correlation": correlation,
                 "spread": spread,
-                **{f"{name}: coverage %": percent(table[name]) for name in table.columns[:4]},
-                "any of eight by Holm %": percent(table["any of eight by Holm"]),
+                **{f"{name}: coverage %": percent(table[name], COVERS) for name in table.columns[:4]},
+                "any of eight by Holm %": percent(table["any of eight by Holm"], NO_MORE),
                 "one language: median half-width": f"{table['half-width'].median():.1f}",
             }
         )
@@ -644,9 +734,8 @@ def main() -> None:
         says = (SCENARIOS[name].__doc__ or "").partition("\n")[0].removeprefix("Return ")
         print(f"\n**{name}**: {says} {arguments.studies} studies a line, {time.monotonic() - began:.0f} s.\n")
         print(table.to_markdown(index=False, floatfmt=".2f"), flush=True)
-    errors = [100 * np.sqrt(share * (1 - share) / arguments.studies) for share in (0.05, 0.95)]
-    print(f"\n`python {' '.join(sys.argv)}` on {platform.machine()}.")
-    print(f"Monte-Carlo error of a share of 5 or 95 % with one value a study: {max(errors):.1f} points.")
+    print(f"\n`python {' '.join(sys.argv)}` on {platform.machine()}. ± is the Monte-Carlo error.")
+    print("*low*, *high*: outside of 93 to 97 % (intervals) or 3.5 to 6.5 % (tests of what is true) by more than that.")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ What each model answered is what it answered; which question asks for a fact tha
 drawn anew within each language. Then nothing can depend on a placement, and a test at 5 % is to reject in 5 % of the
 permutations: no training, and the answers of real models with all that hangs together in them. What is tested is what
 the study's tables test, gap(source only) - gap(neither) by contrast, language and direction
-(`lorebridge.transfer.planted.placed_sample`), with the difference of the directions and the mean over languages.
+(`lorebridge.transfer.planted.samples`), with the difference of the directions and the mean over languages.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from lorebridge import config, studies, tables
 from lorebridge.transfer import credits
-from lorebridge.transfer.contrasts import Contrast, by_culture, form
+from lorebridge.transfer.contrasts import ALL, Contrast, by_culture, form
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, infer
-from lorebridge.transfer.planted import PLACEMENTS, placed_sample
+from lorebridge.transfer.planted import ESTIMAND, PLACEMENTS
+from lorebridge.transfer.planted import samples as of_placements
 
 LEVEL = 0.05
 INTERVALS = {QUESTIONS_ONLY: False, QUESTIONS_AND_SEEDS: True}
@@ -64,9 +65,9 @@ def permuted(contrasts: Sequence[Contrast], planted: pd.DataFrame, permutations:
             labels[lang] = there.iloc[order].set_axis(there.index)
         samples: dict[tuple[str, str, str], Sample] = {}
         for contrast in contrasts:
-            found = placed_sample(contrast, labels[contrast.culture]["placed"].map(PLACEMENTS[contrast.direction]))
-            if found is not None:
-                samples[contrast.name, contrast.culture, contrast.direction] = found
+            found = of_placements(contrast, ALL, labels[contrast.culture])
+            if ("all", ESTIMAND) in found:
+                samples[contrast.name, contrast.culture, contrast.direction] = found["all", ESTIMAND][0]
         tests = {(name, lang, direction): ([sample], [1.0]) for (name, lang, direction), sample in samples.items()}
         for name in {name for name, _, _ in samples}:
             for lang in langs:

@@ -17,6 +17,7 @@ import yaml
 from filelock import FileLock
 
 import browser as browsers
+from declaring import declared_test
 from lorebridge import config
 
 ROOT = Path(__file__).parents[1]
@@ -155,6 +156,7 @@ def tiny() -> dict:
     for phase in ("base", "continual"):
         c["training"][phase] |= {"steps": 6, "batch_tokens": 1024, "checkpoints": {"every": 2, "early": []}}
     c["transfer"] |= {"contrasts": [["bridge", "no_bridge"]], "resamples": 200}
+    c["prereg"] = {"tests": [declared_test()]}
     return c
 
 

@@ -129,8 +129,8 @@ def traced_anew(plan: Plan) -> set:
 
 
 def remade(plan: Plan) -> set:
-    """What is made again whatever lies there, since it takes minutes."""
-    return {name for name in plan.walk() if name[0] in {*adopt.DRAWN, "accuracies"}}
+    """What is made again whatever lies there, since it takes minutes, and what there was none of then."""
+    return {name for name in plan.walk() if name[0] in {*adopt.DRAWN, "accuracies", "copying", "mechanism"}}
 
 
 def adoptable(plan: Plan) -> set:

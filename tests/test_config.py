@@ -151,6 +151,7 @@ def test_a_language_without_wordings_on_people_says_where_to_add_them(demo):
     demo["questions"]["ru"]["files"]["ru"] = demo["questions"]["ru"]["files"].pop("ko")
     demo["world"]["languages"] = {}
     demo["people"] = {"source": {"kind": "planted"}, "number": 10, "questions": 30, "seed": 0}
+    demo["prereg"] = None
     with pytest.raises(ConfigError, match=r"no wordings in Russian.*people\.templates\.ru"):
         config.check(demo)
     config.check(demo | {"people": demo["people"] | {"templates": {"ru": WORDINGS}}})

@@ -295,6 +295,8 @@ def test_a_new_seed_adds_only_its_runs(demo):
             "exposure",
             "accuracies",
             "gaps",
+            "matched_gaps",
+            "verdicts",
             "items",
             "item_effects",
             "table",

@@ -43,7 +43,18 @@ LEFT = "adopt.json"
 """File of a study that says which old records were looked at and left, with the reason."""
 
 # What follows from the rest in minutes is made again, not adopted: drawings, and the numbers that they show.
-DRAWN = ("gaps", "items", "item_effects", "people_gaps", "figure", "table", "page", "bundle")
+DRAWN = (
+    "gaps",
+    "matched_gaps",
+    "verdicts",
+    "items",
+    "item_effects",
+    "people_gaps",
+    "figure",
+    "table",
+    "page",
+    "bundle",
+)
 
 
 def _nothing(study: Study, w: Wildcards) -> dict[str, Any]:

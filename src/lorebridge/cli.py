@@ -98,13 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     audited.add_argument("--out", type=Path, required=True, help="a folder")
     configured(audited)
 
-    sheet = command("label-sheet", _label_sheet, "write retrieved chunks for a person to label, the verdict hidden")
-    sheet.add_argument("--lang", required=True, help="whose questions, in its own corpus")
+    sheet = command("label-sheet", _label_sheet, "write texts for a person to label, the verdict on them hidden")
+    sheet.add_argument("--lang", required=True, help="whose questions")
+    sheet.add_argument(
+        "--of",
+        choices=("hits", "pairs"),
+        default="hits",
+        help="judged hits of its own corpus (default), or pairs of its parallel text, flagged as leaks or not",
+    )
     sheet.add_argument("--n", type=_positive, default=100, help="rows")
     sheet.add_argument("--out", type=Path, required=True, help="a CSV file")
     configured(sheet)
 
-    labels = command("label-read", _label_read, "compare labelled sheets with the judge, and with each other")
+    labels = command("label-read", _label_read, "compare labelled sheets with the verdicts, and with each other")
     labels.add_argument("sheets", type=Path, nargs="+", metavar="SHEET", help="one sheet, or the same of two people")
     configured(labels)
 
@@ -469,7 +475,8 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
 
 
 def _label_sheet(arguments: argparse.Namespace) -> None:
-    from lorebridge.trace.labels import write_sheet
+    from lorebridge.trace.labels import PAIRS, write_sheet
+    from lorebridge.trace.leak_labels import write_leak_sheet
 
     plan, lang = _load_plan(arguments), arguments.lang
     translated = _section(arguments, plan, "tracing")["translation"]
@@ -477,22 +484,35 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"--lang {lang}", "is not learned in this study", f"Its languages: {', '.join(plan.study.langs)}."
         )
+    shared: dict[str, Any] = {
+        "base": plan.study.base,
+        "n": arguments.n,
+        "out": arguments.out,
+        "questions": _questions(arguments, plan, lang),
+        "scripts": {name: language["script"] for name, language in plan.config["languages"].items()},
+    }
+    if arguments.of == PAIRS:
+        notes = write_leak_sheet(culture=lang, **_leak_report(arguments, plan, lang), **shared)
+        for stratum, size in notes["sizes"].items():
+            print(f"{notes['rows'][stratum]:>6} of {size:>14,}  {stratum}")
+        print(f"{arguments.out}: {arguments.n} questions, each with a pair")
+        print(
+            "label each row yes, no or unsure: does the pair state what the statement says? then: lorebridge label-read"
+        )
+        print("relevant: is it about the same thing? translation_ok: do the two halves say the same?")
+        return
     cell = {"corpus": lang, "culture": lang}
-    files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
+    files: dict[str, Any] = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
     files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
     translations = None
     if lang in translated:
         translations = _made(arguments, plan, "translate", **cell)["translations"][0]
     notes = write_sheet(
         corpus=lang,
-        base=plan.study.base,
-        n=arguments.n,
-        out=arguments.out,
+        **shared,
         **files,
         translations=translations,
         chunks=_made(arguments, plan, "chunks", corpus=lang)["chunks"][0],
-        questions=_questions(arguments, plan, lang),
-        scripts={name: language["script"] for name, language in plan.config["languages"].items()},
         recipe=plan.task("judge", **cell).recipe,
     )
     print(
@@ -503,32 +523,53 @@ def _label_sheet(arguments: argparse.Namespace) -> None:
     print("relevant: is it about the same thing? translation_ok: does the translation say what the chunk says?")
 
 
+def _leak_report(arguments: argparse.Namespace, plan: Plan, lang: str) -> dict[str, Any]:
+    """Return what the leak report of a language's parallel text was made from, and its recipe."""
+    _made(arguments, plan, "leaks")
+    halves = [
+        {
+            "lang": text.lang,
+            "subjects": _made(arguments, plan, "subjects", lang=text.lang)["subjects"][0],
+            "mentions": _made(arguments, plan, "mentions", stream=text.name)["mentions"][0],
+        }
+        for text in plan.study.halves(lang)
+    ]
+    pairs = _made(arguments, plan, "filter_pairs", lang=lang)["pairs"][0]
+    return {"halves": halves, "pairs": pairs, "recipe": plan.task("leaks").recipe}
+
+
 def _label_read(arguments: argparse.Namespace) -> None:
-    from lorebridge.trace.labels import read_sheets, sheet_corpus
+    from lorebridge.trace.labels import PAIRS, read_sheets, sheet_drawn
+    from lorebridge.trace.leak_labels import read_leak_sheets
 
     plan, sheets = _load_plan(arguments), arguments.sheets
     if len(sheets) > 2:
         raise InputError(sheets[2], "is a third sheet", "Give one sheet, or the same sheet of two people.")
     _section(arguments, plan, "tracing")
-    lang = sheet_corpus(sheets[0])
+    lang, of, _, _ = sheet_drawn(sheets[0])
     if lang not in plan.study.langs:
         raise InputError(sheets[0], f"is of {lang!r}, which this study does not learn", "Give its --config.")
-    cell = {"corpus": lang, "culture": lang}
-    files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
-    files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
-    adopted = (read_record(plan.record("judge", cell)) or {}).get("adopted", {})
-    table = read_sheets(
-        sheets=sheets, recipe=plan.task("judge", **cell).recipe, formerly=adopted.get("recipe"), **files
-    )
+    if of == PAIRS:
+        adopted = (read_record(plan.record("leaks", {})) or {}).get("adopted", {})
+        table = read_leak_sheets(sheets=sheets, formerly=adopted.get("recipe"), **_leak_report(arguments, plan, lang))
+    else:
+        cell = {"corpus": lang, "culture": lang}
+        files = {"hits": _made(arguments, plan, "retrieve", **cell)["hits"][0]}
+        files["judgments"] = _made(arguments, plan, "judge", **cell)["judgments"][0]
+        adopted = (read_record(plan.record("judge", cell)) or {}).get("adopted", {})
+        table = read_sheets(
+            sheets=sheets, recipe=plan.task("judge", **cell).recipe, formerly=adopted.get("recipe"), **files
+        )
     for row in table.to_dict("records"):
         print(
-            f"{row['measure']:<16}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
+            f"{row['measure']:<22}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
             f"{row['n']} labels, {row['unsure']} unsure"
         )
 
 
 def _alarms(arguments: argparse.Namespace) -> int:
     from lorebridge import call
+    from lorebridge.figures.write import two_digits
     from lorebridge.transfer.alarms import RINGS, alarms
 
     plan = _load_plan(arguments)
@@ -543,7 +584,8 @@ def _alarms(arguments: argparse.Namespace) -> int:
     for name, rows in table.groupby("alarm", sort=False):
         print(name)
         for row in rows.to_dict("records"):
-            numbers = f"{row['estimate']:.3f} ({row['lo']:.3f} to {row['hi']:.3f})".replace("nan", "-")
+            estimate, lo, hi = (two_digits(row[name]) for name in ("estimate", "lo", "hi"))
+            numbers = f"{estimate} ({lo} to {hi})".replace("nan", "-")
             place = f"{row['lang']} {row['direction']}"
             print(f"  {row['verdict']:<12} {place:<14} {row['quantity']}: {numbers}; {row['why']}")
             if row["to_do"]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lorebridge import studies, tables
@@ -63,7 +64,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "people_mentions": ("person_id", "stream"),
     "people_gaps": ("contrast", "lang", "questions", "attribute", "subset", "rule", "prefix"),
 }
-"""Table of results -> the columns that say what a row is about; all others are what was found."""
+"""Table of results -> the columns that say what a row is about; all others are what was found (:func:`keys`)."""
 
 ESTIMATES = ("gap", "estimate", "accuracy", "density")
 """What an interval, ``lo`` to ``hi``, is of: the first of these that a table has."""
@@ -89,6 +90,18 @@ class Side:
     root: Path | None
     whole: bool = True
     hours: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def keys(table: str) -> tuple[str, ...]:
+    """Return the columns that say what a row is about: where nothing else is said, those that are no numbers."""
+    if table in KEYS:
+        return KEYS[table]
+    numbers = (pa.types.is_floating, pa.types.is_integer)
+    return tuple(
+        field.name
+        for field in tables.SCHEMAS[table]
+        if field.name in ("seed", "step") or not any(is_number(field.type) for is_number in numbers)
+    )
 
 
 # ---------------------------------------------------------------- reading a side
@@ -289,7 +302,7 @@ def _compared_tables(a: Path, b: Path, tolerance: float) -> Iterator[dict[str, A
             continue
         rows = {f"rows_{key}": sum(map(tables.n_rows, some.values())) for key, some in zip("ab", files, strict=True)}
         one, other = ([path for name, path in sorted(some.items()) if name not in same] for some in files)
-        yield {"table": name, **rows, **_compared(KEYS[table], one, other, tolerance)}
+        yield {"table": name, **rows, **_compared(keys(table), one, other, tolerance)}
 
 
 def _result_files() -> Iterator[tuple[str, str, str]]:
@@ -298,19 +311,20 @@ def _result_files() -> Iterator[tuple[str, str, str]]:
         (stage.name, file.table, re.sub(r"\{\w+\}", "*", file.path))
         for stage in studies.stages().values()
         for file in stage.files.values()
-        if file.table in KEYS
+        if file.table in KEYS or (file.table and file.path.startswith("transfer/"))
     ]
-    for stage, table, pattern in sorted(found, key=lambda row: list(KEYS).index(row[1])):
+    order = [*KEYS, *(table for _, table, _ in found)]
+    for stage, table, pattern in sorted(found, key=lambda row: order.index(row[1])):
         several = sum(row[1] == table for row in found) > 1
         yield (f"{table} ({stage})" if several else table), table, pattern
 
 
-def _compared(keys: Sequence[str], one: Sequence[Path], other: Sequence[Path], tolerance: float) -> dict[str, Any]:
+def _compared(about: Sequence[str], one: Sequence[Path], other: Sequence[Path], tolerance: float) -> dict[str, Any]:
     """Compare the rows of two tables, each in some files."""
     schemas = [dict.fromkeys(name for path in paths for name in pq.read_schema(path).names) for paths in (one, other)]
     columns_a = [name for name in schemas[0] if one and other and name not in schemas[1]]
     columns_b = [name for name in schemas[1] if one and other and name not in schemas[0]]
-    about = [key for key in keys if key not in columns_a + columns_b]
+    about = [key for key in about if key not in columns_a + columns_b]
     a, b = (_indexed(paths, about) for paths in (one, other))
     shared = [name for name in a.columns if name in b.columns]
     both = a.index.intersection(b.index, sort=False)

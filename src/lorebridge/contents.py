@@ -54,6 +54,8 @@ NEVER_EMPTY = {
     "occurrences",
     "exposure",
     "gaps",
+    "matched_gaps",
+    "verdicts",
     "items",
     "item_effects",
     "density",

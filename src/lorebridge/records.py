@@ -34,6 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from lorebridge import declared
 from lorebridge.errors import ChangedFile, LorebridgeError, StaleInput
 
 RECORD = "record.json"
@@ -474,6 +475,8 @@ class Task:
             try:
                 taken = {name: paths for name, paths in (reads or {}).items() if name in self.call["inputs"]}
                 read = self.check_inputs(taken if record is not None else None)
+                if record is not None and "declared" in self.call:
+                    declared.begin(**self.call["declared"])
                 yield notes
                 files = {}
                 if record is not None and writes:
@@ -572,6 +575,7 @@ def write_record(
         "read": dict(read or {}),
         "files": dict(files or {}),
         "notes": notes,
+        **({"declared": task.call["declared"]["said"]} if "declared" in task.call else {}),
         "wall_seconds": round(wall_seconds, 3),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,

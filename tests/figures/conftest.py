@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from declaring import declared_test
 from lorebridge import tables
 from lorebridge.figures import checks, curves, effects, examples, inference, scorer, summary, truth
 from lorebridge.transfer.accuracies import accuracies
 from lorebridge.transfer.gaps import gaps
 from lorebridge.transfer.item_model import item_effects
 from lorebridge.transfer.items import items
+from lorebridge.transfer.matched import matched_gaps
+from lorebridge.transfer.verdicts import verdicts
 
 NAMES = {"en": "English", "ko": "Korean", "zh": "Chinese", "bo": "Tibetan", "mn": "Mongolian"}
 ARMS = ["bridge", "no_bridge", "placebo"]
@@ -78,12 +81,12 @@ def write_inputs(folder: Path) -> dict:
                 metrics.append({"run": run, "learned": culture, "arm": arm, "seed": seed})
         for corpus in ("en", culture):
             path = folder / f"j-{corpus}-{culture}.parquet"
-            verdicts = [
+            judged = [
                 {"question_id": q, "chunk_id": f"c{k}", "entails": "yes" if k < count else "no"}
                 for q, count in zip(ids, rng.integers(0, 9, N), strict=True)
                 for k in range(9)
             ]
-            table = pd.DataFrame(verdicts)
+            table = pd.DataFrame(judged)
             for field in tables.SCHEMAS["judgments"]:
                 if field.name not in table:
                     table[field.name] = "cooccurrence" if field.name == "judge" else None
@@ -256,21 +259,34 @@ def write_inputs(folder: Path) -> dict:
             "arm": arm,
             "seed": seed,
             "step": step,
-            "lang": "en",
+            "lang": lang,
             "prefix": "bare",
             "n_documents": 9,
             "n_tokens": 999,
             "n_bytes": 4000,
             "sum_nll": 3000.0,
             "perplexity": 20.0 + step * (culture == "bo"),
-            "bits_per_byte": 1.0,
+            "bits_per_byte": 1.0 + (step / 100 if lang == "en" and arm == "bridge" else 0),
         }
         for culture in questions
+        for lang in ("en", culture)
         for arm in ARMS
         for seed in (0, 1)
         for step in STEPS
     ]
     tables.write("perplexity", held_out, folder / "perplexity.parquet")
+    matched_gaps(
+        **study, perplexity=[folder / "perplexity.parquet"], contrasts=contrasts, out=folder / "matched_gaps.parquet"
+    )
+    of_study = {key: value for key, value in study.items() if key != "subset"}
+    verdicts(
+        **of_study,
+        leaks=folder / "leaks.parquet",
+        tests=[declared_test(), declared_test(name="<b>Low</b>", languages=["bo", "mn"], over_seeds=True, margin=0.2)],
+        alpha=0.05,
+        first=str(folder / "declared.json"),
+        out=folder / "verdicts.parquet",
+    )
     audits = {}
     for text, dropped in (("ko", {"short": 3}), ("en-ko", {"half_empty": 2, "duplicate": 1})):
         audits[text] = folder / f"{text}.audit.json"
@@ -338,6 +354,8 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         perplexity=[folder / "perplexity.parquet"],
         out=to / "alarms",
     )
+    inference.matched_gaps(matched_gaps=folder / "matched_gaps.parquet", last=3, out=to / "matched_gaps", **of_tests)
+    inference.verdicts(verdicts=folder / "verdicts.parquet", last=3, out=to / "verdicts", **of_tests)
     inference.asymmetry_table(asymmetry=folder / "asymmetry.parquet", last=3, out=to / "asymmetry", **of_tests)
     inference.cultures(
         asymmetry=folder / "asymmetry.parquet", density=folder / "density.parquet", out=to / "cultures", **of_tests
@@ -364,7 +382,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         last=3,
         out=to / "ties",
     )
-    summary.gaps(gaps=folder / "gaps.parquet", names=names, last=3, out=to / "gaps")
+    summary.gaps(gaps=folder / "gaps.parquet", names=names, base=base, last=3, out=to / "gaps")
     summary.power(
         questions=questions, names=names, subset="clean", discordance=0.2, seed_sd=0.02, n_seeds=2, out=to / "power"
     )

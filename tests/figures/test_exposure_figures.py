@@ -53,6 +53,18 @@ def runs(tmp_path_factory):
     return paths
 
 
+def test_languages_stand_in_the_order_of_the_runs(runs, tmp_path, monkeypatch):
+    """Not in that of their names, which a task sorts."""
+    caught = []
+    monkeypatch.setattr(drawing.style, "save", lambda fig, out: caught.append(fig))
+    names = dict(sorted(NAMES.items()))
+    drawing.exposure(
+        exposure=list(runs.values()), names=names, base="en", arms=ARMS, distance="near", out=tmp_path / "a"
+    )
+    labels = [ax.get_ylabel().split()[0] for ax in caught[0].axes if ax.get_ylabel()]
+    assert labels == ["Korean", "Tibetan"]
+
+
 def test_exposure_is_drawn_and_repeats_to_the_byte(runs, tmp_path):
     for name in ("a", "b"):
         drawing.exposure(
@@ -139,7 +151,12 @@ def test_recovery_is_drawn_by_corpus_and_by_dose(tmp_path):
             "precision": None if dose == 1 else right / found,
         }
         for corpus in ("en", "ko")
-        for stage, found, right in (("retrieval", 200, 95), ("judged", 90, 85), ("exact", 100, 100))
+        for stage, found, right in (
+            ("retrieval", 200, 95),
+            ("judged", 90, 85),
+            ("exact", 110, 100),
+            ("told apart", 98, 97),
+        )
         for dose in (None, 1, 4, 16)
     ]
     tables.write("recovery", rows, tmp_path / "recovery.parquet")
@@ -147,3 +164,6 @@ def test_recovery_is_drawn_by_corpus_and_by_dose(tmp_path):
         truth.recovery(recovery=tmp_path / "recovery.parquet", names=NAMES, out=tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert np.frombuffer((tmp_path / "a.png").read_bytes(), np.uint8).size > 10_000
+    drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    for label in ("retrieved and judged", "counted in every document", "counted, where the answer stands out"):
+        assert label in drawn

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lorebridge import config
+from lorebridge import config, declared
 from lorebridge.figures import stages as drawings
 from lorebridge.figures.page import page
 from lorebridge.figures.readings import placements
@@ -62,12 +62,12 @@ def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
     shutil.copytree(drawn / "tables", folder)
     table = pd.read_csv(folder / "gaps.csv")
     headline = (table["scale"] == "all questions") & (table["seed"].astype(str) == "all")
-    row = table[headline & (table["contrast"] == "bridge − no bridge") & (table["lang"] == "Mongolian")].index
-    table.loc[row, ["direction", "gap", "lo", "hi", "p_holm"]] = ["xx->en", -77.7, -88.8, 66.6, 0.01]
+    row = table[headline & (table["contrast"] == "bridge - no_bridge") & (table["lang"] == "Mongolian")].index
+    table.loc[row, ["direction", "gap", "lo", "hi", "p_holm"]] = ["other → English", -77.7, -88.8, 66.6, 0.01]
     table.to_csv(folder / "gaps.csv", index=False)
     text = write(paper, drawn, inputs[1], tmp_path, folder)
-    said = next(line for line in text.splitlines() if line.startswith("<li>bridge − no bridge"))
-    assert "Mongolian into English: −77.7 points (95\u00a0% interval −88.8 to 66.6)" in said
+    said = next(line for line in text.splitlines() if line.startswith("<li>bridge - no_bridge"))
+    assert "Mongolian, other → English: −77.7 points (95\u00a0% interval −88.8 to 66.6)" in said
     assert "interval over questions and seeds" in said
     verdicts = pd.read_csv(folder / "alarms.csv")["verdict"].value_counts()
     assert f"{verdicts.get('rings', 'none')} of {verdicts.sum()} alarms ring" in text
@@ -75,8 +75,41 @@ def test_the_numbers_are_those_of_the_tables(paper, drawn, inputs, tmp_path):
     assert f"{accuracy['accuracy'].max():.1f}\u00a0%" in text
 
 
+def test_the_page_says_what_was_declared_and_when(paper, drawn, inputs, written, tmp_path):
+    text = written.read_text(encoding="utf-8")
+    assert '<a href="#declared">' in text and text.index('id="declared"') < text.index('id="found"')
+    assert "What was declared when the runs began is not recorded" in text
+    assert (
+        "<li>&lt;b&gt;Low&lt;/b&gt;: " in text and "smallest effect of interest 20.0; interval over questions" in text
+    )
+    folder = tmp_path / "tables"
+    shutil.copytree(drawn / "tables", folder)
+    table = pd.read_csv(folder / "verdicts.csv")
+    for state, says in (
+        (declared.BEFORE, "was declared before the runs and is as it was then"),
+        (declared.SINCE, "was changed since the runs began"),
+        (declared.AFTER, "was declared after the runs began, when nothing was"),
+    ):
+        told = {"declared": state, "verdict": ["equivalent", "below"], "estimate": [0.4, -31.26]}
+        table.assign(**told).to_csv(folder / "verdicts.csv", index=False)
+        text = write(paper, drawn, inputs[1], tmp_path, folder)
+        assert says in text and "2 tests; any wrong verdict has a probability of at most 5\u00a0%" in text
+        assert "<li>Korean: equivalent to 0. bridge - no_bridge, English → other: +0.4 points" in text
+        assert ": below 0. bridge - no_bridge, English → other: −31.3 points" in text
+    (folder / "verdicts.csv").unlink()
+    assert "Nothing was declared before the runs" in write(paper, drawn, inputs[1], tmp_path, folder)
+
+
+def test_what_is_left_at_equal_loss_is_told(drawn, written):
+    text = written.read_text(encoding="utf-8")
+    assert "At equal loss of held-out text in the language that is learned (bridge - no_bridge; 8 of 8 gaps)" in text
+    table = pd.read_csv(drawn / "tables" / "matched_gaps.csv")
+    first = table[(table["contrast"] == "bridge - no_bridge") & (table["matched_on"] == "loss_en")]
+    assert (first["step"].dropna() == 0).all()  # English is forgotten at once where the bridge is
+
+
 def test_every_arm_is_told_apart():
-    assert len({arm.says for arm in ARMS.values()}) == len({arm.label for arm in ARMS.values()}) == len(ARMS)
+    assert len({arm.says for arm in ARMS.values()}) == len(ARMS)
 
 
 def test_every_figure_and_table_is_there_and_nothing_is_fetched(drawn, written):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace import labels
-from lorebridge.trace.labels import read_labels, read_sheets, sheet_corpus, write_sheet
+from lorebridge.trace.labels import read_labels, read_sheets, sheet_drawn, write_sheet
 
 RECIPE = "0123456789abcdef"
 SCRIPTS = {"en": "Latin", "mn": "Mongolian"}
@@ -119,7 +119,7 @@ def test_the_same_sheet_comes_again_and_a_labelled_one_is_not_overwritten(study,
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
     with pytest.raises(InputError, match="perhaps with labels"):
         write(study, tmp_path / "one.csv")
-    assert sheet_corpus(tmp_path / "one.csv") == "mn"
+    assert sheet_drawn(tmp_path / "one.csv") == ("mn", "hits", 40, RECIPE)
 
 
 def test_the_translation_stands_beside_the_chunk(study, tmp_path):

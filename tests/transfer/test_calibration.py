@@ -4,6 +4,7 @@ import importlib.util
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lorebridge.transfer.contrasts import AT_RISK, BEYOND, form
@@ -75,6 +76,23 @@ def test_preferences_that_grow_alike_are_not_taken_for_facts(calibration, echo, 
 
 def test_every_scenario_runs(calibration):
     """A study a line, so that none rots; what they find is the benchmark's."""
-    for name in ("preferences", "seeds"):
-        table = calibration.SCENARIOS[name](1, 0)
-        assert len(table) and not table.isna().any(axis=None)
+    for name, scenario in calibration.SCENARIOS.items():
+        table = scenario(2 if name == "frequency" else 1, 0)
+        assert len(table), name
+
+
+@pytest.mark.parametrize(
+    ("found", "limits", "shown"),
+    [
+        ([1] * 95 + [0] * 5, "COVERS", "95.0 ± 2.2"),
+        ([1] * 91 + [0] * 9, "COVERS", "91.0 ± 2.9"),  # explained by the error
+        ([1] * 80 + [0] * 20, "COVERS", "80.0 ± 4.0, low"),
+        ([0] * 300, "REJECTS", "0.0 ± 0.3, low"),
+        ([0] * 300, "NO_MORE", "0.0 ± 0.3"),
+        ([1] * 20 + [0] * 80, "REJECTS", "20.0 ± 4.0, high"),
+        ([1.0, 0.5] * 50, "COVERS", "75.0 ± 2.5, low"),  # shares of several intervals a study
+    ],
+)
+def test_a_rate_that_does_not_keep_its_promise_says_so(calibration, found, limits, shown):
+    values = pd.Series(found, dtype=float if 0.5 in found else bool)
+    assert calibration.percent(values, getattr(calibration, limits)) == shown

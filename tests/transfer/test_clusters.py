@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorebridge import tables
@@ -114,3 +114,56 @@ def test_bootstrap_is_seeded_by_culture_and_seed():
 def test_one_cluster_has_no_interval():
     lo, hi = ClusterBootstrap(np.zeros(5), resamples=10, seed=0, stream="ko").interval(np.ones((2, 5)))
     assert np.isnan(lo).all() and np.isnan(hi).all() and lo.shape == (2,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(2, 40), st.integers(1, 300), st.integers(0, 99))
+def test_the_band_holds_the_intervals_and_the_joint_replicates(rows, n, resamples, seed):
+    rng = np.random.default_rng(seed)
+    values = rng.choice([0.0, 0.5, 1.0], size=(rows, n))
+    bootstrap = ClusterBootstrap(rng.integers(0, n, n), resamples=resamples, seed=seed, stream="ko")
+    (lo, hi), (band_lo, band_hi) = bootstrap.band(values)
+    for one, other in zip((lo, hi), bootstrap.interval(values), strict=True):
+        np.testing.assert_array_equal(one, other)
+    if bootstrap.n_clusters < 2:
+        assert np.isnan([band_lo, band_hi]).all()
+        return
+    assert (band_lo <= lo).all() and (hi <= band_hi).all()
+    drawn = bootstrap.ratio(values, np.ones_like(values))
+    inside = (drawn >= band_lo[:, None]) & (drawn <= band_hi[:, None])
+    assert inside.all(axis=0).mean() >= 0.95
+
+
+def test_the_band_of_one_checkpoint_is_its_interval():
+    bootstrap = ClusterBootstrap(np.arange(80), resamples=2000, seed=0, stream="ko")
+    (lo, hi), (band_lo, band_hi) = bootstrap.band(np.random.default_rng(0).random((1, 80)))
+    assert band_lo == pytest.approx(lo, abs=2e-3) and band_hi == pytest.approx(hi, abs=2e-3)
+    (lo, hi), band = bootstrap.band(np.repeat(np.random.default_rng(0).random((1, 80)), 5, axis=0))
+    assert np.stack(band) == pytest.approx(np.stack([lo, hi]), abs=2e-3)  # five times the same says no more
+
+
+SHAPES = {"flat": np.full(12, 0.4), "rising": np.linspace(0.25, 0.7, 12), "falls at once": np.r_[0.6, np.full(11, 0.3)]}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_band_covers_a_whole_curve_as_often_as_it_says(shape):
+    """And the intervals of single checkpoints do not. Answers are mostly kept from one checkpoint to the next."""
+    rng = np.random.default_rng(3)
+    n, studies, covered, pointwise = 250, 120, 0, 0
+    bootstrap = ClusterBootstrap(np.arange(n), resamples=400, seed=0, stream="ko")
+    for _ in range(studies):
+        (lo, hi), (band_lo, band_hi) = bootstrap.band(curve(SHAPES[shape], n, rng))
+        truth = SHAPES[shape]
+        covered += bool(((band_lo <= truth) & (truth <= band_hi)).all())
+        pointwise += bool(((lo <= truth) & (truth <= hi)).all())
+    # 95 %, and three times the Monte-Carlo error.
+    assert abs(covered / studies - 0.95) < 3 * np.sqrt(0.95 * 0.05 / studies), covered
+    assert pointwise / studies < 0.85
+
+
+def curve(chances, n, rng):
+    """Answers at each checkpoint, shape (steps, n): right with these chances, and three of four as before."""
+    ease = rng.random((len(chances), n))
+    for step in range(1, len(chances)):
+        ease[step] = np.where(rng.random(n) < 0.75, ease[step - 1], ease[step])
+    return (ease < np.asarray(chances)[:, None]).astype(float)

@@ -86,7 +86,7 @@ def test_gaps_and_accuracies_of_a_prefix_are_those_of_a_study_asked_behind_it_al
         out=tmp_path / "prefixes",
     )
     shown = pd.read_csv(tmp_path / "prefixes.csv")
-    into = shown[(shown["direction"] == "other → English") & (shown["contrast"] == "bridge − no bridge")].iloc[0]
+    into = shown[(shown["direction"] == "other → English") & (shown["contrast"] == "bridge - no_bridge")].iloc[0]
     assert (into["gap_bare"], into["gap_label"]) == (pytest.approx(-30), pytest.approx(30))
     assert into["lo_label"] < 30 < into["hi_label"]
     assert len(shown) == 2 * 3  # directions x (a contrast, and each arm with its step 0)

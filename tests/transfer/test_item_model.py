@@ -19,6 +19,7 @@ from lorebridge.transfer.item_model import (
     CROSSED,
     ECHO,
     KNOWN,
+    NEVER,
     QUANTITIES,
     RELATIVE,
     SLOPE,
@@ -72,6 +73,81 @@ def test_what_is_not_known_has_mean_0_whatever_is_attractive_and_however_often_a
     # Where options are equally attractive, the excess of repeated wrong options says how often guesses are repeated.
     even = (echo * (x == z) + (1 - echo) / k) / k**2
     assert one.repeated(one.bridge)[0] @ even == pytest.approx(echo / k)
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=4, max_size=5),
+    st.lists(st.integers(1, 9), min_size=5, max_size=5),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_of_what_is_new_nothing_has_mean_0_whatever_is_kept_of_guesses(there, here, echo, kept):
+    """Over all choices in the source, before and at the end, any option as likely to be the gold as another.
+
+    An arm repeats a share of the source's guesses, and of the rest a share of the earlier model's.
+    """
+    k = len(there)
+    source, target = np.array(there) / sum(there), np.array(here[:k]) / sum(here[:k])
+    x, b, z, gold = np.array(list(itertools.product(range(k), repeat=4))).T
+    end = echo * (z == x) + (1 - echo) * (kept * (z == b) + (1 - kept) * target[z])
+    chance = source[x] * target[b] * end / k
+    one = answers(x, z, gold, k)
+    before = np.eye(max(k, 4))[b][None]
+    new = one.since(before)
+    left = b != gold
+    assert chance.sum() == pytest.approx(1) and new.asked.all() and len(new.questions) == left.sum()
+    for value in (new.known(), new.right(new.bridge), new.credited(new.bridge)):
+        assert value[0] @ chance[left] == pytest.approx(0, abs=1e-12)
+
+
+def test_of_what_is_new_a_known_fact_counts_by_how_it_is_answered():
+    """Known in the source, wrong before (option 3): of the rest, chance is half a wrong option of two."""
+    one = answers(np.zeros(5, int), np.arange(5) % 4, np.zeros(5, int), 4)
+    before = np.eye(4)[[3, 3, 3, 3, 0]][None]
+    new = one.since(before)
+    assert new.questions == ["0", "1", "2", "3"]  # the fifth was right
+    assert new.known().tolist() == [[1, 1, 1, 1]]
+    assert new.credited(new.bridge).tolist() == [[1, -0.5, -0.5, 0]]
+
+
+def test_a_question_counts_for_the_seeds_that_had_it_wrong():
+    one = answers(np.zeros(2, int), np.zeros(2, int), np.zeros(2, int), 4)
+    double = {name: np.repeat(getattr(one, name), 2, axis=0) for name in ("source", "bridge", "no_bridge")}
+    two = dataclasses.replace(
+        one, seeds=[0, 1], **double, counts={n: np.repeat(c, 2, 0) for n, c in one.counts.items()}
+    )
+    tie = [0, 0.5, 0.5, 0], [0.5, 0.5, 0, 0]  # two wrong ones leave too few, and the gold among them is not wrong
+    new = two.since(np.stack([np.eye(4)[[3, 0]], np.eye(4)[[1, 2]]]))
+    assert new.asked.tolist() == [[1, 0], [1, 1]] and new.known().tolist() == [[1, 0], [1, 1]]
+    assert new.of(np.array([False, True])).asked.tolist() == [[0], [1]]
+    assert two.since(np.stack([np.array(tie), np.array(tie)])).questions == []
+
+
+def test_what_the_base_model_knew_and_one_arm_keeps_did_not_cross(calibration, monkeypatch):
+    """Into the base language, nothing crosses; the bridge keeps .7 of what was known before, the other arm .3."""
+    world = calibration.Crossing(0.0, kept=(0.7, 0.3), questions={"ko": 12000, "bo": 8000})
+    found = estimates([calibration.answered(world, np.random.default_rng(1))])
+    # What was known before and answered wrong by a slip (5 %) is all that is left of it.
+    assert found.loc[CROSSED, "estimate"] == pytest.approx(0.01, abs=0.02)
+    assert found.loc[SLOPE, "estimate"] == pytest.approx(0, abs=0.02)
+    monkeypatch.setattr(Answers, "since", lambda self, before: self)
+    every = estimates([calibration.answered(world, np.random.default_rng(1))])
+    assert every.loc[CROSSED, "estimate"] > 0.2
+
+
+def test_what_is_known_though_never_read_is_told_beside_the_slope(calibration):
+    world = calibration.Crossing(0.15, questions={"ko": 3000, "bo": 2000})
+    fair, attractive = (
+        effects(calibration.answered(dataclasses.replace(world, favoured=favoured), np.random.default_rng(2)))
+        for favoured in (1.0, 1.5)
+    )
+    for table, note in ((fair, ""), (attractive, "never read, known: 1")):
+        rows = table[(table["count"] == "occurrences") & (table["interval"] == QUESTIONS_ONLY)].set_index("quantity")
+        assert rows.loc[SLOPE, "note"].startswith(note) and bool(note) == bool(rows.loc[SLOPE, "note"])
+        assert (rows.loc[NEVER, "lo"] > 0) == bool(note)
+    with_seeds = attractive[(attractive["interval"] == QUESTIONS_AND_SEEDS) & (attractive["quantity"] == SLOPE)]
+    assert with_seeds["note"].str.startswith("2 seeds: wide").all()
+    assert with_seeds.loc[with_seeds["count"] == "occurrences", "note"].str.contains("; never read").all()
 
 
 def test_what_is_known_counts_as_answered():

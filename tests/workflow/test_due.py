@@ -31,12 +31,12 @@ def test_a_finished_study_has_no_job(finished, monkeypatch, capsys):
 
 
 def test_the_jobs_are_those_of_a_dry_run_with_their_reasons(finished, tmp_path, monkeypatch, capsys):
-    """A setting changed, a file gone, one cut short, a record lost; what is not needed again stays away."""
+    """A setting changed, files gone, one cut short, a record lost."""
     study = finished.copy(tmp_path / "study")
     study.config["transfer"]["resamples"] = 300
     study.write()
     results = study.results
-    (results / "corpora" / "ko" / "duplicates.parquet").unlink()  # nobody reads it again
+    (results / "corpora" / "ko" / "duplicates.parquet").unlink()
     (results / "trace" / "exposure" / "ko-bridge-s0.parquet").unlink()
     (results / "probes" / "scores" / "bo-bridge-s0.parquet").write_bytes(b"")
     (results / "figures" / "perplexity.record.json").unlink()
@@ -48,7 +48,6 @@ def test_the_jobs_are_those_of_a_dry_run_with_their_reasons(finished, tmp_path, 
     assert by_name["figure", "perplexity"] == [NEW]
     assert by_name["gaps",] == ["resamples 200 | 300"]
     assert by_name["page",] == ["config.transfer.resamples 200 | 300"]
-    assert ("duplicates", "ko") not in by_name
     assert cli.main(["plan", "--jobs", "--config", "study.yaml"]) == 0
     told = capsys.readouterr().out
     assert re.search(r"^ +1  gaps +resamples 200 \| 300$", told, re.M)

@@ -55,7 +55,7 @@ def test_the_page_is_whole_in_the_browser(reported, browser, tmp_path):
         drawn_with = browser.fonts(f"td.{script} span")
         assert drawn_with and all(name.startswith(font) for name in drawn_with), drawn_with
     text = browser.evaluate("document.body.innerText")
-    assert "planted world" in text and "bridge − no bridge: " in text
+    assert "planted world" in text and "bridge - no_bridge: " in text
     commit = json.loads((reported.results / "transfer" / "gaps.parquet.record.json").read_text())["git"]
     assert commit is None or commit["commit"] in text
     assert browser.complaints == []

@@ -11,7 +11,9 @@ import time
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lorebridge import cli, studies, tables
+from lorebridge import cli, declared, studies, tables
+from lorebridge.plan import artifact
+from lorebridge.records import read_record
 from lorebridge.studies import record_of
 
 pytestmark = pytest.mark.slow
@@ -70,6 +72,8 @@ def test_tables_hold_the_contract(finished):
         "transfer/accuracies": "accuracies",
         "transfer/gaps": "gaps",
         "transfer/asymmetry": "asymmetry",
+        "transfer/matched_gaps": "matched_gaps",
+        "transfer/verdicts": "verdicts",
         "transfer/items": "items",
         "transfer/item_effects": "item_effects",
     }.items():
@@ -123,6 +127,27 @@ def test_tracing_recovers_what_was_planted(finished):
     assert (judged["precision"] == 1).all(), judged
 
 
+def test_the_declaration_is_in_the_records_of_runs_and_what_changes_is_told(finished, tmp_path):
+    plan = studies.plan(finished.config)
+    for run in plan.study.models:
+        for name in (plan.study.model(run).artifact, artifact("score", run=run)):
+            assert read_record(finished.folder / plan.record(*name))["declared"] == plan.study.declared
+    page = finished.results / "report" / "summary.html"
+    assert "was declared before the runs and is as it was then" in page.read_text(encoding="utf-8")
+    assert tables.read(finished.results / "transfer" / "verdicts.parquet")["declared"].tolist() == [declared.BEFORE]
+    study = finished.copy(tmp_path / "study")
+    study.config["prereg"]["tests"][0]["margin"] = 0.1
+    study.write()
+    study.run()
+    page = study.results / "report" / "summary.html"
+    assert "was changed since the runs began" in page.read_text(encoding="utf-8")
+    study.config["prereg"] = None
+    study.write()
+    assert study.planned() == {"page": 1}
+    study.run()
+    assert "Nothing was declared before the runs" in page.read_text(encoding="utf-8")
+
+
 def test_a_finished_study_has_nothing_to_do(finished):
     assert finished.planned() == {}
 
@@ -139,6 +164,8 @@ def of_runs(**counts):
     return {
         "accuracies": 1,
         "gaps": 1,
+        "matched_gaps": 1,
+        "verdicts": 1,
         "items": 1,
         "item_effects": 1,
         "draw_figure3": 1,
@@ -158,11 +185,11 @@ CHANGES = {
     "a bridge's template": (
         lambda c: c["languages"]["bo"].update(template="{en} = {xx}"),
         # Every model of the language is asked behind the label that the template has.
-        of_runs(order=1, train_continual=1, score=3, mechanism=1, exposure=1, draw_exposure=1, table=16),
+        of_runs(order=1, train_continual=1, score=3, mechanism=1, exposure=1, draw_exposure=1, table=19),
     ),
     "a learning rate": (
         lambda c: c["training"]["continual"].update(lr=1e-3),
-        of_runs(train_continual=4, score=4, mechanism=2, table=14),
+        of_runs(train_continual=4, score=4, mechanism=2, table=16),
     ),
     "the length of chunks": (
         lambda c: c["tracing"].update(chunk_chars=400),
@@ -178,6 +205,7 @@ CHANGES = {
             "density": 1,
             "recovery": 1,
             "gaps": 1,
+            "verdicts": 1,
             "items": 1,
             "item_effects": 1,
             "draw_recovery": 1,
@@ -185,9 +213,10 @@ CHANGES = {
             "draw_asymmetry": 1,
             "draw_occurrences": 1,
             "draw_exposure": 1,
-            "table": 11,
+            "table": 12,
         },
     ),
+    "a declaration": (lambda c: c["prereg"]["tests"][0].update(margin=0.1), {"verdicts": 1, "table": 1}),
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
@@ -200,7 +229,7 @@ CHANGES = {
             mechanism=2,
             exposure=5,
             draw_exposure=1,
-            table=18,
+            table=20,
         ),
     ),
 }

@@ -49,6 +49,59 @@ rule gaps:
         "../scripts/make.py"
 
 
+rule matched_gaps:
+    """Estimate the gaps between arms where they predict held-out text equally well."""
+    input:
+        unpack(
+            needs(
+                "matched_gaps",
+                scores="probes/scores/*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                perplexity="probes/perplexity/*.parquet",
+            )
+        ),
+    output:
+        **makes("matched_gaps", matched_gaps="transfer/matched_gaps.parquet"),
+    log:
+        f"{plan.root}/logs/matched_gaps.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=30,
+    params:
+        task=task("matched_gaps"),
+    script:
+        "../scripts/make.py"
+
+
+rule verdicts:
+    """Give a verdict on every test that the study declared, in one family."""
+    input:
+        unpack(
+            needs(
+                "verdicts",
+                scores="probes/scores/*.parquet",
+                questions="probes/questions/*.parquet | probes/sampled/*.parquet",
+                leaks="trace/leaks.parquet",
+                truth="world/truth.parquet",
+            )
+        ),
+    output:
+        **makes("verdicts", verdicts="transfer/verdicts.parquet"),
+    log:
+        f"{plan.root}/logs/verdicts.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=30,
+    params:
+        task=task("verdicts"),
+    script:
+        "../scripts/make.py"
+
+
 rule items:
     """List every question with whether it was transferred (appendix C.4) and how often the corpora state its fact."""
     input:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorebridge.figures.effects import direction_label
-from lorebridge.figures.write import write_table
+from lorebridge.figures.write import two_digits, write_table
 from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer import alarms as alarms_
 
@@ -72,5 +72,5 @@ def alarms(
         "wrong. 'cannot tell' is no good sign: the alarm could not have rung. Differences of accuracy are shares of "
         "1. Intervals: 95 %, over questions, given these seeds (perplexity: over seeds), simultaneous over the rows of "
         f"an alarm. Questions {prefix_phrase(prefix)}.",
-        dict.fromkeys(("estimate", "lo", "hi"), ".3f"),
+        dict.fromkeys(("estimate", "lo", "hi"), two_digits),
     )

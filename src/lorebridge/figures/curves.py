@@ -8,13 +8,19 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.figures.effects import direction_label
 from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
+from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.credits import LAST, directions
+
+POINTWISE, BAND = 0.16, 0.1
+"""How opaque the interval of each checkpoint is, and the band of all of them, which is wider and lies below it."""
 
 
 def figure3(
@@ -35,8 +41,9 @@ def figure3(
 
     After Zhang et al. (ACL 2025), Figure 3: the upper row asks in the culture's language, the lower in the base
     language. Points are raw accuracies of each seed, lines their means. The paper draws a moving average, which falls
-    slowly where accuracy falls at once; it can be drawn beside them, dashed. Right of the last step stands the mean of
-    the last checkpoints with its interval.
+    slowly where accuracy falls at once; it can be drawn beside them, dashed. Around the means lie the interval of each
+    checkpoint alone and the band that holds all of them at once. Right of the last step stands the mean of the last
+    checkpoints with its interval.
 
     Args:
         accuracies: table "accuracies"; its cultures are the columns.
@@ -83,31 +90,39 @@ def figure3(
                 if row == 1:
                     ax.set_xlabel("step of continual pretraining")
             axes[0, column].tick_params(labelbottom=True)
-        for row, (start, end) in enumerate(((names[base], "other"), ("other", names[base]))):
-            axes[row, 0].set_ylabel(f"{start} → {end}\naccuracy (%)")
+        for row, direction in enumerate(DIRECTIONS):
+            axes[row, 0].set_ylabel(f"{direction_label(direction, names[base])}\naccuracy (%)")
         style.legend(
             fig,
             [
                 *style.arm_handles(drawn),
                 Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance"),
+                # The interval lies above the band.
+                Patch(color="0.2", alpha=POINTWISE + BAND, linewidth=0, label="interval of each checkpoint"),
+                Patch(color="0.2", alpha=BAND, linewidth=0, label="band of all checkpoints"),
             ],
             columns=min(len(drawn) + 1, 5),
-            note="Dots: accuracy of each seed at a checkpoint; lines: their mean. "
+            note="Dots: accuracy of each seed at a checkpoint; lines: their mean. Where arms coincide, the last of the "
+            "legend lies on top. "
             + (f"Dashed: its moving average (weight {ema:g}), as in the paper. " if ema else "")
-            + f"At the right edge: mean of the last {last} checkpoints, 95 % interval over questions, "
-            f"given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. {remark}",
+            + "Darker: 95 % interval of each checkpoint alone; lighter: 95 % band, which holds all checkpoints of "
+            f"a mean at once. At the right edge: mean of the last {last} checkpoints, 95 % interval. All are over "
+            f"questions, given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. "
+            f"{remark}",
         )
         style.save(fig, out)
 
 
 def _accuracy_curves(ax: plt.Axes, rows: pd.DataFrame, arm: str, ema: float, at: float) -> None:
-    """Draw one arm: raw points of the seeds, a line through their means, the last checkpoints at x = `at`."""
+    """Draw one arm: points of its seeds, a line through their means, intervals, the last checkpoints at x = `at`."""
     look = style.arm_style(arm)
     curves = rows[rows["step"] != LAST]
     single = curves[curves["seed"] != EVERY]
     ax.scatter(single["step"], single["accuracy"], s=5, alpha=0.35, linewidths=0, zorder=2, **look)
     mean = curves[curves["seed"] == EVERY]
     ax.plot(mean["step"], mean["accuracy"], linewidth=1.4, color=look["color"], zorder=4)
+    for lo, hi, alpha in (("lo", "hi", POINTWISE), ("band_lo", "band_hi", BAND)):
+        ax.fill_between(mean["step"], mean[lo], mean[hi], color=look["color"], alpha=alpha, linewidth=0, zorder=1)
     if ema:
         average = style.smoothed(mean["accuracy"].to_numpy(), ema)
         ax.plot(mean["step"], average, linewidth=0.9, linestyle=(0, (2, 2)), color=look["color"], zorder=3)
@@ -133,6 +148,7 @@ def losses(*, metrics: Sequence[Path], names: Mapping[str, str], base: str, arms
         curve = tables.read(path, columns=["run", "learned", "arm", "step", "loss"])
         learned = [*curve["learned"].dropna().unique(), *curve["run"].unique()]
         panels.setdefault(learned[0], []).append(curve)
+    dashes = {arm: style.DASHES[i % len(style.DASHES)] for i, arm in enumerate(arms)}
     with style.styled():
         fig, axes = plt.subplots(
             1, len(panels), layout="constrained", figsize=(1.2 + 2.1 * len(panels), 2.9), sharey=True, squeeze=False
@@ -142,7 +158,8 @@ def losses(*, metrics: Sequence[Path], names: Mapping[str, str], base: str, arms
                 around = curve["loss"].rolling(max(1, len(curve) // 40), center=True, min_periods=1).mean()
                 colour = style.arm_style(curve["arm"].iloc[0])["color"]
                 ax.plot(curve["step"], curve["loss"], linewidth=0.4, alpha=0.25, color=colour)
-                ax.plot(curve["step"], around, linewidth=1.1, color=colour)
+                line = dashes.get(curve["arm"].iloc[0], "-")
+                ax.plot(curve["step"], around, linewidth=1.3, color=colour, linestyle=line, zorder=2 + (line != "-"))
             stage = "continual pretraining" if name in names and name != base else "base training"
             ax.set_title(f"{names.get(name, name)}\n{stage}, {len(runs)} run{'s' if len(runs) > 1 else ''}")
             ax.set_xlabel("step")
@@ -152,12 +169,14 @@ def losses(*, metrics: Sequence[Path], names: Mapping[str, str], base: str, arms
         handles = style.arm_handles([arm for arm in ["base", *arms] if arm in present])
         for handle in handles:
             handle.set_marker("")
+            handle.set_linestyle(dashes.get(str(handle.get_label()), "-"))
         style.legend(
             fig,
             handles,
             columns=6,
             note="Faint: loss of each step, over the targets that are not padding. Strong: mean of the steps around it "
-            "(a fortieth of the run). Losses of different languages are not comparable: their tokens carry different "
-            "numbers of letters. Nor are those of arms with and without the template's labels, which are easy targets.",
+            "(a fortieth of the run), dashed so that no arm hides another that reads as easily. Losses of different "
+            "languages are not comparable: their tokens carry different numbers of letters. Nor are those of arms with "
+            "and without the template's labels, which are easy targets.",
         )
         style.save(fig, out)

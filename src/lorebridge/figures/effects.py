@@ -99,10 +99,7 @@ def gaps(
             range(len(questions)), [f"{names[c]}\nn = {n[c]}\n{style.seeds_phrase(seeds[c])}" for c in questions]
         )
         axes[0].set_ylim(len(questions) - 0.45, -0.55)
-        handles = [
-            Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=contrast_label(c))
-            for c in contrasts
-        ]
+        handles = [Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=c) for c in contrasts]
         note = f"Mean of the last {last} checkpoints. Thick: 95 % interval over questions, given these seeds. "
         if seeds.max() > 1:
             handles.append(Line2D([], [], color="0.3", marker="|", markersize=6, linewidth=0, label="one seed"))
@@ -114,15 +111,6 @@ def gaps(
         band = Patch(color="0.92", label="below the smallest detectable effect")
         style.legend(fig, [*handles, band], columns=3, note=note)
         style.save(fig, out)
-
-
-def contrast_label(contrast: str) -> str:
-    """Return how a contrast is called in figures.
-
-    >>> contrast_label("bridge - no_bridge")
-    'bridge − no bridge'
-    """
-    return " − ".join(style.arm_label(arm) for arm in contrast.split(" - "))
 
 
 def _gap(ax: plt.Axes, rows: Any, y: float, colour: Any) -> None:

@@ -42,7 +42,7 @@ def _whose(arms: Sequence[str], distance: str) -> str:
     pairs are shuffled far apart.
     """
     if any(ARMS[arm].variant for arm in arms):
-        return f"Runs of the arm {style.arm_label(arms[0])}; others leave text out, or read other text. "
+        return f"Runs of the arm {arms[0]}; others leave text out, or read other text. "
     when = "by the end of the run" if distance == FAR else "after every two steps"
     return f"All arms have read the same texts {when}. "
 
@@ -64,15 +64,15 @@ def exposure(
     """Draw how many texts a run has read, up to each step, that state a question's fact or name its subject.
 
     Args:
-        exposure: tables "exposure", one a run; runs of the first arm are drawn.
-        names: language code -> English name, in the order of the rows.
+        exposure: tables "exposure", one a run, in the order of the rows; runs of the first arm are drawn.
+        names: language code -> English name.
         base: code of the base language.
         arms: the study's arms.
         distance: how far apart arms that part them have the halves of a pair (``no_bridge.distance``).
         out: path without suffix; .pdf, .svg and .png are written.
     """
     table = _read(exposure, arms, base)
-    langs = [lang for lang in names if lang in set(table["learned"])]
+    langs = list(dict.fromkeys(table["learned"].dropna()))
     with style.styled():
         fig, axes = plt.subplots(
             len(langs),

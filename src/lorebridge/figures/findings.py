@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lorebridge.figures.write import two_digits
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 
 if TYPE_CHECKING:
@@ -54,18 +55,26 @@ def _alarms(table: pd.DataFrame, place: Path) -> Iterator[str]:
     yield f"\nWhat rings: {len(ringing)} of {len(table)} alarms{rest} ({place})"
     for name, rows in ringing.groupby("alarm", sort=False):
         yield _wrapped(str(name), "  ! ", "    ")
-        for row in rows.to_dict("records"):
-            yield _wrapped(f"{row['language']}, {row['direction']}: {row['why']}", "      ", "        ")
+        for (language, direction, why), alike in rows.fillna("").groupby(["language", "direction", "why"], sort=False):
+            # Of an arm: "ARM: what is looked at".
+            parts = [str(quantity).rpartition(": ") for quantity in alike["quantity"]]
+            numbers = [
+                " ".join([*([arm] if arm else []), two_digits(estimate)])
+                for (arm, _, _), estimate in zip(parts, alike["estimate"], strict=True)
+            ]
+            where = ", ".join(str(name) for name in (language, direction) if name)
+            yield _wrapped(f"{where}: {parts[0][2]}: {', '.join(numbers)}; {why}", "      ", "        ")
         for mend in dict.fromkeys(rows["to_do"].dropna()):
             yield _wrapped(mend, "      -> ", "         ")
 
 
 def _wrapped(text: str, first: str, following: str) -> str:
+    unbroken = " ".join(text.split()).replace(" %", "\u00a0%")
     return textwrap.fill(
-        " ".join(text.split()),
+        unbroken,
         WIDTH,
         initial_indent=first,
         subsequent_indent=following,
         break_long_words=False,
         break_on_hyphens=False,
-    )
+    ).replace("\u00a0%", " %")

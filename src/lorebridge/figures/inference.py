@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.figures.effects import contrast_label, direction_label
-from lorebridge.figures.write import write_table
+from lorebridge.figures.effects import direction_label
+from lorebridge.figures.write import two_digits, write_table
 from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
 from lorebridge.transfer import cultures as cultures_
 from lorebridge.transfer import planted as planted_
@@ -22,7 +22,8 @@ from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.item_model import RELATIVE
 
-_P = {"p": ".4f", "p_holm": ".4f"}
+# As many digits as some thousands of draws bear.
+_P = {"p": ".3f", "p_holm": ".3f"}
 _LINES = [
     *((direction, level) for level in (HIGH, LOW) for direction in DIRECTIONS),
     *((DIFFERENCE, group) for group in (HIGH, LOW, INTERACTION)),
@@ -88,14 +89,13 @@ def asymmetry(
         members = "; ".join(f"{level}: {', '.join(names[lang] for lang in levels[level])}" for level in levels.index)
         style.legend(
             fig,
-            [
-                Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=contrast_label(c))
-                for c in contrasts
-            ],
+            [Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=c) for c in contrasts],
             columns=3,
-            note=f"Resource level: {members}; the test is conditional on these. Difference: {names[base]} as target − "
-            f"{names[base]} as source, on the same questions. Mean of the last {last} checkpoints. Thick: 95 % "
-            f"interval over questions, given these seeds; thin: over questions and seeds. "
+            note="Risk set: of the questions known in the source and not answered by the second arm, what the first "
+            "answers more, less what wrong options show when each is scored as the answer. "
+            f"Resource level: {members}; the test is conditional on these. Difference: "
+            f"{direction_label(DIFFERENCE, names[base])}, on the same questions. Mean of the last {last} checkpoints. "
+            "Thick: 95 % interval over questions, given these seeds; thin: over questions and seeds. "
             f"Questions {prefix_phrase(prefix)}. {remark}",
         )
         style.save(fig, out)
@@ -112,7 +112,6 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = tables.read(asymmetry)
-    table["contrast"] = table["contrast"].map(contrast_label)
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
     table["group"] = table["group"].replace({**names, INTERACTION: "low − high (interaction)"})
@@ -122,7 +121,8 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
     write_table(
         table.rename(columns={"unleaked": "leaked_questions", "langs": "languages", "group": "resource"}),
         out,
-        "The asymmetry (percentage points; of what is at risk on the scales 'risk set'), mean of the last "
+        "The asymmetry (percentage points; on the scales 'risk set' % of what is at risk: known in the source and not "
+        "answered by the second arm), mean of the last "
         f"{last} checkpoints: the four readings of the paper's Figure 3 (mean gap of a level's languages in a "
         "direction), the difference of the directions taken question by question, and the interaction of direction and "
         "resource level, behind each prefix of the questions. All is conditional on these languages. Intervals: 95 %; "
@@ -131,7 +131,72 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
         "tell. p: 'questions only' by flipping the signs of clusters, of the interaction by dealing clusters out to "
         "languages anew, both for these very models; with seeds by Behrens and Fisher. p holm: adjusted over the four "
         "readings.",
-        dict.fromkeys(percent, ".2f") | _P | {"df": ".1f"},
+        dict.fromkeys(percent, ".1f") | _P | {"df": ".1f"},
+    )
+
+
+def matched_gaps(*, matched_gaps: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
+    """Write the gaps where arms predict held-out text equally well, beside those at the same checkpoints.
+
+    Args:
+        matched_gaps: the table "matched_gaps".
+        names: language code -> English name.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(matched_gaps)
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
+    percent = ["accuracy", "accuracy_reference", "gap", "lo", "hi"]
+    table[percent] *= 100
+    write_table(
+        table.replace({"lang": dict(names)}),
+        out,
+        "Gaps (percentage points, all questions) of arms at the same checkpoints (matched on step: the last "
+        f"{last}), and where they predict held-out text equally well, in the language learned (loss_xx) or in "
+        f"{names[base]} (loss_en), behind the same prefix as the questions: one arm stays at its last {last} "
+        "checkpoints, the other is read where its loss was the same, between checkpoints by linear interpolation; "
+        "step, step reference: where that is on average. loss end, loss end reference: bits per byte over the last "
+        "checkpoints; loss: at which they are compared. Missing, with the reason, where neither arm ever had the loss "
+        "at which the other ends: nothing is extrapolated. Intervals: 95 %, by Student's t over questions, and over "
+        "questions and seeds by Behrens and Fisher; the matched steps are taken as given. p holm: adjusted over "
+        "languages and directions.",
+        dict.fromkeys(percent, ".2f")
+        | dict.fromkeys(("loss_end", "loss_end_reference", "loss"), ".3f")
+        | dict.fromkeys(("step", "step_reference"), ".1f")
+        | _P,
+    )
+
+
+def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
+    """Write the verdicts on the declared tests, in percentage points.
+
+    Args:
+        verdicts: the table "verdicts".
+        names: language code -> English name.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .csv, .md and .tex are written.
+    """
+    table = tables.read(verdicts).drop(columns=["se", "df", "rule"])
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
+    for column in ("langs", "minus"):
+        table[column] = [", ".join(names[lang] for lang in langs) for langs in table[column]]
+    percent = ["margin", "estimate", "lo", "hi"]
+    table[percent] *= 100
+    alpha = table["alpha"].iloc[0]
+    write_table(
+        table.rename(columns={"langs": "languages"}),
+        out,
+        f"Verdicts on the declared tests, mean of the last {last} checkpoints (percentage points; of what is at risk "
+        "on the scales 'risk set'). They are one family (Holm, with Shaffer's restriction: a quantity is not both 0 "
+        "and as large as its margin): that any verdict is wrong has a probability of at most "
+        f"{100 * alpha:g} %. above, below: not 0 (p family); equivalent: within the margin, the smallest effect "
+        "declared to be of interest, by two one-sided tests (p equivalent family), also where it is told from 0; "
+        "undecided: neither. languages: their mean, less "
+        f"that of those under minus. lo, hi: {100 * (1 - alpha):g} % interval of the test alone. declared: how the "
+        "declaration stands to the runs.",
+        dict.fromkeys(percent, ".2f") | {column: ".4f" for column in table.columns if column.startswith("p_")} | _P,
     )
 
 
@@ -150,7 +215,6 @@ def cultures(
     """
     table = cultures_.cultures(asymmetry=asymmetry, density=density, base=base, prefix=prefix)
     table = table.replace({"culture": dict(names)})
-    table["contrast"] = table["contrast"].map(contrast_label)
     percent = ["difference", "lo", "hi"]
     table[percent] *= 100
     n = table["n_cultures"].max()
@@ -158,9 +222,10 @@ def cultures(
         table,
         out,
         f"Density and direction, n = {n} cultures: log2 of the density of a culture's facts in its own language's "
-        f"corpus over that in {names[base]}'s, beside its gap into {names[base]} less its gap out of it (percentage "
-        "points, 95 % interval). rank correlation: Spearman's over the cultures; p: over all orders of them, so that n "
-        f"cultures cannot give less than 2 / n!. Questions {prefix_phrase(prefix)}.",
+        f"corpus over that in {names[base]}'s, beside the difference of its gaps, "
+        f"{direction_label(DIFFERENCE, names[base])} (percentage points, 95 % interval). rank correlation: Spearman's "
+        "over the cultures; p: over all orders of them, so that n cultures cannot give less than 2 / n!. Questions "
+        f"{prefix_phrase(prefix)}.",
         dict.fromkeys(percent, ".2f") | {"log2_ratio": ".2f", "rank_correlation": ".2f", **_P},
     )
 
@@ -183,15 +248,18 @@ def item_effects(*, item_effects: Path, names: Mapping[str, str], base: str, out
     write_table(
         table.rename(columns={"unleaked": "leaked_questions", "langs": "languages"}),
         out,
-        "Known: share of questions known in the source language, guesses taken off (%). Crossed of the known: what the "
+        "Known: share of questions known in the source language, guesses taken off (%). Known, never read: the same "
+        "among facts that were never read there; away from 0 where counts miss statements or the answer is told by its "
+        "looks, and the slope is then in doubt. Crossed of the known: what the "
         "bridge adds, of what is known and not answered without it (%). Gained of the unknown: the same among the "
         "others, which is no crossing (%). Guesses repeated: share of guesses in the source that the bridge repeats in "
         "the target, told by wrong options (%); they are taken off. Slope: points that each doubling of 1 + count adds "
         "to what crosses, an intercept for each language, both sides at once; 0 where frequency has no effect, "
         "whatever it does for knowledge. Slope / crossed: the same as a share of what crosses, by Fieller. "
-        "occurrences: judged passages of the corpus; presentations: texts consumed that state the fact. 95 % "
+        f"occurrences: judged passages of the corpus; presentations: texts consumed that state the fact. Into "
+        f"{names[base]}: of what its base model had wrong there, so that what is kept is not taken for crossing. 95 % "
         "intervals. Missing where knowledge in the source is not told from guessing, or counts do not vary.",
-        {**dict.fromkeys(ends, ".2f"), **_P},
+        {**dict.fromkeys(ends, two_digits), **_P},
     )
 
 
@@ -235,7 +303,6 @@ def placements(
         last=last,
         prefix=prefix,
     )
-    table["contrast"] = table["contrast"].map(contrast_label)
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     percent = ["gap", "lo", "hi"]
     table[percent] = 100 * table[percent].astype(np.float64)
@@ -248,7 +315,7 @@ def placements(
         "what is known in the source and not answered by the second arm, less what wrong options show when each is "
         "scored as the answer (%). 95 % intervals and p over questions alone, and over questions and seeds. Questions "
         f"{prefix_phrase(prefix)}.",
-        {**dict.fromkeys(percent, ".2f"), **_P},
+        {**dict.fromkeys(percent, ".1f"), **_P},
     )
 
 
@@ -292,7 +359,6 @@ def dose_response(
         last=last,
         prefix=prefix,
     )
-    table["quantity"] = [contrast_label(q) if " - " in q else style.arm_label(q) for q in table["quantity"]]
     table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["covered"] = table["covered"].map({True: "yes", False: "no"})
     percent = ["value", "lo", "hi"]
@@ -304,5 +370,5 @@ def dose_response(
         "the source language state the fact, which the other language's corpus never does. Covered: parallel text "
         "mentions the entity. Languages weigh the same. 95 % intervals and p over questions alone, and over "
         f"questions and seeds. Questions {prefix_phrase(prefix)}.",
-        {**dict.fromkeys(percent, ".2f"), "p": ".4f"},
+        {**dict.fromkeys(percent, ".1f"), "p": _P["p"]},
     )

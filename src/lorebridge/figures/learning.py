@@ -86,10 +86,10 @@ def learning(
             fig,
             style.arm_handles(drawn),
             columns=len(drawn),
-            note=f"Mean of the seeds; faint: each seed. Above, solid: text of the language learned, dashed: "
-            f"{names[base]} text, {prefix_phrase(prefix)}; bytes of different scripts carry different amounts, so "
-            "compare arms and not languages. Below: held-out translations that are each other's nearest neighbours in "
-            "the layer where most are.",
+            note="Mean of the seeds; faint: each seed. Where arms coincide, the last of the legend lies on top. Above, "
+            f"solid: text of the language learned, dashed: {names[base]} text, {prefix_phrase(prefix)}; bytes of "
+            "different scripts carry different amounts, so compare arms and not languages. Below: held-out "
+            "translations that are each other's nearest neighbours in the layer where most are.",
         )
         style.save(fig, out)
 

@@ -157,6 +157,9 @@ def figure(
                 if "%" in label:
                     ax.set_ylim(-0.03, 1.03)
                     style.percent(ax.yaxis)
+                else:
+                    low, high = ax.get_ylim()  # noise is not to fill the panel
+                    ax.set_ylim(min(low, -0.1), max(high, 0.4))
                 ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes[0, column].set_title(f"{names[culture]}\n{style.seeds_phrase(here['seed'].nunique())}")
             axes[-1, column].set_xlabel("step of continual pretraining")

@@ -46,6 +46,7 @@ class Account:
         design: what was done, by heading.
         roles: language -> what it is in the study, in the order of the page.
         terms: further lists of the design, such as its arms: heading -> term -> what it means.
+        declared: what became of what it declared before its runs, in sentences; the first says whether it did.
     """
 
     question: str
@@ -54,6 +55,7 @@ class Account:
     design: Mapping[str, str]
     roles: Mapping[str, str]
     terms: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    declared: Sequence[str] = ()
 
 
 def page(

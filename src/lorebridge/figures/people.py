@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lorebridge import tables
-from lorebridge.figures.effects import contrast_label, published
+from lorebridge.figures.effects import published
 from lorebridge.figures.write import write_table
 from lorebridge.transfer.people import DIFFERENCE, EVERY, PEOPLE
 
@@ -25,7 +25,6 @@ def people(*, people_gaps: Path, names: Mapping[str, str], base: str, last: int,
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = tables.read(people_gaps).drop(columns=["langs", "n_seeds"])
-    table["contrast"] = table["contrast"].map(contrast_label)
     table["lang"] = table["lang"].map({**names, EVERY: "mean of all"})
     table["attribute"] = table["attribute"].str.replace("_", " ")
     percent = ["accuracy", "accuracy_reference", "gap", "lo", "hi", "relative", "relative_lo", "relative_hi"]

@@ -8,12 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from lorebridge.figures.effects import contrast_label
+from lorebridge import declared
 from lorebridge.figures.mechanism import KNOWN, NOWHERE
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
+from lorebridge.transfer.matched import LOSS_EN, LOSS_XX, STEP
 from lorebridge.transfer.planted import ESTIMAND
+from lorebridge.transfer.standard import contrasts
+from lorebridge.transfer.verdicts import ABOVE, BELOW, EQUIVALENT, UNDECIDED
 from lorebridge.world.stages import carrying
 
 LEVEL = 0.05
@@ -33,13 +36,13 @@ def _widest(table: pd.DataFrame) -> pd.DataFrame:
     return with_seeds if len(with_seeds) else table[table["interval"] == QUESTIONS_ONLY]
 
 
-def _points(row: pd.Series, value: str) -> str:
+def _points(row: pd.Series, value: str, level: float = 95) -> str:
     """Return an estimate in percentage points with its interval.
 
     >>> _points(pd.Series({"gap": 1.26, "lo": -0.5, "hi": 3.0}), "gap")
     '+1.3 points (95 % interval −0.5 to 3.0)'
     """
-    text = f"{row[value]:+.1f} points (95 % interval {row['lo']:.1f} to {row['hi']:.1f})"
+    text = f"{row[value]:+.1f} points ({level:g} % interval {row['lo']:.1f} to {row['hi']:.1f})"
     return re.sub(r"-(?=\d)", "−", re.sub(r"[+-](?=0\.0 points)", "", text))
 
 
@@ -54,24 +57,60 @@ def _range(values: pd.Series, unit: str) -> str:
 
 
 def _first_contrast(config: Mapping[str, Any]) -> str:
-    return contrast_label(" - ".join(config["transfer"]["contrasts"][0]))
+    return " - ".join(config["transfer"]["contrasts"][0])
+
+
+STANDING = {
+    declared.BEFORE: "This family of tests was declared before the runs and is as it was then.",
+    declared.SINCE: "This family of tests was changed since the runs began: it is not what was declared then, and its "
+    "verdicts confirm nothing.",
+    declared.AFTER: "This family of tests was declared after the runs began, when nothing was: its verdicts confirm "
+    "nothing.",
+    declared.UNKNOWN: "What was declared when the runs began is not recorded: whether this family of tests was "
+    "declared before them cannot be told.",
+}
+UNDECLARED = (
+    "Nothing was declared before the runs: no test on this page confirms anything, and there is no verdict. All that "
+    "was found is exploration."
+)
+_MEANS = {ABOVE: "above 0", BELOW: "below 0", EQUIVALENT: "equivalent to 0", UNDECIDED: "undecided"}
+
+
+def verdicts(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say whether the declared tests were declared before the runs, and then the verdict on each."""
+    if "verdicts" not in rows:
+        return [UNDECLARED]
+    table = rows["verdicts"]
+    first = table.iloc[0]
+    found = [
+        f"{STANDING[first['declared']]} {len(table)} tests; any wrong verdict has a probability of at most "
+        f"{100 * first['alpha']:g} %. Everything else on this page is exploration."
+    ]
+    for _, row in table.iterrows():
+        found.append(
+            f"{row['name']}: {_MEANS[row['verdict']]}. {row['contrast']}, {row['direction']}: "
+            + (
+                f"{_points(row, 'estimate', 100 * (1 - row['alpha']))}, smallest effect of interest "
+                f"{row['margin']:.1f}; interval over {row['interval']}{_note(row)}."
+                if pd.notna(row["estimate"])
+                else f"{row['note']}."
+            )
+        )
+    return found
 
 
 def gaps(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
     """Say which gaps can be told from zero, and how large the largest is."""
     table = _pooled(rows["gaps"], config)
     table = table[table["seed"].astype(str) == "all"]
-    base = config["base_language"]
     found = []
-    for contrast in (contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]):
+    for contrast in (" - ".join(pair) for pair in contrasts(config)):
         gaps = table[table["contrast"] == contrast]
         largest = gaps.iloc[int(gaps["gap"].abs().argmax())]
-        into = largest["direction"].endswith(f">{base}")
         found.append(
             f"{contrast}: {int((gaps['p_holm'] < LEVEL).sum()) or 'none'} of {len(gaps)} gaps (languages × directions) "
-            f"can be told from zero at {LEVEL:g} (Holm). The largest is {largest['lang']} "
-            f"{'into' if into else 'from'} {config['languages'][base]['name']}: {_points(largest, 'gap')}; interval "
-            f"over {largest['interval']}{_note(largest)}."
+            f"can be told from zero at {LEVEL:g} (Holm). The largest is {largest['lang']}, {largest['direction']}: "
+            f"{_points(largest, 'gap')}; interval over {largest['interval']}{_note(largest)}."
         )
     return found
 
@@ -89,11 +128,37 @@ def risk_set(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> lis
         return []
     largest, told = table.iloc[int(table["gap"].abs().argmax())], int((table["p_holm"] < LEVEL).sum())
     return [
-        f"Of what is known in the source and not answered by the second arm, less what wrong options show when each is "
-        f"scored as the answer ({first}): {told or 'none'} of {len(table)} gaps can be told from zero at {LEVEL:g} "
-        f"(Holm). The largest is {largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over "
-        f"{largest['interval']}{_note(largest)}."
+        "On the risk set, which is known in the source and not answered by the second arm, less what wrong options "
+        f"show when each is scored as the answer ({first}): {told or 'none'} of {len(table)} gaps can be told from "
+        f"zero at {LEVEL:g} (Holm). The largest is {largest['lang']}, {largest['direction']}: "
+        f"{_points(largest, 'gap')}; interval over {largest['interval']}{_note(largest)}."
     ]
+
+
+def matched(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say what is left of the gaps where arms predict held-out text equally well."""
+    if "matched_gaps" not in rows:  # a bundle of before
+        return []
+    table = rows["matched_gaps"]
+    table = table[(table["prefix"] == config["probing"]["prefix"]) & (table["contrast"] == _first_contrast(config))]
+    base = config["languages"][config["base_language"]]["name"]
+    found = []
+    for on, where in ((LOSS_XX, "in the language that is learned"), (LOSS_EN, f"in {base}")):
+        rows_of = {way: _widest(table[(table["matched_on"] == way) & table["gap"].notna()]) for way in (on, STEP)}
+        cells = {way: of_way.set_index(["lang", "direction"])["gap"] for way, of_way in rows_of.items()}
+        n, there = len(cells[STEP]), cells[STEP].index.intersection(cells[on].index)
+        if there.empty:
+            found.append(f"At equal loss of held-out text {where}: in none of {n} gaps was it ever equal.")
+            continue
+        before, after = (f"{cells[way].loc[there].mean():+.1f}".replace("-", "−") for way in (STEP, on))
+        others = "" if len(there) == n else "; the others never had it"
+        told = int((rows_of[on]["p_holm"] < LEVEL).sum())
+        found.append(
+            f"At equal loss of held-out text {where} ({_first_contrast(config)}; {len(there)} of {n} gaps{others}): "
+            f"{after} points on average, where the last checkpoints have {before}; {told or 'none'} can be told from "
+            f"zero at {LEVEL:g} (Holm)."
+        )
+    return found
 
 
 def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -169,7 +234,7 @@ def alarms(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
     ]
 
 
-HEADLINES: tuple[Findings, ...] = (gaps, risk_set, placements, asymmetry, alarms)
+HEADLINES: tuple[Findings, ...] = (gaps, risk_set, matched, placements, asymmetry, alarms)
 """What stands at the top of the page."""
 
 

@@ -74,12 +74,25 @@ def figure(*, scorer: Path, names: Mapping[str, str], out: Path) -> None:
                 tied = rows[rows["rule"] == rule]["tied"].mean()
                 height = 0.17 if rule == "reference" else -0.17
                 right.barh(y - height, tied, height=0.3, color=colours[rule], linewidth=0)
+                # A bar of nothing is not seen.
+                right.annotate(
+                    f"{100 * tied:.0f}",
+                    (tied, y - height),
+                    xytext=(2, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7,
+                    color=colours[rule],
+                    annotation_clip=False,
+                )
         n_options = Line2D([], [], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, label="chance, four options")
         left.axvline(1 / 4, color="0.45", linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
+        shown = [1 / 4, *table["accuracy"], *table["gold_first"]]
+        left.set_xlim(max(0.0, min(shown) - 0.02), min(1.0, max(shown) + 0.02))
+        right.set_xlim(0, min(1.0, max(0.05, 1.3 * table["tied"].max())))
         for ax, label in ((left, "accuracy of a random model (%)"), (right, "tied questions (%)")):
             ax.set_xlabel(label)
             style.percent(ax.xaxis)
-            ax.set_xlim(0, 1)
             ax.tick_params(axis="y", length=0)
         sizes = table.groupby(["culture", "lang"])["n_questions"].first()
         left.set_yticks(

@@ -64,6 +64,8 @@ READS: dict[str, Reads] = {
     "gaps": _only("gaps", "gaps"),
     "accuracies": _only("accuracies", "accuracies"),
     "asymmetry": _only("gaps", "asymmetry"),
+    "verdicts": _only("verdicts", "verdicts"),
+    "matched_gaps": _only("matched_gaps", "matched_gaps"),
     "transferred": _only("items", "transferred"),
     "item_effects": _only("item_effects", "item_effects"),
     "leaks": _only("leaks", "leaks"),
@@ -109,6 +111,11 @@ def two_prefixes(study: Study) -> bool:
     return len(study.config["probing"]["prefixes"]) > 1
 
 
+def declares(study: Study) -> bool:
+    """Whether the study declares tests."""
+    return study.declared is not None
+
+
 def asks_people(study: Study) -> bool:
     """Whether the study asks about people."""
     return study.config.get("people") is not None
@@ -131,9 +138,11 @@ FIGURES = (
         "Results",
         "Accuracy by checkpoint",
         "Accuracy on the cloze questions at every checkpoint, by arm (Figure 3 of Zhang et al., ACL 2025). Upper row: "
-        "questions in the language that is learned (en→xx); lower row: the same questions in English (xx→en). Points "
-        "are seeds and lines their means, both raw. A moving average, where one is drawn, is for the eye: no statistic "
-        "uses it.",
+        "questions in the language that is learned, what crosses from the base language; lower row: the same questions "
+        "in the base language, what crosses into it. Points are seeds and lines their means, both raw. Two shades lie "
+        "around a mean: the interval of each checkpoint alone and, wider, the band that holds the whole curve at once. "
+        "What is said of the course of a curve, and not of one checkpoint named beforehand, takes the band. A moving "
+        "average, where one is drawn, is for the eye: no statistic uses it.",
         f"{_PAGE}:accuracy",
     ),
     Drawing(
@@ -277,8 +286,10 @@ TABLES = (
         ("base", "names", "prefix", "last"),
     ),
     Drawing("random_models", "lorebridge.figures.scorer:table", reads("scorer"), ("names",)),
-    Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("names", "last")),
+    Drawing("verdicts", f"{_INFERENCE}:verdicts", reads("verdicts"), ("base", "names", "last"), when=declares),
+    Drawing("gaps", f"{_SUMMARY}:gaps", reads("gaps"), ("base", "names", "last")),
     Drawing("prefixes", f"{_SUMMARY}:prefixes", reads("gaps"), ("base", "names", "last"), when=two_prefixes),
+    Drawing("matched_gaps", f"{_INFERENCE}:matched_gaps", reads("matched_gaps"), ("base", "names", "last")),
     Drawing("asymmetry", f"{_INFERENCE}:asymmetry_table", reads("asymmetry"), ("base", "names", "last")),
     Drawing("cultures", f"{_INFERENCE}:cultures", reads("asymmetry", "density"), ("base", "names", "prefix")),
     Drawing(
@@ -423,7 +434,7 @@ def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage
         name,
         says,
         "by its row",
-        version=2,
+        version=3,
         files={
             suffix: File(
                 f"{name}s/{{{name}}}.{suffix}", holds, argument="out" if suffix == suffixes[0] else "", given="stem"
@@ -449,6 +460,7 @@ STAGES = (
         "page",
         "Write the study on one page: question, design, results, tables, provenance.",
         "lorebridge.figures.page:page",
+        version=2,
         files={"page": File("report/summary.html", "one file without scripts, which fetches nothing", argument="out")},
         record="report/summary.html.record.json",
         literals=_page_literals,

@@ -54,6 +54,10 @@ _MARKERS = {
 _VARIANTS = {LEAK_FREE: ("X", 0.45), LEAK_ONLY: ("*", -0.6), ENGLISH_MATCHED: ("d", 0.65), REPLAY: ("p", -0.3)}
 
 
+DASHES: tuple[Any, ...] = ("-", (0, (4, 3)), (0, (2, 3)), (0, (6, 2, 1, 2)))
+"""Of lines that may lie on each other, in the order of the legend: the first is seen between the others' dashes."""
+
+
 def arm_style(arm: str) -> dict[str, Any]:
     """Return colour and marker of an arm; an arm without its own gets grey, so that a new one needs no edit here."""
     if arm in ARMS and ARMS[arm].variant:
@@ -63,15 +67,6 @@ def arm_style(arm: str) -> dict[str, Any]:
         return {"color": tuple(shaded.tolist()), "marker": marker}
     colour = palette()[_COLOURS[arm]] if arm in _COLOURS else "0.35" if arm == "base" else "0.5"
     return {"color": colour, "marker": _MARKERS.get(arm, "P")}
-
-
-def arm_label(arm: str) -> str:
-    """Return how an arm is called in figures.
-
-    >>> arm_label("no_bridge"), arm_label("no_bridge_leak_free")
-    ('no bridge', 'no bridge, without leaks')
-    """
-    return ARMS[arm].label if arm in ARMS else arm.replace("_", " ")
 
 
 def contrast_colours(contrasts: Sequence[str]) -> dict[str, Any]:
@@ -186,7 +181,7 @@ def legend(fig: Figure, handles: Sequence[Any], *, note: str, columns: int = 4) 
 
 def arm_handles(arms: Sequence[str]) -> list[Line2D]:
     """Return legend entries for arms."""
-    return [Line2D([], [], label=arm_label(arm), linewidth=1.8, markersize=4, **arm_style(arm)) for arm in arms]
+    return [Line2D([], [], label=arm, linewidth=1.8, markersize=4, **arm_style(arm)) for arm in arms]
 
 
 def seeds_phrase(seeds: int) -> str:

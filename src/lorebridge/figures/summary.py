@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lorebridge import tables
-from lorebridge.figures.effects import contrast_label, direction_label, published
-from lorebridge.figures.style import arm_label
+from lorebridge.figures.effects import direction_label, published
 from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
 from lorebridge.probes.prefixes import BARE, behind, in_order, prefix_phrase
@@ -79,7 +78,7 @@ def accuracy(
             {
                 "culture": names[culture],
                 "asked_in": names[lang],
-                "arm": arm_label(arm),
+                "arm": arm,
                 "n": pooled["n_questions"],
                 "seeds": len(single),
                 "before": 100 * before.mean(),
@@ -114,19 +113,20 @@ def accuracy(
     )
 
 
-def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
+def gaps(*, gaps: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
     """Write the gaps over the last checkpoints with all their intervals, in percentage points.
 
     Args:
         gaps: the table "gaps".
         names: language code -> English name.
+        base: code of the base language.
         last: number of final checkpoints pooled.
         out: path without suffix; .csv, .md and .tex are written.
     """
     table = tables.read(gaps)
     of_seeds = (table["seed"] == "all") | ((table["scale"] == ALL) & ~table["unleaked"])
     table = table[(table["step"] == LAST) & of_seeds].drop(columns="step").replace({"lang": dict(names)})
-    table["contrast"] = table["contrast"].map(contrast_label)
+    table["direction"] = [direction_label(direction, names[base]) for direction in table["direction"]]
     table["unleaked"] = table["unleaked"].map({True: "left out", False: "kept"})
     table = table.rename(columns={"unleaked": "leaked_questions"})
     percent = ["at_risk", "accuracy", "accuracy_reference", "gap", "lo", "hi"]
@@ -144,7 +144,7 @@ def gaps(*, gaps: Path, names: Mapping[str, str], last: int, out: Path) -> None:
         "its p from flipping the signs of clusters; the other adds the variance between the language's own seeds "
         "(Behrens and Fisher), and its note says what so few can tell. p holm: adjusted over languages and directions. "
         "prefix: what the questions stood behind, the start of a document alone (bare) or the label of their language.",
-        dict.fromkeys(percent, ".2f") | {"p": ".4f", "p_holm": ".4f"},
+        dict.fromkeys(percent, ".1f") | {"p": ".3f", "p_holm": ".3f"},
     )
 
 
@@ -169,7 +169,6 @@ def prefixes(*, gaps: Path, names: Mapping[str, str], base: str, last: int, out:
         for column in ("gap", "lo", "hi"):
             found[f"{column}_{prefix}"] = 100 * behind_it[column]
     found = found.reset_index().replace({"lang": dict(names)})
-    found["contrast"] = found["contrast"].map(contrast_label)
     found["direction"] = [direction_label(direction, names[base]) for direction in found["direction"]]
     write_table(
         found,
@@ -215,7 +214,6 @@ def consistency(
     rows = table[final].groupby(by, sort=False)[["n_questions", "rankc", "chance"]].mean()
     rows.insert(1, "before", table[table["step"] == 0].groupby(by)["rankc"].mean())
     rows = rows.reset_index().replace({"culture": dict(names)})
-    rows["arm"] = rows["arm"].map(arm_label)
     write_table(
         rows.astype({"n_questions": int}),
         out,
@@ -260,7 +258,7 @@ def power(
         "exactly one of two models: half-width of a 95 % interval, and effect found with 80 % power at 5 %, of two "
         "models, given these seeds, with independent questions and with those of a cluster answered alike; with seeds: "
         f"of two arms with {n_seeds} seeds whose gaps have an assumed standard deviation of {100 * seed_sd:g} points, "
-        "pooled over languages. One seed says nothing of two arms.",
+        "seen in a language's own seeds alone; none where no gap is found so often. One seed says nothing of two arms.",
         dict.fromkeys(effects, ".1f"),
     )
     return table
@@ -501,18 +499,21 @@ def data(*, orders: Sequence[Path], names: Mapping[str, str], out: Path) -> None
     from lorebridge.tokens.order import order_summary
 
     table = pd.DataFrame([order_summary(path) for path in orders]).replace({"lang": dict(names)})
-    table["arm"] = table["arm"].map(arm_label, na_action="ignore")
+    table.insert(list(table.columns).index("pad") + 1, "pad_share", 100 * table["pad"] / table["positions"])
     write_table(
         table,
         out,
-        "What each run reads: content, label, end-of-text and padding tokens; content tokens by stream; epochs over "
-        "the monolingual text and the pairs; the base language's share of the tokens of the pairs."
+        "What each run reads: content, label, end-of-text and padding tokens; pad share: of all positions (%); content "
+        "tokens by stream; epochs over the monolingual text and the pairs; the base language's share of the tokens of "
+        "the pairs. Arms of a language and a seed read the same content in as many rows: what labels take in one is "
+        "padding in another, which costs computing and has no loss."
         + (
             " pairs and tokens filtered: what the run would have read but for its arm's filter."
             if "pairs_filtered" in table
             else ""
         )
         + (" replayed: tokens of monolingual text in the base language." if "replayed" in table else ""),
+        {"pad_share": ".0f", "en_share": ".2f", "monolingual_per_parallel": ".2f"},
     )
 
 
@@ -558,7 +559,7 @@ def recovery(*, recovery: Path, names: Mapping[str, str], out: Path) -> None:
         table[table["dose"].isna()].drop(columns="dose"),
         out,
         "Planted truth against what the tracing recovers, in documents that state the fact of a question: after "
-        "retrieval, after the judge, and by the rule of co-occurrence in every text (exact). Questions that could not "
-        "be told are left out.",
+        "retrieval, after the judge, by the rule of co-occurrence in every text (exact), and of these where the answer "
+        "stands out from the distractors (told apart). Questions that could not be told are left out.",
         dict.fromkeys(("recall", "precision"), ".3f"),
     )

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.figures.effects import contrast_label, direction_label
+from lorebridge.figures.effects import direction_label
 from lorebridge.probes.prefixes import BARE, prefix_phrase
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS
@@ -24,6 +24,7 @@ _STAGES = {
     "retrieval": ("o", "no_bridge", "retrieved"),
     "judged": ("D", "bridge", "retrieved and judged"),
     "exact": ("^", "placebo", "counted in every document"),
+    "told apart": ("s", "labels_only", "counted, where the answer stands out from the distractors"),
 }
 _SHIFT = 0.24
 
@@ -52,9 +53,11 @@ def recovery(*, recovery: Path, names: Mapping[str, str], out: Path) -> None:
                 )
                 for marker, arm, label in (_STAGES[stage] for stage in stages)
             ],
+            columns=2,
             note="Unit: a document that states the fact of a question, by the world's own record. Right of each upper "
             "panel, for judged documents: rightly found / all that state it (recall), / all found (precision). Below: "
-            "all corpora together, by the number of documents that mention the subject.",
+            "all corpora together, by the number of documents that mention the subject; what coincides lies in each "
+            "other.",
         )
         style.save(fig, out)
 
@@ -102,17 +105,18 @@ def _by_dose(panel: plt.SubFigure, rows: pd.DataFrame, stages: list[str]) -> Non
     counts = rows.groupby(["stage", "dose"])[["recovered_true", "true_documents", "recovered"]].sum()
     doses = sorted(rows["dose"].unique())
     for ax, measure, whole in zip(axes, ("recall", "precision"), ("true_documents", "recovered"), strict=True):
-        for stage in stages:
+        for i, stage in enumerate(stages):
             marker, arm, _ = _STAGES[stage]
+            wide = len(stages) - i  # what is drawn first is seen around what lies on it
             of_stage = counts.xs(stage, level="stage")
             share = 100 * of_stage["recovered_true"] / of_stage[whole].where(of_stage[whole] > 0)
             ax.plot(
                 share.index,
                 share.to_numpy(),
                 marker=marker,
-                markersize=5,
+                markersize=3 + 1.7 * wide,
                 markeredgewidth=0,
-                linewidth=1.2,
+                linewidth=1.3 * wide - 0.3,
                 color=style.arm_style(arm)["color"],
                 clip_on=False,
             )
@@ -190,7 +194,7 @@ def dose_response(
                 _with_intervals(
                     ax, here, doses, _offset([True, False], covered), color="black", marker="D", markerfacecolor=face
                 )
-            ax.set_title(f"{title}, {contrast_label(gap)}")
+            ax.set_title(f"{title}, {gap}")
             ax.set_xticks(range(len(doses)), [f"{dose:,}" for dose in doses])
             ax.set_xlabel("dose: documents that state the fact")
         for ax, label in zip(axes[:, 0], ("accuracy (%)", "accuracy (%)", "gap (points)"), strict=True):

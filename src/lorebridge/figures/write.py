@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,29 @@ _LATEX = str.maketrans(
 )
 
 
-def write_table(table: pd.DataFrame, stem: Path, caption: str, formats: Mapping[str, str] | None = None) -> None:
+Format = str | Callable[[float], str]
+"""How numbers are shown: a format specification, or a function of the number."""
+
+
+def two_digits(value: float) -> str:
+    """Return a number with two significant digits, and no fewer than its whole ones.
+
+    For columns whose rows are of several units, so that no number of decimals fits all.
+
+    >>> [two_digits(value) for value in (0.0457, -3.14159, 44.76, 109.7)]
+    ['0.046', '-3.1', '45', '110']
+    """
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
+def write_table(table: pd.DataFrame, stem: Path, caption: str, formats: Mapping[str, Format] | None = None) -> None:
     """Write `table` as STEM.csv, STEM.md and STEM.tex; the bytes depend on the arguments alone.
 
     Args:
         table: rows; column names in snake case become headings.
         stem: path without suffix; its name is the LaTeX label.
         caption: plain text: what the table shows and how its numbers were made.
-        formats: column -> format specification of its numbers in Markdown and LaTeX; default ``,`` for integers,
+        formats: column -> how its numbers are shown in Markdown and LaTeX; default ``,`` for integers,
             ``.3g`` for other numbers. Missing values are dashes.
     """
     with publish.whole(_with_suffix(stem, "csv")) as partial:
@@ -61,7 +76,7 @@ def _with_suffix(stem: Path, suffix: str) -> Path:
     return stem.with_name(f"{stem.name}.{suffix}")
 
 
-def _text(value: Any, specification: str | None) -> str:
+def _text(value: Any, specification: Format | None) -> str:
     """Return a cell as text."""
     if pd.isna(value):
         return "–"
@@ -69,7 +84,7 @@ def _text(value: Any, specification: str | None) -> str:
         return value
     if float(value).is_integer() and specification is None:
         return f"{int(value):,}"
-    return format(value, specification or ".3g")
+    return specification(value) if callable(specification) else format(value, specification or ".3g")
 
 
 def _latex(text: str) -> str:

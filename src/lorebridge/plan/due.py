@@ -1,13 +1,14 @@
 """Which artifacts of a study a run would make, and why: by the records on disk, as the workflow decides it.
 
 An artifact is made where its record does not hold the recipe of the plan, or its files are not there with the sizes
-that the record says; and what only it reads is looked at only then. A run makes nothing else.
+that the record says, and something asks for it: the study itself, or what is made from it, near or far.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorebridge.plan.stage import Artifact
@@ -41,12 +42,23 @@ def fresh(plan: Plan, name: Artifact, records: Records) -> bool:
 def due(plan: Plan, records: Records) -> dict[Artifact, list[str]]:
     """Return what a run would make -> why, inputs before what is made from them."""
     wanted: set[Artifact] = set()
-    open_ = list(plan.targets())
+    seen: set[Artifact] = set()
+    # A target that is fresh asks for nothing; what is made asks for all that it comes from, behind what is fresh too.
+    open_ = [name for name in plan.targets() if not fresh(plan, name, records)]
     while open_:
         name = open_.pop()
-        if name not in wanted and not fresh(plan, name, records):
-            wanted.add(name)
+        if name not in seen:
+            seen.add(name)
+            if not fresh(plan, name, records):
+                wanted.add(name)
             open_ += plan.inputs(name[0], **dict(name[1]))
+    # Snakemake makes anew, too, what a file that was gone is made for; what is only made anew it does not hold against
+    # what is fresh.
+    for name in plan.walk():
+        if not wanted.isdisjoint(plan.inputs(name[0], **dict(name[1]))):
+            read = plan.reads(name[0], **dict(name[1])).values()
+            if not all(Path(path).exists() for files in read for path in files):
+                wanted.add(name)
     return {name: _reasons(plan, name, records) for name in plan.walk() if name in wanted}
 
 
@@ -56,7 +68,7 @@ def _reasons(plan: Plan, name: Artifact, records: Records) -> list[str]:
         return [NEW]
     task = plan.task(name[0], **dict(name[1]))
     if record.get("recipe") == task.recipe:
-        return [FILES]
+        return [INPUTS if fresh(plan, name, records) else FILES]
     now = {"version": task.version, "literals": task.literals, "inputs": list(task.expects)}
     then = {key: record.get(key) for key in ("version", "literals")} | {"inputs": list(record.get("inputs") or ())}
     return why(then, now) or [INPUTS]

@@ -204,6 +204,8 @@ class Stage:
         resumes: whether the function takes ``work``, a folder of its own to resume from.
         records: the argument that takes the paths of its inputs' records, if any.
         by_row: whether its inputs are said by a row of a table (a drawing's) and not by itself.
+        runs: whether it trains or scores a model, so that what a study has declared is noted when its first job begins
+            and in its record (:mod:`lorebridge.declared`).
         wildcards: what a wildcard of its own may be, one that is not among :data:`WILDCARDS`, as a regular expression.
     """
 
@@ -222,6 +224,7 @@ class Stage:
     resumes: Callable[[Study, Wildcards], bool] = lambda study, w: False
     records: str = ""
     by_row: bool = False
+    runs: bool = False
     wildcards: Wildcards = dataclasses.field(default_factory=dict)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge import declared
 from lorebridge.plan.stage import Artifact, Drawing, Item, Stage, artifact
 
 GIVEN = "given_model"
@@ -106,6 +107,7 @@ class Study:
         tables: name -> table.
         settings: what drawings are drawn with.
         targets: what the study is for, beside its drawings.
+        declared: what it declares before its runs, which no recipe of these holds; None for nothing.
     """
 
     config: Mapping[str, Any]
@@ -123,11 +125,17 @@ class Study:
     tables: dict[str, Drawing] = dataclasses.field(default_factory=dict)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     targets: list[Artifact] = dataclasses.field(default_factory=list)
+    declared: Mapping[str, Any] | None = None
 
     @property
     def root(self) -> str:
         """The folder of its results."""
         return f"{self.config['results']}/{self.config['study']}"
+
+    @property
+    def first_declared(self) -> str:
+        """The file that says what was declared when its first model was trained or scored."""
+        return f"{self.root}/{declared.FILE}"
 
     @property
     def work(self) -> str:

@@ -33,6 +33,7 @@ def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
         "resumes": stage.resumes(study, w),
         "records": stage.records,
         "digests": f"{study.config['work']}/digests",
+        **({"declared": {"first": study.first_declared, "said": study.declared}} if stage.runs else {}),
     }
 
 

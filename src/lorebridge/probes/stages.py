@@ -358,6 +358,7 @@ STAGES = (
             **{key: study.config["probing"][key] for key in ("perplexity_tokens", "alignment_pairs")},
         },
         inputs=_scores_inputs,
+        runs=True,
     ),
     Stage(
         "copying",
@@ -460,5 +461,6 @@ STAGES = (
             "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
             "questions": many([item("people_questions", "people_questions", lang=study.model(w["run"]).lang)]),
         },
+        runs=True,
     ),
 )

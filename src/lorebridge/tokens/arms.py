@@ -124,7 +124,6 @@ class Arm(NamedTuple):
 
     Attributes:
         arrangement: the key of :data:`ARRANGEMENTS` that is laid out for it.
-        label: how it is called in figures and tables.
         says: what its parallel rows hold.
         isolates: what a contrast with it isolates, for the documentation.
         change: how its rows differ from those laid out: `XX_FIRST` (whole documents of a pair have the xx half first),
@@ -134,7 +133,6 @@ class Arm(NamedTuple):
     """
 
     arrangement: str
-    label: str
     says: str
     isolates: str
     change: str = ""
@@ -145,37 +143,31 @@ class Variant(NamedTuple):
     """What may be left out of an arm, or replaced.
 
     Attributes:
-        label: what is added to the arm's.
         says: what is left out or replaced.
         isolates: what its contrasts isolate, for the documentation.
     """
 
-    label: str
     says: str
     isolates: str
 
 
 VARIANTS = {
     LEAK_FREE: Variant(
-        "without leaks",
         "without the pairs of which a half states the answer to a question of that culture (subject and gold in one "
         "piece)",
         "`[bridge_leak_free, no_bridge_leak_free]`: the gap without what the parallel text gives away",
     ),
     LEAK_ONLY: Variant(
-        "leaks only",
         "only the pairs of which a half states the answer to a question of that culture",
         "`[bridge_leak_only, bridge_leak_free]`: the positive control. It must be above 0 on the questions concerned, "
         "or the instrument is blind",
     ),
     ENGLISH_MATCHED: Variant(
-        "English matched",
         "pairs left out until the English halves are a set share of the run's positions",
         "`[bridge_english_matched, no_bridge_english_matched]`: languages whose pairs differ in how much of them is "
         "English, brought level; the share is `training.english_share`",
     ),
     REPLAY: Variant(
-        "with replay",
         "the last of each batch's monolingual rows, a set share, are text of the base language",
         "`[bridge_replay, bridge]`: whether what looks like transfer into the base language is less forgetting of it; "
         "the share is `training.replay_share`",
@@ -184,43 +176,34 @@ VARIANTS = {
 """What may be left out or replaced, by the end of an arm's name."""
 
 _PLAIN = {
-    "bridge": Arm("bridge", "bridge", "both halves of a pair in one document, by the template", "–"),
+    "bridge": Arm("bridge", "both halves of a pair in one document, by the template", "–"),
     "no_bridge": Arm(
         "no_bridge",
-        "no bridge",
         "each half a document of its own; partners never in one optimizer batch",
         "the bridge: what is left of `bridge` without any sign of what translates what",
     ),
     "placebo": Arm(
         "placebo",
-        "placebo bridge",
         "the template joins an English half with another pair's translation, in every epoch another",
         "alignment: `bridge − placebo` holds neither longer documents nor labels nor two languages in one context",
     ),
     "labels_only": Arm(
         "labels_only",
-        "labels only",
         "each half a document of its own, with its label; partners never in one optimizer batch",
         "labels",
     ),
-    "glued": Arm("glued", "glued, same language", "halves of one language joined", "longer documents"),
+    "glued": Arm("glued", "halves of one language joined", "longer documents"),
     "xx_first": Arm(
         "bridge",
-        "bridge, own language first",
         "both halves of a pair in one document, the one in the language learned first, each label with its half",
         "the order of the halves: which language is read as the other's context",
         change=XX_FIRST,
     ),
     "untagged": Arm(
-        "bridge",
-        "bridge without labels",
-        "both halves of a pair in one document, without labels",
-        "labels, given the bridge",
-        change=UNTAGGED,
+        "bridge", "both halves of a pair in one document, without labels", "labels, given the bridge", change=UNTAGGED
     ),
     "no_bridge_exchanged": Arm(
         "no_bridge",
-        "no bridge, steps exchanged (A/A)",
         "as without a bridge, the two steps of each two with each other's parallel rows",
         "nothing: A/A. The same text, in the other of two consecutive steps; a gap to `no_bridge` is the least that "
         "training varies by",
@@ -228,7 +211,6 @@ _PLAIN = {
     ),
     "no_bridge_reseeded": Arm(
         "no_bridge",
-        "no bridge, another seed (A/A)",
         "as without a bridge, all text drawn and laid out by another seed",
         "nothing: A/A. Another draw and another order of the same text, from the same base model; a gap to `no_bridge` "
         "is the noise of continual training",
@@ -240,16 +222,13 @@ ARMS: dict[str, Arm] = {
     **_PLAIN,
     **{
         f"{name}_{variant}": _PLAIN[name]._replace(
-            label=f"{_PLAIN[name].label}, {said.label}",
-            says=f"{_PLAIN[name].says}; {said.says}",
-            isolates=said.isolates,
-            variant=variant,
+            says=f"{_PLAIN[name].says}; {said.says}", isolates=said.isolates, variant=variant
         )
         for name in ("bridge", "no_bridge", "placebo")
         for variant, said in VARIANTS.items()
     },
 }
-"""Every arm that has parallel text, by its name. What it is called, and what is said of it anywhere, stands here."""
+"""Every arm that has parallel text, by its name, which it has everywhere. What is said of it anywhere stands here."""
 
 BASE = "base"
 """The arm of base training: monolingual text alone."""

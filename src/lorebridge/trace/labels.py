@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ RANKS = (1, 6, 21)
 """First ranks of the strata: 1 to 5, 6 to 20, and the rest."""
 UNSURE = "unsure"
 LABELS = (YES, NO, UNSURE)
+HITS, PAIRS = "hits", "pairs"
 COLUMNS = (
     "sheet",
     "id",
@@ -45,6 +46,15 @@ COLUMNS = (
 )
 MORE = ("relevant", "translation_ok")
 """What a sheet asks beside entailment; a cell may stay empty."""
+
+
+class Drawn(NamedTuple):
+    """What a sheet was drawn from: a language, its judged hits or its parallel text, how many rows, by what recipe."""
+
+    lang: str
+    of: str
+    n: int
+    recipe: str
 
 
 def write_sheet(
@@ -93,9 +103,7 @@ def write_sheet(
         InputError: fewer told hits than `n`, `out` exists (it may hold labels) or cannot be written, or tables that do
             not belong together.
     """
-    publish.check_file(out, suffixes=[".csv"])
-    if out.exists():
-        raise InputError(out, "is there already, perhaps with labels", "Give another name, or move it away.")
+    check_new(out)
     told, indeterminate = _told(hits, judgments, recipe)
     sample = _draw(told, n, judgments)
     passages = read_chunks(chunks, set(sample["chunk_id"]))
@@ -125,13 +133,20 @@ def write_sheet(
     }
 
 
-def sheet_corpus(sheet: Path) -> str:
-    """Return the language of the corpus that a sheet was drawn from.
+def check_new(out: Path) -> None:
+    """Refuse a path that is no CSV file, or where a sheet is already."""
+    publish.check_file(out, suffixes=[".csv"])
+    if out.exists():
+        raise InputError(out, "is there already, perhaps with labels", "Give another name, or move it away.")
+
+
+def sheet_drawn(sheet: Path) -> Drawn:
+    """Return what a sheet was drawn from.
 
     Raises:
         InputError: it is no sheet.
     """
-    return _parse(sheet, _rows(sheet))[0]
+    return _parse(sheet, _rows(sheet))
 
 
 def _told(hits: Path, judgments: Path, recipe: str) -> tuple[pd.DataFrame, int]:
@@ -157,8 +172,12 @@ def _draw(told: pd.DataFrame, n: int, judgments: Path) -> pd.DataFrame:
     if n > len(told):
         raise InputError(judgments, f"has {len(told)} verdicts, fewer than the {n} asked for", "Ask for fewer.")
     queues = [list(rows.sort_values("id").index) for _, rows in told.groupby("stratum", sort=True)]
-    order = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
-    return told.loc[order[:n]]
+    return told.loc[in_turn(queues)[:n]]
+
+
+def in_turn(queues: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return what stands in some queues, one of each in turn as far as it goes."""
+    return [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
 
 
 def _rows(sheet: Path) -> list[dict[str, str]]:
@@ -167,13 +186,13 @@ def _rows(sheet: Path) -> list[dict[str, str]]:
     )
 
 
-def _parse(sheet: Path, rows: Sequence[Mapping[str, str]]) -> tuple[str, int, str]:
-    """Return (corpus, number of rows, recipe) that a sheet was written with."""
+def _parse(sheet: Path, rows: Sequence[Mapping[str, str]]) -> Drawn:
+    """Return what a sheet was written with."""
     names = {row["sheet"] for row in rows}
-    match = re.fullmatch(r"([a-z]{2,3})-([0-9]+)-([0-9a-f]{16})", next(iter(names)) or "")
+    match = re.fullmatch(rf"([a-z]{{2,3}})-({PAIRS}-)?([0-9]+)-([0-9a-f]{{16}})", next(iter(names)) or "")
     if len(names) > 1 or match is None:
         raise InputError(sheet, "its column `sheet` was changed", "Put back what `lorebridge label-sheet` wrote there.")
-    return match[1], int(match[2]), match[3]
+    return Drawn(match[1], PAIRS if match[2] else HITS, int(match[3]), match[4])
 
 
 def read_labels(sheet: Path) -> dict[str, str]:
@@ -246,46 +265,85 @@ def read_sheets(
     Raises:
         InputError: as :func:`read_labels`; a sheet of another recipe or with rows missing; two sheets that differ.
     """
+    drawn = one_drawing(sheets, recipe, formerly, judgments)
+    told, _ = _told(hits, judgments, drawn.recipe)
+    sample = _draw(told, drawn.n, judgments).set_index("id")
+    sizes = told["stratum"].value_counts() / sample["stratum"].value_counts()
+    people = labelled(sheets, sample.index)
+    return pd.DataFrame(compared(sheets, people, sample["entails"], sample["stratum"].map(sizes), "judge"))
+
+
+def one_drawing(sheets: Sequence[Path], recipe: str, formerly: str | None, made: Path) -> Drawn:
+    """Return what some sheets were drawn from.
+
+    Args:
+        sheets: one or two.
+        recipe: that of `made` now.
+        formerly: the one that it had before it was adopted, if it was.
+        made: what they were drawn from.
+
+    Raises:
+        InputError: one was drawn by another recipe, or they are not of one drawing.
+    """
     drawn = [_parse(sheet, _rows(sheet)) for sheet in sheets]
-    for sheet, (_, _, of_sheet) in zip(sheets, drawn, strict=True):
-        if of_sheet not in (recipe, formerly):
+    for sheet, one in zip(sheets, drawn, strict=True):
+        if one.recipe not in (recipe, formerly):
             raise InputError(
                 sheet,
-                f"was drawn from judgments of recipe {of_sheet}, but {judgments} has {recipe}",
+                f"was drawn from judgments of recipe {one.recipe}, but {made} has {recipe}",
                 "Read it with the configuration that it was written with, or write and label a new one.",
             )
     if len(set(drawn)) > 1:
         raise InputError(sheets[1], f"is another drawing than {sheets[0]}", "Give two people the same sheet.")
-    told, _ = _told(hits, judgments, drawn[0][2])
-    sample = _draw(told, drawn[0][1], judgments).set_index("id")
-    sizes = told["stratum"].value_counts() / sample["stratum"].value_counts()
-    weight = sample["stratum"].map(sizes)
+    return drawn[0]
+
+
+def labelled(sheets: Sequence[Path], ids: pd.Index) -> list[pd.Series]:
+    """Return the labels of each sheet in the order of the ids that were drawn.
+
+    Raises:
+        InputError: as :func:`read_labels`, or a sheet lacks rows.
+    """
     people = []
     for sheet in sheets:
         labels = pd.Series(read_labels(sheet))
-        if set(labels.index) != set(sample.index):
-            missing = len(set(sample.index) - set(labels.index))
+        if set(labels.index) != set(ids):
+            missing = len(set(ids) - set(labels.index))
             raise InputError(
                 sheet,
-                f"lacks {missing} of its {len(sample)} rows, or has others",
+                f"lacks {missing} of its {len(ids)} rows, or has others",
                 "Put the rows back; label those in doubt `unsure`.",
             )
-        people.append(labels.reindex(sample.index))
-    judged = sample["entails"]
+        people.append(labels.reindex(ids))
+    return people
+
+
+def compared(
+    sheets: Sequence[Path], people: Sequence[pd.Series], judged: pd.Series, weight: pd.Series, judge: str
+) -> list[dict[str, Any]]:
+    """Return the rows of :func:`read_sheets`.
+
+    Args:
+        sheets: one or two.
+        people: their labels, of the ids of `judged`.
+        judged: id -> yes or no.
+        weight: id -> for how many it stands.
+        judge: what said so.
+    """
     rows: list[dict[str, Any]] = []
     for i, person in enumerate(people):
-        who = f"judge and {sheets[i].name}"
+        who = f"{judge} and {sheets[i].name}"
         sure = person != UNSURE
         shared = {"between": who, "n": int(sure.sum()), "unsure": int((~sure).sum())}
         for measure, found in _quality(judged[sure], person[sure], weight[sure]).items():
             rows.append({"measure": measure, **shared, **dict(zip(("estimate", "lo", "hi"), found, strict=True))})
         rows += _kappas(judged[sure], person[sure], weight[sure], shared)
         for column in MORE:
-            said = pd.Series(read_more(sheets[i], column), dtype=object).reindex(sample.index).dropna()
+            said = pd.Series(read_more(sheets[i], column), dtype=object).reindex(judged.index).dropna()
             sure = said != UNSURE
             if len(said):
                 hit = (said[sure] == YES).to_numpy()
-                found = _share(hit, np.asarray(weight[said.index[sure]], dtype=np.float64))
+                found = share(hit, np.asarray(weight[said.index[sure]], dtype=np.float64))
                 rows.append(
                     {
                         "measure": column.replace("_", " "),
@@ -303,24 +361,24 @@ def read_sheets(
             "unsure": int((~sure).sum()),
         }
         rows += _kappas(people[0][sure], people[1][sure], weight[sure], shared)
-    return pd.DataFrame(rows)
+    return rows
 
 
-def _share(hit: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+def share(hit: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     """Return a weighted share with its Wilson interval; missing, and anything from 0 to 1, where there is no row."""
     if not len(hit):
         return np.nan, 0.0, 1.0
-    share = float(weight @ hit / weight.sum())
+    found = float(weight @ hit / weight.sum())
     effective = weight.sum() ** 2 / (weight**2).sum()
-    lo, hi = proportion_confint(share * effective, effective, method="wilson")
-    return share, float(lo), float(hi)
+    lo, hi = proportion_confint(found * effective, effective, method="wilson")
+    return found, float(lo), float(hi)
 
 
 def _quality(judged: pd.Series, person: pd.Series, weight: pd.Series) -> dict[str, tuple[float, float, float]]:
     """Return precision and recall of the judge, each with its interval."""
     yes, w = (judged == YES).to_numpy(), weight.to_numpy(np.float64)
     hit = (person == YES).to_numpy()
-    precision, missed = _share(hit[yes], w[yes]), _share(hit[~yes], w[~yes])
+    precision, missed = share(hit[yes], w[yes]), share(hit[~yes], w[~yes])
     positives, negatives = w[yes].sum(), w[~yes].sum()
 
     def recall(of_yes: float, of_no: float) -> float:

@@ -91,6 +91,7 @@ def stage(phase: str, says: str) -> Stage:
         record=f"models/{phase}/{{run}}/record.json",
         literals=_literals,
         inputs=_inputs,
+        runs=True,
         settings=told_on_card,
     )
 

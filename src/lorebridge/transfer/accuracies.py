@@ -40,7 +40,10 @@ def accuracies(
     of no arm that has fewer lacks it.
 
     Intervals, 95 %: percentiles of a bootstrap over clusters of questions, given these models and seeds. All that is
-    measured on the same questions has the same draws.
+    measured on the same questions has the same draws. Beside the interval of each checkpoint alone stands a band that
+    holds the whole curve of a model, or of an arm's mean, with the same probability
+    (:meth:`lorebridge.transfer.clusters.ClusterBootstrap.band`): of the checkpoints one by one, the pooled ones are no
+    part of it.
 
     Args:
         scores: tables "scores", one a model.
@@ -135,7 +138,11 @@ class _Measure:
     def rows(self, curve: _Curve, **said: Any) -> pd.DataFrame:
         """Return the rows of a curve."""
         values = np.ascontiguousarray(curve.values[:, self.kept])
-        lo, hi = self.bootstrap.interval(values)
+        pooled = int(LAST in curve.steps)
+        (lo, hi), of_curve = self.bootstrap.band(values[: len(values) - pooled])
+        ends = self.bootstrap.interval(values[len(values) - pooled :])
+        lo, hi = (np.concatenate(parts) for parts in zip((lo, hi), ends, strict=True))
+        band_lo, band_hi = (np.concatenate([end, np.full(pooled, np.nan)]) for end in of_curve)
         return pd.DataFrame(
             {
                 **curve.said,
@@ -146,6 +153,8 @@ class _Measure:
                 "accuracy": values.mean(axis=1),
                 "lo": lo,
                 "hi": hi,
+                "band_lo": band_lo,
+                "band_hi": band_hi,
                 "interval": QUESTIONS_ONLY,
                 "chance": self.chance[curve.said["lang"]],
             }
@@ -193,14 +202,21 @@ def of_arms(path: Path, *, subset: str, rule: str, prefix: str = BARE) -> pd.Dat
         checkpoints pooled, and `seed` is :data:`EVERY` for the mean of the seeds.
 
     Raises:
-        InputError: some culture has no question in the subset, or no run that learned its language in an arm; or
-            nothing was asked behind the prefix.
+        InputError: an older version made the table; some culture has no question in the subset, or no run that
+            learned its language in an arm; or nothing was asked behind the prefix.
         ValueError: there is no rule, subset or prefix of that name.
     """
     for name, known in ((subset, SUBSETS), (rule, decisions.RULES)):
         if name not in known:
             raise ValueError(f"nothing is called {name!r}; there are {', '.join(known)}")
-    table = behind(tables.read(path), prefix, path)
+    found = tables.read(path)
+    if lacking := [name for name in tables.SCHEMAS["accuracies"].names if name not in found]:
+        raise InputError(
+            path,
+            f"lacks the columns {', '.join(lacking)}: an older version of lorebridge made it",
+            "Run the study again, which makes it anew in minutes, and of a bundle get or make another.",
+        )
+    table = behind(found, prefix, path)
     chosen = table[(table["subset"] == subset) & (table["rule"] == rule)]
     rows = chosen[chosen["direction"].notna() & chosen[["arm", "seed", "step"]].notna().all(axis=1)]
     for culture in table["culture"].unique():

@@ -5,7 +5,7 @@ knowledge may cross without any bridge, and crossing may have nothing to do with
 with an interval; its verdict is :data:`RINGS`, :data:`SILENT` or :data:`CANNOT_TELL`, and an alarm that could not have
 rung is never called silent. An alarm is about these very models, so that intervals are over clusters of questions,
 given these seeds (:func:`lorebridge.transfer.inference.infer`): 95 %, by Student's t, and simultaneous over the
-languages, directions and arms of an alarm (Bonferroni).
+languages, directions and arms of an alarm (Bonferroni); of perplexity, the range of the seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from lorebridge import tables
 from lorebridge.errors import InputError
@@ -141,7 +140,7 @@ def alarms(
         *collapsed(cultures, chance, shown, base=base, last=last),
         *forgotten(behind(held_out, prefix, "perplexity"), base=base),
         *unbridged(cultures, tables.read(occurrences), base=base, last=last),
-        *unrelated(tables.read(item_effects)),
+        *unrelated(tables.read(item_effects), langs=list(questions)),
     ]
     # Silence where nothing was looked at would be taken for a good sign.
     why = f"the study lacks what it is read from: the arms {BRIDGE} and {NO_BRIDGE}, and items"
@@ -149,7 +148,9 @@ def alarms(
     silent = [name for name in TO_DO if name not in heard]
     found += [Alarm(name, "", "", "", CANNOT_TELL, np.nan, np.nan, np.nan, 0, why) for name in silent]
     table = pd.DataFrame([dataclasses.asdict(alarm) for alarm in found])
-    return table.assign(to_do=table["alarm"].map(TO_DO).where(table["verdict"] == RINGS, ""))
+    # The same advice once, where the first of its alarms rings.
+    rings = table["verdict"] == RINGS
+    return table.assign(to_do=table["alarm"].map(TO_DO).where(rings & ~table["alarm"].where(rings).duplicated(), ""))
 
 
 def blind(
@@ -257,26 +258,23 @@ def collapsed(
 def forgotten(perplexity: pd.DataFrame, *, base: str) -> Iterator[Alarm]:
     """Yield whether the perplexity of held-out text in the base language has grown :data:`PERPLEXITY` times.
 
-    The factor is a geometric mean over seeds. Its interval is Student's t of the logarithm, with the variance between
-    seeds pooled over languages and arms. Where each has one seed there is none, and the factor is taken as it is: the
-    same tokens are read twice, so that which tokens they are hardly matters.
+    The factor is a geometric mean over seeds, with the range of the seeds for an interval; one seed has none. It rings
+    where the perplexity of every seed's model has grown so, and is silent where that of none has. Nothing is said of
+    other seeds, whose spread two of them do not tell; and the same tokens are read twice, so that which tokens they are
+    hardly matters.
     """
     learned = perplexity["learned"].notna() & perplexity["arm"].notna() & (perplexity["arm"] != BASE)
-    rows = perplexity[(perplexity["lang"] == base) & learned].sort_values("step")
+    rows = perplexity[(perplexity["lang"] == base) & learned].sort_values("step", kind="stable")
     growth: dict[tuple[str, str], list[float]] = {}
-    for _, of_run in rows.groupby("run", sort=True):
+    for _, of_run in rows.groupby("run", sort=False):
         place = of_run["learned"].iloc[0], of_run["arm"].iloc[0]
         growth.setdefault(place, []).append(np.log(of_run["perplexity"].iloc[-1] / of_run["perplexity"].iloc[0]))
-    freedom = sum(len(logs) - 1 for logs in growth.values())
-    squares = sum(float(np.var(logs)) * len(logs) for logs in growth.values())
     for (lang, arm), logs in growth.items():
-        n, mean, half = len(logs), float(np.mean(logs)), 0.0
-        if freedom:
-            half = float(scipy.stats.t.ppf(1 - 0.025 / len(growth), freedom) * np.sqrt(squares / freedom / n))
-        estimate, lo, hi = (float(np.exp(value)) for value in (mean, mean - half, mean + half))
+        n = len(logs)
+        estimate, lo, hi = (float(np.exp(value)) for value in (np.mean(logs), min(logs), max(logs)))
         verdict = RINGS if lo > PERPLEXITY else SILENT if hi < PERPLEXITY else CANNOT_TELL
-        why = f"a factor of {PERPLEXITY:g} is too much" + ("" if freedom else "; one seed, no interval")
-        ends = (lo, hi) if freedom else (np.nan, np.nan)
+        why = f"a factor of {PERPLEXITY:g} is too much; " + (f"range of {n} seeds" if n > 1 else "one seed, no range")
+        ends = (lo, hi) if n > 1 else (np.nan, np.nan)
         quantity = f"{arm}: perplexity of held-out text, last step / step 0"
         yield Alarm(COLLAPSED, lang, "", quantity, verdict, estimate, *ends, n, why)
 
@@ -331,7 +329,7 @@ def unbridged(
         yield _alarm(UNBRIDGED, contrast, f"{contrast.name}: source only - neither", verdict, gain, why)
 
 
-def unrelated(effects: pd.DataFrame) -> Iterator[Alarm]:
+def unrelated(effects: pd.DataFrame, *, langs: Sequence[str]) -> Iterator[Alarm]:
     """Yield whether what crosses has nothing to do with how often its fact was read in the source language.
 
     By the item model (:mod:`lorebridge.transfer.item_model`), which takes guesses off: silent where the slope of
@@ -363,7 +361,7 @@ def unrelated(effects: pd.DataFrame) -> Iterator[Alarm]:
         quantity = "crossing of the known a doubling of exposure in the source"
         yield Alarm(
             UNRELATED,
-            ", ".join(slope["langs"]),
+            ", ".join(sorted(slope["langs"], key=langs.index)),
             str(direction),
             quantity,
             verdict,

@@ -107,7 +107,46 @@ class ClusterBootstrap:
         if self.n_clusters < 2:
             nothing = np.full(values.shape[:-1], np.nan)
             return nothing, nothing
-        tail = (1 - level) / 2
         drawn = self.ratio(values, np.ones_like(values) if counts is None else counts)
-        lo, hi = np.quantile(drawn, [tail, 1 - tail], axis=-1)
-        return lo, hi
+        return _percentiles(drawn, level)
+
+    def band(self, values: np.ndarray, level: float = 0.95) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """Return the interval of the mean of each row of `values` (rows, n questions), and the band of all rows.
+
+        The band holds all of the rows' means at once. It is the narrowest of equally deep percentile intervals, an end
+        of which as many of a row's replicates lie beyond as of any other row's, that hold `level` of the joint
+        replicates in every row (the quantile-based sup-t band: Montiel Olea & Plagborg-Moller 2019, algorithm 2). No
+        row's spread need be estimated, ends stay in the range of the replicates, and it holds the intervals.
+
+        Args:
+            values: rows are statistics of the same questions, such as the checkpoints of a model.
+            level: of each interval, and of the band.
+
+        Returns:
+            (lo, hi) of the intervals, (lo, hi) of the band, each of shape (rows,); NaN with fewer than 2 clusters.
+        """
+        if self.n_clusters < 2 or not len(values):
+            nothing = np.full(len(values), np.nan)
+            return (nothing, nothing), (nothing, nothing)
+        drawn = self.ratio(values, np.ones_like(values))
+        lo, hi = _percentiles(drawn, level)
+        ordered = np.sort(drawn, axis=1)
+        n = drawn.shape[1]
+        # How many replicates of the row lie at each one or further out, on the side where they are fewer.
+        depth = np.min(
+            [
+                np.minimum(np.searchsorted(row, of_row, "right"), n - np.searchsorted(row, of_row, "left"))
+                for row, of_row in zip(ordered, drawn, strict=True)
+            ],
+            axis=0,
+        )
+        deepest = max(int(np.sort(depth)[int((1 - level) * n)]), 1)
+        # Percentiles lie between replicates; an end of the band is one.
+        return (lo, hi), (np.minimum(ordered[:, deepest - 1], lo), np.maximum(ordered[:, n - deepest], hi))
+
+
+def _percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile interval of each row of replicates."""
+    tail = (1 - level) / 2
+    lo, hi = np.quantile(drawn, [tail, 1 - tail], axis=-1)
+    return lo, hi

@@ -169,6 +169,33 @@ def infer(
     return Inference(estimate, float(se), seeds - 1, estimate - half, estimate + half, error(abs(estimate)))
 
 
+def equivalence(
+    samples: Sequence[Sample], weights: Sequence[float], *, margin: float, over_seeds: bool = False
+) -> float:
+    """Return the p-value of a weighted sum of means being outside of +- `margin`.
+
+    Two one-sided tests (Schuirmann 1987), each by the distribution of :func:`infer`: of the sum being at -margin or
+    below, and at margin or above; the larger of their p-values. With the level a this is the interval of level 1 - 2a
+    lying within the margin.
+
+    Args:
+        samples: one a language, on different questions.
+        weights: of each; the first is not 0.
+        margin: above 0.
+        over_seeds: as of :func:`infer`.
+
+    Returns:
+        NaN where :func:`infer` has no p-value.
+    """
+    tails = []
+    for side in (1, -1):
+        # The sum's distance from one end is a sum, too.
+        moved = dataclasses.replace(samples[0], values=samples[0].values + side * margin / weights[0])
+        found = infer([moved, *samples[1:]], weights, over_seeds=over_seeds)
+        tails.append(found.p / 2 if side * found.estimate > 0 else 1 - found.p / 2)
+    return float(np.max(tails))
+
+
 def _own(values: np.ndarray, clusters: np.ndarray) -> float:
     """Return what seeds do to single questions: its share of the variance over questions of the mean of `values`."""
     n = len(values)
@@ -298,3 +325,28 @@ def holm(p: pd.Series) -> pd.Series:
     told = p.dropna().sort_values(kind="stable")
     adjusted = (told * np.arange(len(told), 0, -1)).cummax().clip(upper=1)
     return adjusted.reindex(p.index)
+
+
+def holm_exclusive(first: pd.Series, second: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return the p-values of two series as one family, of whose pairs no two hypotheses are both true.
+
+    Holm's method (1979) with what is known of the hypotheses (Shaffer 1986, section 3): while either one of a pair is
+    not rejected, one of it may be true, and never both. So each step's p-value is multiplied by the number of pairs of
+    which something is left. Without the second series it is Holm's. Missing p-values stay so and do not count.
+
+    The pairs of one family are not halves of a level each, but nor does rejecting one of a pair spare the others
+    anything: the other one may be true still.
+
+    Args:
+        first: p-values, e.g. of no difference.
+        second: with the same index, e.g. of a difference as large as the margin.
+    """
+    pairs = np.stack([first.to_numpy(np.float64), second.to_numpy(np.float64)], axis=1)
+    left = (~np.isnan(pairs)).sum(axis=1)
+    adjusted, reached = np.full(pairs.shape, np.nan), 0.0
+    for place in np.argsort(pairs, axis=None, kind="stable")[: left.sum()]:  # what is missing comes last
+        pair, which = divmod(int(place), 2)
+        reached = max(reached, min(1.0, float(pairs[pair, which]) * int((left > 0).sum())))
+        adjusted[pair, which] = reached
+        left[pair] -= 1
+    return pd.Series(adjusted[:, 0], first.index), pd.Series(adjusted[:, 1], first.index)

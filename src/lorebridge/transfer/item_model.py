@@ -25,6 +25,13 @@ where K is 0, and the two sides are too large by as much as *wrong* options are 
 options are taken, which is seen, since it is on record which option was chosen. That excess is subtracted from both
 sides (:meth:`Answers.credited`). An echo of what is known is crossing.
 
+*Into the base language* y and r hold what the base model knew there already, which the arms need not keep alike. So
+that direction asks what is new, as its risk set does (:mod:`lorebridge.transfer.items`): of each seed, the questions
+that its base model had wrong. Whether it was wrong depends on which option is the gold: an unattractive gold is missed
+more often, and of the base model's guesses the right ones are gone while wrong ones that an arm keeps are not. But
+among the options that it did *not* choose, any is as likely to be the gold as another. So those it chose are taken out
+of the question (:meth:`Answers.since`), and y and r are corrected for guessing as x is.
+
 C(n) = a_language + b log2(1 + n in the source) + d log2(1 + n in the target), in points for each doubling. The link
 is the identity, for a slope on the scale of odds is not defined where nothing crosses, and 0 is: where C does not
 depend on n, also where it is 0 throughout, b = 0. It is a linear estimating equation, sum w (N - C(n) D) = 0 with N
@@ -67,8 +74,10 @@ COUNTS = ("occurrences", "presentations")
 SIDES = ("source", "target")
 COLUMNS = [f"{count}_{side}" for count in COUNTS for side in SIDES]
 KNOWN, CROSSED, UNKNOWN, ECHO = "known", "crossed of the known", "gained of the unknown", "guesses repeated"
+NEVER = "known, never read"
+"""Known in the source by the guess floor, though never read there: 0 where the floor and the counts are right."""
 SLOPE, SLOPE_TARGET, RELATIVE = "slope, source", "slope, target", "slope, source / crossed"
-QUANTITIES = (KNOWN, CROSSED, UNKNOWN, ECHO, SLOPE, SLOPE_TARGET, RELATIVE)
+QUANTITIES = (KNOWN, NEVER, CROSSED, UNKNOWN, ECHO, SLOPE, SLOPE_TARGET, RELATIVE)
 """Quantities of the table "item_effects" in its order."""
 FEWEST = 10
 """Questions known in the source and open in the target, guesses taken off, below which a slope is not looked for."""
@@ -86,11 +95,13 @@ class Answers:
         questions: question ids, n of them.
         clusters: cluster of each question, shape (n,).
         gold: which option is right, shape (n, options), bool; one of each question.
-        n_options: options of each question, at least 3, shape (n,); those beyond have share 0.
+        n_options: options of each question, at least 3, shape (n,) or (seeds, n); those beyond have share 0.
         source: share of each option in the answers in the source language, shape (seeds, n, options).
         bridge: the same in the target language with the bridge.
         no_bridge: the same without it.
         counts: column of the table "items" (:data:`COLUMNS`) -> how often, shape (seeds, n); NaN where unknown.
+        new: where only what is new is asked (:meth:`since`), which questions of each seed are, shape (seeds, n), 0 or
+            1; the options of others have no share at all.
     """
 
     lang: str
@@ -103,6 +114,34 @@ class Answers:
     bridge: np.ndarray
     no_bridge: np.ndarray
     counts: Mapping[str, np.ndarray]
+    new: np.ndarray | None = None
+
+    @property
+    def asked(self) -> np.ndarray:
+        """Which questions of each seed count, shape (seeds, n), 0 or 1."""
+        return np.ones(self.source.shape[:2]) if self.new is None else self.new
+
+    def since(self, before: np.ndarray) -> Answers:
+        """Return the answers to what an earlier model had wrong in the target language, without what it chose.
+
+        A question that it tied on with the gold, or of which fewer than three options are left, does not count either;
+        one that counts for no seed is left out.
+
+        Args:
+            before: share of each option in the earlier model's answers in the target language, (seeds, n, options).
+        """
+        chose = before > 0
+        left = self.n_options - chose.sum(axis=-1)
+        new = ~(chose & self.gold).any(axis=-1) & (left >= 3)
+        kept = (~chose & new[..., None]).astype(np.float64)
+        return dataclasses.replace(
+            self,
+            n_options=np.where(new, left, 3),
+            source=self.source * kept,
+            bridge=self.bridge * kept,
+            no_bridge=self.no_bridge * kept,
+            new=new.astype(np.float64),
+        ).of(new.any(axis=0))
 
     def of(self, kept: np.ndarray) -> Answers:
         """Return the answers to some questions, `kept`: (n,) bool, or their places."""
@@ -112,21 +151,25 @@ class Answers:
             [str(question) for question in np.array(self.questions, dtype=object)[kept]],
             self.clusters[kept],
             self.gold[kept],
-            self.n_options[kept],
+            self.n_options[..., kept],
             self.source[:, kept],
             self.bridge[:, kept],
             self.no_bridge[:, kept],
             {name: counts[:, kept] for name, counts in self.counts.items()},
+            None if self.new is None else self.new[:, kept],
         )
+
+    def _above_guessing(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the share of the gold less the mean share of the wrong options, shape (seeds, n)."""
+        return (chosen * self.gold).sum(axis=-1) - (chosen * ~self.gold).sum(axis=-1) / (self.n_options - 1)
 
     def known(self) -> np.ndarray:
         """Return kappa, whose mean is the share known in the source less slips, shape (seeds, n)."""
-        right = (self.source * self.gold).sum(axis=-1)
-        return (right - 1 / self.n_options) / (1 - 1 / self.n_options)
+        return self._above_guessing(self.source)
 
     def right(self, arm: np.ndarray) -> np.ndarray:
-        """Return how far the answers of an arm are right, shape (seeds, n)."""
-        return (arm * self.gold).sum(axis=-1)
+        """Return how far the answers of an arm are right, shape (seeds, n); of what is new, corrected for guessing."""
+        return (arm * self.gold).sum(axis=-1) if self.new is None else self._above_guessing(arm)
 
     def repeated(self, arm: np.ndarray) -> np.ndarray:
         """Return by how much wrong options of the source are taken more often than other wrong ones, (seeds, n).
@@ -143,7 +186,9 @@ class Answers:
 
     def credited(self, arm: np.ndarray) -> np.ndarray:
         """Return kappa times being right, less what repeated guesses add to it, shape (seeds, n)."""
-        return self.known() * self.right(arm) - self.repeated(arm)
+        # Where being right is corrected for guessing, so is what a repeated guess is worth.
+        worth = 1.0 if self.new is None else self.n_options / (self.n_options - 1)
+        return self.known() * self.right(arm) - worth * self.repeated(arm)
 
     def gained(self) -> np.ndarray:
         """Return what the bridge adds of what is known, shape (seeds, n)."""
@@ -172,7 +217,8 @@ def item_effects(
     One pooled answer for each question, language, arm and seed: the mean share of each option over the last
     checkpoints, since the guesses of one model at neighbouring checkpoints are one guess. In the source language: for
     en->xx that of the model both arms start from (step 0), for xx->en the mean of the two arms', since only
-    continual pretraining teaches that language. Ties share.
+    continual pretraining teaches that language. Ties share. xx->en asks what is new: of each seed, the questions that
+    the model both arms start from had wrong in the base language (:meth:`Answers.since`).
 
     Left out are questions whose count is missing, that have fewer than two wrong options, or whose options stand in
     another order in the other language. A language whose knowledge in the source is not told from guessing (95 %) says
@@ -191,7 +237,8 @@ def item_effects(
         prefix: what the questions were asked behind.
 
     Returns:
-        notes: questions by language and direction, and how many of them could not be used.
+        notes: questions by language and direction, how many of them could not be used, and, into the base language, how
+        many were right there before from every seed, or have too few options left.
 
     Raises:
         InputError: scores lack an item, an item's option, or the prefix.
@@ -214,9 +261,9 @@ def item_effects(
         for way, of_cell in of_lang.groupby("direction", sort=True):
             direction = str(way)
             source, target = credits_.source_and_target(direction, base, lang)
-            answers, n_unusable = _answers(chosen, of_cell, lang, source, target, final, transferred)
+            answers, left_out = _answers(chosen, of_cell, lang, source, target, final, transferred)
             by_direction.setdefault(direction, []).append(answers)
-            notes[f"{lang} {direction}"] = {"questions": len(answers.questions), "unusable": n_unusable}
+            notes[f"{lang} {direction}"] = {"questions": len(answers.questions), **left_out}
     frames = []
     for direction, cells in sorted(by_direction.items()):
         for unleaked in (False, True):
@@ -228,8 +275,8 @@ def item_effects(
 
 def _answers(
     chosen: pd.DataFrame, cell: pd.DataFrame, lang: str, source: str, target: str, final: Sequence[int], table: Path
-) -> tuple[Answers, int]:
-    """Return the answers to the items of one language and direction, and how many questions cannot be used.
+) -> tuple[Answers, dict[str, int]]:
+    """Return the answers to the items of one language and direction, and how many questions are not among them.
 
     Raises:
         InputError: an item was not scored.
@@ -285,7 +332,12 @@ def _answers(
     )
     usable = (gold == gold_there).all(axis=1) & (offered == offered_there).all(axis=1)
     usable &= (gold.sum(axis=1) == 1) & (answers.n_options >= 3)
-    return answers.of(usable), int((~usable).sum())
+    left_out = {"unusable": int((~usable).sum())}
+    answers = answers.of(usable)
+    if target == lang:
+        return answers, left_out
+    new = answers.since(shares(target, NO_BRIDGE, [0])[:, usable])
+    return new, left_out | {"known before": len(answers.questions) - len(new.questions)}
 
 
 def effects(answers: Sequence[Answers]) -> pd.DataFrame:
@@ -300,7 +352,7 @@ def effects(answers: Sequence[Answers]) -> pd.DataFrame:
         for one in answers:
             missing = np.isnan([one.counts[f"{count}_{side}"] for side in SIDES]).any(axis=(0, 1))
             told = one.of(np.asarray(~missing))
-            if _inferred({told.lang: told.at_risk()}, [told])[QUESTIONS_ONLY].lo > 0:
+            if _inferred({told.lang: told.at_risk()}, [told], QUESTIONS_ONLY)[QUESTIONS_ONLY].lo > 0:
                 kept.append(told)
         shared: dict[str, Any] = {
             "count": count,
@@ -310,18 +362,24 @@ def effects(answers: Sequence[Answers]) -> pd.DataFrame:
             "n_seeds": len(set.intersection(*(set(one.seeds) for one in kept))) if kept else 0,
             "left_out": sum(len(one.questions) for one in answers) - sum(len(one.questions) for one in kept),
         }
-        for quantity, found in _estimated(kept, count).items():
-            rows += [
-                {
-                    **shared,
-                    "quantity": quantity,
-                    **dataclasses.asdict(inference),
-                    "interval": interval,
-                    "note": of_seeds(shared["n_seeds"]) if interval == QUESTIONS_AND_SEEDS else "",
-                }
-                for interval, inference in found.items()
-            ]
+        estimated = _estimated(kept, count)
+        doubt = {SLOPE: _doubt(estimated[NEVER][QUESTIONS_ONLY])}
+        for quantity, found in estimated.items():
+            for interval, inference in found.items():
+                few = of_seeds(shared["n_seeds"]) if interval == QUESTIONS_AND_SEEDS else ""
+                note = "; ".join(filter(None, (few, doubt.get(quantity, ""))))
+                result = dataclasses.asdict(inference)
+                rows.append({**shared, "quantity": quantity, **result, "interval": interval, "note": note})
     return pd.DataFrame(rows)
+
+
+def _doubt(never: Inference) -> str:
+    """Return what the slope's row has to say where facts that were never read seem to be known; else nothing.
+
+    >>> _doubt(Inference(0.101, 0.02, 900, 0.06, 0.14, 1e-6))
+    'never read, known: 10 %; too large if that is luck'
+    """
+    return f"never read, known: {100 * never.estimate:.0f} %; too large if that is luck" if never.lo > 0 else ""
 
 
 Values = Mapping[str, np.ndarray]
@@ -340,10 +398,20 @@ def _estimated(answers: Sequence[Answers], count: str) -> dict[str, Found]:
     risk = {one.lang: one.at_risk() for one in answers}
     crossed = _ratio(gained, risk)
     lucky = {one.lang: one.right(one.bridge) - one.right(one.no_bridge) - gained[one.lang] for one in answers}
-    open_ = {one.lang: 1 - one.right(one.no_bridge) - risk[one.lang] for one in answers}
+    asked = {one.lang: one.asked for one in answers}
+    never = {one.lang: (one.counts[f"{count}_source"] == 0).astype(np.float64) for one in answers}
+    open_ = {
+        lang: asked[lang] - one.right(one.no_bridge) - risk[lang] for lang, one in zip(asked, answers, strict=True)
+    }
     repeated = {one.lang: one.repeated(one.bridge) - one.repeated(one.no_bridge) for one in answers}
-    guessed = {one.lang: (1 - known[one.lang]) / one.n_options for one in answers}
-    values = {KNOWN: known, CROSSED: crossed, UNKNOWN: _ratio(lucky, open_), ECHO: _ratio(repeated, guessed)}
+    guessed = {one.lang: (asked[one.lang] - known[one.lang]) / one.n_options for one in answers}
+    values = {
+        KNOWN: _ratio(known, asked),
+        NEVER: _ratio(*({lang: never[lang] * part[lang] for lang in asked} for part in (known, asked))),
+        CROSSED: crossed,
+        UNKNOWN: _ratio(lucky, open_),
+        ECHO: _ratio(repeated, guessed),
+    }
     found = nothing | {quantity: _inferred(of_quantity, answers) for quantity, of_quantity in values.items()}
     slopes = _slopes(answers, count, gained, risk)
     if slopes is not None:
@@ -389,15 +457,22 @@ def _slopes(answers: Sequence[Answers], count: str, gained: Values, risk: Values
     return [_parted(fitted[i] + influence[i] * len(left), gained) for i in (-2, -1)]
 
 
-def _inferred(values: Values, answers: Sequence[Answers]) -> Found:
-    """Return the inference of the mean over all languages, over questions alone and with the seeds where there are."""
+def _inferred(values: Values, answers: Sequence[Answers], *intervals: str) -> Found:
+    """Return the inference of the mean over all languages, over questions alone and with the seeds where there are.
+
+    Args:
+        values: of each language.
+        answers: theirs.
+        intervals: kinds of interval; all of them by default.
+    """
+    wanted = intervals or (QUESTIONS_ONLY, QUESTIONS_AND_SEEDS)
     samples = [Sample(values[one.lang], one.clusters, one.seeds) for one in answers]
     if any(sample.values.size == 0 for sample in samples):
         return {QUESTIONS_ONLY: Inference(*[np.nan] * 6)}
     size = np.array([sample.values.size for sample in samples], dtype=np.float64)
     weights = list(size / size.sum())
-    found = {QUESTIONS_ONLY: infer(samples, weights)}
-    if len(common_seeds(samples)) > 1:
+    found = {QUESTIONS_ONLY: infer(samples, weights)} if QUESTIONS_ONLY in wanted else {}
+    if QUESTIONS_AND_SEEDS in wanted and len(common_seeds(samples)) > 1:
         found[QUESTIONS_AND_SEEDS] = infer(samples, weights, over_seeds=True)
     return found
 
@@ -410,7 +485,7 @@ def _relative(slope: Values, crossed: Values, answers: Sequence[Answers], found:
         ratio = top.estimate / bottom.estimate if bottom.lo > 0 else np.nan
 
         def test(value: float, interval: str = interval) -> Inference:
-            return _inferred({lang: slope[lang] - value * crossed[lang] for lang in slope}, answers)[interval]
+            return _inferred({lang: slope[lang] - value * crossed[lang] for lang in slope}, answers, interval)[interval]
 
         lo, hi = fieller(ratio, test, bottom) if bottom.lo > 0 else (np.nan, np.nan)
         intervals[interval] = Inference(ratio, np.nan, np.nan, lo, hi, np.nan)

@@ -32,6 +32,7 @@ from lorebridge.transfer.inference import (
     common_seeds,
     infer,
     linearised,
+    of_seeds,
 )
 
 DIRECTION = "en->xx"
@@ -236,6 +237,7 @@ def _rows(measures: Mapping[str, Measure]) -> Iterator[dict[str, Any]]:
                 "relative_lo": lo - group[0].shift,
                 "relative_hi": hi - group[0].shift,
                 "interval": interval,
+                "note": of_seeds(seeds) if over_seeds else "",
             }
 
 

@@ -10,7 +10,7 @@ dose-response curve, of which "neither" is the dose 0.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +84,10 @@ def placement_gaps(
     planted = planted.set_index("question_id")
     settings: dict[str, Any] = {"subset": subset, "rule": rule, "last": last, "prefix": prefix}
     loaded = credits_.load(scores=scores, questions=questions, base=base, **settings)
-    return placement_table(_between_arms(loaded, base, contrasts, last, set(planted.index), truth), planted)
-
-
-def placement_table(contrasts: Iterable[Contrast], planted: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of :func:`placement_gaps`.
-
-    Args:
-        contrasts: of two arms.
-        planted: question_id -> ``placed`` and ``covered``, of all their questions.
-    """
     cells: dict[tuple[str, str, str, str, str], dict[str, tuple[Sample, int]]] = {}
-    for contrast in contrasts:
+    for contrast in _between_arms(loaded, base, contrasts, last, set(planted.index), truth):
         for scale in (ALL, BEYOND):
-            for (covered, placed), counted in _samples(contrast, scale, planted.loc[contrast.questions]).items():
+            for (covered, placed), counted in samples(contrast, scale, planted.loc[contrast.questions]).items():
                 cell = (contrast.name, contrast.direction, scale, covered, placed)
                 cells.setdefault(cell, {})[contrast.culture] = counted
     rows: list[dict[str, Any]] = []
@@ -356,25 +346,7 @@ def _inferred(samples: Sequence[Sample]) -> Iterator[tuple[str, str, Inference]]
         yield QUESTIONS_AND_SEEDS, of_seeds(seeds), infer(samples, weights, over_seeds=True)
 
 
-def placed_sample(contrast: Contrast, placed: pd.Series) -> Sample | None:
-    """Return the values whose mean is the estimand: gap(source only) - gap(neither), on all questions.
-
-    Args:
-        contrast: of two arms.
-        placed: where the fact of each of its questions stands, as its direction sees it (:data:`PLACEMENTS`).
-
-    Returns:
-        None where one of the two groups is empty.
-    """
-    above, below = contrast.parts(ALL)
-    groups = [(placed == group).to_numpy(dtype=float) for group in ("source only", "neither")]
-    if not all(member.any() for member in groups):
-        return None
-    source, neither = (linearised(member * above, member * below) for member in groups)
-    return Sample(source - neither, contrast.clusters, contrast.seeds)
-
-
-def _samples(contrast: Contrast, scale: str, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
+def samples(contrast: Contrast, scale: str, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
     """Return (covered, placed) -> the values whose mean is the gap there, and how many questions it is over."""
     above, below = contrast.parts(scale)
     samples = {}

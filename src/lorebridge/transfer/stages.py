@@ -9,6 +9,7 @@ from lorebridge.plan.stage import File, Item, Stage, by, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE
 from lorebridge.trace.stages import judgments
+from lorebridge.transfer.standard import contrasts
 
 
 def scores(models: Iterable[Model], stage: str = "score", file: str = "scores") -> list[Item]:
@@ -30,7 +31,8 @@ def _settings(study: Study, *names: str) -> dict[str, Any]:
     """Return settings of the statistics, with what questions count and how options are compared."""
     c = study.config
     shared = {"base": study.base, "subset": c["probing"]["subset"], "rule": c["probing"]["rule"]}
-    return shared | {name: c["transfer"][name] for name in ("last", *names)}
+    known = {**c["transfer"], "contrasts": contrasts(c)}
+    return shared | {name: known[name] for name in ("last", *names)}
 
 
 def _headline(study: Study) -> dict[str, Any]:
@@ -40,6 +42,11 @@ def _headline(study: Study) -> dict[str, Any]:
 
 def _answers(study: Study) -> dict[str, Any]:
     return {"scores": many(scores(compared(study))), "questions": by("culture", study.asked.values())}
+
+
+def _asks_where(study: Study) -> bool:
+    """Return whether a declared test is of facts that stand in some place of a planted world."""
+    return any(test["among"] not in ("all", "unleaked") for test in (study.declared or {"tests": []})["tests"])
 
 
 STAGES = (
@@ -71,7 +78,7 @@ STAGES = (
         "accuracies",
         "Reckon the accuracy of every model at every checkpoint, with its interval.",
         "lorebridge.transfer.accuracies:accuracies",
-        version=2,
+        version=3,
         files={"accuracies": File("transfer/accuracies.parquet", table="accuracies", argument="out")},
         record="transfer/accuracies.parquet.record.json",
         literals=lambda study, w: {
@@ -100,6 +107,29 @@ STAGES = (
         inputs=lambda study, w: {**_answers(study), "leaks": one(item("leaks", "leaks"))},
     ),
     Stage(
+        "matched_gaps",
+        "Estimate the gaps between arms where they predict held-out text equally well.",
+        "lorebridge.transfer.matched:matched_gaps",
+        files={"matched_gaps": File("transfer/matched_gaps.parquet", table="matched_gaps", argument="out")},
+        record="transfer/matched_gaps.parquet.record.json",
+        literals=lambda study, w: _settings(study, "contrasts"),
+        inputs=lambda study, w: {**_answers(study), "perplexity": many(scores(compared(study), "score", "perplexity"))},
+    ),
+    Stage(
+        "verdicts",
+        "Give a verdict on every test that the study declared, in one family.",
+        "lorebridge.transfer.verdicts:verdicts",
+        files={"verdicts": File("transfer/verdicts.parquet", table="verdicts", argument="out")},
+        record="transfer/verdicts.parquet.record.json",
+        literals=lambda study, w: {"base": study.base, **(study.declared or {})},
+        settings=lambda study, w: {"first": study.first_declared},
+        inputs=lambda study, w: {
+            **_answers(study),
+            "leaks": one(item("leaks", "leaks")),
+            **({"truth": one(item("world", "truth"))} if _asks_where(study) else {}),
+        },
+    ),
+    Stage(
         "items",
         "List every question with whether it was transferred (appendix C.4) and how often the corpora state its fact.",
         "lorebridge.transfer.items:items",
@@ -120,6 +150,7 @@ STAGES = (
         "item_effects",
         "Estimate what crosses of what is known, guesses taken off, and how that goes with how often a fact was read.",
         "lorebridge.transfer.item_model:item_effects",
+        version=2,
         files={"item_effects": File("transfer/item_effects.parquet", table="item_effects", argument="out")},
         record="transfer/item_effects.parquet.record.json",
         literals=lambda study, w: {**_settings(study), **_headline(study)},
@@ -133,7 +164,7 @@ STAGES = (
         "people_gaps",
         "Estimate the gaps between arms on the questions on people, and compare them with those on culture.",
         "lorebridge.transfer.people:people_gaps",
-        version=2,
+        version=3,
         files={"people_gaps": File("transfer/people_gaps.parquet", table="people_gaps", argument="out")},
         record="transfer/people_gaps.parquet.record.json",
         literals=lambda study, w: {**_settings(study, "contrasts"), **_headline(study)},

@@ -32,6 +32,7 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield from _training_problems(config)
     yield from _probing_problems(config)
     yield from _transfer_problems(config)
+    yield from _prereg_problems(config)
     yield from _tracing_problems(config)
     yield from _people_problems(config)
 
@@ -167,6 +168,55 @@ def _transfer_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 )
     if config["transfer"]["last"] > len(configuration.checkpoint_steps(config["training"]["continual"])):
         yield "transfer.last", "exceeds the number of checkpoints", "Give fewer."
+
+
+def _prereg_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Declared tests of what there will be."""
+    prereg = config["prereg"] or {"tests": []}
+    learned = [lang for lang in config["languages"] if lang != config["base_language"]]
+    names: set[str] = set()
+    for number, test in enumerate(prereg["tests"]):
+        key = f"prereg.tests[{number}]"
+        if test["name"] in names:
+            yield f"{key}.name", f"{test['name']!r} is the name of two tests", "Give each its own."
+        names.add(test["name"])
+        if test["contrast"][0] == test["contrast"][1]:
+            yield f"{key}.contrast", f"compares {test['contrast'][0]!r} with itself", "Name two arms."
+        for arm in test["contrast"]:
+            if arm not in config["arms"]:
+                yield (
+                    f"{key}.contrast",
+                    f"names the arm {arm!r}, which the study does not train",
+                    f"Arms of this study: {', '.join(config['arms'])}.",
+                )
+        for part in ("languages", "minus"):
+            for lang in test[part]:
+                if lang not in learned:
+                    yield (
+                        f"{key}.{part}",
+                        f"names {lang!r}, which is no language that is learned",
+                        f"They are {', '.join(learned)}.",
+                    )
+        if twice := sorted({*test["languages"]} & {*test["minus"]}):
+            yield f"{key}.minus", f"takes {twice[0]!r} from itself", "Name it in one of the two lists."
+        if test["prefix"] not in config["probing"]["prefixes"]:
+            yield (
+                f"{key}.prefix",
+                f"is {test['prefix']!r}, behind which no question is asked",
+                f"Give one of probing.prefixes ({', '.join(config['probing']['prefixes'])}), or add it there.",
+            )
+        if test["among"] not in ("all", "unleaked") and config["world"] is None:
+            yield (
+                f"{key}.among",
+                f"is {test['among']!r}, and only of a planted world is it known where a fact stands",
+                "Say all or unleaked.",
+            )
+        if test["over_seeds"] and len(config["seeds"]) < 2:
+            yield (
+                f"{key}.over_seeds",
+                "asks for other seeds, and the study has one",
+                "Add a seed to seeds, or set it to false: then the verdict is on these very models.",
+            )
 
 
 def _tracing_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

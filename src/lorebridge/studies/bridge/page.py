@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 from lorebridge.config import checkpoint_steps
-from lorebridge.figures.effects import contrast_label
+from lorebridge.figures.effects import direction_label
 from lorebridge.figures.page import Account
-from lorebridge.figures.readings import HEADLINES
-from lorebridge.figures.style import arm_label, seeds_phrase
+from lorebridge.figures.readings import HEADLINES, verdicts
+from lorebridge.figures.style import seeds_phrase
 from lorebridge.tokens.arms import ARMS
+from lorebridge.transfer.standard import contrasts
 
 
 def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Account:
@@ -33,7 +34,8 @@ def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Acco
         found=[finding for find in HEADLINES for finding in find(rows, config)],
         design=_design(config),
         roles={base: "base", **{lang: f"{languages[lang]['resource']}-resource" for lang in others}},
-        terms={"Arms": {arm_label(arm): ARMS[arm].says for arm in config["arms"]}},
+        declared=verdicts(rows, config),
+        terms={"Arms": {arm: ARMS[arm].says for arm in config["arms"]}},
     )
 
 
@@ -55,7 +57,7 @@ def _design(config: Mapping[str, Any]) -> dict[str, str]:
         "Seeds": f"{seeds_phrase(len(config['seeds']))} of data order"
         + (" and of the base model" if training["base_per_seed"] else ", one base model"),
         "Headline": f"mean of the last {config['transfer']['last']} checkpoints; gaps between arms, "
-        + ", ".join(contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"]),
-        "Directions": f"a fact crosses from {language} when it is asked for in the other language, and into {language} "
-        f"when it is asked for in {language}",
+        + ", ".join(" - ".join(pair) for pair in contrasts(config)),
+        "Directions": f"{direction_label('en->xx', language)}: what crosses from {language}, asked for in the other "
+        f"language; {direction_label('xx->en', language)}: what crosses into {language}, asked for in {language}",
     }

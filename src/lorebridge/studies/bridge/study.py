@@ -15,6 +15,7 @@ from lorebridge.studies.shared import SHARED
 from lorebridge.tokens.arms import BASE
 from lorebridge.tokens.stages import replays
 from lorebridge.train import stages as train
+from lorebridge.transfer.standard import contrasts
 from lorebridge.world.stages import carrying
 
 __all__ = ["STAGES", "problems", "study"]
@@ -36,6 +37,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         letters={lang: _letters(config, lang) for lang in config["languages"]},
         cells=[(corpus, culture) for culture in langs for corpus in (base, culture)],
         settings=_settings(config, base),
+        declared=declaration(config),
     )
     found.texts |= {text.name: text for text in _texts(found)}
     found.models |= {model.name: model for model in _models(found)}
@@ -47,6 +49,14 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     # The base models' own curves and what given models answer, which no drawing shows.
     found.targets += [artifact("score", run=model.name) for model in found.of_phase("base", "given")]
     return found
+
+
+def declaration(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the study declares, with the settings that the declared numbers rest on; None where it does not."""
+    said = config["prereg"]
+    if said is None:
+        return None
+    return {**said, "rule": config["probing"]["rule"], "last": config["transfer"]["last"]}
 
 
 def _letters(config: Mapping[str, Any], lang: str) -> dict[str, str]:
@@ -73,8 +83,9 @@ def _settings(config: Mapping[str, Any], base: str) -> dict[str, Any]:
         "prefix": probing["prefix"],
         "remark": config["remark"],
         "planted": config["world"] is not None,
+        "contrasts": contrasts(config),
         "carrying": carrying(config),
-        **{key: transfer_[key] for key in ("contrasts", "last", "resamples", "seed", "discordance", "seed_sd", "ema")},
+        **{key: transfer_[key] for key in ("last", "resamples", "seed", "discordance", "seed_sd", "ema")},
         "n_seeds": len(config["seeds"]),
     }
 

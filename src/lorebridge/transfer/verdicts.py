@@ -1,0 +1,224 @@
+"""Verdicts on the tests that a study declared: above, below, equivalent or undecided, in one family.
+
+A declared test is one quantity: the gap of two arms on one scale, among some questions, behind one prefix, in one
+direction or between the two, the mean over some languages, perhaps less that over others. Two things may be found of
+it, and they cannot both be false: that it is not 0, and that it lies within its margin of 0, the smallest effect that
+was declared to be of interest. The first is the house's test (:func:`lorebridge.transfer.inference.infer`), the second
+two one-sided tests (:func:`lorebridge.transfer.inference.equivalence`); both of all tests are one family
+(:func:`lorebridge.transfer.inference.holm_exclusive`). What is within the margin is called equivalent also where it is
+told from 0: then it is there, and smaller than what was declared to matter.
+
+Only declared tests get a verdict. Everything else in a study's tables is exploration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lorebridge import declared, tables
+from lorebridge.errors import InputError
+from lorebridge.trace.leaks import leaked
+from lorebridge.transfer import credits as credits_
+from lorebridge.transfer import planted
+from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS
+from lorebridge.transfer.contrasts import Contrast, by_culture, form
+from lorebridge.transfer.inference import (
+    QUESTIONS_AND_SEEDS,
+    QUESTIONS_ONLY,
+    Sample,
+    common_seeds,
+    equivalence,
+    holm_exclusive,
+    infer,
+    of_seeds,
+)
+
+ABOVE, BELOW, EQUIVALENT, UNDECIDED = "above", "below", "equivalent", "undecided"
+EVERY, UNLEAKED = "all", "unleaked"
+PLACED = ("source only", "neither", planted.ESTIMAND)
+"""Beside :data:`EVERY` and :data:`UNLEAKED`, which questions a declared test may be of, in a planted world."""
+
+Formed = Mapping[tuple[str, str], Contrast]
+"""(language, direction) -> a contrast of two arms."""
+
+
+def verdicts(
+    *,
+    scores: Sequence[Path],
+    questions: Mapping[str, Path],
+    leaks: Path,
+    base: str,
+    rule: str,
+    last: int,
+    tests: Sequence[Mapping[str, Any]],
+    alpha: float,
+    first: str,
+    out: Path,
+    truth: Path | None = None,
+) -> dict[str, Any]:
+    """Write the table "verdicts": a row a declared test.
+
+    Args:
+        scores: tables "scores", one a run.
+        questions: culture (= language learned) -> table "questions".
+        leaks: table "leaks".
+        base: code of the base language.
+        rule: how options are compared.
+        last: number of final checkpoints pooled.
+        tests: what is declared, as ``prereg.tests`` of the configuration.
+        alpha: of the family.
+        first: what says what was declared when the runs began (:mod:`lorebridge.declared`).
+        out: where to write.
+        truth: table "truth" of a planted world, where a test asks where a fact stands.
+
+    Returns:
+        notes: how the declaration stands to the runs, and when they began.
+
+    Raises:
+        InputError: as :func:`lorebridge.transfer.credits.load`; a test's arms have no seed in common, or not two where
+            it asks for other seeds; or the truth lacks a question.
+    """
+    told = leaked(tables.read(leaks))
+    placed = None
+    if truth is not None:
+        placed = tables.read(truth, columns=["question_id", "placed", "covered"]).drop_duplicates("question_id")
+        placed = placed.set_index("question_id")
+    formed: dict[tuple[str, str], dict[str, dict[tuple[str, str], Contrast]]] = {}
+    for subset, prefix in dict.fromkeys((test["subset"], test["prefix"]) for test in tests):
+        loaded = credits_.load(
+            scores=scores, questions=questions, base=base, subset=subset, rule=rule, last=last, prefix=prefix
+        )
+        pairs = [test["contrast"] for test in tests if (test["subset"], test["prefix"]) == (subset, prefix)]
+        pairs = [list(pair) for pair in dict.fromkeys(map(tuple, pairs))]
+        of_pairs = formed.setdefault((subset, prefix), {})
+        for contrast in form(by_culture(loaded), base=base, contrasts=pairs, last=last):
+            if contrast.known is not None:
+                if placed is not None and (lost := set(contrast.questions) - set(placed.index)):
+                    raise InputError(truth or "", f"lacks {len(lost)} questions ({min(lost)})", "Remake the world.")
+                of_pairs.setdefault(contrast.name, {})[contrast.culture, contrast.direction] = contrast
+    state, when = declared.status(first, {"tests": tests, "alpha": alpha, "rule": rule, "last": last})
+    table = verdict_table(tests, formed, alpha=alpha, told=told, placed=placed)
+    tables.write("verdicts", table.assign(rule=rule, declared=state), out)
+    return {"declared": state, "runs_began": when}
+
+
+def verdict_table(
+    tests: Sequence[Mapping[str, Any]],
+    formed: Mapping[tuple[str, str], Mapping[str, Formed]],
+    *,
+    alpha: float,
+    told: Collection[str] = (),
+    placed: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return the rows of table "verdicts", without rule and what was declared when.
+
+    Args:
+        tests: what is declared.
+        formed: (subset, prefix) -> name of a contrast -> (language, direction) -> the contrast.
+        alpha: of the family.
+        told: questions whose fact the parallel text states.
+        placed: question_id -> ``placed`` and ``covered`` of table "truth".
+
+    Raises:
+        InputError: a test's arms have no seed in common, or not two where it asks for other seeds.
+    """
+    table = pd.DataFrame([_tested(test, formed, told, placed, alpha) for test in tests])
+    table["p_family"], table["p_equivalent_family"] = holm_exclusive(table["p"], table["p_equivalent"])
+    different, within = table["p_family"] <= alpha, table["p_equivalent_family"] <= alpha
+    side = np.where(table["estimate"] > 0, ABOVE, BELOW)
+    table["verdict"] = np.where(within, EQUIVALENT, np.where(different, side, UNDECIDED))
+    there = [f"{where} 0, by less than the margin" for where in side]
+    there = np.where(within & different, there, "").tolist()
+    table["note"] = ["; ".join(filter(None, notes)) for notes in zip(there, table["note"], strict=True)]
+    return table
+
+
+def _tested(
+    test: Mapping[str, Any],
+    formed: Mapping[tuple[str, str], Mapping[str, Formed]],
+    told: Collection[str],
+    placed: pd.DataFrame | None,
+    alpha: float,
+) -> dict[str, Any]:
+    """Return the row of one test, its p-values not yet those of the family."""
+    name = " - ".join(test["contrast"])
+    contrasts = formed[test["subset"], test["prefix"]].get(name, {})
+    weights = {lang: 1 / len(test["languages"]) for lang in test["languages"]}
+    weights |= {lang: -1 / len(test["minus"]) for lang in test["minus"]}
+    samples, asked = [], 0
+    for lang in weights:
+        if (lang, DIRECTIONS[0]) not in contrasts:
+            raise InputError(
+                f"prereg, the test {test['name']!r}",
+                f"the arms of {name} have no seed in common in {lang}",
+                "Train both from one seed.",
+            )
+        sample, n = _sample(test, {d: contrasts[lang, d] for d in DIRECTIONS}, told, placed)
+        samples.append(sample)
+        asked += n
+    seeds = len(common_seeds(samples))
+    if test["over_seeds"] and seeds < 2:
+        raise InputError(
+            f"prereg, the test {test['name']!r}",
+            f"asks for other seeds, and the arms of {name} have {seeds} in common in all of its languages",
+            "Train them from two seeds.",
+        )
+    weight, over_seeds = list(weights.values()), test["over_seeds"]
+    measured = asked > 0 and not any(np.isnan(sample.values).any() for sample in samples)
+    found = infer(samples, weight, over_seeds=over_seeds, level=1 - alpha) if measured else None
+    ends = dict.fromkeys(("estimate", "se", "df", "lo", "hi", "p"), np.nan) if found is None else vars(found)
+    return {
+        "name": test["name"],
+        "contrast": name,
+        "direction": test["direction"],
+        "langs": list(test["languages"]),
+        "minus": list(test["minus"]),
+        "among": test["among"],
+        "scale": test["scale"],
+        "subset": test["subset"],
+        "prefix": test["prefix"],
+        "margin": test["margin"],
+        "alpha": alpha,
+        "n_questions": asked,
+        "n_clusters": sum(sample.n_clusters for sample in samples),
+        "n_seeds": seeds,
+        **ends,
+        "interval": QUESTIONS_AND_SEEDS if over_seeds else QUESTIONS_ONLY,
+        "p_equivalent": equivalence(samples, weight, margin=test["margin"], over_seeds=over_seeds)
+        if measured
+        else np.nan,
+        "note": "nothing was asked or at risk" if not measured else of_seeds(seeds) if over_seeds else "",
+    }
+
+
+def _sample(
+    test: Mapping[str, Any], directions: Mapping[str, Contrast], told: Collection[str], placed: pd.DataFrame | None
+) -> tuple[Sample, int]:
+    """Return what the questions of one language say of a test's quantity, and how many questions it is over."""
+    wanted = DIRECTIONS if test["direction"] == DIFFERENCE else (test["direction"],)
+    parts = [_among(directions[direction], test, told, placed) for direction in wanted]
+    values, n = parts[0]
+    if test["direction"] == DIFFERENCE:
+        values = dataclasses.replace(values, values=parts[1][0].values - values.values)
+        n = max(n, parts[1][1])
+    return values, n
+
+
+def _among(
+    contrast: Contrast, test: Mapping[str, Any], told: Collection[str], placed: pd.DataFrame | None
+) -> tuple[Sample, int]:
+    """Return the values whose mean is the gap among the questions that a test is of, and their number; 0 for none."""
+    scale, among = test["scale"], test["among"]
+    none = Sample(np.full(contrast.first[:, 0].shape, np.nan), contrast.clusters, contrast.seeds)
+    if among in PLACED:
+        assert placed is not None
+        found = planted.samples(contrast, scale, placed.loc[contrast.questions])
+        return found.get((EVERY, among), (none, 0))
+    kept = contrast.without(told) if among == UNLEAKED else contrast
+    return (none, 0) if kept is None else (kept.sample(scale), len(kept.questions))
