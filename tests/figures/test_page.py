@@ -158,7 +158,7 @@ def test_a_world_in_which_a_bridge_is_to_carry_is_told_in_three_sentences(root):
     study = config.load(root / "config" / "demo.yaml")
     rows = [
         {
-            "contrast": f"bridge − {reference}",
+            "contrast": f"bridge - {reference}",
             "lang": lang,
             "direction": direction,
             "scale": "all questions",
@@ -171,14 +171,14 @@ def test_a_world_in_which_a_bridge_is_to_carry_is_told_in_three_sentences(root):
             "interval": "questions and seeds",
             "note": "",
         }
-        for reference in ("no bridge", "placebo bridge")
+        for reference in ("no_bridge", "placebo")
         for lang, of_lang in (("Korean", 30.0), ("Tibetan", 1.0))
         for direction in ("English → other", "other → English")
         for placed, gap in (("source only - neither", of_lang), ("neither", -0.5), ("both", 0.0))
     ]
     told = placements({"placements": pd.DataFrame(rows)}, study)
     assert len(told) == 3
-    assert "asked in Korean" in told[0] and "bridge − no bridge: +30.0 points (95 % interval 25.0 to 35.0)" in told[0]
-    assert "bridge − placebo bridge: +30.0" in told[0]
+    assert "asked in Korean" in told[0] and "bridge - no_bridge: +30.0 points (95 % interval 25.0 to 35.0)" in told[0]
+    assert "bridge - placebo: +30.0" in told[0]
     assert "asked in Tibetan, whose names follow no rule, so that it must not" in told[1] and "+1.0 points" in told[1]
     assert "stated nowhere" in told[2] and told[2].count("−0.5 points") == 4

@@ -199,12 +199,12 @@ def _carried(table: pd.DataFrame, config: Mapping[str, Any]) -> list[str]:
     into = table[(table["covered"] == "all") & ~table["direction"].str.endswith(names[base])].set_index(
         ["contrast", "lang", "placed"]
     )
-    contrasts = [contrast_label(" - ".join(pair)) for pair in config["transfer"]["contrasts"] if pair[0] == "bridge"]
+    asked = [" - ".join(pair) for pair in config["transfer"]["contrasts"] if pair[0] == "bridge"]
 
     def told(lang: str, placed: str) -> str:
         cells = [
             (contrast, into.loc[contrast, names[lang], placed])
-            for contrast in contrasts
+            for contrast in asked
             if (contrast, names[lang], placed) in into.index
         ]
         return "; ".join(f"{contrast}: {_points(row, 'gap')}" for contrast, row in cells)
