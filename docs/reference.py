@@ -82,8 +82,8 @@ def _keys(key: str, node: dict[str, Any], schema: dict[str, Any], required: bool
             default = "`0`"
         elif "default" not in node:
             default = "the world's"
-        # A key that stands for itself, and falls back on nothing else of the world.
-        default = f"`{_short(node['otherwise'])}`" if "otherwise" in node else default
+    # A default that is not filled in, because a part of the configuration has no such key.
+    default = f"`{_short(node['otherwise'])}`" if "otherwise" in node else default
     yield f"`{key}`", _value(node), default, node.get("description", "")
     options = [option for option in node.get("oneOf", []) if "properties" in option]
     for option in options:

@@ -13,6 +13,7 @@ import pytest
 from lorebridge import config, declared
 from lorebridge.figures import stages as drawings
 from lorebridge.figures.page import page
+from lorebridge.figures.readings import placements
 from lorebridge.tokens.arms import ARMS
 
 FIGURES = ("figure3", "gaps", "asymmetry", "occurrences", "recovery", "examples")
@@ -150,3 +151,34 @@ def test_a_browser_shows_the_figures_and_five_scripts(browser, written):
         assert list(shown) == [name for name in shown if name.startswith(f"*{font}")], (script, shown)
         assert sum(shown.values()) > 0
     assert browser.complaints == []
+
+
+def test_a_world_in_which_a_bridge_is_to_carry_is_told_in_three_sentences(root):
+    """What crosses where it is to, what does not where it must not, and what nobody states; each with its interval."""
+    study = config.load(root / "config" / "carry.yaml")
+    rows = [
+        {
+            "contrast": f"bridge - {reference}",
+            "lang": lang,
+            "direction": direction,
+            "scale": "all questions",
+            "covered": "all",
+            "placed": placed,
+            "gap": gap,
+            "lo": gap - 5,
+            "hi": gap + 5,
+            "p": 0.01,
+            "interval": "questions and seeds",
+            "note": "",
+        }
+        for reference in ("no_bridge", "placebo")
+        for lang, of_lang in (("Korean", 30.0), ("Tibetan", 1.0))
+        for direction in ("English → other", "other → English")
+        for placed, gap in (("source only - neither", of_lang), ("neither", -0.5), ("both", 0.0))
+    ]
+    told = placements({"placements": pd.DataFrame(rows)}, study)
+    assert len(told) == 3
+    assert "asked in Korean" in told[0] and "bridge - no_bridge: +30.0 points (95 % interval 25.0 to 35.0)" in told[0]
+    assert "bridge - placebo: +30.0" in told[0]
+    assert "asked in Tibetan, whose names follow no rule, so that it must not" in told[1] and "+1.0 points" in told[1]
+    assert "stated nowhere" in told[2] and told[2].count("−0.5 points") == 4

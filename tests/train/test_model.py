@@ -161,3 +161,13 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(InputError, match="not a readable checkpoint"):
         load_weights(same, tmp_path)
+
+
+def test_scaled_residuals_divide_what_writes_to_the_stream_and_nothing_else():
+    plain = build(qwen2_config(TINY, 50, 0), seed=3).state_dict()
+    scaled = build(qwen2_config({**TINY, "scaled_residuals": True}, 50, 0), seed=3).state_dict()
+    assert plain.keys() == scaled.keys()
+    for name, weights in plain.items():
+        writes = name.endswith(("o_proj.weight", "down_proj.weight"))
+        factor = (2 * TINY["num_hidden_layers"]) ** -0.5 if writes else 1.0
+        torch.testing.assert_close(scaled[name], factor * weights)

@@ -53,3 +53,9 @@ def test_norms_biases_and_embeddings_do_not_decay(tied):
     assert len(decayed["params"]) == 2 * 7
     assert {names[id(p)].rsplit(".", 2)[-2] for p in kept["params"]} >= {"embed_tokens", "norm", "q_proj"}
     assert sorted(names) == sorted(id(p) for p in [*decayed["params"], *kept["params"]])
+    same, others, own = parameter_groups(model, 0.1, embedding_lr=10)
+    assert [id(p) for p in same["params"]] == [id(p) for p in decayed["params"]]
+    assert {names[id(p)] for p in own["params"]} >= {"model.embed_tokens.weight"} and own["weight_decay"] == 0
+    assert all("embed" in names[id(p)] or "lm_head" in names[id(p)] for p in own["params"])
+    assert sorted(names) == sorted(id(p) for p in [*same["params"], *others["params"], *own["params"]])
+    assert [group.get("factor", 1) for group in (same, others, own)] == [1, 1, 10]

@@ -1,5 +1,7 @@
 """The planted world's estimand, with known answers."""
 
+import importlib.util
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -179,3 +181,25 @@ def test_accuracy_by_checkpoint_and_placement(study):
     nowhere = bridge.loc["neither"].drop(0, level="step")
     assert (nowhere["accuracy"] == 0.5).all() and (nowhere["lo"] < 0.5).all() and (nowhere["hi"] > 0.5).all()
     assert (rows.xs("no_bridge", level="arm")["accuracy"] == 0).all()
+
+
+def test_permuted_placements_are_told_apart_as_rarely_as_promised(root, study):
+    """The benchmark on a small study: the truth is found, and a permutation in one of twenty."""
+    spec = importlib.util.spec_from_file_location("placements", root / "benchmarks" / "placements.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    settings = {
+        "base_language": "en",
+        "probing": {"subset": study["subset"], "rule": study["rule"]},
+        "transfer": {"last": study["last"], "contrasts": study["contrasts"]},
+    }
+    planted = tables.read(study["truth"], ["question_id", "placed", "covered"])
+    planted = planted.drop_duplicates("question_id").set_index("question_id")
+    formed = benchmark.contrasts_of(study["scores"], study["questions"], settings)
+    found = benchmark.table(benchmark.permuted(formed, planted, permutations=100, seed=0))
+    row = found[(found["test"] == "en->xx") & (found["interval"] == QUESTIONS_ONLY)].iloc[0]
+    expected = placement_gaps(**study)
+    same = expected[(expected["placed"] == ESTIMAND) & (expected["covered"] == "all") & (expected["scale"] == ALL)]
+    same = same[(same["direction"] == "en->xx") & (same["interval"] == QUESTIONS_ONLY)].iloc[0]
+    assert (row["estimate, true placements"], row["p, true placements"]) == pytest.approx((same["gap"], same["p"]))
+    assert row["rejected %"] <= 15 and row["size"] == 100

@@ -14,8 +14,10 @@ from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.matched import LOSS_EN, LOSS_XX, STEP
+from lorebridge.transfer.planted import ESTIMAND
 from lorebridge.transfer.standard import contrasts
 from lorebridge.transfer.verdicts import ABOVE, BELOW, EQUIVALENT, UNDECIDED
+from lorebridge.world.stages import carrying
 
 LEVEL = 0.05
 
@@ -178,6 +180,8 @@ def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> l
         return []
     table, first = _widest(rows["placements"]), _first_contrast(config)
     table = table[table["scale"] == ALL]
+    if carrying(config):
+        return _carried(table, config)
     crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & table["placed"].str.contains(" - ")]
     largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
     return [
@@ -186,6 +190,37 @@ def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> l
         f"{largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over {largest['interval']}"
         f"{_note(largest)}."
     ]
+
+
+def _carried(table: pd.DataFrame, config: Mapping[str, Any]) -> list[str]:
+    """Say, in a world in which a bridge is to carry, whether it does, where it must not, and of what nobody states."""
+    base, names = config["base_language"], {lang: said["name"] for lang, said in config["languages"].items()}
+    there = carrying(config)
+    into = table[(table["covered"] == "all") & ~table["direction"].str.endswith(names[base])].set_index(
+        ["contrast", "lang", "placed"]
+    )
+    asked = [" - ".join(pair) for pair in config["transfer"]["contrasts"] if pair[0] == "bridge"]
+
+    def told(lang: str, placed: str) -> str:
+        cells = [
+            (contrast, into.loc[contrast, names[lang], placed])
+            for contrast in asked
+            if (contrast, names[lang], placed) in into.index
+        ]
+        return "; ".join(f"{contrast}: {_points(row, 'gap')}" for contrast, row in cells)
+
+    others = [lang for lang in names if lang != base and lang not in there]
+    found = [
+        f"What only {names[base]} states, and a bridge is to carry, asked in {names[lang]} (less what is stated "
+        f"nowhere): {told(lang, ESTIMAND)}."
+        for lang in there
+    ]
+    found += [
+        f"The same asked in {names[lang]}, whose names follow no rule, so that it must not: {told(lang, ESTIMAND)}."
+        for lang in others
+    ]
+    nowhere = "; ".join(f"{names[lang]}, {told(lang, 'neither')}" for lang in (*there, *others))
+    return [*found, f"What is stated nowhere, where nothing can cross: {nowhere}."]
 
 
 def alarms(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:

@@ -292,7 +292,7 @@ class Trainer:
         self.micro_batch = min(micro_batch, rows)
         self._ahead: tuple[torch.Tensor, ...] | None = None
         self.adamw = torch.optim.AdamW(
-            parameter_groups(self.model, optimizer["weight_decay"]),
+            parameter_groups(self.model, optimizer["weight_decay"], schedule.embedding_lr),
             betas=tuple(optimizer["betas"]),
             eps=optimizer["eps"],
             fused=True,
@@ -314,7 +314,7 @@ class Trainer:
         started = time.monotonic()
         rate = self.schedule.at(self.done, self.reader.steps)
         for group in self.adamw.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         input_ids, targets, positions, documents = self._ahead or self._inputs(self.done)
         (n_targets,) = self.processes.totals([(targets != IGNORED).sum()])
         device = self.processes.device

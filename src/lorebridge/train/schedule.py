@@ -23,12 +23,15 @@ class Schedule:
         min_lr: the learning rate of the last step (unused by ``constant``).
         warmup_ratio: share of the steps that warm up, rounded up (0.01 of 1,500 steps: 15).
         schedule: ``cosine``, ``linear`` or ``constant``.
+        embedding_lr: what the learning rate of the embeddings is of all others', at every step. Words that a model
+            learns to read anew have far to go, and what it knows already stays where it is.
     """
 
     lr: float
     min_lr: float = 0.0
     warmup_ratio: float = 0.0
     schedule: str = "cosine"
+    embedding_lr: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a schedule that does not exist.
@@ -50,9 +53,17 @@ class Schedule:
         return self.min_lr + (self.lr - self.min_lr) * decay
 
 
-def parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Return AdamW's two groups: matrices of the layers decay; norms, biases and embeddings do not."""
+def parameter_groups(model: PreTrainedModel, weight_decay: float, embedding_lr: float = 1.0) -> list[dict[str, Any]]:
+    """Return AdamW's groups: matrices of the layers decay; norms, biases and embeddings do not.
+
+    Embeddings are a group of their own where they have another learning rate, ``factor`` times the others'.
+    """
     embeddings = {id(layer.weight) for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
     decayed = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in embeddings]
     kept = [p for p in model.parameters() if p.ndim < 2 or id(p) in embeddings]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    if embedding_lr != 1:
+        groups[1]["params"] = [p for p in kept if id(p) not in embeddings]
+        own = [p for p in kept if id(p) in embeddings]
+        groups.append({"params": own, "weight_decay": 0.0, "factor": embedding_lr})
+    return groups

@@ -10,6 +10,9 @@ from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, by, i
 from lorebridge.plan.study import GIVEN, Model, Study, folder_files
 from lorebridge.tokens.stages import stores, tokenizer, told
 
+SCHEDULE = ("lr", "min_lr", "schedule", "warmup_ratio", "embedding_lr")
+"""What a phase of training says of its learning rate; the last only if it is to be another."""
+
 
 def checkpoints(model: Model) -> Item:
     """Return the checkpoints of a model."""
@@ -28,7 +31,7 @@ def _literals(study: Study, w: Wildcards) -> dict[str, Any]:
         **told(model),
         "model": study.config["model"],
         "optimizer": training["optimizer"],
-        "schedule": {k: training[model.phase][k] for k in ("lr", "min_lr", "schedule", "warmup_ratio")},
+        "schedule": {k: training[model.phase][k] for k in SCHEDULE if k in training[model.phase]},
         "precision": training["precision"],
         "steps": model.steps,
         "checkpoint_steps": list(model.checkpoints),
