@@ -196,18 +196,14 @@ def _carried(table: pd.DataFrame, config: Mapping[str, Any]) -> list[str]:
     """Say, in a world in which a bridge is to carry, whether it does, where it must not, and of what nobody states."""
     base, names = config["base_language"], {lang: said["name"] for lang, said in config["languages"].items()}
     there = carrying(config)
-    into = table[(table["covered"] == "all") & ~table["direction"].str.endswith(names[base])].set_index(
-        ["contrast", "lang", "placed"]
-    )
+    into = table[(table["covered"] == "all") & ~table["direction"].str.endswith(names[base])]
     asked = [" - ".join(pair) for pair in config["transfer"]["contrasts"] if pair[0] == "bridge"]
 
     def told(lang: str, placed: str) -> str:
-        cells = [
-            (contrast, into.loc[contrast, names[lang], placed])
-            for contrast in asked
-            if (contrast, names[lang], placed) in into.index
-        ]
-        return "; ".join(f"{contrast}: {_points(row, 'gap')}" for contrast, row in cells)
+        rows = into[(into["lang"] == names[lang]) & (into["placed"] == placed)].set_index("contrast")
+        return "; ".join(
+            f"{contrast}: {_points(rows.loc[contrast], 'gap')}" for contrast in asked if contrast in rows.index
+        )
 
     others = [lang for lang in names if lang != base and lang not in there]
     found = [
