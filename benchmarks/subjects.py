@@ -4,9 +4,9 @@
 
 DIR holds `corpora/en.jsonl.gz` and `probes/{culture}-culture-cloze_en.json`. A subject is looked for as the workflow
 does (:mod:`lorebridge.trace.subjects`), in the documents of 200 characters or more, without aliases and parallel
-text. The peer would be a person who reads each question: `benchmarks/subjects.csv` has the judgements of one reader on
-40 questions for which an entity was found and 40 for which none was, drawn by the digests of their ids, as ids and
-verdicts alone; `--sample` writes the sheet that they were made on.
+text. The peer would be a person who reads each question: `benchmarks/subjects.csv` has the judgements of a language
+model on 40 questions for which an entity was found and 40 for which none was, drawn by the digests of their ids, as ids
+and verdicts alone; `--sample` writes the sheet that they were made on.
 
 Where an entity was found, `right` is yes if it is what the question is about, or one of several that it is about. Where
 none was found, `right` is yes if the question names none besides the culture.

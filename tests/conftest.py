@@ -156,7 +156,7 @@ def tiny() -> dict:
     for phase in ("base", "continual"):
         c["training"][phase] |= {"steps": 6, "batch_tokens": 1024, "checkpoints": {"every": 2, "early": []}}
     c["transfer"] |= {"contrasts": [["bridge", "no_bridge"]], "resamples": 200}
-    c["prereg"] = {"tests": [declared_test()]}
+    c["prereg"] = {"tests": [declared_test()], "alpha": 0.05}
     return c
 
 

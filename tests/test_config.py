@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 
 import pytest
 import yaml
@@ -93,6 +95,56 @@ def changed(demo, path, value):
         ("tracing.judge", {"kind": "endpoint", "model": "m", "base_url": "https://me:key@host"}, ["base_url"]),
         ("world", None, ["world", "planted"]),
         ("transfer.last", 100, ["transfer.last"]),
+        ("transfer.ema", float("nan"), ["transfer.ema", "NaN"]),
+        ("training.base.lr", float("inf"), ["training.base.lr", "Infinity"]),
+        ("model.num_attention_heads", 10**20, ["model.num_attention_heads", "no number to reckon with"]),
+        ("training.base.lr", "3e-3", ["training.base.lr", "'3e-3' is a text, and it must be a number. Write 3.0e-3:"]),
+        ("compute.estimate.peak_flops", "1e11", ["peak_flops", "Write 1.0e+11:"]),
+        ("seeds", "[0, 1]", ["key seeds: '[0, 1]' is a text, and it must be a list"]),
+        ("seeds", [0, 0], ["key seeds: has 0 twice"]),
+        ("seeds", [], ["key seeds: has 0 entries. Give at least 1"]),
+        ("languages", ["en", "ko"], ["languages", '["en", "ko"] is a list, and it must be a mapping (key: value)']),
+        ("corpora.ko.sources", ["a"], ["corpora.ko.sources.0: 'a' is a text, and it must be a mapping"]),
+        ("corpora.ko.sources", [{"kind": ["local"]}], ["corpora.ko.sources.0: kind is", "local"]),
+        ("arms", ["bridge", ["no_bridge"]], ["arms.1", '["no_bridge"] is unknown. Did you mean']),
+        ("training.base.steps", 300.0, ["training.base.steps", "must be a whole number. Write 300."]),
+        ("training.base_per_seed", "true", ["training.base_per_seed", "Write true, without quotes"]),
+        (
+            "training.optimizer.betas",
+            [0.9, 1],
+            ["training.optimizer.betas.1: 1 is out of range. It must be less than 1"],
+        ),
+        ("training.optimizer.betas", [0.9], ["training.optimizer.betas: has 1 entries. Give at least 2"]),
+        ("training.label_tokens", 254, ["training.label_tokens: leaves no room in a row of 256 positions"]),
+        ("training.base.steps", 10**9, ["training.base.checkpoints.every", "Raise it to 100,000 or more"]),
+        ("remark", 3, ['key remark: 3 is a whole number, and it must be a text. Quote it: "3"']),
+        ("results", "", ["key results: '' is not allowed. Name a folder"]),
+        ("results", "/dev/null", ["key results", "/dev/null is a file"]),
+        ("work", "/dev/null/work", ["key work", "/dev/null is a file"]),
+        ("work", "results", ["key work", "is the folder of results, too"]),
+        ("work", "~/work", ["key work: '~/work' is not allowed. Name a folder, with no ~"]),
+        ("results", "{lang}", ["key results: '{lang}' is not allowed"]),
+        ("questions.ko.sample", {"questions": 1000}, ["questions.ko.sample.questions: 1000 are more than the"]),
+        ("world.languages.zz", {"pairs": 9}, ["world.languages.zz", "It takes: en, ko, bo"]),
+        ("world.languages.en", {"pairs": 9999}, ["world.languages.en", "It takes: ko, bo"]),
+        ("world.pairs", 100, ["world.pairs: 100 pairs cannot hold the"]),
+        ("world.languages.bo.pairs", 100, ["world.languages.bo.pairs: 100 pairs cannot hold the"]),
+        ("world.doses", [1, 4, 4], ["world.doses: has 4 twice"]),
+        ("world.articles", 0, ["world.articles: 0 is out of range. It must be at least 1"]),
+        (
+            "tracing.retrieval.zz",
+            {"method": "bm25", "k1": 1, "b": 0.5},
+            ["tracing.retrieval.zz", "default, en, ko, bo"],
+        ),
+        ("languages.bo.name", "Korean", ["languages.bo.name: 'Korean' is the name of 'ko', too"]),
+        ("languages.bo.script", "Cyrillic", ["languages.bo.script", "the planted world has no names in Cyrillic"]),
+        ("model.vocab_size", 4095, ["model.vocab_size: 4095 is less than the tokenizer's 4096"]),
+        ("model.vocab_size", 0, ["model.vocab_size: 0 is out of range"]),
+        ("model.rope_theta", 0, ["model.rope_theta: 0 is out of range. It must be more than 0"]),
+        ("model.rms_norm_eps", -1, ["model.rms_norm_eps: -1 is out of range"]),
+        ("model.initializer_range", -0.1, ["model.initializer_range: -0.1 is out of range"]),
+        ("model.hidden_size", 100, ["model.hidden_size: makes heads of 25 dimensions", "Choose a multiple of 8"]),
+        ("given", {"qwen": {}}, ["given.qwen", "Give path or hub and revision"]),
         ("probing.prefix", "tagged", ["probing.prefix", "'tagged'"]),
         ("probing.prefixes", [], ["probing.prefixes"]),
         ("probing.prefixes", ["label"], ["probing.prefix:", "'bare'", "probing.prefixes (label)"]),
@@ -147,7 +199,7 @@ def test_a_mistake_in_the_section_on_people_is_named(demo, change, expected):
 def test_a_language_without_wordings_on_people_says_where_to_add_them(demo):
     for section in ("languages", "corpora", "parallel", "questions"):
         demo[section]["ru"] = demo[section].pop("ko")
-    demo["languages"]["ru"] |= {"name": "Russian", "script": "Cyrillic"}
+    demo["languages"]["ru"] |= {"name": "Russian", "script": "Han"}
     demo["questions"]["ru"]["files"]["ru"] = demo["questions"]["ru"]["files"].pop("ko")
     demo["world"]["languages"] = {}
     demo["people"] = {"source": {"kind": "planted"}, "number": 10, "questions": 30, "seed": 0}
@@ -241,6 +293,13 @@ def test_unreadable_files_are_named(tmp_path):
         b"a: \xff\n",
         b"a: !!python/none\n",
         b"a: &x [*x]\n",
+        b"a: &x {b: *x}\n",
+        "study: Englis\xe9\n".encode("latin-1"),
+        "study: demo\n".encode("utf-16"),
+        bytes(range(256)),
+        b"a: " + b"[" * 4000 + b"]" * 4000,
+        b"? &a [*a]\n: 1\n",
+        b"study: " + b"9" * 5000,
         b"\t- a\n",
     ):
         bad.write_bytes(content)
@@ -309,6 +368,9 @@ def test_no_yaml_of_the_project_has_a_key_twice(root):
         (["seeds=[0]", "seeds=[1]"], "--set seeds: is given twice"),
         (["training={steps: 1, steps: 2}"], "--set training, lines 1 and 1: the key steps stands twice"),
         (["training={steps: 1"], "--set training: is not YAML"),
+        (["seeds=[0,"], "--set seeds: is not YAML"),
+        (["seeds"], "--set seeds: has no key and value"),
+        (["=[0]"], "--set =[0]: has no key and value"),
     ],
 )
 def test_values_on_the_command_line_are_read_as_strictly(root, capsys, sets, message):
@@ -319,6 +381,92 @@ def test_values_on_the_command_line_are_read_as_strictly(root, capsys, sets, mes
     said = capsys.readouterr().err
     assert said.startswith(f"error: {message}")
     assert said.count("\n") == 1
+
+
+def planned(capsys, root, *sets):
+    """Return the runs and the steps that a plan of the demo has, some of its keys set on the command line."""
+    from lorebridge.cli import main
+
+    arguments = [argument for one in sets for argument in ("--set", one)]
+    assert main(["plan", "--json", "--config", str(root / "config" / "demo.yaml"), *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    return [(run["run"], run["steps"]) for run in found["runs"]]
+
+
+def test_a_mapping_on_the_command_line_is_laid_over_what_the_file_says_and_a_list_takes_its_place(root, capsys):
+    before = planned(capsys, root)
+    longer = planned(capsys, root, "training={continual: {steps: 320}}")
+    assert longer == [(run, 320) for run, _ in before]
+    other = planned(capsys, root, "seeds=[3, 4]")
+    assert {run.rpartition("-s")[2] for run, _ in other} == {"3", "4"}
+    assert len(other) == len(before)
+
+
+def test_values_of_snakemakes_command_line_are_what_yaml_reads():
+    """Its parser leaves the inside of lists and mappings as text; what this makes of it is what a file would say."""
+    from snakemake.cli import parse_config
+
+    for text in ("seeds=[0,1]", "training={base: {lr: 3.0e-3, steps: 4}}", "people=null", "world={seed: ~, b: true}"):
+        key, _, value = text.partition("=")
+        assert config.typed(parse_config([text])) == {key: yaml.safe_load(value)}
+    assert config.typed(parse_config(["training={base: {lr: 3e-3}}"]))["training"]["base"]["lr"] == "3e-3", (
+        "as in a file"
+    )
+
+
+def test_configurations_are_joined_as_snakemake_joins_them():
+    from snakemake.utils import update_config
+
+    below = {"a": {"b": 1, "c": [1, 2]}, "d": 1, "e": {"f": 1}}
+    above = {"a": {"c": [3], "g": {"h": 1}}, "d": {"i": 1}, "e": 2}
+    ours = config.merged(below, above)
+    update_config(below, above)
+    assert ours == below
+
+
+def test_a_world_has_at_least_the_pairs_that_its_plan_asks_for(tmp_path):
+    """What passes at plan time is made, but for the remainder of cells that is rounded by chance."""
+    from lorebridge.errors import InputError
+    from lorebridge.world import planting
+    from lorebridge.world.stages import fewest_pairs
+
+    for doses, coverage in (([1, 3], 0.5), ([1], 1.0), ([1, 2, 3], 0.4)):
+        knobs = {"questions": 32, "doses": doses, "pairs_per_entity": 2, "relations": 3, "objects": 4}
+        shares = {"entity_coverage": coverage, "relation_coverage": 0.6}
+        with pytest.raises(InputError, match=r"cannot hold the \d+ that") as error:
+            planting.generate(
+                out=tmp_path / "world",
+                base="en",
+                languages={"en": {"script": "Latin"}, "ko": {"script": "Hangul"}},
+                pairs=1,
+                numeric_share=0,
+                **knobs,
+                **shares,
+            )
+        needed = int(re.search(r"hold the (\d+)", str(error.value)).group(1))
+        cells = 4 * len(doses)
+        assert (
+            fewest_pairs(knobs | shares) <= needed <= fewest_pairs(knobs | shares) + cells * knobs["pairs_per_entity"]
+        )
+
+
+def test_a_configuration_in_json_with_tabs_is_planned(root, tmp_path, capsys):
+    from lorebridge.cli import main
+
+    demo = yaml.safe_load((root / "config" / "demo.yaml").read_text())
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(demo, indent="\t"))
+    assert main(["plan", "--config", str(path)]) == 0
+    assert "training.base.steps" in capsys.readouterr().out
+
+
+def test_a_key_without_a_value_at_the_end_of_a_file_is_planned(root, tmp_path, capsys):
+    from lorebridge.cli import main
+
+    path = tmp_path / "study.yaml"
+    path.write_text((root / "config" / "demo.yaml").read_text() + "\n\npeople:")
+    assert main(["plan", "--config", str(path)]) == 0
+    assert "people" in capsys.readouterr().out
 
 
 LOCAL = {"kind": "local", "name": "a", "path": "a.jsonl"}

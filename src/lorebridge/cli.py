@@ -10,14 +10,18 @@ import json
 import logging
 import math
 import os
+import re
+import select
+import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lorebridge import __version__, workers
 from lorebridge.corpora.facts import REPEATS, SHAPES
-from lorebridge.errors import InputError, LorebridgeError
+from lorebridge.errors import TRACEBACK, InputError, told
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.study import Model
@@ -44,18 +48,58 @@ SCRIPT_FONTS = {
 }
 
 
+STATUSES = f"""\
+exit status:
+  0    done
+  1    an error that is told in a line; or what a command looks for is wrong (alarms, verify, adopt)
+  2    the command line cannot be read
+  75   train: stopped in time, its state saved; the same line again goes on
+  130  interrupted
+  141  who read the output has ended (lorebridge plan | head); nothing is said
+
+A traceback is a defect of lorebridge. {TRACEBACK}=1 prints that of the other errors, too."""
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return its exit status. A mistake of the user is one line on stderr and status 1."""
+    """Run one command; return its exit status. What a user can mend is one line on stderr and status 1."""
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.command(arguments) or 0
-    except LorebridgeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        status = arguments.command(arguments) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        # What is left in the buffer would be written when Python ends, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Exception as error:
+        line = told(error)
+        if line is None:
+            raise
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        print(f"error: {line}", file=sys.stderr)
         return 1
+    return status
+
+
+def _nobody_reads() -> bool:
+    """Whether what this process prints goes into a pipe whose reader has ended, as `head` does."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lorebridge", description=sys.modules["lorebridge"].__doc__)
+    parser = argparse.ArgumentParser(
+        prog="lorebridge",
+        description=sys.modules["lorebridge"].__doc__,
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -71,12 +115,13 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="KEY=VALUE",
-            help="override a top-level key of the configuration, as snakemake --config does",
+            help="set a top-level key of the configuration, as snakemake --config does: a mapping is laid over what is "
+            "there, key by key; a list or a single value takes its place",
         )
 
     plan = command("plan", _plan, "print the runs of a study, their cost, and where each value comes from")
     configured(plan)
-    plan.add_argument("--gpus", type=int, help="GPUs that train at a time (default: those of one run)")
+    plan.add_argument("--gpus", type=_positive, help="GPUs that train at a time (default: those of one run)")
     plan.add_argument("--json", action="store_true", help="print JSON for programs")
     plan.add_argument(
         "--jobs", action="store_true", help="print instead what a run would make now, by rule, why, and GPU-hours"
@@ -88,9 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     configured(examined)
 
     power = command("power", _power, "print the smallest effect that a study's questions can detect")
-    power.add_argument("--seeds", type=int, help="seeds of each arm (default: those of the study)")
+    power.add_argument("--seeds", type=_positive, help="seeds of each arm (default: those of the study)")
     power.add_argument(
-        "--seed-sd", type=float, help="standard deviation of a gap between seeds, 0..1 (default: transfer.seed_sd)"
+        "--seed-sd", type=_share, help="standard deviation of a gap between seeds, 0..1 (default: transfer.seed_sd)"
     )
     configured(power)
 
@@ -160,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
 
     batch = command("show-batch", _show_batch, "print the text that a run sees at one step")
     batch.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
-    batch.add_argument("--step", type=int, required=True, help="0 is the first")
+    batch.add_argument("--step", type=_natural, required=True, help="0 is the first")
     configured(batch)
 
     verified = command("verify", _verify, "check a study's files, or a run's, by checksum; 1 if one fails")
@@ -203,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument(
         "--known-missing-gold",
-        type=int,
+        type=_natural,
         nargs="*",
         default=[],
         metavar="ROW",
@@ -226,11 +271,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _natural(text: str, least: int = 0) -> int:
+    """Return a whole number of at least `least`."""
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return int(text)
+
+
 def _positive(text: str) -> int:
     """Return a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
+    return _natural(text, 1)
+
+
+def _share(text: str) -> float:
+    """Return a number between 0 and 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
     return number
 
 
@@ -240,13 +300,15 @@ def _load_plan(arguments: argparse.Namespace, digest: Callable[[str], str] = fil
     overrides = {}
     for item in arguments.set:
         key, equals, value = item.partition("=")
-        if not equals:
-            raise InputError(f"--set {item}", "has no value", "Write KEY=VALUE.")
+        if not equals or not key:
+            raise InputError(f"--set {item}", "has no key and value", "Write KEY=VALUE.")
         if key in overrides:
             raise InputError(f"--set {key}", "is given twice", "Give it once.")
         overrides[key] = config.parse(value, f"--set {key}")
-    loaded = config.load(arguments.config)
-    return studies.plan(config.check({**loaded, **overrides}, name=str(arguments.config)), digest)
+    # Laid over what the file says before defaults are filled in, as by Snakemake.
+    loaded = config.read(arguments.config)
+    said = config.merged(loaded, overrides) if overrides else loaded
+    return studies.plan(config.check(said, name=str(arguments.config)), digest)
 
 
 def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:

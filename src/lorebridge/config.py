@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import functools
 import importlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -120,8 +122,42 @@ def parse(text: str, name: str) -> Any:
         for where, what, mend in _key_problems(root, [], {}):
             raise ConfigError(f"{name}, {where}", what, mend)
         return loader.construct_document(root)
+    except RecursionError:
+        raise ConfigError(name, "is nested too deeply", "Close its brackets where they belong.") from None
     except (yaml.YAMLError, ValueError) as error:  # a date of no calendar is a ValueError
-        raise ConfigError(name, f"is not YAML ({' '.join(str(error).split())})", "Mend the file.") from error
+        raise ConfigError(name, f"is not YAML ({' '.join(str(error).split())})", "Mend it there.") from error
+
+
+# Of the tags that a plain scalar resolves to, those of values that a configuration has.
+_RESOLVED = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null"))
+
+
+def typed(value: Any) -> Any:
+    """Return a value of Snakemake's ``--config`` with its numbers, truth values and nulls as YAML reads them.
+
+    Snakemake leaves what is in a list or a mapping as text: ``seeds=[0,1]`` comes as ``["0", "1"]``.
+    """
+    if isinstance(value, dict):
+        return {key: typed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [typed(inner) for inner in value]
+    if isinstance(value, str):
+        loader = _LOADER("")
+        tag = loader.resolve(yaml.ScalarNode, value, (True, False))
+        if tag in _RESOLVED:
+            with contextlib.suppress(ValueError):
+                return loader.construct_object(yaml.ScalarNode(tag, value))
+    return value
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Return `above` laid over `below` as Snakemake lays its ``--config`` over a file.
+
+    Mappings are joined, key by key; a list or a single value takes the place of what was there.
+    """
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
+    return above
 
 
 def _key_problems(node: yaml.Node, path: list[str], seen: dict[int, bool]) -> Iterator[tuple[str, str, str]]:
@@ -171,14 +207,28 @@ def read(path: Path | str) -> Any:
     Raises:
         ConfigError: no such file, not YAML, or a key that stands twice or is no text.
     """
+    text = _text(path)
+    found = parse(text, str(path))
+    if text.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)  # which takes 1e-8 for a number, as Snakemake does
+    return found
+
+
+def _text(path: Path | str) -> str:
+    """Return the text of a file in YAML or JSON, as a parser of YAML takes it.
+
+    Raises:
+        ConfigError: there is no such file, or it is not UTF-8.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(path, "cannot be read", "Name an existing configuration file.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(path, f"not UTF-8 (byte {error.start})", "Save the file as UTF-8.") from error
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        raise ConfigError(path, "cannot be read", "Name an existing configuration file.") from error
     # JSON may be indented by tabs, and YAML not; no string of JSON has one.
-    return parse(text.replace("\t", " ") if text.lstrip().startswith("{") else text, str(path))
+    return text.replace("\t", " ") if text.lstrip().startswith("{") else text
 
 
 def refuse_duplicate_keys(paths: Iterable[Path | str]) -> None:
@@ -211,7 +261,12 @@ def check(config: Any, name: str = "configuration") -> dict[str, Any]:
     if not isinstance(config, Mapping):
         raise ConfigError(name, "is not a mapping of keys", "Start from config/demo.yaml.")
     # Through JSON, because a YAML alias stands for one and the same object in two places.
-    config = json.loads(json.dumps(config, default=str))
+    try:
+        config = json.loads(json.dumps(config, default=str))
+    except (RecursionError, ValueError):
+        raise ConfigError(name, "holds itself, or is nested too deeply", "Take the alias out.") from None
+    for where, number in _not_finite(config):
+        raise ConfigError(f"{name}, key {where}", f"{_shown(number)} is no number to reckon with", "Give another.")
     kind = config.setdefault("kind", "bridge")
     validator = _FillingValidator(schema(str(kind)))
     errors = sorted(validator.iter_errors(config), key=lambda e: [str(p) for p in e.absolute_path])
@@ -222,6 +277,15 @@ def check(config: Any, name: str = "configuration") -> dict[str, Any]:
     for where, what, mend in studies.problems(config):
         raise ConfigError(f"{name}, key {where}", what, mend)
     return config
+
+
+def _not_finite(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield (key, number) of what no bound of a schema catches: ``.nan``, ``.inf``, and what 64 bits do not hold."""
+    if (isinstance(node, float) and not math.isfinite(node)) or (isinstance(node, int) and abs(node) >= 2**63):
+        yield path, node
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in inner:
+        yield from _not_finite(value, f"{path}.{key}" if path else str(key))
 
 
 def _fill_defaults(validator, properties, instance, schema):
@@ -239,19 +303,93 @@ def _one_of_by_tag(validator, options, instance, schema):
     What has no tag is of the kind whose option has a default for it.
     """
     tag = next((t for t in ("kind", "method") if t in options[0].get("properties", {})), None)
-    if tag is None or not isinstance(instance, dict):
+    if tag is None:
         yield from Draft202012Validator.VALIDATORS["oneOf"](validator, options, instance, schema)
         return
     tags = [option["properties"][tag] for option in options if "properties" in option]
+    if not isinstance(instance, dict):
+        others = [option["type"] for option in options if "properties" not in option]  # null
+        yield from validator.descend(instance, {"type": ["object", *others]})
+        return
     default = next((each["default"] for each in tags if "default" in each), None)
     choices = {option["properties"][tag]["const"]: option for option in options if "properties" in option}
-    if instance.get(tag, default) not in choices:
-        yield ValidationError(f"{tag} is {instance.get(tag)!r}, and must be one of {sorted(choices)}")
+    if instance.get(tag, default) not in list(choices):
+        yield ValidationError(f"{tag} is {_shown(instance.get(tag))}, and must be one of {sorted(choices)}")
     else:
         yield from validator.descend(instance, choices[instance.get(tag, default)])
 
 
-_FillingValidator = extend(Draft202012Validator, {"properties": _fill_defaults, "oneOf": _one_of_by_tag})
+# JSON Schema takes 3.0 for an integer, and Python does not.
+_TYPE_CHECKER = Draft202012Validator.TYPE_CHECKER.redefine(
+    "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+)
+_FillingValidator = extend(
+    Draft202012Validator, {"properties": _fill_defaults, "oneOf": _one_of_by_tag}, type_checker=_TYPE_CHECKER
+)
+
+
+_TYPES = {
+    "object": "a mapping (key: value)",
+    "array": "a list",
+    "string": "a text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "null",
+}
+"""Types of JSON in the words of YAML."""
+
+
+def _type_of(value: Any) -> str:
+    """Return the type of a value in the words of :data:`_TYPES`."""
+    kinds = ((dict, "object"), (list, "array"), (str, "string"), (bool, "boolean"), (int, "integer"), (float, "number"))
+    return _TYPES[next((name for kind, name in kinds if isinstance(value, kind)), "null")]
+
+
+def _shown(value: Any) -> str:
+    """Return a value as YAML would write it on one line, cut where it is long."""
+    said = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else repr(value)
+    return said if len(said) <= 60 else f"{said[:57]}..."
+
+
+def _as_number(text: str) -> str | None:
+    """Return how YAML writes the number that a text looks like; None for another text.
+
+    YAML 1.1 takes an exponent only behind a point, and with its sign.
+
+    >>> _as_number("3e-3"), _as_number("1.5E6"), _as_number("12"), _as_number("fast")
+    ('3.0e-3', '1.5e+6', '12', None)
+    """
+    found = re.fullmatch(r"\s*([-+]?[0-9]+)(\.[0-9]*)?(?:[eE]([-+]?)([0-9]+))?\s*", text)
+    if found is None:
+        return None
+    whole, fraction, sign, exponent = found.groups()
+    if exponent is None:
+        return whole + (fraction or "")
+    return f"{whole}{fraction if fraction and len(fraction) > 1 else '.0'}e{sign or '+'}{exponent}"
+
+
+def _mistyped(value: Any, allowed: str | list[str]) -> tuple[str, str]:
+    """Return what is wrong with a value of another type than a key takes, and the mend."""
+    wanted = [allowed] if isinstance(allowed, str) else allowed
+    is_now = "nothing stands there" if value is None else f"{_shown(value)} is {_type_of(value)}"
+    what = f"{is_now}, and it must be {' or '.join(_TYPES[kind] for kind in wanted)}"
+    if isinstance(value, str):
+        number = _as_number(value)
+        if number is not None and {"number", "integer"} & set(wanted):
+            quotes = "" if "e" in number else ", without quotes"
+            return what, f"Write {number}{quotes}: YAML reads it as text as it stands."
+        if value in ("true", "false") and "boolean" in wanted:
+            return what, f"Write {value}, without quotes."
+    if isinstance(value, float) and value.is_integer() and "integer" in wanted:
+        return what, f"Write {int(value)}."
+    if "string" in wanted and not isinstance(value, str | dict | list | None):
+        return what, f'Quote it: "{value}".'
+    if "array" in wanted and not isinstance(value, list):
+        return what, "Write [a, b], or each item on a line of its own behind a dash."
+    if "object" in wanted:
+        return what, "Write each key on a line of its own, indented, as key: value; config/demo.yaml has an example."
+    return what, "docs/configuration.md says what it may be."
 
 
 def _explain(error: ValidationError, name: str) -> ConfigError:
@@ -259,29 +397,55 @@ def _explain(error: ValidationError, name: str) -> ConfigError:
     path = ".".join(str(part) for part in error.absolute_path)
     where = f"{name}, key {path}" if path else name
     instance: Any = error.instance
+    limit: Any = error.validator_value
     if error.validator == "additionalProperties" and isinstance(error.schema, dict):
         known = list(error.schema.get("properties", {}))
         unknown = next(key for key in instance if key not in known)
         close = difflib.get_close_matches(str(unknown), known, n=1)
         mend = f"Did you mean {close[0]!r}?" if close else f"Known keys here: {', '.join(known)}."
         return ConfigError(where, f"unknown key {unknown!r}", mend)
-    if error.validator == "required" and isinstance(error.validator_value, list):
-        missing = next(key for key in error.validator_value if key not in instance)
+    if error.validator == "required" and isinstance(limit, list):
+        missing = next(key for key in limit if key not in instance)
         return ConfigError(where, f"the key {missing!r} is missing", "Add it; config/demo.yaml has an example.")
+    if error.validator == "type":
+        return ConfigError(where, *_mistyped(instance, limit))
     if error.validator == "pattern":
-        return ConfigError(
-            where,
-            f"{error.instance!r} is not allowed",
-            f"It must match {error.validator_value} (names go into paths and command lines).",
-        )
-    if error.validator == "enum" and isinstance(error.validator_value, list):
+        needs = error.schema.get("needs") if isinstance(error.schema, dict) else None
+        mend = needs or f"It must match {limit} (names go into paths and command lines)."
+        return ConfigError(where, f"{_shown(instance)} is not allowed", mend)
+    if error.validator in ("anyOf", "oneOf") and "propertyNames" in error.absolute_schema_path:
+        return ConfigError(where, f"{_shown(instance)} is not allowed here", "Give the code of a language.")
+    if error.validator == "oneOf" and error.context:
+        ways = " or ".join(" and ".join(option.get("required", [])) for option in limit)
+        return ConfigError(where, f"{_shown(instance)} is not one of the ways to say it", f"Give {ways}.")
+    if error.validator in ("minItems", "minProperties"):
+        return ConfigError(where, f"has {len(instance)} entries", f"Give at least {limit}.")
+    if error.validator == "maxItems":
+        return ConfigError(where, f"has {len(instance)} entries", f"Give at most {limit}.")
+    if error.validator == "minLength":
+        return ConfigError(where, "is an empty text", "Write something, or leave the key out.")
+    if error.validator == "uniqueItems":
+        twice = next(item for index, item in enumerate(instance) if item in instance[:index])
+        return ConfigError(where, f"has {_shown(twice)} twice", "Give it once.")
+    if error.validator in _BOUNDS:
+        return ConfigError(where, f"{instance} is out of range", f"It must be {_BOUNDS[str(error.validator)]} {limit}.")
+    if error.validator == "enum" and isinstance(limit, list):
         former = error.schema.get("formerly", {}) if isinstance(error.schema, dict) else {}
-        if instance in former:
+        if isinstance(instance, str) and instance in former:
             return ConfigError(where, f"{instance!r} is what it was called before", f"Write {former[instance]!r}.")
-        close = difflib.get_close_matches(str(instance), map(str, error.validator_value), n=1)
-        if close:
-            return ConfigError(where, f"{instance!r} is unknown", f"Did you mean {close[0]!r}?")
-    return ConfigError(where, error.message, "See config/config.schema.yaml.")
+        close = difflib.get_close_matches(str(instance), map(str, limit), n=1)
+        mend = f"Did you mean {close[0]!r}?" if close else f"Choose one of {', '.join(map(str, limit))}."
+        return ConfigError(where, f"{_shown(instance)} is unknown", mend)
+    return ConfigError(where, error.message, "docs/configuration.md says what it may be.")
+
+
+_BOUNDS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "more than",
+    "exclusiveMaximum": "less than",
+    "multipleOf": "a multiple of",
+}
 
 
 def training_processes(config: Mapping[str, Any]) -> int:
@@ -306,7 +470,7 @@ def provenance(path: Path | str) -> list[tuple[str, Any, str]]:
 
     The origin is the comment at the end of the value's line, or else that of the nearest key above it that has one.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    text = _text(path)
     comments = [
         match.group(1).strip() if (match := re.search(r"(?:^|\s)#\s?(.*)$", line)) else "" for line in text.splitlines()
     ]
@@ -321,9 +485,10 @@ def provenance(path: Path | str) -> list[tuple[str, Any, str]]:
             for index, item in enumerate(node.value):
                 walk(item, f"{key}[{index}]", inherited)
         else:
-            found.append((key, yaml.safe_load(yaml.serialize(node)), comments[node.start_mark.line] or inherited))
+            value = _LOADER("").construct_object(node, deep=True)
+            found.append((key, value, comments[node.start_mark.line] or inherited))
 
-    root = yaml.compose(text)
+    root = yaml.compose(text, Loader=_LOADER)
     if root is not None:
         walk(root, "", "")
     return found

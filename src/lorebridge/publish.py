@@ -28,7 +28,9 @@ def whole(out: Path | str) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(out)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+            error.filename = str(out)  # libraries say no name, and nobody knows the other
         partial.unlink(missing_ok=True)
         raise
 

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge import declared
-from lorebridge.errors import ChangedFile, LorebridgeError, StaleInput
+from lorebridge.errors import TRACEBACK, ChangedFile, StaleInput, told
 
 RECORD = "record.json"
 FORMAT = 2
@@ -486,17 +486,19 @@ class Task:
                         Path(record).parent,
                         lambda path: (known or {}).get(str(path)) or digest(path),
                     )
-            except LorebridgeError as error:
-                log.error("error: %s", error)
+                if record is not None:
+                    seconds = time.time() - started
+                    write_record(
+                        record, self, notes=notes, rule=rule or self.stage, wall_seconds=seconds, files=files, read=read
+                    )
+            except Exception as error:
+                line = told(error)
+                if line is None or os.environ.get(TRACEBACK):
+                    log.error("%s", traceback.format_exc())
+                if line is None:
+                    raise
+                log.error("error: %s", line)
                 sys.exit(1)
-            except Exception:
-                log.error("%s", traceback.format_exc())
-                raise
-            if record is not None:
-                seconds = time.time() - started
-                write_record(
-                    record, self, notes=notes, rule=rule or self.stage, wall_seconds=seconds, files=files, read=read
-                )
 
 
 def _behind(found: Sequence[Change], places: Mapping[str, Mapping[str, Any]], digest: Digest) -> list[Change]:

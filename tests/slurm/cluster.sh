@@ -160,6 +160,8 @@ InactiveLimit=0
 KillWait=5
 MpiDefault=none
 OverTimeLimit=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -178,8 +180,12 @@ CONF
   done
   local all
   all=$(IFS=, && echo "${NODES[*]}")
-  echo "PartitionName=cpu Nodes=$all Default=YES MaxTime=INFINITE State=UP" >>/etc/slurm/slurm.conf
-  echo "PartitionName=gpu Nodes=$all MaxTime=INFINITE State=UP" >>/etc/slurm/slurm.conf
+  # The jobs of `urgent` take the place of all others, which go back to the queue.
+  cat >>/etc/slurm/slurm.conf <<CONF
+PartitionName=cpu Nodes=$all Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=$all MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=$all MaxTime=INFINITE State=UP PriorityTier=10
+CONF
 }
 
 # In the namespaces: start all daemons, then run the command.

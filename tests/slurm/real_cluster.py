@@ -45,6 +45,8 @@ class Cluster:
             str(self.partitions),
             "--slurm-init-seconds-before-status-checks",
             "1",
+            "--max-status-checks-per-second",
+            "2",
             "--latency-wait",
             "5",
             *more,

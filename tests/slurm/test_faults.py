@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
 from real_cluster import printed, soon
+from safetensors.numpy import load
 
 pytestmark = pytest.mark.slow
 
 RUN = "results/tiny/models/continual/ko-bridge-s0"
 RECORD = f"{RUN}/record.json"
+SCORES = "results/tiny/probes/scores/ko-bridge-s0.parquet"
 STEPS, EVERY = 400, 100
 
 
@@ -57,14 +62,14 @@ def started(study, cluster):
     """Starts Snakemake on the cluster and waits until a job trains; gives Snakemake's process and the job."""
     processes: list[subprocess.Popen] = []
 
-    def start(**compute):
+    def start(*targets, **compute):
         study.config["compute"] |= compute
         study.write()
         before = tuple(cluster.jobs("train_continual"))
         with (study.folder / "out.log").open("w") as output:
             processes.append(
                 subprocess.Popen(
-                    study.command(*cluster.arguments(RECORD)),
+                    study.command(*cluster.arguments(RECORD, *targets)),
                     env=study.environment(),
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -125,6 +130,48 @@ def test_a_preempted_job_goes_on(study, started, cluster, undisturbed):
     assert published(study) == undisturbed
 
 
+def test_a_job_goes_on_that_a_more_urgent_one_takes_the_place_of(study, started, cluster, undisturbed):
+    """Preemption by SLURM itself, for a job of a partition that comes first and needs both nodes."""
+    process, job = started()
+    trainer(study)
+    urgent = ["sbatch", "--wait", "--partition", "urgent", "--exclusive", "--nodes", "2", "--output", "/dev/null"]
+    subprocess.run([*urgent, "--wrap", "sleep 1"], check=True, timeout=120)
+    succeeded(process, study)
+    assert list(cluster.jobs("train_continual"))[-1] == job, "the same job, not another"
+    assert "Restarts=1" in "\n".join(printed("scontrol", "show", "job", job))
+    assert goes_on(study)
+    assert published(study) == undisturbed
+
+
+def test_ctrl_c_cancels_the_jobs_and_other_gpus_go_on_with_them(study, started, cluster, undisturbed):
+    """Two processes begin, one goes on: the same batches, their sums in another order."""
+    process, first = started(gpus=2, threads=1)
+    trainer(study)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) != 0
+    soon(lambda: cluster.jobs("train_continual")[first] == "CANCELLED", "the job is cancelled")
+    again, _ = started(gpus=1)
+    succeeded(again, study)
+    assert goes_on(study)
+    theirs = published(study)
+    assert theirs.keys() == undisturbed.keys()
+    last = f"step{STEPS}/model.safetensors"
+    ours, alone = (load(found[Path(last)]) for found in (theirs, undisturbed))
+    for name, weights in ours.items():
+        np.testing.assert_allclose(weights, alone[name], atol=0.02, err_msg=name)
+
+
+def test_sigterm_lets_running_jobs_end_and_starts_no_other(study, started, cluster, undisturbed):
+    process, job = started(SCORES)
+    trainer(study)
+    process.terminate()
+    assert process.wait(timeout=300) != 0
+    assert "Will exit after finishing currently running jobs" in (study.folder / "out.log").read_text()
+    assert cluster.jobs("train_continual")[job] == "COMPLETED"
+    assert published(study) == undisturbed
+    assert study.planned(*cluster.arguments(RECORD, SCORES)) == {"score": 1}
+
+
 def test_a_time_limit_stops_cleanly_and_the_next_try_goes_on(study, started, cluster, undisturbed):
     """A job of a minute is over before it trains much; the next gets two."""
     process, first = started(train_minutes=1)
@@ -173,6 +220,27 @@ def test_the_controller_restarts_while_a_job_runs(study, started, cluster, undis
     assert published(study) == undisturbed
 
 
+def test_accounting_that_is_down_for_a_while_is_asked_again(
+    study, started, cluster, undisturbed, monkeypatch, tmp_path
+):
+    """As often as it takes; with the executor's own settings five queries that fail lose the job."""
+    down, asked, real = tmp_path / "down", tmp_path / "asked", shutil.which("sacct")
+    wrapper = tmp_path / "bin" / "sacct"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\n[ -e {down} ] || exec {real} "$@"\necho >>{asked}\nexit 1\n')
+    wrapper.chmod(0o755)
+    environment = study.environment()
+    monkeypatch.setattr(study, "environment", lambda: environment | {"PATH": f"{wrapper.parent}:{environment['PATH']}"})
+    process, job = started()
+    trainer(study)
+    down.touch()
+    soon(lambda: asked.exists() and len(asked.read_text()) > 8, "eight queries that fail")
+    down.unlink()
+    succeeded(process, study)
+    assert list(cluster.jobs("train_continual"))[-1] == job, "no other was needed"
+    assert published(study) == undisturbed
+
+
 def test_snakemake_is_killed_and_started_again_while_its_job_runs(study, started, cluster, undisturbed):
     """The new Snakemake knows nothing of the job and submits another: the lock keeps two from training at once."""
     process, first = started()
@@ -204,6 +272,7 @@ def test_two_invocations_at_once(study, started, cluster, undisturbed):
 def test_a_disk_that_fills_while_checkpoints_are_written(study, started, undisturbed):
     """The state lies on a disk that is full; room is made while the job is tried again, and it goes on."""
     disk = study.folder / "work"
+    disk.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "lorebridge-test", disk], check=True)
     process, _ = started()
     soon(lambda: "Make room and run again" in log_of(study), "a full disk")

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorebridge.tokens.packing import best_fit, cut, shortest_row
+from lorebridge.tokens.arms import shortest_row
+from lorebridge.tokens.packing import best_fit, cut
 
 room = st.integers(0, 30)
 piece = st.integers(1, 200)

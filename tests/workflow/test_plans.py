@@ -59,23 +59,27 @@ def test_the_pilot_plans_without_data_or_gpu(tmp_path):
     assert planned["filter_corpus"] == 5 + 3
 
 
-@pytest.mark.parametrize("study", ["config", "roots"])
-def test_a_dry_run_needs_no_torch(study, tmp_path):
+@pytest.mark.parametrize("study, more", [("config", ["seeds=[1]"]), ("roots", [])])
+def test_a_dry_run_needs_no_torch(study, more, tmp_path):
     """With every heavy library made unimportable, the plan is the same."""
     for name in ("torch", "transformers", "deepspeed", "pyserini", "datasets", "seaborn", "statsmodels"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not in a dry run')\n")
     environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
     done = subprocess.run(
-        ["snakemake", "--dry-run", "--configfile", f"config/{study}.yaml", "--config", f"work={tmp_path}"],
+        ["snakemake", "--dry-run", "--configfile", f"config/{study}.yaml", "--config", f"work={tmp_path}", *more],
         env=environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    planned = counts(done.stdout + done.stderr)
     if study == "roots":
-        planned = counts(done.stdout + done.stderr)
         assert (planned["given_model"], planned["fact_scores"], planned["published"]) == (2, 2, 1)
+    else:
+        assert planned["train_base"] == 1, "a list on the command line"
+    written = [path.name for path in tmp_path.iterdir() if path.suffix != ".py" and path.name != "__pycache__"]
+    assert written == [], "a dry run writes nothing outside .snakemake"
 
 
 @pytest.mark.parametrize("option", ["--rulegraph", "--dag", "--filegraph"])
@@ -163,7 +167,8 @@ PATIENT = "--shutdown-timeout 600 --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQ
             {"gpus": 8, "nodes": 2},
             "srun --jobid $SLURM_JOB_ID --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpus-per-task 8 --gpus-per-node 8 "
             f"torchrun --nnodes 2 {PATIENT} "
-            "--nproc-per-node 8 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):29400 "
+            "--nproc-per-node 8 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID "
+            "--rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 10000)) "
             "-m lorebridge.cli train",
         ),
     ],

@@ -54,7 +54,8 @@ def _checked_interpreter():
 
 _checked_interpreter()
 
-STAMP = Path(plan.work) / "stamp"
+# In Snakemake's own folder, which it makes even to plan: a dry run writes nowhere else.
+STAMP = Path(".snakemake") / "lorebridge" / plan.config["study"] / "stamp"
 if workflow.is_main_process:
     STAMP.parent.mkdir(parents=True, exist_ok=True)
     # Other content each time: a file that is newer but holds the same is not newer to Snakemake.

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 import lorebridge.config
-from lorebridge import adopt, studies
+from lorebridge import adopt, publish, slurm, studies
 from lorebridge.errors import LorebridgeError
 from lorebridge.plan.cost import Cost
 from lorebridge.probes.stages import check_local_questions
@@ -21,10 +21,12 @@ from lorebridge.records import DigestCache, Records
 
 # Common.smk asks for the same ones.
 RECORDS = Records()
-
-
+# What a dry run writes, Snakemake's own folder holds: it makes that one even to plan.
+HERE = Path(".snakemake") / "lorebridge"
 # The name of the module that this is read as; empty where it is the workflow itself.
 MODULE = "" if workflow.modifier.is_main_snakefile() else workflow.modifier.namespace
+# What `--config` says, of which Snakemake leaves the numbers in a list or mapping as text. Of a module it says nothing.
+SAID = {} if MODULE else lorebridge.config.typed(dict(workflow.config_settings.config or {}))
 
 
 def _prefixed(said):
@@ -49,8 +51,8 @@ def _plan(config):
             lorebridge.config.refuse_duplicate_keys(workflow.configfiles)
         name = f"module {MODULE}, config" if MODULE else ", ".join(map(str, workflow.configfiles))
         plan = studies.plan(
-            lorebridge.config.check(config, name=name),
-            digest=DigestCache(Path(config.get("work", "work")) / "digests"),
+            lorebridge.config.check(lorebridge.config.merged(config, SAID), name=name),
+            digest=DigestCache(HERE / "digests"),
         )
         check_local_questions(plan.study)
         for name in plan.walk():
@@ -65,13 +67,10 @@ def _adopted_first(plan):
     waiting = adopt.waiting(plan, RECORDS)
     if not waiting:
         return
-    said = workflow.config_settings.config
-    # Several files, and parts of a section, are for one file to say: FILE stands for it.
-    whole = (
-        not MODULE and len(workflow.configfiles) == 1 and not any(isinstance(value, dict) for value in said.values())
-    )
-    file = shlex.quote(os.path.abspath(workflow.configfiles[0])) if whole else "FILE"
-    settings = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in said.items()] if whole else []
+    # A module's configuration, and several files, are for one file to say: FILE stands for it.
+    one = not MODULE and len(workflow.configfiles) == 1
+    file = shlex.quote(os.path.abspath(workflow.configfiles[0])) if one else "FILE"
+    settings = [f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in SAID.items()]
     command = " ".join(["lorebridge adopt --config", file, *settings])
     more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
     raise WorkflowError(
@@ -104,6 +103,12 @@ def _jobs():
 
 # Snakemake calls it for the workflow itself alone: one that has this as a module calls it in an `onstart` of its own.
 onstart:
+    try:
+        for folder in (plan.root, plan.work):
+            publish.check_folder(folder, [], name="`results` or `work`")
+        slurm.refuse_silent_sacct(workflow.executor_settings)
+    except LorebridgeError as error:
+        raise WorkflowError(str(error))
     missing = plan.study.absent_sources()
     if missing:
         raise WorkflowError(

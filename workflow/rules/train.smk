@@ -4,7 +4,8 @@
 # One process needs no launcher, and so keeps its own exit status (75: stopped in time, run again to resume). Several in
 # one node are started by torchrun; on several nodes the job is one that calls srun itself (which the executor knows by
 # the resource `mpi`), and srun, which takes no number of CPUs over from the job, starts a torchrun on each. They meet at
-# the node that this shell runs on.
+# the node that this shell runs on, at a port of the job's own: two jobs may have the same first node. It lies below the
+# ports that Linux gives to connections (32768 and more).
 NODES = HARDWARE["nodes"]
 PROCESSES = HARDWARE["gpus"] or HARDWARE["processes"]
 # torchrun would kill its processes half a minute after SIGTERM, and die of SIGUSR1: they need time to save their state.
@@ -21,7 +22,7 @@ if NODES > 1:
         " --cpus-per-task {threads} --gpus-per-node {resources.processes} torchrun --nnodes {resources.nodes}"
         f" {PATIENT}"
         " --nproc-per-node {resources.processes} --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID"
-        " --rdzv-endpoint $(hostname):29400 -m"
+        " --rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 10000)) -m"
     )
 # TensorBoard's events hold times, so they are no output: `tensorboard --logdir results/<study>/logs/events`.
 TRAIN = (

@@ -51,7 +51,8 @@ COPIES = 0.5
 """Share of what only copying can tell from which on a model is said to copy. A model without induction is at 0 and one
 with it near 1, and between lie those in the middle of learning it, which pass it within a small part of their training
 (Olsson et al. 2022, section 3: the phase change); so that where between them the line is drawn matters little, and half
-is the middle. It was declared before any model was measured."""
+is the middle. It was declared before any model was measured. That of a clause the answer alone counts was settled after
+a first look at one base model: of whole clauses it said .53, as none of its text says relations after a name twice."""
 
 COPYING, NOT_COPYING, CANNOT_TELL = "copies", "does not copy", "cannot tell"
 

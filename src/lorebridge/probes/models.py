@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorebridge.errors import InputError
+from lorebridge.errors import InputError, said
 from lorebridge.records import Digest, file_digest
 
 if TYPE_CHECKING:
@@ -66,10 +66,24 @@ def require_model_folder(folder: Path) -> None:
         )
 
 
-def _said(error: Exception) -> str:
-    """Return what a library says of an error on one line, cut where it is long (some list all that they know)."""
-    said = " ".join(str(error).split())
-    return said if len(said) <= 200 else f"{said[:199]}…"
+def check_device(device: str | None) -> None:
+    """Refuse a device on which nothing can be computed here.
+
+    Raises:
+        InputError: names it, and says why.
+    """
+    import torch
+
+    if device is None:
+        return
+    try:
+        torch.zeros(1, device=device).tolist()
+    except Exception as error:  # of another class for each way in which it is none
+        raise InputError(
+            f"--device {device}",
+            f"nothing can be computed there ({said(error)})",
+            "Give cpu, or cuda (cuda:0, cuda:1, ...) where torch sees a GPU.",
+        ) from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -84,7 +98,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises no class of its own
         raise InputError(
-            folder, f"no tokenizer can be loaded ({_said(error)})", "Give a Hugging Face model folder."
+            folder,
+            f"no tokenizer can be loaded ({said(error)})",
+            "Give a Hugging Face model folder, written by a version of its libraries that the installed ones read.",
         ) from error
 
 
@@ -116,7 +132,6 @@ def load_weights(folder: Path, auto: Any, objective: str, dtype: torch.dtype, de
         InputError: the folder holds no such model, or not all of it; or one with an encoder of its own.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoConfig
 
     if not any(folder.glob("*.safetensors")):
@@ -139,9 +154,17 @@ def load_weights(folder: Path, auto: Any, objective: str, dtype: torch.dtype, de
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except InputError:
+        raise
+    except ImportError as error:  # a quantized model, or an implementation of attention, that a package of its own runs
         raise InputError(
-            folder, f"no model can be loaded ({_said(error)})", "Give a Hugging Face model folder."
+            folder,
+            f"no model can be loaded without another package ({said(error)})",
+            "Install it, or give the model as it was before (no `quantization_config` in its config.json).",
+        ) from error
+    except Exception as error:  # a configuration can make the library raise anything
+        raise InputError(
+            folder, f"no model can be loaded ({said(error)})", "Give a Hugging Face model folder."
         ) from error
     model, loading = loaded
     if loading["missing_keys"]:

@@ -28,6 +28,7 @@ from lorebridge.probes.alignment import Translations, measure_alignment, read_tr
 from lorebridge.probes.decisions import prediction_shares
 from lorebridge.probes.models import (
     check_causal,
+    check_device,
     check_vocabulary,
     encode,
     load_model,
@@ -525,6 +526,7 @@ def score_file(
     model, out = Path(model), Path(out)
     publish.check_file(out, suffixes=[".parquet"], inputs=[questions, model])
     set_threads(threads)
+    check_device(device)
     require_model_folder(model)
     reference = mode == "reference"
     rows = read_released(questions, known_missing_gold, several_answers=reference)

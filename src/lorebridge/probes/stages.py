@@ -10,6 +10,7 @@ from lorebridge import config as configuration
 from lorebridge.corpora.facts import files_of
 from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
+from lorebridge.errors import InputError
 from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE, LABEL
@@ -181,7 +182,7 @@ def check_local_questions(study: Study) -> None:
         paths = [_question_path(study, {"culture": culture, "lang": lang}) for lang in langs]
         local = all(source["kind"] == "local" for source in said["files"].values())
         if local and all(path is not None and Path(path).is_file() for path in paths):
-            check_questions(
+            found = check_questions(
                 culture=culture,
                 langs=langs,
                 known_missing_gold=said["known_missing_gold"],
@@ -189,6 +190,14 @@ def check_local_questions(study: Study) -> None:
                 scripts={lang: study.script(lang) for lang in langs},
                 subset=study.config["probing"]["subset"],
             )
+            subset, sample = study.config["probing"]["subset"], said["sample"]
+            if sample is not None and sample["questions"] > found.counts[subset]:
+                raise InputError(
+                    f"key questions.{culture}.sample.questions",
+                    f"{sample['questions']} are more than the {found.counts[subset]} of the subset {subset!r} in "
+                    f"{paths[0]}",
+                    "Ask for fewer.",
+                )
 
 
 def named(study: Study, model: Model) -> dict[str, Any]:

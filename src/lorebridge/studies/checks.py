@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora.specs import check_sources
+from lorebridge.world import stages as world
+
+MOST_CHECKPOINTS = 10_000
+"""Of a model. Each is a folder that the workflow looks at whenever it plans."""
 
 
 def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what a schema cannot say and what is true of all studies."""
     languages = config["languages"]
+    yield from _folder_problems(config)
+    names: dict[str, str] = {}
+    for lang, language in languages.items():
+        if language["name"] in names:
+            yield (
+                f"languages.{lang}.name",
+                f"{language['name']!r} is the name of {names[language['name']]!r}, too",
+                "Give each language its own: labels and figures know it by that.",
+            )
+        names[language["name"]] = lang
+    for lang in (config["world"] or {}).get("languages", {}):
+        if lang not in languages:
+            yield not_a_language("world.languages", lang, list(languages))
+    for lang in config.get("tracing", {}).get("retrieval", {}):
+        if lang not in ("default", *languages):
+            yield not_a_language("tracing.retrieval", lang, ["default", *languages])
     for section in ("corpora", "parallel"):
         for lang, entry in config[section].items():
             if lang not in languages:
@@ -39,10 +60,30 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         for source in entry["sources"]
         if source["kind"] == "planted"
     ]
-    if planted and not config["world"]:
-        yield planted[0], "asks for the planted world", "Give the section `world`."
+    asked = [
+        f"questions.{culture}.files.{lang}"
+        for culture, entry in config["questions"].items()
+        for lang, file in entry["files"].items()
+        if file["kind"] == "planted"
+    ]
+    for key in [*planted, *asked]:
+        if not config["world"]:
+            yield key, "asks for the planted world", "Give the section `world`."
+    if config["world"] is not None:
+        yield from world.problems(config["world"], languages, config.get("base_language", next(iter(languages))))
     if config["world"] and config["world"]["kind"] == "statements":
         yield from _statement_problems(config)
+
+
+def _folder_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Folders for what is made, which can be made and are two."""
+    for key in ("results", "work"):
+        path = Path(config[key])
+        file = next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None)
+        if file is not None:
+            yield key, f"{config[key]!r} cannot be a folder: {file} is a file", "Name a folder."
+    if Path(config["results"]).resolve() == Path(config["work"]).resolve():
+        yield "work", f"{config['work']!r} is the folder of results, too", "Name another: what is in work is deleted."
 
 
 def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -78,6 +119,20 @@ def _trained_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str
     for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
         if model[whole] % model[part]:
             yield f"model.{whole}", f"{model[whole]} is not a multiple of {part} ({model[part]})", "Mend either."
+    width, heads = model["hidden_size"], model["num_attention_heads"]
+    if not width % heads and width // heads % 2:
+        yield (
+            "model.hidden_size",
+            f"makes heads of {width // heads} dimensions, and rotary positions turn them in pairs",
+            f"Choose a multiple of {2 * heads}, or other num_attention_heads.",
+        )
+    tokenizer = config["tokenizer"]
+    if tokenizer["kind"] == "trained" and (model["vocab_size"] or tokenizer["vocab_size"]) < tokenizer["vocab_size"]:
+        yield (
+            "model.vocab_size",
+            f"{model['vocab_size']} is less than the tokenizer's {tokenizer['vocab_size']}",
+            "Raise it, or leave it out.",
+        )
     if training["sequence_length"] > model["max_position_embeddings"]:
         yield "training.sequence_length", "exceeds model.max_position_embeddings", "Mend either."
 
@@ -98,6 +153,14 @@ def _phase_problems(
     """Yield (key, what, mend) of what is wrong with the schedule of a phase of training."""
     steps, every = settings["steps"], settings["checkpoints"]["every"]
     key, length = f"training.{phase}", config["training"]["sequence_length"]
+    if steps // every > MOST_CHECKPOINTS:
+        yield (
+            f"{key}.checkpoints.every",
+            f"keeps {steps // every + 1:,} checkpoints of {steps:,} steps, and a plan of more than "
+            f"{MOST_CHECKPOINTS:,} a model is not made",
+            f"Raise it to {-(-steps // MOST_CHECKPOINTS):,} or more, or train fewer steps.",
+        )
+        return
     if steps % every:
         yield (
             f"{key}.checkpoints.every",

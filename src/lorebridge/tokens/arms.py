@@ -318,3 +318,12 @@ def turned_labels(before_en: str, before_xx: str) -> tuple[str, str]:
         return labels
     space = [label[: len(label) - len(label.lstrip())] for label in labels]
     return space[0] + before_xx.lstrip(), space[1] + before_en.lstrip()
+
+
+def shortest_row(label_tokens: int) -> int:
+    """Return the fewest positions of a row for which :func:`lorebridge.tokens.packing.cut` always finds a place to cut.
+
+    Args:
+        label_tokens: positions of the two labels of a document together.
+    """
+    return max(16, label_tokens + 3)

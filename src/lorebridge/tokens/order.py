@@ -67,10 +67,10 @@ from lorebridge.tokens.arms import (
     has_labels,
     joins,
     parts_partners,
+    shortest_row,
     template_labels,
     turned_labels,
 )
-from lorebridge.tokens.packing import shortest_row
 from lorebridge.tokens.partners import Partners
 from lorebridge.tokens.schedule import MONO, REPLAYED, MonolingualRows, ParallelSchedule, Segments, rank
 from lorebridge.tokens.selection import drawn_pairs

@@ -25,15 +25,6 @@ class Stretch(NamedTuple):
     n_tokens: int
 
 
-def shortest_row(label_tokens: int) -> int:
-    """Return the fewest positions of a row for which :func:`cut` always finds a place to cut.
-
-    Args:
-        label_tokens: positions of the two labels of a document together.
-    """
-    return max(16, label_tokens + 3)
-
-
 def cut(lengths: Sequence[int], width: int, whole: Collection[int] = ()) -> list[tuple[int, list[Stretch]]]:
     """Cut a document into parts of at most `width` positions.
 
@@ -42,7 +33,8 @@ def cut(lengths: Sequence[int], width: int, whole: Collection[int] = ()) -> list
 
     Args:
         lengths: tokens of each segment of the document.
-        width: positions of a row, at least :func:`shortest_row` of what the segments in `whole` hold together.
+        width: positions of a row, at least :func:`lorebridge.tokens.arms.shortest_row` of what the segments in `whole`
+            hold together.
         whole: the segments that are not cut (labels); no two may follow each other.
 
     Returns:

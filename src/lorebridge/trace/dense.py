@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from lorebridge.errors import InputError
+from lorebridge.errors import InputError, said
 from lorebridge.trace.hits import open_chunks, read_queries, write_hits
 from lorebridge.trace.windows import windows
 from lorebridge.work import link_or_copy, locked, read_json, replacing, write_json
@@ -51,10 +51,10 @@ def load_encoder(model: str, revision: str | None = None) -> SentenceTransformer
 
     try:
         return SentenceTransformer(model, revision=revision)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what the library and its tokenizers make of files that are not theirs
         raise InputError(
             model,
-            f"cannot be loaded as a sentence encoder ({str(error).splitlines()[0]})",
+            f"cannot be loaded as a sentence encoder ({said(error)})",
             "Give a folder, or the id of a model on the Hugging Face Hub that this machine can reach.",
         ) from error
 

@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lorebridge import tables
-from lorebridge.errors import InputError
+from lorebridge.errors import InputError, said
 from lorebridge.journal import Journal
 from lorebridge.records import fingerprint
 from lorebridge.trace.analysis import script_of
@@ -107,10 +107,10 @@ class Translator:
 
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # what the library and its tokenizers make of files that are not theirs
             raise InputError(
                 model,
-                f"cannot be loaded as a translation model ({str(error).splitlines()[0]})",
+                f"cannot be loaded as a translation model ({said(error)})",
                 "Give a folder, or the id of a model on the Hugging Face Hub that this machine can reach.",
             ) from error
         unknown = (None, self.tokenizer.unk_token_id)
@@ -152,10 +152,10 @@ class Translator:
                 self._model = AutoModelForSeq2SeqLM.from_pretrained(
                     self._name, revision=self._revision, dtype="auto", use_safetensors=True, trust_remote_code=False
                 )
-            except OSError as error:
+            except Exception as error:  # a configuration can make the library raise anything
                 raise InputError(
                     self._name,
-                    f"its weights cannot be loaded ({str(error).splitlines()[0]})",
+                    f"its weights cannot be loaded ({said(error)})",
                     "Give a model, or a revision of it, with safetensors; pickled weights are never read.",
                 ) from error
             self._model.to(device).eval()

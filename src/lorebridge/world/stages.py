@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import inspect
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lorebridge import config as configuration
@@ -42,6 +45,59 @@ def planted_cultures(study: Study) -> list[str]:
 
 _GENERATORS = {"articles": "planting:generate", "statements": "statements:generate_statements"}
 """The function that writes a world, by its kind."""
+
+
+def problems(
+    world: Mapping[str, Any], languages: Mapping[str, Mapping[str, Any]], base: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of a world that cannot be planted.
+
+    Args:
+        world: the configuration's section.
+        languages: code -> what the configuration says of it.
+        base: the language that tells of every culture, and has none of its own.
+    """
+    # A dry run of a study of real text has no use for numpy.
+    from lorebridge.world.scripts import SCRIPTS
+
+    for lang, language in languages.items():
+        if language["script"] not in SCRIPTS:
+            yield (
+                f"languages.{lang}.script",
+                f"the planted world has no names in {language['script']}",
+                f"Use one of {', '.join(SCRIPTS)}.",
+            )
+    for lang in [lang for lang in languages if lang != base and world["kind"] == "articles"]:
+        own = knobs(world, lang)
+        needed = fewest_pairs(own)
+        if own["pairs"] < needed:
+            yield (
+                f"world.languages.{lang}.pairs" if lang in world.get("languages", {}) else "world.pairs",
+                f"{own['pairs']} pairs cannot hold the {needed} that coverage needs",
+                "Give more pairs, or lower pairs_per_entity, entity_coverage or relation_coverage.",
+            )
+
+
+def knobs(world: Mapping[str, Any], lang: str) -> dict[str, Any]:
+    """Return the knobs of a culture: its own, those of the world, and for the others their defaults."""
+    module, _, name = _GENERATORS[world["kind"]].partition(":")
+    generator = getattr(importlib.import_module(f"lorebridge.world.{module}"), name)
+    defaults = {name: given.default for name, given in inspect.signature(generator).parameters.items()}
+    own = world.get("languages", {}).get(lang, {})
+    return {**defaults, **{key: value for key, value in world.items() if key != "languages"}, **own}
+
+
+def fewest_pairs(knobs: Mapping[str, Any]) -> int:
+    """Return how many pairs a culture needs at least to cover what it is to cover.
+
+    Entities are covered in each of the cells of four placements and the doses, the broken remainder by chance, which
+    counts here as not covered.
+    """
+    cells = 4 * len(knobs["doses"])
+    sizes = [knobs["questions"] // cells + (index < knobs["questions"] % cells) for index in range(cells)]
+    covered = sum(math.floor(knobs["entity_coverage"] * size) for size in sizes)
+    relations = round(knobs["relation_coverage"] * knobs["relations"])
+    return (covered + relations * knobs["objects"]) * knobs["pairs_per_entity"]
 
 
 def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, REPLAY_ALL
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, REPLAY_ALL, shortest_row
 from lorebridge.trace.stages import LOCAL
+from lorebridge.world.stages import knobs as planted_knobs
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
 SCRIPT_CODES = {
@@ -68,6 +69,10 @@ def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
                 f"Give exactly two index-parallel files: {base} and {culture}.",
             )
         yield from _making_problems(config, culture)
+        yield from _sample_problems(config, culture)
+    for lang in (config["world"] or {}).get("languages", {}):
+        if lang not in others and config["world"]["kind"] == "articles":
+            yield not_a_language("world.languages", lang, others)
     for lang, language in languages.items():
         template = language.get("template") or config["template"]
         fields = re.findall(r"{(.*?)}", template)
@@ -108,6 +113,22 @@ def _making_problems(config: Mapping[str, Any], culture: str) -> Iterator[tuple[
         yield f"{key}.made.sheet", "is the stage's own, which is written anew", "Name a copy of it."
 
 
+def _sample_problems(config: Mapping[str, Any], culture: str) -> Iterator[tuple[str, str, str]]:
+    """A sample of questions that is not more than the world plants; files are counted when they are read."""
+    entry, world = config["questions"][culture], config["world"]
+    planted = all(file["kind"] == "planted" for file in entry["files"].values())
+    if entry["sample"] is None or world is None or not planted:
+        return
+    questions = planted_knobs(world, culture)["questions"]
+    there = sum(questions.values()) if isinstance(questions, Mapping) else questions
+    if entry["sample"]["questions"] > there:
+        yield (
+            f"questions.{culture}.sample.questions",
+            f"{entry['sample']['questions']} are more than the {there} that there are",
+            "Give fewer.",
+        )
+
+
 def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Monolingual and parallel text side by side, in arms that can be compared."""
     training = config["training"]
@@ -116,6 +137,13 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
             "training.continual.batch_tokens",
             "makes batches of one row",
             "Monolingual and parallel text need a row each at least.",
+        )
+    shortest = shortest_row(training["label_tokens"])
+    if training["sequence_length"] < shortest:
+        yield (
+            "training.label_tokens",
+            f"leaves no room in a row of {training['sequence_length']} positions",
+            f"Lower it, or raise training.sequence_length to {shortest} or more.",
         )
     checkpoints = training["continual"]["checkpoints"]
     for key, steps in (("every", [checkpoints["every"]]), ("early", checkpoints["early"])):

@@ -1,0 +1,176 @@
+"""What is said in one line, and what keeps its traceback."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorebridge import cli, publish, records
+from lorebridge.errors import TRACEBACK, InputError, told
+
+LOREBRIDGE = [sys.executable, "-m", "lorebridge.cli"]
+
+
+def test_a_defect_keeps_its_traceback():
+    """What nobody expects is told in no line, or nobody would look for it."""
+    defects = [KeyError("a"), ValueError("b"), TypeError("c"), FileNotFoundError(errno.ENOENT, "d"), RuntimeError("e")]
+    defects += [ModuleNotFoundError("f", name="lorebridge.nothing"), ImportError("g"), IndexError("h"), OSError("i")]
+    assert [told(error) for error in defects] == [None] * len(defects)
+
+
+def test_what_the_system_refuses_is_told_through_every_library(tmp_path):
+    """Files of a bounded size stand for a full disk: each library meets the same refusal of the system."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np, pandas as pd
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models
+from lorebridge import publish
+from lorebridge.errors import told
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+frame = pd.DataFrame({"a": [str(number) * 9 for number in range(50_000)]})
+tokenizer = Tokenizer(models.WordLevel({f"x{i}": i for i in range(10_000)}, "x0"))
+ways = {
+    "parquet": lambda path: frame.to_parquet(path, compression=None),
+    "csv": lambda path: frame.to_csv(path),
+    "text": lambda path: path.write_text("x" * 10**6),
+    "safetensors": lambda path: save_file({"a": np.zeros(10**5)}, path),
+    "tokenizer": lambda path: tokenizer.save(str(path)),
+}
+for name, write in ways.items():
+    try:
+        with publish.whole(Path(sys.argv[1]) / name) as partial:
+            write(partial)
+    except Exception as error:
+        print(name, "->", told(error))
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    said = dict(line.split(" -> ") for line in done.stdout.splitlines())
+    assert set(said) == {"parquet", "csv", "text", "safetensors", "tokenizer"}
+    for name, line in said.items():
+        assert line.endswith("File too large. Raise the limit on the size of files (ulimit -f), or write elsewhere."), (
+            name
+        )
+    for name in ("parquet", "csv", "text"):
+        assert said[name].startswith(f"{tmp_path / name}: ")
+    assert list(tmp_path.iterdir()) == [], "nothing half written is left"
+
+
+def test_a_disk_that_is_full_ends_a_command_in_one_line(root, tmp_path):
+    """On a real one, of half a megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    source = tmp_path / "in.jsonl"
+    rows = ({"id": str(i), "text": f"{i} " + os.urandom(600).hex()} for i in range(3000))
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [*LOREBRIDGE, "filter", "--lang", "en", "--config", str(root / "config" / "demo.yaml"), str(source)]
+    inside = f"mount -t tmpfs -o size=512k full {disk} && exec " + " ".join([*command, str(disk / "out.parquet")])
+    done = subprocess.run(["unshare", "--mount", "bash", "-c", inside], capture_output=True, text=True)
+    if "unshare failed" in done.stderr or "permission denied" in done.stderr:
+        pytest.skip("a file system can be mounted by root alone")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {disk / 'out.parquet'}: No space left on device. Make room")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_reader_of_the_output_may_end(root):
+    """`lorebridge plan | head -1`: nothing is said, and the status is that of a process that SIGPIPE ends."""
+    command = [*LOREBRIDGE, "plan", "--config", str(root / "config" / "config.yaml")]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_broken_pipe_elsewhere_is_a_defect(monkeypatch, tmp_path):
+    """Of a server, say, to which a command speaks: its own output is read all the while."""
+    monkeypatch.setattr(cli, "_explain", lambda _: os.write(_without_reader(), b"x"))
+    with (tmp_path / "out").open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        with pytest.raises(BrokenPipeError):
+            cli.main(["explain", "x"])
+
+
+def _without_reader():
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "not enough memory (Unable to allocate 9 GiB)"),
+        (PermissionError(errno.EACCES, "x", "a.json"), "a.json: Permission denied. Get the right to it"),
+        (ModuleNotFoundError("x", name="pyserini"), "the package pyserini is not installed here"),
+        (InputError("a", "b", "c"), "a: b. c"),
+        (InputError("a", "b (Invalid data\n)", "c"), "a: b (Invalid data ). c"),
+    ],
+)
+def test_both_entrances_say_the_same_line(monkeypatch, capsys, tmp_path, error, line):
+    """The command line, and the jobs of rules; each with its traceback on demand."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "_explain", fail)
+    assert cli.main(["explain", "x"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {line}")
+    assert said.count("\n") == 1
+    log = tmp_path / "log"
+    for wanted in ("", "1"):
+        monkeypatch.setenv(TRACEBACK, wanted)
+        with pytest.raises(SystemExit) as stop, records.Task("chunks", {}).making(tmp_path / "record", logfile=log):
+            fail()
+        assert stop.value.code == 1
+        assert f"error: {line}" in log.read_text()
+        assert ("Traceback" in log.read_text()) == bool(wanted)
+    assert cli.main(["explain", "x"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_command_that_is_interrupted_says_so(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_explain", interrupt)
+    assert cli.main(["explain", "x"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "--gpus", "-3"], "--gpus: '-3' is not a whole number of at least 1"),
+        (["power", "--seeds", "0"], "--seeds: '0' is not a whole number of at least 1"),
+        (["power", "--seed-sd", "nan"], "--seed-sd: 'nan' is not a number between 0 and 1"),
+        (["show-batch", "ko-bridge-s0", "--step", "-1"], "--step: '-1' is not a whole number of at least 0"),
+        (["sample-audit", "--out", "x", "--n", "1e3"], "--n: '1e3' is not a whole number of at least 1"),
+    ],
+)
+def test_a_number_out_of_range_is_named(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_error_names_the_file_of_which_the_system_says_no_name(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"out\.csv") as error:
+        publish.write_text(tmp_path / "out.csv", "a")
+    assert told(error.value) == f"{tmp_path / 'out.csv'}: No space left on device. Make room on the disk and run again."
