@@ -8,7 +8,6 @@ from typing import Any
 from lorebridge import config as configuration
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, one
 from lorebridge.plan.study import Study, rows
-from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.shared import SHARED
 from lorebridge.train.stages import given_models
 
@@ -76,7 +75,7 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with a configuration."""
     base, languages, asking = config["base_language"], config["languages"], config["asking"]
     if base and base not in languages:
-        yield not_a_language("base_language", base, list(languages))
+        yield "base_language", f"{base!r} is not among the languages", f"Choose one of {', '.join(languages)}."
     if not config["given"]:
         yield "given", "names no model", "Give a folder, or a commit of the hub."
     if asking["decode"] == "pll" and asking["space"] == "vocabulary":
