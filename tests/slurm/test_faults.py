@@ -74,6 +74,8 @@ def started(study, cluster):
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    # What runs in the background of a script, as tests may, ignores Ctrl-C, and so do its children.
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 )
             )
         return processes[-1], cluster.running("train_continual", but=before)
