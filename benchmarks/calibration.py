@@ -20,7 +20,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from lorebridge import tables
 from lorebridge.probes.prefixes import BARE
-from lorebridge.transfer.alarms import RINGS, unrelated
+from lorebridge.transfer.alarms import RINGS, Alarm, unrelated
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, asymmetry_table
 from lorebridge.transfer.contrasts import ALL, AT_RISK, form
 from lorebridge.transfer.credits import LAST, Credits, directions
@@ -507,7 +507,7 @@ def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WO
                     "true slope covered %": only.loc[SLOPE, "lo"] <= world.slope <= only.loc[SLOPE, "hi"],
                     "crossed %": 100 * only.loc[CROSSED, "estimate"],
                     "guesses repeated %": 100 * only.loc[ECHO, "estimate"],
-                    "alarm rings %": any(alarm.verdict == RINGS for alarm in unrelated(_as_table(table.reset_index()))),
+                    "alarm rings %": any(alarm.verdict == RINGS for alarm in _unrelated(table.reset_index())),
                     "row in doubt %": bool(only.loc[SLOPE, "note"]),
                     "logit in the risk set: rejected %": naive_slope(answers) <= 0.05,
                 }
@@ -524,9 +524,10 @@ def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WO
     return pd.DataFrame(rows)
 
 
-def _as_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows as the alarm reads them: of presentations, leaked questions kept."""
-    return rows.assign(direction="en->xx", unleaked=False, count="presentations")
+def _unrelated(rows: pd.DataFrame) -> Iterator[Alarm]:
+    """Yield the alarm on rows as it reads them: of presentations, leaked questions kept."""
+    table = rows.assign(direction="en->xx", unleaked=False, count="presentations")
+    return unrelated(table, langs=sorted(set().union(*table["langs"])))
 
 
 def power_table(studies: int, seed: int) -> pd.DataFrame:

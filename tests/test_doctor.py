@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,12 +30,17 @@ def configured(demo, tmp_path, monkeypatch):
     return examined
 
 
+ALONE = str(Path(sys.executable).parent)
+"""A PATH without SLURM, whatever the machine has."""
+
+
 def of(findings, subject):
     return [finding for finding in findings if finding.subject == subject]
 
 
 def test_the_demo_is_in_place_here(root, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", ALONE)
     assert cli.main(["doctor", "--config", str(root / "config" / "demo.yaml")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "all in place"
@@ -50,7 +56,7 @@ def test_it_loads_nothing_heavy(root, tmp_path):
         "sys.exit(bool({'torch', 'pandas', 'matplotlib', 'transformers'} & set(sys.modules)))"
     )
     call = [sys.executable, "-c", code, "doctor", "--config", str(root / "config" / "demo.yaml")]
-    subprocess.run(call, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(call, cwd=tmp_path, check=True, capture_output=True, env=os.environ | {"PATH": ALONE})
 
 
 def test_missing_files_are_all_named_and_the_exit_status_is_one(root, tmp_path, monkeypatch, capsys):

@@ -14,6 +14,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,11 @@ def packages(lock: Path) -> Finding:
     if not lock.is_file():
         return Finding("packages", f"there is no {lock} to compare with", "Get lorebridge whole: git clone.")
     pins = dict(re.findall(r"^(?:# )?([a-z0-9.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.M))
+    # Where pip installs, and not what some package brings along for itself and puts on the path.
+    installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     there = {
         re.sub("[-_.]+", "-", str(found.metadata["Name"])).lower(): found.version
-        for found in importlib.metadata.distributions()
+        for found in importlib.metadata.distributions(path=installed)
     }
     pins = {re.sub("[-_.]+", "-", name): version for name, version in pins.items()}
     other = [

@@ -39,13 +39,13 @@ def test_the_jobs_are_those_of_a_dry_run_with_their_reasons(finished, tmp_path, 
     (results / "corpora" / "ko" / "duplicates.parquet").unlink()
     (results / "trace" / "exposure" / "ko-bridge-s0.parquet").unlink()
     (results / "probes" / "scores" / "bo-bridge-s0.parquet").write_bytes(b"")
-    (results / "figures" / "perplexity.record.json").unlink()
+    (results / "figures" / "losses.record.json").unlink()
     monkeypatch.chdir(study.folder)
     rules, reasons = wanted(study)
     assert rules == study.planned()
     by_name = {(stage, *dict(w).values()): said for (stage, w), said in reasons.items()}
     assert by_name["exposure", "ko-bridge-s0"] == by_name["score", "bo-bridge-s0"] == [FILES]
-    assert by_name["figure", "perplexity"] == [NEW]
+    assert by_name["figure", "losses"] == [NEW]
     assert by_name["gaps",] == ["resamples 200 | 300"]
     assert by_name["page",] == ["config.transfer.resamples 200 | 300"]
     assert cli.main(["plan", "--jobs", "--config", "study.yaml"]) == 0

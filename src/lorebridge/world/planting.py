@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.world.facts import Knobs, draw_facts, shares
 from lorebridge.world.lexicon import Lexicon, generator
@@ -149,6 +148,8 @@ def generate(
         base_articles += _plant_people(people, knobs, base, SCRIPTS[languages[base]["script"]], cultures, out)
     order = generator(seed, base, "order").permutation(len(base_articles))
     write_jsonl(out / "corpora" / f"{base}.jsonl.gz", (base_articles[i] for i in order))
+    from lorebridge import tables  # here, since plans read the knobs of this module and load no pandas
+
     tables.write("truth", truth, out / "truth.parquet")
 
 

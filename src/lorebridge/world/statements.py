@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.world.facts import N_OPTIONS, PLACEMENTS, balance, spread
 from lorebridge.world.lexicon import BLANK, Vocabulary, generator
@@ -369,6 +368,8 @@ def generate_statements(
                 }
                 for i, (e, r) in enumerate(facts.asked)
             ]
+    from lorebridge import tables  # here, since plans read the knobs of this module and load no pandas
+
     tables.write("truth", truth, out / "truth.parquet")
 
 
