@@ -114,6 +114,6 @@ def test_a_wrong_configuration_stops_a_plan(made):
     refused(
         "asking.decode: 'left-to-right' is unknown. Did you mean 'left_to_right'", asking={"decode": "left-to-right"}
     )
-    refused("base_language.fr: is not a language of the study that this section takes", base_language="fr")
+    refused("base_language: 'fr' is not among the languages", base_language="fr")
     refused("given: names no model", given={})
     refused("facts: there is no file of the shape mlama in nowhere", facts={"shape": "mlama", "path": "nowhere"})
