@@ -706,6 +706,22 @@ def read(path: Path | str, columns: Sequence[str] | None = None) -> pd.DataFrame
     return _table(path, columns).to_pandas()
 
 
+def read_kept(path: Path | str, identity: str) -> pd.DataFrame | None:
+    """Read a table that an earlier try has kept, written with the metadata ``identity``.
+
+    Returns:
+        None where there is no whole table, or one of another identity.
+
+    Raises:
+        InputError: it is damaged behind its metadata.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return read(path) if metadata.get(b"identity") == identity.encode() else None
+
+
 def _table(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=list(columns) if columns else None, page_checksum_verification=True)

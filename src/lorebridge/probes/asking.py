@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from lorebridge import tables
@@ -31,7 +29,7 @@ from lorebridge.probes.models import (
     load_model,
     load_tokenizer,
     positions,
-    require_model_folder,
+    require_one_run,
     set_threads,
     weights_digest,
 )
@@ -123,13 +121,7 @@ def score_facts(
     manner = Manner(decode, lengths, space, bare)
     set_threads(threads)
     checkpoints = [(step, Path(folder)) for step, folder in checkpoints]
-    for _, folder in checkpoints:
-        require_model_folder(folder)
-    files = [folder / "tokenizer.json" for _, folder in checkpoints]
-    if len({file_digest(path) for path in files if path.is_file()}) > 1:
-        raise InputError(
-            checkpoints[0][1].parent, "its checkpoints differ in their tokenizer", "Give the checkpoints of one run."
-        )
+    require_one_run([folder for _, folder in checkpoints])
     first = checkpoints[0][1]
     kind = objective(first)
     if kind == CAUSAL and manner.space == "vocabulary":
@@ -154,14 +146,15 @@ def score_facts(
             model: PreTrainedModel | None = None
             for part in parts:
                 own = fingerprint([*made_by, part.identity])
-                rows = _kept(work, own)
+                kept = None if work is None else Path(work) / f"{own}.parquet"
+                rows = None if kept is None else tables.read_kept(kept, own)
                 if rows is None:
                     if model is None:
                         model = ask.load(folder, device, parts)
                     rows = ask.take(model, part, folder)
                     rows = rows.assign(run=run, step=pd.array([step] * len(rows), dtype="Int32"))
-                    if work is not None:
-                        tables.write("fact_scores", rows, Path(work) / f"{own}.parquet", {"identity": own})
+                    if kept is not None:
+                        tables.write("fact_scores", rows, kept, {"identity": own})
                 found.append(rows)
                 progress.update(len(rows))
             del model  # one at a time in memory
@@ -169,18 +162,6 @@ def score_facts(
     tables.write("fact_scores", scores, out)
     notes = Counter(scores["remark"].dropna())
     return {"objective": kind, "facts": len(table), **notes}
-
-
-def _kept(work: Path | None, identity: str) -> pd.DataFrame | None:
-    """Return a part of an earlier try, if it is whole and of these weights and facts."""
-    if work is None:
-        return None
-    path = Path(work) / f"{identity}.parquet"
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid):
-        return None
-    return tables.read(path) if metadata.get(b"identity") == identity.encode() else None
 
 
 def _check_facts(table: pd.DataFrame, where: object) -> None:

@@ -66,6 +66,21 @@ def require_model_folder(folder: Path) -> None:
         )
 
 
+def require_one_run(folders: Sequence[Path]) -> None:
+    """Refuse checkpoints that are not all models with one tokenizer.
+
+    Raises:
+        InputError: a folder holds no model, or they differ in their ``tokenizer.json``.
+    """
+    for folder in folders:
+        require_model_folder(folder)
+    tokenizers = [folder / "tokenizer.json" for folder in folders]
+    if len({file_digest(path) for path in tokenizers if path.is_file()}) > 1:
+        raise InputError(
+            folders[0].parent, "its checkpoints differ in their tokenizer", "Give the checkpoints of one run."
+        )
+
+
 def check_device(device: str | None) -> None:
     """Refuse a device on which nothing can be computed here.
 

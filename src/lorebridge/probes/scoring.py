@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from statsmodels.stats.proportion import proportion_confint
 from tqdm import tqdm
 
@@ -35,6 +33,7 @@ from lorebridge.probes.models import (
     load_tokenizer,
     positions,
     require_model_folder,
+    require_one_run,
     set_threads,
     weights_digest,
 )
@@ -221,14 +220,10 @@ def _read_parts(work: Path, step: int | None, identity: str) -> dict[str, pd.Dat
     """Return the tables of one checkpoint from an earlier try, if they are whole and of these weights and requests."""
     found = {}
     for name in PARTS:
-        path = _part(work, step, name)
-        try:
-            metadata = pq.read_schema(path).metadata or {}
-        except (OSError, pa.ArrowInvalid):
+        rows = tables.read_kept(_part(work, step, name), identity)
+        if rows is None:
             return None
-        if metadata.get(b"identity") != identity.encode():
-            return None
-        found[name] = tables.read(path)
+        found[name] = rows
     return found
 
 
@@ -239,10 +234,7 @@ def _part(work: Path, step: int | None, name: str) -> Path:
 
 def _write_parts(work: Path, step: int | None, found: Mapping[str, pd.DataFrame], identity: str) -> None:
     for name, rows in found.items():
-        path = _part(work, step, name)
-        partial = path.with_name(path.name + ".partial")
-        tables.write(name, rows, partial, metadata={"identity": identity})
-        partial.replace(path)
+        tables.write(name, rows, _part(work, step, name), metadata={"identity": identity})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -398,13 +390,7 @@ def score_run(
     work = Path(work) if work else None
     if len({step for step, _ in checkpoints}) < len(checkpoints):
         raise InputError(run, "has two checkpoints of one step", "Give each step once, or a given model alone.")
-    for _, folder in checkpoints:
-        require_model_folder(folder)
-    tokenizers = [folder / "tokenizer.json" for _, folder in checkpoints]
-    if len({file_digest(path) for path in tokenizers if path.is_file()}) > 1:
-        raise InputError(
-            checkpoints[0][1].parent, "its checkpoints differ in their tokenizer", "Give the checkpoints of one run."
-        )
+    require_one_run([folder for _, folder in checkpoints])
     tokenizer = load_tokenizer(checkpoints[0][1])
     asked = pd.concat([tables.read(path) for path in questions], ignore_index=True)
     behind = pd.concat([asked.assign(prefix=prefix) for prefix in prefixes], ignore_index=True)
