@@ -7,7 +7,7 @@ other. Nothing here knows a kind.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,8 @@ class Study:
         settings: what drawings are drawn with.
         targets: what the study is for, beside its drawings.
         declared: what it declares before its runs, which no recipe of these holds; None for nothing.
+        local: parts of its configuration, beside the sources of text, that name a file or folder to obtain (``path``,
+            ``obtain``).
     """
 
     config: Mapping[str, Any]
@@ -126,6 +128,7 @@ class Study:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     targets: list[Artifact] = dataclasses.field(default_factory=list)
     declared: Mapping[str, Any] | None = None
+    local: Sequence[Mapping[str, Any]] = ()
 
     @property
     def root(self) -> str:
@@ -230,25 +233,20 @@ class Study:
             and said["obtain"]
             and not folder_files(path := str(configuration.local_path(self.config, said["path"])))
         ]
-        given = [
+        local = [
             (path, said["obtain"])
-            for section in ("facts", "volumes", "published")
-            if (said := self.config.get(section))
-            and said["obtain"]
-            and not Path(path := str(configuration.local_path(self.config, said["path"]))).exists()
+            for said in self.local
+            if said["obtain"] and not Path(path := str(configuration.local_path(self.config, said["path"]))).exists()
         ]
-        return (
-            models
-            + given
-            + [
-                (path, source["obtain"])
-                for section in ("corpora", "parallel")
-                for entry in self.config.get(section, {}).values()
-                for source in entry["sources"]
-                if source.get("obtain")
-                and not Path(path := str(configuration.local_path(self.config, source["path"]))).is_file()
-            ]
-        )
+        sources = [
+            (path, source["obtain"])
+            for section in ("corpora", "parallel")
+            for entry in self.config.get(section, {}).values()
+            for source in entry["sources"]
+            if source.get("obtain")
+            and not Path(path := str(configuration.local_path(self.config, source["path"]))).is_file()
+        ]
+        return models + local + sources
 
 
 def folder_files(folder: str | Path) -> list[str]:

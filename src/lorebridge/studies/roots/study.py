@@ -98,6 +98,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
                 for lang, language in languages.items()
             }
         },
+        local=[said for key in ("facts", "volumes", "published") if (said := config[key])],
     )
     found.models |= {model.name: model for model in given_models(config)}
     found.figures |= rows(FIGURES)
