@@ -70,6 +70,8 @@ def changed(demo, path, value):
         ("training.replay_share", 1, ["training.replay_share", "1"]),
         ("training.replay_in", "all", ["training.replay_share", "replay_in: all needs it"]),
         ("training.first_half", "korean", ["training.first_half", "'korean'"]),
+        ("training.base.unseen_tokens", "mean", ["training.base.unseen_tokens", "Set it in training.continual."]),
+        ("training.continual.unseen_tokens", "means", ["training.continual.unseen_tokens", "'means'"]),
         ("world", {"kind": "statements"}, ["corpora.en.min_chars", "Set it to 0."]),
         ("world", {"kind": "statement"}, ["world", "'statement'", "articles", "statements"]),
         ("world", {"kind": "statements", "articles": 3}, ["world", "unknown key 'articles'"]),

@@ -42,6 +42,20 @@ def stages(artifacts):
     return {stage for stage, _ in artifacts}
 
 
+def test_only_the_runs_whose_embeddings_are_moved_depend_on_what_was_read_before(root):
+    before = config.load(root / "config" / "demo.yaml")
+    kept, moved = copy.deepcopy(before), copy.deepcopy(before)
+    kept["training"]["continual"]["unseen_tokens"] = "kept"
+    moved["training"]["continual"]["unseen_tokens"] = "mean"
+    assert stages(stale(before, kept)) == {"page"}  # which prints the configuration
+    assert {"train_continual", "score"} <= stages(stale(before, moved))
+    assert not {"train_base", "order", "token_store"} & stages(stale(before, moved))
+    plan = studies.plan(config.check(moved))
+    run = plan.study.of_phase("continual")[0].name
+    read = plan.task("train_continual", run=run).call["inputs"]["read_before"]
+    assert [key[0] for key in read["keys"]] == ["mono-en"]
+
+
 def test_the_paper_has_sixteen_runs_of_1500_steps(paper):
     models = paper.study.of_phase("continual")
     assert len(models) == 16

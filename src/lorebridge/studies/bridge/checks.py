@@ -11,6 +11,7 @@ from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
 from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, REPLAY_ALL, shortest_row
 from lorebridge.trace.stages import LOCAL
+from lorebridge.train.schedule import KEPT
 from lorebridge.world.stages import knobs as planted_knobs
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
@@ -137,6 +138,12 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
             "training.continual.batch_tokens",
             "makes batches of one row",
             "Monolingual and parallel text need a row each at least.",
+        )
+    if training["base"].get("unseen_tokens", KEPT) != KEPT:
+        yield (
+            "training.base.unseen_tokens",
+            "is set, and a base model starts from nothing",
+            "Set it in training.continual.",
         )
     shortest = shortest_row(training["label_tokens"])
     if training["sequence_length"] < shortest:
