@@ -56,6 +56,16 @@ def test_only_the_runs_whose_embeddings_are_moved_depend_on_what_was_read_before
     assert [key[0] for key in read["keys"]] == ["mono-en"]
 
 
+def test_a_language_may_be_trained_in_fewer_arms(root):
+    before = config.load(root / "config" / "demo.yaml")
+    after = copy.deepcopy(before)
+    after["languages"]["bo"]["arms"] = ["no_bridge", "bridge"]
+    plan = studies.plan(config.check(after))
+    trained = {(model.lang, model.arm) for model in plan.study.of_phase("continual")}
+    assert trained == {("ko", "bridge"), ("ko", "no_bridge"), ("ko", "placebo"), ("bo", "bridge"), ("bo", "no_bridge")}
+    assert not {"train_base", "train_continual", "order", "score"} & stages(stale(before, after))
+
+
 def test_the_paper_has_sixteen_runs_of_1500_steps(paper):
     models = paper.study.of_phase("continual")
     assert len(models) == 16
