@@ -214,6 +214,17 @@ def test_a_language_without_wordings_on_people_says_where_to_add_them(demo):
     config.check(demo | {"people": demo["people"] | {"templates": {"ru": WORDINGS}}})
 
 
+def test_a_declared_test_is_of_languages_that_are_trained_in_its_arms(demo):
+    demo["languages"]["bo"]["arms"] = ["bridge", "no_bridge"]
+    config.check(demo)
+    demo["prereg"]["tests"][0]["contrast"] = ["bridge", "placebo"]
+    with pytest.raises(ConfigError, match=r"languages: names 'bo'.*'placebo'.*languages\.bo\.arms") as told:
+        config.check(demo)
+    assert "'ko'" not in str(told.value)
+    demo["languages"]["bo"]["arms"].append("placebo")
+    config.check(demo)
+
+
 def test_planted_people_need_a_planted_world(root):
     paper = yaml.safe_load((root / "config" / "config.yaml").read_text(encoding="utf-8"))
     paper["people"]["source"] = {"kind": "planted"}
