@@ -43,7 +43,7 @@ def stages(artifacts):
 
 
 def test_only_the_runs_whose_embeddings_are_moved_depend_on_what_was_read_before(root):
-    before = config.load(root / "config" / "demo.yaml")
+    before = config.load(root / "config" / "articles.yaml")
     kept, moved = copy.deepcopy(before), copy.deepcopy(before)
     kept["training"]["continual"]["unseen_tokens"] = "kept"
     moved["training"]["continual"]["unseen_tokens"] = "mean"
@@ -57,7 +57,7 @@ def test_only_the_runs_whose_embeddings_are_moved_depend_on_what_was_read_before
 
 
 def test_a_language_may_be_trained_in_fewer_arms(root):
-    before = config.load(root / "config" / "demo.yaml")
+    before = config.load(root / "config" / "articles.yaml")
     after = copy.deepcopy(before)
     after["languages"]["bo"]["arms"] = ["no_bridge", "bridge"]
     plan = studies.plan(config.check(after))
@@ -140,7 +140,7 @@ def test_a_stage_reads_what_it_takes(demo):
     assert {path.split("/")[-1] for path in plan.reads("figure", figure="losses")["metrics"]} == {"metrics.parquet"}
     assert set(plan.reads("figure", figure="learning")) == {"perplexity", "alignment"}
     filtering = plan.reads("table", table="filtering")["audits"]
-    assert sorted(path.removeprefix("results/demo/") for path in filtering) == [
+    assert sorted(path.removeprefix("results/articles/") for path in filtering) == [
         "corpora/bo/audit.json",
         "corpora/en/audit.json",
         "corpora/ko/audit.json",

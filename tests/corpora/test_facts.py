@@ -208,7 +208,7 @@ def test_published_facts_are_read_whole():
 
 def test_a_study_asks_facts_as_clozes(mlama, tmp_path, root):
     (mlama / "de").rename(mlama / "ko")
-    study = config.load(root / "config" / "demo.yaml")
+    study = config.load(root / "config" / "articles.yaml")
     said = {"kind": "facts", "shape": "mlama", "path": str(mlama), "options": 2}
     study["questions"]["ko"]["files"] = {"en": dict(said), "ko": dict(said)}
     plan = studies.plan(config.check(study))
