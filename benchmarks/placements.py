@@ -1,6 +1,6 @@
 """Do the tests of a finished planted study hold their level? Its answers stay, its facts' placements are permuted.
 
-    python benchmarks/placements.py --config config/carry.yaml [--permutations 1000] [--seed 0]
+    python benchmarks/placements.py --config config/demo.yaml [--permutations 1000] [--seed 0]
 
 What each model answered is what it answered; which question asks for a fact that one language alone states, or none, is
 drawn anew within each language. Then nothing can depend on a placement, and a test at 5 % is to reject in 5 % of the
