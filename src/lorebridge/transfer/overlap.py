@@ -9,6 +9,7 @@ variables, so that its distribution is exact, and nothing is drawn.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,13 +34,15 @@ def shared_by_chance(n: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         a, b: [strata] facts of either set.
     """
     found = np.ones(1)
-    sizes = np.stack([n, a, b], axis=1)[(a > 0) & (b > 0)]
-    # Strata of equal numbers have one distribution.
-    for (total, first, second), times in zip(*np.unique(sizes, axis=0, return_counts=True), strict=True):
-        one = stats.hypergeom(total, first, second).pmf(np.arange(min(first, second) + 1))
-        for _ in range(times):
-            found = np.convolve(found, one)
+    for total, first, second in np.stack([n, a, b], axis=1)[(a > 0) & (b > 0)].tolist():
+        found = np.convolve(found, _hypergeometric(total, first, second))
     return found
+
+
+@functools.cache
+def _hypergeometric(total: int, first: int, second: int) -> np.ndarray:
+    """Return the probabilities of how many two sets of a stratum share; the same strata come up pair after pair."""
+    return stats.hypergeom(total, first, second).pmf(np.arange(min(first, second) + 1))
 
 
 def overlap(right_a: np.ndarray, right_b: np.ndarray, strata: np.ndarray) -> dict[str, Any]:
