@@ -40,8 +40,8 @@ def chunked_cross_entropy(
     """Return the sum (nats) of the cross-entropies of ``hidden @ weight.T + bias`` against `targets`.
 
     Equals ``F.cross_entropy(hidden @ weight.T + bias, targets, ignore_index=-100, reduction="sum")`` without ever
-    holding the logits of more than `chunk` positions. Under autocast the matrix products are of its precision; the rest is
-    float32. Its gradient can be taken once, and is not itself differentiable.
+    holding the logits of more than `chunk` positions. Under autocast the matrix products are of its precision; the rest
+    is float32. Its gradient can be taken once, and is not itself differentiable.
 
     Args:
         hidden: [N, H] last hidden states.
