@@ -321,7 +321,7 @@ def _one_of_by_tag(validator, options, instance, schema):
         others = [option["type"] for option in options if "properties" not in option]  # null
         yield from validator.descend(instance, {"type": ["object", *others]})
         return
-    default = next((each["default"] for each in tags if "default" in each), None)
+    default = next((each[key] for each in tags for key in ("default", "otherwise") if key in each), None)
     choices = {option["properties"][tag]["const"]: option for option in options if "properties" in option}
     if instance.get(tag, default) not in list(choices):
         yield ValidationError(f"{tag} is {_shown(instance.get(tag))}, and must be one of {sorted(choices)}")
