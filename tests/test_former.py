@@ -65,7 +65,10 @@ def test_a_rule_that_there_is_not_is_named_where_snakemake_takes_any(option):
 
 
 def test_words_of_now_pass():
-    now = ["results/articles/models/base/base-s0/step0", "results/articles/models/continual/ko-bridge-s0/metrics.parquet"]
+    now = [
+        "results/articles/models/base/base-s0/step0",
+        "results/articles/models/continual/ko-bridge-s0/metrics.parquet",
+    ]
     command = [*now, "--until", "score", "--set-resources", "people_score:mem_mb=4", "--omit-from", "figures/figure3"]
     former.refuse(parse_args(["--dry-run", *command])[1], "results/articles", MODELS, RULES)
     # A model of another kind of study may be called so.

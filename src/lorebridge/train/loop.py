@@ -28,11 +28,7 @@ from lorebridge.train.card import CARD, card, store_notes
 from lorebridge.train.engine import Processes, initialize, process_group
 from lorebridge.train.host import sent
 from lorebridge.train.inputs import check_model, check_order
-<<<<<<< HEAD
-from lorebridge.train.model import WEIGHTS, PackedLanguageModel, build, load_weights, place_unseen, qwen2_config
-=======
-from lorebridge.train.model import WEIGHTS, load_weights
->>>>>>> main
+from lorebridge.train.model import WEIGHTS, load_weights, place_unseen
 from lorebridge.train.progress import Progress
 from lorebridge.train.schedule import KEPT, Schedule, parameter_groups
 from lorebridge.train.stop import EX_TEMPFAIL, Budget, stop_signals

@@ -118,7 +118,7 @@ def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
     model.load_state_dict(weights, strict=not model.config.tie_word_embeddings)
 
 
-def place_unseen(model: Qwen2ForCausalLM, stores: Iterable[Path]) -> int:
+def place_unseen(model: PreTrainedModel, stores: Iterable[Path]) -> int:
     """Put the embedding of each token that some text never holds at the mean of those that it holds.
 
     What a tokenizer has for another language a model has not learned to tell apart: its first weights are noise there,
