@@ -133,14 +133,15 @@ def place_unseen(model: PreTrainedModel, stores: Iterable[Path]) -> int:
     Returns:
         How many tokens the text never holds; padding rows of the vocabulary are among them.
     """
-    inputs = model.get_input_embeddings().weight
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    matrices = {id(weight): weight for layer in layers if isinstance(weight := layer.weight, torch.Tensor)}
+    inputs = next(iter(matrices.values()))
     seen = torch.zeros(len(inputs), dtype=torch.bool)
     seen[model.config.eos_token_id] = True  # it stands before every document
     for path in stores:
         tokens = Store.open(path).tokens
         for begin in range(0, len(tokens), TOKENS_AT_ONCE):
             seen[torch.from_numpy(np.unique(tokens[begin : begin + TOKENS_AT_ONCE]).astype(np.int64))] = True
-    matrices = {id(weight): weight for weight in (inputs, model.get_output_embeddings().weight)}
     with torch.no_grad():
         for weight in matrices.values():
             weight[~seen] = weight[seen].mean(0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, by, item, one
+from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, by, item, one
 from lorebridge.plan.study import GIVEN, Model, Study, folder_files
 from lorebridge.tokens.stages import stores, tokenizer, told
 from lorebridge.train.schedule import KEPT
@@ -67,7 +67,7 @@ def told_on_card(study: Study, w: Wildcards) -> dict[str, Any]:
 
 def _inputs(study: Study, w: Wildcards) -> Arguments:
     model = study.model(w["run"])
-    start: Arguments = {}
+    start: dict[str, Argument] = {}
     if model.start is not None:
         origin = study.model(model.start)
         start["start"] = by("step", [checkpoints(origin)])
