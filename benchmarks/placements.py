@@ -107,7 +107,7 @@ def main() -> None:
     plan = studies.plan(study)
     root = Path(plan.root)
     scores = [root / f"probes/scores/{name}.parquet" for name in plan.study.models]
-    questions = {lang: root / f"questions/{lang}.parquet" for lang in plan.study.langs}
+    questions = {lang: root / f"probes/questions/{lang}.parquet" for lang in plan.study.langs}
     planted = tables.read(root / "world/truth.parquet", ["question_id", "placed", "covered"])
     planted = planted.drop_duplicates("question_id").set_index("question_id")
     found = permuted(contrasts_of(scores, questions, study), planted, arguments.permutations, arguments.seed)
