@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.testing import CompileCounter
 
-from lorebridge.train import attention
+from lorebridge.train import attention, masked
 from lorebridge.train.attention import attend_by_document, document_bounds, packed_attention
 from lorebridge.train.model import PackedLanguageModel, build, qwen2_config
 
@@ -77,6 +77,7 @@ def test_packed_attention_is_attention_under_a_block_mask(flash, documents, head
         patch.setattr(attention, "runs_flash", lambda value: flash)
         patch.setattr(attention, "varlen_attn", varlen)
         module = torch.nn.Module()
+        module.is_causal = True
         ours, _ = packed_attention(module, *states, None, scaling=0.3, cu_seq_lens_q=document_bounds(documents))
     assert ours.shape == wanted.shape
     torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-5)
@@ -113,25 +114,39 @@ def test_in_bfloat16_it_is_attention_under_a_mask_up_to_rounding():
     wanted = under_a_mask(*states, documents, 0.25)
     # As autocast leaves them: queries and keys in float32 after the rotary embedding, values in bfloat16.
     query, key, value = states[0], states[1], states[2].bfloat16()
-    ours, _ = packed_attention(
-        torch.nn.Module(), query, key, value, None, scaling=0.25, cu_seq_lens_q=document_bounds(documents)
-    )
+    module = torch.nn.Module()
+    module.is_causal = True
+    ours, _ = packed_attention(module, query, key, value, None, scaling=0.25, cu_seq_lens_q=document_bounds(documents))
     assert ours.dtype == torch.bfloat16
     torch.testing.assert_close(ours.float(), wanted.transpose(1, 2), atol=0.02, rtol=0.02)
 
 
-def test_trunk_is_one_graph_and_is_compiled_once_whatever_the_documents(monkeypatch):
-    @torch.library.custom_op("lorebridge_tests::varlen", mutates_args=())
-    def opaque(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bounds: torch.Tensor, scale: float) -> torch.Tensor:
-        return attend_by_document(q, k, v, bounds, scale).contiguous()
+BERT = {name: size for name, size in TINY.items() if name not in ("num_key_value_heads", "rope_theta", "rms_norm_eps")}
 
-    opaque.register_fake(lambda q, k, v, bounds, scale: torch.empty_like(q))
+
+@pytest.mark.parametrize(
+    ("network", "made"),
+    [
+        (PackedLanguageModel, lambda: build(qwen2_config(TINY, 50, 0), seed=1)),
+        (masked.PackedMaskedModel, lambda: masked.build(masked.bert_config(BERT, 50, 0), seed=1)),
+    ],
+    ids=["causal", "masked"],
+)
+def test_trunk_is_one_graph_and_is_compiled_once_whatever_the_documents(monkeypatch, network, made):
+    @torch.library.custom_op("lorebridge_tests::varlen", mutates_args=())
+    def opaque(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bounds: torch.Tensor, scale: float, causal: bool
+    ) -> torch.Tensor:
+        return attend_by_document(q, k, v, bounds, scale, causal).contiguous()
+
+    opaque.register_fake(lambda q, k, v, bounds, scale, causal: torch.empty_like(q))
     monkeypatch.setattr(attention, "runs_flash", lambda value: True)
     monkeypatch.setattr(
-        attention, "varlen_attn", lambda q, k, v, bounds, *_, scale, **__: opaque(q, k, v, bounds, scale)
+        attention,
+        "varlen_attn",
+        lambda q, k, v, bounds, *_, scale, window_size, **__: opaque(q, k, v, bounds, scale, window_size == (-1, 0)),
     )
-    model = build(qwen2_config(TINY, 50, 0), seed=1)
-    compiled, plain = PackedLanguageModel(model), PackedLanguageModel(build(model.config, seed=1))
+    compiled, plain = network(made()), network(made())
     counter = CompileCounter()
     compile_ = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compile_(self, backend=counter, **how))

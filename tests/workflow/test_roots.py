@@ -21,8 +21,12 @@ PLANNED = {
     "fact_scores": 1,
     "p_at_1": 1,
     "correlates": 1,
-    "table": 2,
+    "fact_overlap": 1,
+    "overlap_distances": 1,
+    "table": 4,
     "draw_precision": 1,
+    "draw_overlap_by_family": 1,
+    "draw_overlap_by_script": 1,
     "page": 1,
 }
 
@@ -93,6 +97,9 @@ def test_a_model_in_a_folder_is_asked_and_shown(made):
     found = tables.read(made.results / "facts/p_at_1.parquet")
     whole = found[found["lang"].isna() & (found["mean_over"] == "facts") & (found["rule"] == "gold")].iloc[0]
     assert whole["p1"] == pytest.approx(scores["exact"].mean()) and whole["chance"] == pytest.approx(1 / 3)
+    [shared, _] = tables.read(made.results / "facts/overlap.parquet").to_dict("records")
+    right = {lang: set(rows.loc[rows["exact"] == 1, "fact_id"]) for lang, rows in scores.groupby("lang")}
+    assert shared["shared"] == len(right["en"] & right["de"]) and shared["n_a"] == len(right[shared["lang_a"]])
     page = (made.results / "report/summary.html").read_text(encoding="utf-8")
     assert "<h1>Which facts does a multilingual model know in which language?</h1>" in page
     assert "points from the majority answer of the relation" in page and "in the shape of mlama" in page

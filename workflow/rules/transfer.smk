@@ -192,3 +192,41 @@ rule correlates:
         task=task("correlates"),
     script:
         "../scripts/make.py"
+
+
+rule fact_overlap:
+    """Count the facts that models have right in two languages, beside what independent languages would share."""
+    input:
+        unpack(needs("fact_overlap", scores="facts/scores/*.parquet", facts="facts/facts.parquet")),
+    output:
+        **makes("fact_overlap", fact_overlap="facts/overlap.parquet"),
+    log:
+        f"{plan.root}/logs/fact_overlap.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=120,
+    params:
+        task=task("fact_overlap"),
+    script:
+        "../scripts/make.py"
+
+
+rule overlap_distances:
+    """Say whether languages that are further apart share fewer facts."""
+    input:
+        unpack(needs("overlap_distances", fact_overlap="facts/overlap.parquet")),
+    output:
+        **makes("overlap_distances", overlap_distances="facts/overlap_distances.parquet"),
+    log:
+        f"{plan.root}/logs/overlap_distances.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(2000),
+        runtime=20,
+    params:
+        task=task("overlap_distances"),
+    script:
+        "../scripts/make.py"

@@ -47,6 +47,7 @@ class Account:
         roles: language -> what it is in the study, in the order of the page.
         terms: further lists of the design, such as its arms: heading -> term -> what it means.
         declared: what became of what it declared before its runs, in sentences; the first says whether it did.
+        sources: of what it reads beside texts and questions, such as facts: what -> where it is from.
     """
 
     question: str
@@ -56,6 +57,7 @@ class Account:
     roles: Mapping[str, str]
     terms: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     declared: Sequence[str] = ()
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def page(
@@ -117,7 +119,7 @@ def page(
         tables={name: Markup(_MARKDOWN.render(path.read_text(encoding="utf-8"))) for name, path in sorted(md.items())},
         made=_made(records, out.parents[1]),
         integrity=_integrity(records, out.parents[1]),
-        sources=_sources(config),
+        sources=[*_sources(config), *told.sources.items()],
         configuration=yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False, width=100),
     )
     publish.write_text(out, text.replace("/* fonts */", _fonts(text)))
@@ -192,8 +194,6 @@ def _sources(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     for culture, entry in config["questions"].items():
         kinds = dict.fromkeys(file["kind"] for file in entry["files"].values())
         found.append((f"{names[culture]} questions", ", ".join(kinds)))
-    if facts := config.get("facts"):
-        found.append(("facts", f"in the shape of {facts['shape']}"))
     return found
 
 

@@ -23,6 +23,10 @@ def parameter_count(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int
         model: the section ``model`` of a configuration.
         vocab_size: rows of the embedding.
     """
+    return _PARAMETERS[model.get("kind", "qwen2")](model, vocab_size)
+
+
+def _qwen2(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int]:
     hidden, layers, ff = model["hidden_size"], model["num_hidden_layers"], model["intermediate_size"]
     kv = hidden // model["num_attention_heads"] * model["num_key_value_heads"]
     matrices = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * ff)
@@ -32,12 +36,29 @@ def parameter_count(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int
     return matrices + biases_and_norms + embeddings, matrices + head
 
 
-def flops_per_token(model: Mapping[str, Any], sequence_length: int, vocab_size: int) -> float:
-    """Return the training FLOP of a token: 6 x the parameters in matrix products + causal attention.
+def _bert(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int]:
+    """As above; the head is reckoned at every token, though it is read at one of seven."""
+    hidden, layers, ff = model["hidden_size"], model["num_hidden_layers"], model["intermediate_size"]
+    matrices = layers * (4 * hidden * hidden + 2 * hidden * ff) + hidden * hidden
+    # Of a layer: four projections, two norms, the two matrices of the FFN. Then the head's transform, two norms of two.
+    biases_and_norms = layers * (4 * hidden + 4 * hidden + ff + hidden) + hidden + 4 * hidden
+    head = vocab_size * hidden
+    others = (model["max_position_embeddings"] + 1) * hidden + vocab_size
+    return matrices + biases_and_norms + head + others, matrices + head
 
-    Attention is counted causally, 6 x layers x hidden x sequence length (half of PaLM's appendix B).
+
+_PARAMETERS = {"qwen2": _qwen2, "bert": _bert}
+
+
+def flops_per_token(model: Mapping[str, Any], sequence_length: int, vocab_size: int) -> float:
+    """Return the training FLOP of a token: 6 x the parameters in matrix products + attention.
+
+    Attention is counted causally, 6 x layers x hidden x sequence length (half of PaLM's appendix B); of a masked model
+    whole.
     """
-    attention = 6 * model["num_hidden_layers"] * model["hidden_size"] * sequence_length
+    attention = (
+        (12 if model.get("kind") == "bert" else 6) * model["num_hidden_layers"] * model["hidden_size"] * sequence_length
+    )
     return 6.0 * parameter_count(model, vocab_size)[1] + attention
 
 

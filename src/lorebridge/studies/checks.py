@@ -117,16 +117,18 @@ def _trained_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str
         if isinstance(settings, Mapping) and "steps" in settings:
             yield from _phase_problems(config, phase, settings)
     for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
-        if model[whole] % model[part]:
+        if part in model and model[whole] % model[part]:
             yield f"model.{whole}", f"{model[whole]} is not a multiple of {part} ({model[part]})", "Mend either."
     width, heads = model["hidden_size"], model["num_attention_heads"]
-    if not width % heads and width // heads % 2:
+    if "rope_theta" in model and not width % heads and width // heads % 2:
         yield (
             "model.hidden_size",
             f"makes heads of {width // heads} dimensions, and rotary positions turn them in pairs",
             f"Choose a multiple of {2 * heads}, or other num_attention_heads.",
         )
     tokenizer = config["tokenizer"]
+    if model.get("kind") == "bert" and tokenizer["kind"] == "trained" and not tokenizer.get("mask"):
+        yield "tokenizer.mask", "is not set, and a masked model needs a mask", "Set it to true."
     if tokenizer["kind"] == "trained" and (model["vocab_size"] or tokenizer["vocab_size"]) < tokenizer["vocab_size"]:
         yield (
             "model.vocab_size",

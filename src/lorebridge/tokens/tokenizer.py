@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from lorebridge import publish, tables
 from lorebridge.errors import InputError
@@ -26,6 +26,8 @@ from lorebridge.records import file_digest
 log = logging.getLogger("lorebridge.tokens")
 
 END_OF_TEXT = "<|endoftext|>"
+MASK = "<|mask|>"
+"""What stands for a token that a masked model is asked."""
 
 # The pre-tokenizer pattern of Qwen2 (Hugging Face `Qwen/Qwen2.5-0.5B`, tokenizer.json), character for character.
 QWEN2_PATTERN = (
@@ -87,7 +89,7 @@ def _sample(group: str, places: list[tuple[str, Path]], n_bytes: int) -> Iterato
 
 
 def train_tokenizer(
-    *, tables: list[tuple[str, str, Path]], vocab_size: int, bytes_per_group: int, out: Path
+    *, tables: list[tuple[str, str, Path]], vocab_size: int, bytes_per_group: int, out: Path, mask: bool = False
 ) -> dict[str, object]:
     """Train a byte-level BPE on equal bytes per group and write it as a Hugging Face folder.
 
@@ -99,6 +101,8 @@ def train_tokenizer(
         vocab_size: entries in all, ``<|endoftext|>`` and the 256 bytes included.
         bytes_per_group: UTF-8 bytes of text taken from each group; a shorter group is read more than once.
         out: the folder to write.
+        mask: whether it has ``<|mask|>``, for a masked model. It takes the place of a word, the space before it
+            included, and what is tokenized opens with ``<|endoftext|>``, as the documents of training do.
 
     Returns:
         Notes: vocabulary size, fingerprint, bytes per group.
@@ -121,9 +125,14 @@ def train_tokenizer(
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    special: list[str | AddedToken] = [END_OF_TEXT]
+    if mask:
+        special.append(AddedToken(MASK, lstrip=True, special=True))
+        opening = processors.TemplateProcessing(single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, 0)])
+        tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), opening])
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
+        special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -138,6 +147,7 @@ def train_tokenizer(
         "bos_token": None,
         "clean_up_tokenization_spaces": False,
         "eos_token": END_OF_TEXT,
+        **({"mask_token": MASK} if mask else {}),
         "model_max_length": 1_000_000,
         "pad_token": END_OF_TEXT,
         # The class that reads tokenizer.json as it is. (Beside a Qwen2 model, transformers 5 takes Qwen2Tokenizer all
@@ -153,7 +163,7 @@ def train_tokenizer(
 
 
 def train_on_corpora(
-    *, documents: Mapping[str, Sequence[Path]], vocab_size: int, bytes_per_group: int, out: Path
+    *, documents: Mapping[str, Sequence[Path]], vocab_size: int, bytes_per_group: int, out: Path, mask: bool = False
 ) -> dict[str, object]:
     """Train a tokenizer on equal bytes of every language.
 
@@ -162,9 +172,10 @@ def train_on_corpora(
         vocab_size: as of :func:`train_tokenizer`, like the others.
         bytes_per_group: UTF-8 bytes of text of each language.
         out: the folder to write.
+        mask: as of :func:`train_tokenizer`.
     """
     tables = [(lang, "text", path) for lang, paths in documents.items() for path in paths]
-    return train_tokenizer(tables=tables, vocab_size=vocab_size, bytes_per_group=bytes_per_group, out=out)
+    return train_tokenizer(tables=tables, vocab_size=vocab_size, bytes_per_group=bytes_per_group, out=out, mask=mask)
 
 
 def fetch_tokenizer(*, source: str, revision: str | None, out: Path) -> dict[str, object]:

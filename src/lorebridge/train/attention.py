@@ -38,9 +38,9 @@ def document_bounds(documents: torch.Tensor) -> torch.Tensor:
 
 
 def attend_by_document(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bounds: torch.Tensor, scale: float, causal: bool = True
 ) -> torch.Tensor:
-    """Return causal attention within each document, one document or all documents of one length at a time.
+    """Return attention within each document, one document or all documents of one length at a time.
 
     The meaning of :func:`torch.nn.attention.varlen.varlen_attn` where its kernel does not run: on a CPU, and in
     float32. There it beats one call with a block mask, because it leaves out what the mask would hide.
@@ -51,6 +51,7 @@ def attend_by_document(
         value: as `key`.
         bounds: of the documents, see :func:`document_bounds`.
         scale: of the products of queries and keys.
+        causal: whether a position sees the earlier ones alone, or all of its document.
 
     Returns:
         [positions, heads, size].
@@ -65,7 +66,7 @@ def attend_by_document(
     if len(lengths) < WORTH_MOVING * len(sizes):
         heads_first = [each.transpose(0, 1).unsqueeze(0).split(lengths.tolist(), dim=2) for each in states]
         one_by_one = [
-            F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+            F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
             for q, k, v in zip(*heads_first, strict=True)
         ]
         return torch.cat(one_by_one, dim=2).squeeze(0).transpose(0, 1)
@@ -75,7 +76,7 @@ def attend_by_document(
     attended = []
     for size, *parts in zip(sizes.tolist(), *together, strict=True):
         q, k, v = (part.unflatten(0, (-1, size)).transpose(1, 2) for part in parts)
-        found = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        found = F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
         attended.append(found.transpose(1, 2).flatten(0, 1))
     return _Permuted.apply(torch.cat(attended), inverse, order)
 
@@ -118,13 +119,13 @@ def packed_attention(
     cu_seq_lens_q: torch.Tensor,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend causally within documents; what transformers calls in each layer.
+    """Attend within documents, causally where the layer says so; what transformers calls in each layer.
 
     In bfloat16 on a GPU it is FlashAttention-2 over variable lengths (Dao 2023, arXiv 2307.08691), else
     :func:`attend_by_document`.
 
     Args:
-        module: the layer's attention.
+        module: the layer's attention, with ``is_causal``.
         query: [rows, heads, T, size].
         key: [rows, key heads, T, size].
         value: as `key`.
@@ -136,15 +137,25 @@ def packed_attention(
         [rows, T, heads, size], and None for the attention weights.
     """
     rows, length = query.shape[0], query.shape[2]
+    causal = bool(module.is_causal)
     # Under autocast the rotary embedding leaves queries and keys in float32; the values are as the projection gave.
     q, k, v = (states.transpose(1, 2).flatten(0, 1).to(value.dtype) for states in (query, key, value))
     if runs_flash(v):
         bounds = cu_seq_lens_q
         # The longest document is not told: it would change from batch to batch, and with it the compiled code.
         attended = varlen_attn(
-            q, k, v, bounds, bounds, length, length, scale=scaling, window_size=(-1, 0), enable_gqa=True
+            q,
+            k,
+            v,
+            bounds,
+            bounds,
+            length,
+            length,
+            scale=scaling,
+            window_size=(-1, 0 if causal else -1),
+            enable_gqa=True,
         )
         assert isinstance(attended, torch.Tensor)  # a tuple only where more is asked for
     else:
-        attended = attend_by_document(q, k, v, cu_seq_lens_q, scaling)
+        attended = attend_by_document(q, k, v, cu_seq_lens_q, scaling, causal)
     return attended.unflatten(0, (rows, length)), None

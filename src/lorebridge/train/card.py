@@ -19,6 +19,11 @@ from lorebridge.tokens.arms import ARMS
 from lorebridge.work import link_or_copy
 
 CARD = "README.md"
+# model.kind -> its name, the class that loads it, and what the hub says that it does.
+_KINDS = {
+    "qwen2": ("Qwen2", "AutoModelForCausalLM", "text-generation"),
+    "bert": ("BERT", "AutoModelForMaskedLM", "fill-mask"),
+}
 _EVALUATION, _NEXT = "## Evaluation", "## How to load it"
 
 
@@ -61,6 +66,7 @@ def card(
             name, of its texts), ``texts`` (text -> code), ``start`` (run and step that it starts from), ``planted``,
             ``remark``. Any may be missing.
     """
+    name_of_kind, loads, does = _KINDS[model.get("kind", "qwen2")]
     languages, texts = about.get("languages") or {}, about.get("texts") or {}
     start = about.get("start")
     codes = list(dict.fromkeys(texts.get(name, "") for name in stores))
@@ -68,7 +74,7 @@ def card(
         "language": [code for code in codes if code],
         "license": None,
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": does,
         "tags": ["lorebridge", *([about["study"]] if "study" in about else []), *([arm] if arm else [])],
         **({"base_model": start["run"]} if start else {}),
     }
@@ -78,7 +84,7 @@ def card(
     read, targets = (sum(row[key] for row in metrics) for key in ("tokens", "target_tokens"))
     what = [
         ("study", f"`{about['study']}`, made with lorebridge {__version__}" if "study" in about else ""),
-        ("architecture", _architecture(model, n_parameters, dtype)),
+        ("architecture", _architecture(name_of_kind, model, n_parameters, dtype)),
         ("learns", f"{languages.get(learned, learned)} (`{learned}`)" if learned else ""),
         ("base model", f"`{start['run']}`, step {start['step']}" if start else "none: trained from scratch"),
         ("arm", f"`{arm}`" + (f": {ARMS[arm].says}" if arm in ARMS else "") if arm else ""),
@@ -114,8 +120,8 @@ def card(
             "Not yet known when this was written: `transfer/accuracies.parquet` of the study holds it, in the rows "
             f"whose `model` is `{run}` and whose `step` is {step}. `lorebridge publish` puts it here.\n",
             f"{_NEXT}\n",
-            "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-            'model = AutoModelForCausalLM.from_pretrained("THIS FOLDER")\n'
+            f"```python\nfrom transformers import {loads}, AutoTokenizer\n\n"
+            f'model = {loads}.from_pretrained("THIS FOLDER")\n'
             'tokenizer = AutoTokenizer.from_pretrained("THIS FOLDER")\n```\n',
         ]
     )
@@ -126,9 +132,9 @@ def _count(said: Mapping[str, Any], key: str) -> str:
     return f"{said[key]:,}" if key in said else "–"
 
 
-def _architecture(model: Mapping[str, Any], n_parameters: int, dtype: str) -> str:
+def _architecture(name: str, model: Mapping[str, Any], n_parameters: int, dtype: str) -> str:
     return (
-        f"Qwen2, {model['num_hidden_layers']} layers, width {model['hidden_size']}, "
+        f"{name}, {model['num_hidden_layers']} layers, width {model['hidden_size']}, "
         f"{model['num_attention_heads']} attention heads; {n_parameters:,} parameters in {dtype}"
     )
 

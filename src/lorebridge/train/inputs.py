@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
+from transformers import PreTrainedConfig
 
 from lorebridge.errors import InputError
 from lorebridge.tokens.reader import OrderReader
@@ -42,11 +42,12 @@ def check_order(
         raise InputError("checkpoint_steps", f"{outside[0]} is not a step of {steps}", "Take it out.")
 
 
-def check_model(config: Qwen2Config) -> None:
+def check_model(config: PreTrainedConfig) -> None:
     """Refuse a model that draws random numbers while it trains: a resume state holds no generator.
 
     Raises:
         InputError: the model has dropout.
     """
-    if config.attention_dropout:
-        raise InputError("model.attention_dropout", "is not 0, and a resume would draw other numbers", "Leave it out.")
+    for name in ("attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"):
+        if getattr(config, name, 0):
+            raise InputError(f"model.{name}", "is not 0, and a resume would draw other numbers", "Leave it out.")

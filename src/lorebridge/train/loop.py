@@ -23,11 +23,12 @@ from lorebridge.errors import InputError
 from lorebridge.records import file_digest
 from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.tokens.tokenizer import end_of_text_id, load_tokenizer, tokenizer_fingerprint
+from lorebridge.train.architecture import Asked, architecture
 from lorebridge.train.card import CARD, card, store_notes
 from lorebridge.train.engine import Processes, initialize, process_group
 from lorebridge.train.host import sent
 from lorebridge.train.inputs import check_model, check_order
-from lorebridge.train.model import WEIGHTS, PackedLanguageModel, build, load_weights, qwen2_config
+from lorebridge.train.model import WEIGHTS, load_weights
 from lorebridge.train.progress import Progress
 from lorebridge.train.schedule import Schedule, parameter_groups
 from lorebridge.train.stop import EX_TEMPFAIL, Budget, stop_signals
@@ -80,14 +81,14 @@ def train(
 ) -> dict[str, Any]:
     """Train one model and publish its checkpoints, or go on where an earlier try stopped.
 
-    The loss of a step is the mean over all targets of its batch that are not padding, whatever the number of
-    processes and micro-batches. The optimizer is AdamW (Loshchilov and Hutter 2019, algorithm 2) and always starts
-    fresh, also in continual pretraining. Weights and moments are float32; with ``precision: bfloat16`` the matrix
-    products run in bfloat16 (torch autocast).
+    The loss of a step is the mean over all targets of its batch, whatever the number of processes and micro-batches:
+    of a causal model the tokens that follow, of a masked one those behind masks (:mod:`lorebridge.train.masking`). The
+    optimizer is AdamW (Loshchilov and Hutter 2019, algorithm 2) and always starts fresh, also in continual pretraining.
+    Weights and moments are float32; with ``precision: bfloat16`` the matrix products run in bfloat16 (torch autocast).
 
     An interrupted run goes on to the bit where it was: the resume state is weights, moments and the number of updates.
-    No state of a random generator is in it, because nothing is drawn after the initial weights: the batches are those
-    of the order, and dropout is refused. Another number of processes adds the same numbers in another order, which
+    No state of a random generator is in it: the batches are those of the order, masks depend on the seed and the place
+    alone, and dropout is refused. Another number of processes adds the same numbers in another order, which
     changes rounding only.
 
     ``metrics.parquet`` has a row for each step: `run`, `learned`, `arm` and `seed` as given, `step` (updates done after
@@ -98,7 +99,8 @@ def train(
         run: name of the run.
         learned: the language that it learns; None where that is not one.
         arm: the arrangement of its text; None for a run of no arm.
-        model: see :func:`lorebridge.train.model.qwen2_config`.
+        model: see :func:`lorebridge.train.model.qwen2_config`; with ``kind: bert``,
+            :func:`lorebridge.train.masked.bert_config`.
         optimizer: ``betas``, ``eps``, ``weight_decay``, ``clip`` (largest norm of the gradient).
         schedule: see :class:`lorebridge.train.schedule.Schedule`.
         precision: ``float32`` or ``bfloat16``.
@@ -142,20 +144,34 @@ def train(
         fingerprint = tokenizer_fingerprint(tokenizer)
         check_order(reader, order, steps, checkpoint_steps, packing, fingerprint, processes.world)
         bpe = load_tokenizer(tokenizer)
-        architecture = qwen2_config(model, bpe.get_vocab_size(), end_of_text_id(bpe))
-        check_model(architecture)
-        language_model = build(architecture, seed)
+        kind, sizes = architecture(model)
+        asked = kind.asked(bpe, seed, tokenizer)
+        shape = kind.configure(sizes, bpe.get_vocab_size(), end_of_text_id(bpe))
+        check_model(shape)
+        language_model = kind.build(shape, seed)
         identity = {"recipe": recipe, "order": file_digest(order), "tokenizer": fingerprint}
         if init_from:
+            if kind.masked:
+                raise InputError(run, "a masked model starts from nothing", "Take its start out.")
             load_weights(language_model, Path(init_from))
             identity["start"] = file_digest(Path(init_from) / WEIGHTS)
         slot = processes.on_first(lambda: directory.newest_state(identity))
         if slot:
             load_parameters(language_model, slot.folder)
-        network = PackedLanguageModel(language_model).to(processes.device)
+        network = kind.network(language_model).to(processes.device)
         name: dict[str, Any] = {"run": run, "learned": learned, "arm": arm, "seed": seed}
         trainer = Trainer(
-            network, reader, processes, Schedule(**schedule), optimizer, precision, zero_stage, micro_batch, slot, name
+            network,
+            reader,
+            asked,
+            processes,
+            Schedule(**schedule),
+            optimizer,
+            precision,
+            zero_stage,
+            micro_batch,
+            slot,
+            name,
         )
         log.info(
             "%s: %s parameters, %d steps of %d rows of %d positions, %d processes on %s%s",
@@ -265,8 +281,9 @@ class Trainer:
 
     def __init__(
         self,
-        network: PackedLanguageModel,
+        network: Any,
         reader: OrderReader,
+        asked: Asked,
         processes: Processes,
         schedule: Schedule,
         optimizer: Mapping[str, Any],
@@ -278,10 +295,10 @@ class Trainer:
     ) -> None:
         """Start DeepSpeed on `network`, whose weights are those of `slot` where that is given.
 
-        Each row of metrics begins with `name`.
+        `asked` turns batches into what the network is given. Each row of metrics begins with `name`.
         """
         self.name = dict(name)
-        self.reader, self.processes, self.schedule = reader, processes, schedule
+        self.reader, self.asked, self.processes, self.schedule = reader, asked, processes, schedule
         self.model, self.clip, self.zero_stage = network.model, optimizer["clip"], zero_stage
         self.done = slot.step if slot else 0
         self.metrics: list[dict[str, Any]] = list(slot.metrics) if slot else []
@@ -316,7 +333,8 @@ class Trainer:
         for group in self.adamw.param_groups:
             group["lr"] = rate * group.get("factor", 1.0)
         input_ids, targets, positions, documents = self._ahead or self._inputs(self.done)
-        (n_targets,) = self.processes.totals([(targets != IGNORED).sum()])
+        (counted,) = self.processes.totals([(targets != IGNORED).sum()])
+        n_targets = max(counted, 1)  # a small batch may have none behind a mask
         device = self.processes.device
         # Targets and documents stay on the CPU, where the model counts them: see its forward.
         inputs = (sent(input_ids, device), targets, sent(positions, device), documents)
@@ -342,7 +360,7 @@ class Trainer:
             "learning_rate": rate,
             "grad_norm": float(norm),
             "tokens": self.positions,
-            "target_tokens": int(n_targets),
+            "target_tokens": int(counted),
         }
         self.metrics.append(row)
         seconds = time.monotonic() - started
@@ -351,7 +369,8 @@ class Trainer:
 
     def _inputs(self, step: int) -> tuple[torch.Tensor, ...]:
         """Return input ids, targets, positions and documents of this process's rows of a batch, on the CPU."""
-        batch = self.reader.batch(step, slice(self.processes.rank, None, self.processes.world))
+        rows = slice(self.processes.rank, None, self.processes.world)
+        batch = self.asked(self.reader.batch(step, rows), step, range(self.reader.rows_per_step)[rows])
         arrays = (batch.input_ids, batch.targets, batch.positions, batch.documents)
         return tuple(torch.from_numpy(array) for array in arrays)
 

@@ -35,23 +35,24 @@ def positions_at_once(positions: int, vocabulary: int, device: str) -> int:
 
 
 def chunked_cross_entropy(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return the sum (nats) of the cross-entropies of ``hidden @ weight.T`` against `targets`.
+    """Return the sum (nats) of the cross-entropies of ``hidden @ weight.T + bias`` against `targets`.
 
-    Equals ``F.cross_entropy(hidden @ weight.T, targets, ignore_index=-100, reduction="sum")`` without ever holding
-    the logits of more than `chunk` positions. Under autocast the matrix products are of its precision; the rest is
-    float32. Its gradient can be taken once, and is not itself differentiable.
+    Equals ``F.cross_entropy(hidden @ weight.T + bias, targets, ignore_index=-100, reduction="sum")`` without ever
+    holding the logits of more than `chunk` positions. Under autocast the matrix products are of its precision; the rest
+    is float32. Its gradient can be taken once, and is not itself differentiable.
 
     Args:
         hidden: [N, H] last hidden states.
         weight: [V, H] output embedding.
         targets: int64 [N]; -100 is ignored, and its position costs nothing. May lie on the CPU.
         chunk: positions at a time.
+        bias: [V] of the output; None for none.
     """
     counted = (targets != IGNORED).nonzero().squeeze(1)
     gold = sent(targets[counted], hidden.device)
-    return _ChunkedCrossEntropy.apply(hidden.index_select(0, sent(counted, hidden.device)), weight, gold, chunk)
+    return _ChunkedCrossEntropy.apply(hidden.index_select(0, sent(counted, hidden.device)), weight, gold, chunk, bias)
 
 
 def _softmax_(logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
@@ -73,7 +74,12 @@ def _fused_softmax_() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        chunk: int,
+        bias: torch.Tensor | None,
     ) -> torch.Tensor:
         device = hidden.device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -84,6 +90,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         softmax_ = _fused_softmax_() if hidden.is_cuda else _softmax_
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         d_hidden, d_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+        d_bias = None if bias is None else torch.zeros_like(bias)
         with torch.autocast(device, enabled=False):
             states, embedding = hidden.to(precision), weight.to(precision)
             # One buffer for all chunks; what the last one leaves of it is stale and not used.
@@ -95,6 +102,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             ):
                 n = len(some)
                 torch.mm(some, embedding.T, out=logits[:n])
+                if bias is not None:
+                    logits[:n] += bias.to(precision)
                 pieces = zip(logits.split(rows), gold.split(rows), strict=True)
                 losses = torch.cat([softmax_(piece, of_it) for piece, of_it in pieces])[:n]
                 total += losses.sum()
@@ -103,13 +112,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 d_logits = logits[:n]
                 d_logits[torch.arange(n, device=gold.device), gold[:n, 0]] = torch.expm1(-losses[:, 0]).to(precision)
                 d_some.copy_(d_logits @ embedding)
+                if d_bias is not None:
+                    d_bias += d_logits.sum(dim=0, dtype=d_bias.dtype)
                 for d_columns, d_rows in zip(d_logits.split(columns, dim=1), d_weight.split(columns), strict=True):
                     d_rows += d_columns.T @ some
-        ctx.save_for_backward(d_hidden, d_weight)
+        ctx.save_for_backward(d_hidden, d_weight, d_bias)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        d_hidden, d_weight = ctx.saved_tensors
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, torch.Tensor | None]:
+        d_hidden, d_weight, d_bias = ctx.saved_tensors
         # In place: a copy of the embedding's gradient would cost as much as a pass over the vocabulary.
-        return d_hidden.mul_(grads[0]), d_weight.mul_(grads[0]), None, None
+        scaled = None if d_bias is None else d_bias.mul_(grads[0])
+        return d_hidden.mul_(grads[0]), d_weight.mul_(grads[0]), None, None, scaled

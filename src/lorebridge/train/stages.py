@@ -79,7 +79,8 @@ def stage(phase: str, says: str) -> Stage:
         files={
             "checkpoints": File(
                 f"models/{phase}/{{run}}/step{{step}}",
-                "`AutoModelForCausalLM.from_pretrained` works on it; `README.md` is its model card; step 0 is the "
+                "transformers' `AutoModelForCausalLM.from_pretrained` works on it (of `model.kind: bert`, "
+                "`AutoModelForMaskedLM`); `README.md` is its model card; step 0 is the "
                 "starting point",
                 folder=True,
                 each=lambda study, w: [

@@ -92,7 +92,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.d
 
 
 def write_checkpoint(model: PreTrainedModel, tokenizer: Path, folder: Path, dtype: str) -> None:
-    """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load without a network."""
+    """Write a folder that transformers' auto classes load without a network."""
     folder.mkdir(parents=True)
     for path in sorted(tokenizer.iterdir()):
         if path.is_file() and path.name not in not_of_the_model(str(tokenizer), [path.name]):
@@ -100,7 +100,8 @@ def write_checkpoint(model: PreTrainedModel, tokenizer: Path, folder: Path, dtyp
     model.config.architectures = [type(model).__name__]
     model.config.dtype = dtype
     model.config.save_pretrained(folder)
-    GenerationConfig.from_model_config(model.config).save_pretrained(folder)
+    if model.can_generate():
+        GenerationConfig.from_model_config(model.config).save_pretrained(folder)
     save_tensors(folder / WEIGHTS, parameters(model), getattr(torch, dtype))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.plan.stage import File, Item, Stage, Wildcards, by, item, many, one
+from lorebridge.plan.stage import File, Item, Stage, by, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE
 from lorebridge.trace.stages import judgments
@@ -50,18 +50,19 @@ def fact_scores(study: Study) -> list[Item]:
     return scores(study.models.values(), "fact_scores", "fact_scores")
 
 
-def _volumes(study: Study) -> Mapping[str, Any] | None:
-    return study.config["volumes"]
+def _columns(study: Study, key: str) -> list[str]:
+    """Return the columns that are taken of a CSV file which the configuration may name."""
+    return list((study.config[key] or {"columns": []})["columns"])
 
 
-def _volumes_path(study: Study) -> str | None:
-    said = _volumes(study)
+def _path(study: Study, key: str) -> str | None:
+    said = study.config[key]
     return None if said is None else str(configuration.local_path(study.config, said["path"]))
 
 
-def _volumes_identity(study: Study, w: Wildcards) -> dict[str, Any]:
-    said, path = _volumes(study), _volumes_path(study)
-    return {} if said is None or path is None else {"sha256": study.known(path, "volumes", said["obtain"])}
+def _identity(study: Study, key: str) -> dict[str, Any]:
+    said, path = study.config[key], _path(study, key)
+    return {} if path is None else {"sha256": study.known(path, key, said["obtain"])}
 
 
 def _asks_where(study: Study) -> bool:
@@ -209,10 +210,35 @@ STAGES = (
         "lorebridge.transfer.correlates:correlates",
         files={"correlates": File("facts/correlates.parquet", table="correlates", argument="out")},
         record="facts/correlates.parquet.record.json",
-        literals=lambda study, w: {"base": study.base, "columns": (_volumes(study) or {"columns": []})["columns"]},
-        identity=_volumes_identity,
+        literals=lambda study, w: {"base": study.base, "columns": _columns(study, "volumes")},
+        identity=lambda study, w: _identity(study, "volumes"),
         inputs=lambda study, w: {"scores": many(fact_scores(study))},
-        sources=lambda study, w: {"volumes": _volumes_path(study)},
+        sources=lambda study, w: {"volumes": _path(study, "volumes")},
+    ),
+    Stage(
+        "fact_overlap",
+        "Count the facts that models have right in two languages, beside what independent languages would share.",
+        "lorebridge.transfer.overlap:fact_overlap",
+        files={"fact_overlap": File("facts/overlap.parquet", table="fact_overlap", argument="out")},
+        record="facts/overlap.parquet.record.json",
+        inputs=lambda study, w: {"scores": many(fact_scores(study)), "facts": one(item("facts", "facts"))},
+    ),
+    Stage(
+        "overlap_distances",
+        "Say whether languages that are further apart share fewer facts.",
+        "lorebridge.transfer.distances:overlap_distances",
+        files={"overlap_distances": File("facts/overlap_distances.parquet", table="overlap_distances", argument="out")},
+        record="facts/overlap_distances.parquet.record.json",
+        literals=lambda study, w: {
+            **study.config["overlap"],
+            "columns": _columns(study, "distances"),
+            "languages": {
+                lang: {key: language[key] for key in ("family", "script")} for lang, language in study.languages.items()
+            },
+        },
+        identity=lambda study, w: _identity(study, "distances"),
+        inputs=lambda study, w: {"fact_overlap": one(item("fact_overlap", "fact_overlap"))},
+        sources=lambda study, w: {"distances": _path(study, "distances")},
     ),
 )
 

@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
+from lorebridge.transfer.overlap import WITHIN
 from lorebridge.transfer.precision import LANGUAGES, ROWS, RULES
 
 _MARKERS = "osD^vP*X"
@@ -106,6 +107,99 @@ def correlates_table(*, correlates: Path, out: Path) -> None:
         "subwords, and has few points."
     )
     write_table(table, out, caption, dict.fromkeys(("r", "lo", "hi", "p"), ".2f"))
+
+
+def overlap_by_family(*, fact_overlap: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw the facts that every two languages share, languages of a family beside each other.
+
+    Args:
+        fact_overlap: the table.
+        languages: code -> ``name, script, family``.
+        out: path without suffix.
+    """
+    _overlap(tables.read(fact_overlap), languages, ("family", "script"), out)
+
+
+def overlap_by_script(*, fact_overlap: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw the same, languages of a script beside each other."""
+    _overlap(tables.read(fact_overlap), languages, ("script", "family"), out)
+
+
+def _overlap(table: pd.DataFrame, languages: Mapping[str, Mapping[str, Any]], by: tuple[str, str], out: Path) -> None:
+    """Draw a square a model: below the diagonal the Jaccard index, above it what lies above its expectation."""
+    table = _last(table)
+    plain, strict = (table[table["within"] == within] for within in WITHIN)
+    langs = sorted(
+        set(table["lang_a"]) | set(table["lang_b"]), key=lambda lang: (*(languages[lang][what] for what in by), lang)
+    )
+    place = {lang: index for index, lang in enumerate(langs)}
+    groups = [languages[lang][by[0]] for lang in langs]
+    edges = [index for index in range(1, len(langs)) if groups[index] != groups[index - 1]]
+    runs = list(dict.fromkeys(table["run"]))
+    letters = float(np.clip(300 / max(len(langs), 1), 4, 8))
+    with style.styled():
+        fig, axes = plt.subplots(
+            len(runs), 1, layout="constrained", squeeze=False, figsize=(style.PRINTED, 0.3 + 5.6 * len(runs))
+        )
+        for ax, run in zip(axes[:, 0], runs, strict=True):
+            for rows, values, colours, label, lower in (
+                (plain, plain["jaccard"], "viridis", "shared, % of what either knows", True),
+                (strict, strict["jaccard"] - strict["expected"], "RdBu_r", "above independence, points", False),
+            ):
+                own = rows["run"] == run
+                first, second = (rows.loc[own, side].map(place).to_numpy() for side in ("lang_a", "lang_b"))
+                low, high = np.minimum(first, second), np.maximum(first, second)
+                square = np.full((len(langs), len(langs)), np.nan)
+                square[(high, low) if lower else (low, high)] = 100 * values[own]
+                reach = max(float(np.nanmax(np.abs(square), initial=0)), 1.0)
+                image = ax.imshow(square, cmap=colours, vmin=0 if lower else -reach, vmax=reach)
+                fig.colorbar(image, ax=ax, label=label, shrink=0.6, location="right" if lower else "left")
+            names = [f"{languages[lang]['name']}" for lang in langs]
+            ax.set_xticks(range(len(langs)), names, rotation=90, fontsize=letters)
+            ax.set_yticks(range(len(langs)), names, fontsize=letters)
+            for edge in edges:
+                ax.axhline(edge - 0.5, color="0.4", linewidth=0.4)
+                ax.axvline(edge - 0.5, color="0.4", linewidth=0.4)
+            ax.set_title(run)
+        style.save(fig, out)
+        plt.close(fig)
+
+
+def overlap_table(*, fact_overlap: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write what every two languages share, those that share most above their expectation first."""
+    table = tables.read(fact_overlap)
+    shown = pd.DataFrame(
+        {
+            "model": table["run"],
+            "step": table["step"].astype("Int64"),
+            **{side: table[side].map(lambda lang: languages[lang]["name"]) for side in ("lang_a", "lang_b")},
+            "within": table["within"],
+            **{name: table[name] for name in ("n_both", "n_a", "n_b", "shared")},
+            **{name: 100 * table[name] for name in ("jaccard", "expected")},
+            "z": table["z"],
+        }
+    )
+    above = (table["jaccard"] - table["expected"]).rename("above")
+    shown = shown.assign(above=100 * above).sort_values(
+        ["model", "step", "within", "above"], ascending=[True, True, True, False], kind="stable"
+    )
+    caption = (
+        "Facts that a model has right in both of two languages, in percent of those that it has right in either; "
+        "beside what two languages would share that know as many facts of each relation and numbers of masks (and "
+        "object) independently of each other."
+    )
+    write_table(shown, out, caption, dict.fromkeys(("jaccard", "expected", "above", "z"), ".1f"))
+
+
+def distances_table(*, overlap_distances: Path, out: Path) -> None:
+    """Write whether languages that are further apart share fewer facts."""
+    table = tables.read(overlap_distances)
+    table["step"] = table["step"].astype("Int64")
+    caption = (
+        "Shared facts of two languages against how far apart these are: Pearson's correlation over pairs, with a "
+        "two-sided p-value by permutations of the languages (QAP)."
+    )
+    write_table(table, out, caption, {"r": ".2f", "p": ".3f"})
 
 
 def published_table(*, published: Path, out: Path) -> None:

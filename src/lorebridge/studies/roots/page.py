@@ -26,6 +26,20 @@ def above(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[s
     return found
 
 
+def shared(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say how much languages share, and how much of it they would share independently."""
+    table = rows["overlap"]
+    strict = table[table["within"] == "relation, masks, object"].dropna(subset=["jaccard", "expected"])
+    found = []
+    for model, of in strict[strict["step"].isna() | (strict["step"] == strict["step"].max())].groupby("model"):
+        found.append(
+            f"{model}: two languages share {of['jaccard'].mean():.1f} % of what either knows, on average over "
+            f"{len(of):,} pairs; {of['expected'].mean():.1f} % would be shared by languages that know as many facts of "
+            "each relation, object and numbers of masks independently."
+        )
+    return found
+
+
 def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Account:
     """Return what the study asks, was, and found."""
     asking = config["asking"]
@@ -44,4 +58,5 @@ def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Acco
         found=above(rows, config),
         design=design,
         roles={lang: language["family"] for lang, language in config["languages"].items()},
+        sources={"facts": f"in the shape of {config['facts']['shape']}"},
     )

@@ -57,10 +57,27 @@ FIGURES = (
         "facts. The bar is the answer that most other facts of a relation have, which needs no model.",
         f"{HERE}.page:above",
     ),
+    *(
+        Drawing(
+            f"overlap_by_{what}",
+            f"{HERE}.drawings:overlap_by_{what}",
+            _of("fact_overlap"),
+            ("languages",),
+            "Results",
+            f"Shared facts, by {what}",
+            "Of the facts that are right in one of two languages, those that are right in both (below the diagonal), "
+            "and how far that lies above what two independent languages would share within a relation, an object and "
+            f"numbers of masks (above it). Languages stand by {what}.",
+            f"{HERE}.page:shared" if what == "family" else "",
+        )
+        for what in ("family", "script")
+    ),
 )
 TABLES = (
     Drawing("precision", f"{HERE}.drawings:precision_table", _of("p_at_1"), ("languages",)),
     Drawing("correlates", f"{HERE}.drawings:correlates_table", _of("correlates"), ()),
+    Drawing("overlap", f"{HERE}.drawings:overlap_table", _of("fact_overlap"), ("languages",)),
+    Drawing("overlap_distances", f"{HERE}.drawings:distances_table", _of("overlap_distances"), ()),
     Drawing(
         "published",
         f"{HERE}.drawings:published_table",
@@ -98,7 +115,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
                 for lang, language in languages.items()
             }
         },
-        local=[said for key in ("facts", "volumes", "published") if (said := config[key])],
+        local=[said for key in ("facts", "volumes", "distances", "published") if (said := config[key])],
     )
     found.models |= {model.name: model for model in given_models(config)}
     found.figures |= rows(FIGURES)

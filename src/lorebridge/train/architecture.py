@@ -1,0 +1,71 @@
+"""The architectures that can be trained, and what each is asked in a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from lorebridge.errors import InputError
+from lorebridge.tokens.reader import Batch
+from lorebridge.tokens.tokenizer import MASK, end_of_text_id
+from lorebridge.train import masked as bert
+from lorebridge.train import model as qwen2
+from lorebridge.train.masking import masked
+
+Asked = Callable[[Batch, int, Sequence[int]], Batch]
+"""Turns some rows of the batch of a step, which are told, into what a model reads and is asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What is trained.
+
+    Attributes:
+        configure: the configuration, from the section ``model`` without its ``kind``, the tokenizer's size, and the id
+            of ``<|endoftext|>``.
+        build: a float32 model, from that and the seed of its weights.
+        network: wraps the model; its forward gives the summed loss of packed rows.
+        masked: whether it is asked masked tokens; else the token that follows.
+    """
+
+    configure: Callable[[Mapping[str, Any], int, int], PreTrainedConfig]
+    build: Callable[[Any, int], PreTrainedModel]
+    network: Callable[[Any], qwen2.PackedLanguageModel | bert.PackedMaskedModel]
+    masked: bool
+
+    def asked(self, bpe: Tokenizer, seed: int, folder: Path) -> Asked:
+        """Return what turns a batch into what the model is asked.
+
+        Args:
+            bpe: the tokenizer.
+            seed: of the run.
+            folder: the tokenizer's.
+
+        Raises:
+            InputError: the model needs a mask, and the tokenizer has none.
+        """
+        if not self.masked:
+            return lambda batch, step, rows: batch
+        mask = bpe.token_to_id(MASK)
+        if mask is None:
+            raise InputError(folder, f"has no {MASK}, which a masked model needs", "Set tokenizer.mask to true.")
+        words = {"mask": mask, "end_of_text": end_of_text_id(bpe), "vocabulary": bpe.get_vocab_size()}
+        return lambda batch, step, rows: masked(batch, seed=seed, step=step, rows=rows, **words)
+
+
+ARCHITECTURES = {
+    "qwen2": Architecture(qwen2.qwen2_config, qwen2.build, qwen2.PackedLanguageModel, masked=False),
+    "bert": Architecture(bert.bert_config, bert.build, bert.PackedMaskedModel, masked=True),
+}
+"""By ``model.kind``; what has none is the first."""
+
+
+def architecture(model: Mapping[str, Any]) -> tuple[Architecture, dict[str, Any]]:
+    """Return the architecture that a section ``model`` names, and the rest of the section."""
+    rest = dict(model)
+    return ARCHITECTURES[rest.pop("kind", next(iter(ARCHITECTURES)))], rest
