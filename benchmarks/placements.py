@@ -33,7 +33,7 @@ INTERVALS = {QUESTIONS_ONLY: False, QUESTIONS_AND_SEEDS: True}
 
 def contrasts_of(scores: Sequence[Path], questions: dict[str, Path], study: dict) -> list[Contrast]:
     """Return the contrasts of two arms of a study, by language and direction."""
-    asked = {"subset": study["probing"]["subset"], "rule": study["probing"]["rule"], "last": study["transfer"]["last"]}
+    asked = {key: study["probing"][key] for key in ("subset", "rule", "prefix")} | {"last": study["transfer"]["last"]}
     loaded = credits.load(scores=scores, questions=questions, base=study["base_language"], **asked)
     formed = form(
         by_culture(loaded),

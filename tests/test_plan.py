@@ -10,10 +10,11 @@ import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from lorebridge import config, studies, tables
+from lorebridge import call, config, studies, tables
 from lorebridge.errors import ConfigError, InputError
 from lorebridge.plan import artifact, cost
 from lorebridge.plan.stage import WILDCARDS, File, Stage, constraints
@@ -150,7 +151,13 @@ def test_a_stage_reads_what_it_takes(demo):
     ]
     scored = plan.reads("score", run="ko-bridge-s0")
     assert set(scored) == {"checkpoints", "questions", "heldout", "pairs"}
-    assert len(scored["checkpoints"]) == len(plan.study.model("ko-bridge-s0").checkpoints)
+    # The rule names one checkpoint, and the task all: an edge of Snakemake's graph costs as much as a small job.
+    steps = plan.study.model("ko-bridge-s0").checkpoints
+    every = [f"results/demo/models/continual/ko-bridge-s0/step{step}" for step in steps]
+    assert scored["checkpoints"] == every[:1]
+    task = plan.task("score", run="ko-bridge-s0")
+    found = call.shaped(task, "checkpoints", scored["checkpoints"])
+    assert found == {str(step): Path(path) for step, path in zip(steps, every, strict=True)}
 
 
 def test_no_two_artifacts_share_a_file(paper, demo):

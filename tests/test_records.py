@@ -290,6 +290,17 @@ def test_a_changed_file_stops_who_reads_it_in_one_line(chain, tmp_path, capsys, 
     assert not (tmp_path / "out.record.json").exists()
 
 
+def test_files_that_the_task_alone_names_are_compared_too(chain, tmp_path):
+    """A rule names the first checkpoint of a model, and its job reads all."""
+    steps = list(map(str, chain.outputs["checkpoints"]))
+    said = {"checkpoints": {"folder": [False, False], "paths": steps}}
+    reader = Task("reader", {}, {str(chain.record): chain.maker.recipe}, call={"inputs": said})
+    assert list(reader.check_inputs({"checkpoints": steps[:1]})) == steps
+    one_byte(chain.folder / "step4" / "model.safetensors")
+    with pytest.raises(ChangedFile, match=r"step4/model\.safetensors: changed since maker made it"):
+        reader.check_inputs({"checkpoints": steps[:1]})
+
+
 def test_a_file_too_many_in_a_checkpoint_is_a_change(chain):
     (chain.folder / "step4" / "adapter.json").write_text("{}")
     with pytest.raises(ChangedFile, match=r"adapter\.json: put there since maker made .*step4; .*Delete it, or"):

@@ -439,6 +439,15 @@ class Task:
         """Read a task back from :meth:`dumps`."""
         return cls(**json.loads(text))
 
+    def files(self, argument: str, named: Sequence[Path | str]) -> Sequence[Path | str]:
+        """Return the files that an argument of the stage's function is made of.
+
+        Args:
+            argument: its name.
+            named: the files that the rule names, which may be the first of each artifact alone.
+        """
+        return self.call["inputs"].get(argument, {}).get("paths", named)
+
     def check_inputs(self, reads: Mapping[str, Sequence[Path | str]] | None = None) -> dict[str, str]:
         """Refuse to work from inputs that another recipe made, or that have changed since they were made.
 
@@ -465,7 +474,7 @@ class Task:
         rules: dict[Path, str] = {}
         for argument, paths in (reads or {}).items():
             folders = self.call["inputs"].get(argument, {}).get("folder", [])
-            for path, folder in zip(map(Path, paths), folders, strict=False):
+            for path, folder in zip(map(Path, self.files(argument, paths)), folders, strict=False):
                 beside = next((place for place, said in described.items() if path in said), None)
                 if beside is None:
                     raise ChangedFile(

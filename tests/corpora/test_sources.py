@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from lorebridge.corpora import readers
 from lorebridge.corpora.readers import Columns
-from lorebridge.corpora.sources import open_source
+from lorebridge.corpora.sources import Batch, open_source
 from lorebridge.errors import InputError
 
 ROWS = [{"id": f"r{i}", "title": f"Title {i}", "text": f"Text number {i}. " * 20, "source": "wiki"} for i in range(10)]
@@ -561,3 +561,12 @@ def test_names_in_a_zip_lead_nowhere(tmp_path: Path) -> None:
         archive.writestr("/escaped.ko", "하나\n")
     assert rows_of(MOSES, tmp_path / "x.zip", ["en", "ko"], []) == [{"en": "One", "ko": "하나"}]
     assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
+
+
+@pytest.mark.parametrize("first", [1, 9_999_998, 10_000_000, 99_999_999])
+def test_keys_are_numbers_of_seven_digits_or_more(first):
+    """Also where they grow longer within a batch."""
+    numbers = np.arange(first, first + 5)
+    columns = pa.RecordBatch.from_arrays([pa.array(list("abcde"))], names=["text"])
+    assert Batch("file", 0, numbers, columns, "0003-").keys().to_pylist() == [f"0003-{n:07d}" for n in numbers]
+    assert Batch("file", 0, numbers[:0], columns[:0]).keys().to_pylist() == []

@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def test_the_table_holds_the_numbers_that_figure_3_had(inputs):
     expected = pd.read_csv(GOLDEN / "accuracies.csv")
-    found = of_arms(inputs[0] / "accuracies.parquet", subset="clean", rule="mean").reset_index(drop=True)
+    found = of_arms(inputs[0] / "accuracies.parquet", subset="clean", rule="mean", prefix="bare").reset_index(drop=True)
     pd.testing.assert_frame_equal(found[expected.columns], expected, rtol=1e-9, check_dtype=False)
 
 
@@ -37,9 +37,9 @@ def test_figure_3_draws_the_numbers_of_the_table(inputs, tmp_path, monkeypatch):
             drawn[ax.get_title().split("\n")[0]] = np.vstack([dots.get_offsets() for dots in ax.collections])
 
     monkeypatch.setattr(style, "save", kept)
-    study = {"base": "en", "names": names, "subset": "clean", "rule": "mean", "last": 3}
+    study = {"base": "en", "names": names, "subset": "clean", "rule": "mean", "prefix": "bare", "last": 3}
     curves.figure3(accuracies=path, arms=inputs[1]["arms"], ema=0.8, out=tmp_path / "figure3", **study)
-    table = of_arms(path, subset="clean", rule="mean")
+    table = of_arms(path, subset="clean", rule="mean", prefix="bare")
     assert len(drawn) == 8
     for culture, name in list(names.items())[1:]:
         for lang in ("en", culture):

@@ -219,6 +219,7 @@ def study(tmp_path, write_questions, write_scores, unlike):
         "base": "en",
         "contrasts": [["bridge", "no_bridge"]],
         "rule": "mean",
+        "prefix": "bare",
         "last": 1,
         "out": tmp_path / "gaps.parquet",
     }

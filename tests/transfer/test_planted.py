@@ -66,6 +66,7 @@ def study(write_questions, write_scores, unlike, tmp_path):
         "contrasts": [["bridge", "no_bridge"]],
         "subset": "clean",
         "rule": "mean",
+        "prefix": "bare",
         "last": 2,
     }
 
@@ -159,7 +160,7 @@ def test_what_is_memorised_is_told_by_what_the_corpus_states(study, write_scores
             wins[3] = True
         return wins
 
-    given = {name: study[name] for name in ("questions", "truth", "subset", "rule")}
+    given = {name: study[name] for name in ("questions", "truth", "subset", "rule", "prefix")}
     base = write_scores("ko", "base", 0, STEPS, ["en", "ko"], N, known)
     rows = memorised(scores=[base], **given, resamples=500, seed=0).set_index(["lang", "stated"])
     assert set(rows["run"]) == {"ko-base-s0"} and (rows["n_questions"] == N // 2).all()
@@ -171,7 +172,7 @@ def test_what_is_memorised_is_told_by_what_the_corpus_states(study, write_scores
 
 def test_accuracy_by_checkpoint_and_placement(study):
     """In Korean the bridge knows, from its second checkpoint on, what English alone states, and half of the rest."""
-    given = {name: study[name] for name in ("scores", "questions", "truth", "base", "subset", "rule")}
+    given = {name: study[name] for name in ("scores", "questions", "truth", "base", "subset", "rule", "prefix")}
     rows = placed_accuracies(**given, resamples=200, seed=0).set_index(["direction", "placed", "arm", "seed", "step"])
     assert len(rows) == 2 * 4 * 2 * 2 * len(STEPS)
     assert (rows["n_questions"] == N // 4).all() and (rows["chance"] == 0.25).all()
@@ -190,7 +191,7 @@ def test_permuted_placements_are_told_apart_as_rarely_as_promised(root, study):
     spec.loader.exec_module(benchmark)
     settings = {
         "base_language": "en",
-        "probing": {"subset": study["subset"], "rule": study["rule"]},
+        "probing": {key: study[key] for key in ("subset", "rule", "prefix")},
         "transfer": {"last": study["last"], "contrasts": study["contrasts"]},
     }
     planted = tables.read(study["truth"], ["question_id", "placed", "covered"])

@@ -33,7 +33,7 @@ from lorebridge.errors import InputError
 Rows = tuple[npt.NDArray[np.int64], pa.RecordBatch]
 
 _BLOCK = 1 << 20  # bytes of lines that become one batch
-_PARQUET_ROWS, _PARQUET_PAIRS = 1024, 4096  # the halves of pairs are sentences
+_PARQUET_ROWS, _PARQUET_PAIRS = 1024, 16384  # the halves of pairs are sentences
 # Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
 _BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
 _DAMAGED = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error), igzip.BadGzipFile, zipfile.BadZipFile)

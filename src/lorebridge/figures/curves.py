@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import direction_label
-from lorebridge.probes.prefixes import BARE, prefix_phrase
+from lorebridge.probes.prefixes import prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.credits import LAST, directions
@@ -34,7 +34,7 @@ def figure3(
     ema: float,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
     remark: str = "",
 ) -> None:
     """Draw accuracy over continual pretraining: directions in rows, languages in columns, an arm a colour.

@@ -14,7 +14,7 @@ from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import direction_label
 from lorebridge.figures.write import two_digits, write_table
-from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
+from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer import cultures as cultures_
 from lorebridge.transfer import planted as planted_
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, HIGH, INTERACTION, LOW
@@ -31,7 +31,7 @@ _LINES = [
 
 
 def asymmetry(
-    *, asymmetry: Path, names: Mapping[str, str], base: str, last: int, remark: str, out: Path, prefix: str = BARE
+    *, asymmetry: Path, names: Mapping[str, str], base: str, last: int, remark: str, out: Path, prefix: str
 ) -> None:
     """Draw the four readings of Figure 3, the difference of the directions at each level, and the interaction.
 
@@ -200,9 +200,7 @@ def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, 
     )
 
 
-def cultures(
-    *, asymmetry: Path, density: Path, names: Mapping[str, str], base: str, out: Path, prefix: str = BARE
-) -> None:
+def cultures(*, asymmetry: Path, density: Path, names: Mapping[str, str], base: str, out: Path, prefix: str) -> None:
     """Write each culture's log density ratio beside the difference of its directional gaps.
 
     Args:
@@ -275,7 +273,7 @@ def placements(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write the gaps of a planted world by where the fact was planted, and the estimand: source only - neither.
 
@@ -331,7 +329,7 @@ def dose_response(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write accuracies and gaps of a planted world by how often the source language alone states the fact.
 

@@ -14,7 +14,7 @@ from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.probes import copying as copying_
 from lorebridge.probes.copying import COPIES
-from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
+from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer.planted import memorised
 
 MEMORISED = 0.95
@@ -31,7 +31,7 @@ def learning(
     base: str,
     arms: Sequence[str],
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Draw bits per byte of held-out text and MEXA over continual pretraining: a language a column, an arm a colour.
 
@@ -103,7 +103,7 @@ def table(
     resamples: int,
     seed: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
     scores: Sequence[Path] = (),
     questions: Mapping[str, Path] | None = None,
     truth: Path | None = None,

@@ -14,7 +14,7 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
-from lorebridge.probes.prefixes import BARE, behind, in_order
+from lorebridge.probes.prefixes import behind, in_order
 from lorebridge.probes.questions import SUBSETS, in_subset
 from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters
 from lorebridge.transfer.credits import LAST, Credits, directions, learned_in_an_arm, paired, read_scores
@@ -188,7 +188,7 @@ def _of_others(credits: pd.DataFrame, rule: str, last: int) -> Iterator[_Curve]:
         yield curve if None in steps or len(steps) < last else curve.pooled(last)
 
 
-def of_arms(path: Path, *, subset: str, rule: str, prefix: str = BARE) -> pd.DataFrame:
+def of_arms(path: Path, *, subset: str, rule: str, prefix: str) -> pd.DataFrame:
     """Return what the table "accuracies" says of arms: its rows of one subset, rule and prefix that have a direction.
 
     Args:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.probes.prefixes import BARE, behind
+from lorebridge.probes.prefixes import behind
 from lorebridge.tokens.arms import BASE
 from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
@@ -104,7 +104,7 @@ def alarms(
     subset: str,
     rule: str,
     last: int,
-    prefix: str = BARE,
+    prefix: str,
     carrying: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return every alarm of a study: columns as the attributes of :class:`Alarm`, and ``to_do`` where one rings.

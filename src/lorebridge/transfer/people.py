@@ -21,7 +21,6 @@ import scipy
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes.people import person_and_attribute, person_clusters
-from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.contrasts import Contrast, by_culture, form
 from lorebridge.transfer.inference import (
@@ -55,7 +54,7 @@ def people_gaps(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> dict[str, Any]:
     """Write the table "people_gaps": gaps en->xx over the last checkpoints on people, by attribute, and on culture.
 

@@ -20,7 +20,7 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
-from lorebridge.probes.prefixes import BARE, behind
+from lorebridge.probes.prefixes import behind
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters
 from lorebridge.transfer.contrasts import ALL, BEYOND, Contrast, by_culture, form
@@ -55,7 +55,7 @@ def placement_gaps(
     subset: str,
     rule: str,
     last: int,
-    prefix: str = BARE,
+    prefix: str,
 ) -> pd.DataFrame:
     """Return gaps over the last checkpoints by where the fact was planted and whether its entity is covered by pairs.
 
@@ -124,7 +124,7 @@ def dose_response(
     subset: str,
     rule: str,
     last: int,
-    prefix: str = BARE,
+    prefix: str,
 ) -> pd.DataFrame:
     """Return accuracies and gaps over the last checkpoints by how often the source language states the fact.
 
@@ -206,7 +206,7 @@ def memorised(
     rule: str,
     resamples: int,
     seed: int,
-    prefix: str = BARE,
+    prefix: str,
 ) -> pd.DataFrame:
     """Return how many of the facts that a language's corpus states a model answers in it, at its last checkpoint.
 
@@ -266,7 +266,7 @@ def placed_accuracies(
     rule: str,
     resamples: int,
     seed: int,
-    prefix: str = BARE,
+    prefix: str,
 ) -> pd.DataFrame:
     """Return, of every model that learned a language, accuracy by checkpoint and by where the fact was planted.
 
