@@ -84,6 +84,8 @@ class ClusterBootstrap:
         """
         names, cluster = np.unique(clusters, return_inverse=True)
         self.n_clusters = len(names)
+        # As many clusters of one size have the same spread of sizes (Kish 1965, section 11.7).
+        self._alike = len(cluster) ** 2 / float((np.bincount(cluster) ** 2).sum())
         rng = np.random.default_rng([seed, *stream.encode()])
         drawn = rng.multinomial(self.n_clusters, np.full(self.n_clusters, 1 / self.n_clusters), size=resamples)
         self._weights = drawn[:, cluster].T.astype(np.float64)  # (n questions, R): how often each is drawn
@@ -98,29 +100,65 @@ class ClusterBootstrap:
         return np.divide(values @ self._weights, total, out=np.full(total.shape, np.nan), where=total > 0)
 
     def interval(
-        self, values: np.ndarray, counts: np.ndarray | None = None, level: float = 0.95
+        self,
+        values: np.ndarray,
+        counts: np.ndarray | None = None,
+        level: float = 0.95,
+        bounds: tuple[float, float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the percentile interval of the mean of `values` (..., n questions), or of their ratio to `counts`.
 
-        NaN with fewer than 2 clusters, and where a resample has nothing to count.
+        No draw has what no question has shown: where all answers are right, all means are 1, and where one of a hundred
+        is wrong, the draws do not know of a second kind of mistake. So the ends of a mean whose values have bounds are
+        as far out at least as K clusters allow that were never seen to hold anything else (:meth:`_unseen`).
+
+        Args:
+            values: shape (..., n questions).
+            counts: what they are divided by; ones by default.
+            level: of the interval.
+            bounds: of the values, if there are any; `counts` are ones.
+
+        Returns:
+            NaN with fewer than 2 clusters, and where a resample has nothing to count; without bounds, where all
+            resamples are alike.
         """
         if self.n_clusters < 2:
             nothing = np.full(values.shape[:-1], np.nan)
             return nothing, nothing
         drawn = self.ratio(values, np.ones_like(values) if counts is None else counts)
-        return _percentiles(drawn, level)
+        lo, hi = _percentiles(drawn, level)
+        if bounds is None:
+            alike = np.ptp(drawn, axis=-1) <= 1e-12
+            return np.where(alike, np.nan, lo), np.where(alike, np.nan, hi)
+        least, most = self._unseen(values.mean(axis=-1), (1 - level) / 2, bounds)
+        return np.minimum(lo, least), np.maximum(hi, most)
 
-    def band(self, values: np.ndarray, level: float = 0.95) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    def _unseen(self, means: np.ndarray, tail: float, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends that means may have because of what no cluster has shown.
+
+        If a share s of all clusters is of some kind, K of them hold none with probability (1 - s)^K. So with a
+        probability of 1 - `tail` no kind has a larger share than 1 - tail^(1 / K) that was not seen (for a tail of
+        5 %, about 3 / K: the rule of three, Hanley & Lippman-Hand 1983), and such a share of values, each at a bound,
+        moves the mean no further.
+        """
+        share = 1 - tail ** (1 / self._alike)
+        return means - share * (means - bounds[0]), means + share * (bounds[1] - means)
+
+    def band(
+        self, values: np.ndarray, level: float = 0.95, bounds: tuple[float, float] | None = None
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """Return the interval of the mean of each row of `values` (rows, n questions), and the band of all rows.
 
         The band holds all of the rows' means at once. It is the narrowest of equally deep percentile intervals, an end
         of which as many of a row's replicates lie beyond as of any other row's, that hold `level` of the joint
         replicates in every row (the quantile-based sup-t band: Montiel Olea & Plagborg-Moller 2019, algorithm 2). No
-        row's spread need be estimated, ends stay in the range of the replicates, and it holds the intervals.
+        row's spread need be estimated, and it holds the intervals. With bounds it goes out as they do
+        (:meth:`interval`), to the same depth.
 
         Args:
             values: rows are statistics of the same questions, such as the checkpoints of a model.
             level: of each interval, and of the band.
+            bounds: of the values, if there are any.
 
         Returns:
             (lo, hi) of the intervals, (lo, hi) of the band, each of shape (rows,); NaN with fewer than 2 clusters.
@@ -129,7 +167,7 @@ class ClusterBootstrap:
             nothing = np.full(len(values), np.nan)
             return (nothing, nothing), (nothing, nothing)
         drawn = self.ratio(values, np.ones_like(values))
-        lo, hi = _percentiles(drawn, level)
+        lo, hi = self.interval(values, level=level, bounds=bounds)
         ordered = np.sort(drawn, axis=1)
         n = drawn.shape[1]
         # How many replicates of the row lie at each one or further out, on the side where they are fewer.
@@ -142,7 +180,11 @@ class ClusterBootstrap:
         )
         deepest = max(int(np.sort(depth)[int((1 - level) * n)]), 1)
         # Percentiles lie between replicates; an end of the band is one.
-        return (lo, hi), (np.minimum(ordered[:, deepest - 1], lo), np.maximum(ordered[:, n - deepest], hi))
+        band_lo, band_hi = np.minimum(ordered[:, deepest - 1], lo), np.maximum(ordered[:, n - deepest], hi)
+        if bounds is not None:
+            least, most = self._unseen(values.mean(axis=1), min(deepest / n, (1 - level) / 2), bounds)
+            band_lo, band_hi = np.minimum(band_lo, least), np.maximum(band_hi, most)
+        return (lo, hi), (band_lo, band_hi)
 
 
 def _percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
