@@ -162,16 +162,18 @@ def matched(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list
 
 
 def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
-    """Say how the two directions differ by resource level."""
-    table = _pooled(rows["asymmetry"], config)
-    first = _first_contrast(config)
-    tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
-    return [
-        f"How much more the two directions differ in low-resource languages than in high-resource ones ({first}): "
-        f"{_points(test, 'estimate')}, p = {test['p']:.2g}; interval over {test['interval']}{_note(test)}, for these "
-        f"languages only."
-        for _, test in tests.iterrows()
-    ]
+    """Say how the two directions differ by resource level, of all questions and of what was at risk."""
+    first, found = _first_contrast(config), []
+    for scale, where in ((ALL, ""), (BEYOND, ", on the risk set less what wrong options show")):
+        table = _pooled(rows["asymmetry"], config, scale)
+        tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
+        found += [
+            f"How much more the two directions differ in low-resource languages than in high-resource ones{where} "
+            f"({first}): {_points(test, 'estimate')}, p = {test['p']:.2g}; interval over {test['interval']}"
+            f"{_note(test)}, for these languages only."
+            for _, test in tests.iterrows()
+        ]
+    return found
 
 
 def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -179,17 +181,22 @@ def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> l
     if "placements" not in rows:
         return []
     table, first = _widest(rows["placements"]), _first_contrast(config)
-    table = table[table["scale"] == ALL]
     if carrying(config):
-        return _carried(table, config)
-    crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & table["placed"].str.contains(" - ")]
-    largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
-    return [
-        f"What crosses in the planted world, with facts stated nowhere as the control ({first}): {told or 'none'} of "
-        f"{len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The largest is "
-        f"{largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over {largest['interval']}"
-        f"{_note(largest)}."
-    ]
+        return _carried(table[table["scale"] == ALL], config)
+    found = []
+    for scale, what in ((ALL, ""), (BEYOND, ", as a share of what was at risk, less what wrong options show")):
+        crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & (table["scale"] == scale)]
+        crossed = crossed[crossed["placed"].str.contains(" - ")]
+        if crossed.empty:
+            continue
+        largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
+        found.append(
+            f"What crosses in the planted world, with facts stated nowhere as the control{what} ({first}): "
+            f"{told or 'none'} of {len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The "
+            f"largest is {largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over "
+            f"{largest['interval']}{_note(largest)}."
+        )
+    return found
 
 
 def _carried(table: pd.DataFrame, config: Mapping[str, Any]) -> list[str]:

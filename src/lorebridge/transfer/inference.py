@@ -274,7 +274,7 @@ def _unseen(samples: Sequence[Sample], weights: np.ndarray, estimate: float, lev
     """
     if any(sample.bounds is None for sample in samples):
         told = abs(estimate) > 1e-12
-        return Inference(estimate, 0.0, *[np.nan] * 3, np.nan if told else 1.0)
+        return Inference(estimate, 0.0, np.nan, np.nan, np.nan, np.nan if told else 1.0)
     ends = np.sort([np.multiply(weight, s.bounds or ()) for s, weight in zip(samples, weights, strict=True)], axis=1)
     least, most = ends.sum(axis=0)
     k = min(sample.alike for sample in samples)
