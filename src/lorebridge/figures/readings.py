@@ -31,9 +31,15 @@ def _pooled(table: pd.DataFrame, config: Mapping[str, Any], scale: str = ALL) ->
     return _widest(headline[(headline["scale"] == scale) & (headline["leaked_questions"] == "kept")])
 
 
+_OF = ("lang", "direction", "contrast", "scale", "resource", "placed", "covered", "seed", "matched_on", "prefix")
+"""Columns of tables that say what a number is of; rows that differ in none of them differ in their interval."""
+
+
 def _widest(table: pd.DataFrame) -> pd.DataFrame:
-    with_seeds = table[table["interval"] == QUESTIONS_AND_SEEDS]
-    return with_seeds if len(with_seeds) else table[table["interval"] == QUESTIONS_ONLY]
+    """Return one row of each number: with its interval over questions and seeds, where its language has two seeds."""
+    told = table[table["interval"].isin([QUESTIONS_AND_SEEDS, QUESTIONS_ONLY])]
+    told = told.sort_values("interval", key=lambda interval: interval != QUESTIONS_AND_SEEDS, kind="stable")
+    return told.drop_duplicates([column for column in _OF if column in told]).sort_index()
 
 
 def _points(row: pd.Series, value: str, level: float = 95) -> str:
@@ -259,12 +265,12 @@ def accuracy(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> lis
 
 def power(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
     """Say how small a gap the questions can show."""
-    smallest = _range(rows["power"]["detectable_effect"], "points")
-    told = rows["power"]["detectable_effect_seeds"].dropna()
-    with_seeds = f"; of two arms, seeds differing as assumed: {_range(told, 'points')}" if len(told) else ""
-    return [
-        f"The smallest gap that a culture's questions can show between two models: {smallest}{with_seeds} (80 % power)."
-    ]
+    table = rows["power"]
+    told = {column: table[column].dropna() for column in ("detectable_effect", "detectable_effect_seeds")}
+    of_models, of_arms = (_range(values, "points") if len(values) else "none" for values in told.values())
+    with_seeds = f"; of two arms, seeds differing as assumed: {of_arms}" if len(told["detectable_effect_seeds"]) else ""
+    shown = f"{of_models}{with_seeds} (80 % power)"
+    return [f"The smallest gap that a culture's questions can show between two models: {shown}."]
 
 
 def leaks(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from lorebridge.transfer.inference import FEW_CLUSTERS, resting
+
 NEAR_DUPLICATE = 0.5
 """Similarity from which two questions are the same question in other words."""
 LOOK_ALIKE = 0.2
@@ -84,6 +86,8 @@ class ClusterBootstrap:
         """
         names, cluster = np.unique(clusters, return_inverse=True)
         self.n_clusters = len(names)
+        self._order = np.argsort(cluster, kind="stable")
+        self._starts = np.searchsorted(cluster[self._order], np.arange(len(names)))
         # As many clusters of one size have the same spread of sizes (Kish 1965, section 11.7).
         self._alike = len(cluster) ** 2 / float((np.bincount(cluster) ** 2).sum())
         rng = np.random.default_rng([seed, *stream.encode()])
@@ -109,8 +113,9 @@ class ClusterBootstrap:
         """Return the percentile interval of the mean of `values` (..., n questions), or of their ratio to `counts`.
 
         No draw has what no question has shown: where all answers are right, all means are 1, and where one of a hundred
-        is wrong, the draws do not know of a second kind of mistake. So the ends of a mean whose values have bounds are
-        as far out at least as K clusters allow that were never seen to hold anything else (:meth:`_unseen`).
+        is wrong, hardly any draw has three. So where the error of a mean rests on few clusters
+        (:func:`lorebridge.transfer.inference.resting`) and its values have bounds, the ends are as far out at least as
+        clusters allow that were never seen to hold anything else (:meth:`_unseen`).
 
         Args:
             values: shape (..., n questions).
@@ -126,22 +131,31 @@ class ClusterBootstrap:
             nothing = np.full(values.shape[:-1], np.nan)
             return nothing, nothing
         drawn = self.ratio(values, np.ones_like(values) if counts is None else counts)
+        return self._ends(values, drawn, level, bounds)
+
+    def _ends(
+        self, values: np.ndarray, drawn: np.ndarray, level: float, bounds: tuple[float, float] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of intervals from what the resamples say."""
         lo, hi = _percentiles(drawn, level)
         if bounds is None:
             alike = np.ptp(drawn, axis=-1) <= 1e-12
             return np.where(alike, np.nan, lo), np.where(alike, np.nan, hi)
-        least, most = self._unseen(values.mean(axis=-1), (1 - level) / 2, bounds)
-        return np.minimum(lo, least), np.maximum(hi, most)
+        least, most = self._unseen(values, (1 - level) / 2, bounds)
+        return np.fmin(lo, least), np.fmax(hi, most)
 
-    def _unseen(self, means: np.ndarray, tail: float, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    def _unseen(self, values: np.ndarray, tail: float, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends that means may have because of what no cluster has shown.
 
         If a share s of all clusters is of some kind, K of them hold none with probability (1 - s)^K. So with a
         probability of 1 - `tail` no kind has a larger share than 1 - tail^(1 / K) that was not seen (for a tail of
         5 %, about 3 / K: the rule of three, Hanley & Lippman-Hand 1983), and such a share of values, each at a bound,
-        moves the mean no further.
+        moves the mean no further. NaN where the error rests on more than a few clusters.
         """
-        share = 1 - tail ** (1 / self._alike)
+        means = values.mean(axis=-1)
+        totals = np.add.reduceat((values - means[..., None])[..., self._order], self._starts, axis=-1)
+        moved = totals / (values.shape[-1] - np.diff(self._starts, append=values.shape[-1]))
+        share = np.where(resting(moved) < FEW_CLUSTERS, 1 - tail ** (1 / self._alike), np.nan)
         return means - share * (means - bounds[0]), means + share * (bounds[1] - means)
 
     def band(
@@ -167,23 +181,18 @@ class ClusterBootstrap:
             nothing = np.full(len(values), np.nan)
             return (nothing, nothing), (nothing, nothing)
         drawn = self.ratio(values, np.ones_like(values))
-        lo, hi = self.interval(values, level=level, bounds=bounds)
+        lo, hi = self._ends(values, drawn, level, bounds)
         ordered = np.sort(drawn, axis=1)
         n = drawn.shape[1]
         # How many replicates of the row lie at each one or further out, on the side where they are fewer.
-        depth = np.min(
-            [
-                np.minimum(np.searchsorted(row, of_row, "right"), n - np.searchsorted(row, of_row, "left"))
-                for row, of_row in zip(ordered, drawn, strict=True)
-            ],
-            axis=0,
-        )
+        above, below = (scipy.stats.rankdata(side, "max", axis=1) for side in (-drawn, drawn))
+        depth = np.minimum(above, below).min(axis=0)
         deepest = max(int(np.sort(depth)[int((1 - level) * n)]), 1)
         # Percentiles lie between replicates; an end of the band is one.
         band_lo, band_hi = np.minimum(ordered[:, deepest - 1], lo), np.maximum(ordered[:, n - deepest], hi)
         if bounds is not None:
-            least, most = self._unseen(values.mean(axis=1), min(deepest / n, (1 - level) / 2), bounds)
-            band_lo, band_hi = np.minimum(band_lo, least), np.maximum(band_hi, most)
+            least, most = self._unseen(values, min(deepest / n, (1 - level) / 2), bounds)
+            band_lo, band_hi = np.fmin(band_lo, least), np.fmax(band_hi, most)
         return (lo, hi), (band_lo, band_hi)
 
 

@@ -130,6 +130,18 @@ FEW_CLUSTERS = 10
 """Where an error rests on fewer clusters of questions than these, its row says so."""
 
 
+def resting(moved: np.ndarray) -> np.ndarray:
+    """Return on how many clusters the variance of an estimate rests, shape (...); 0 where it has none.
+
+    Args:
+        moved: what the estimate moves by if a cluster is left out, shape (..., clusters).
+    """
+    # What a mean of equal numbers is away from them by rounding is no difference.
+    squares = np.where(np.abs(moved) > 1e-12, moved, 0) ** 2
+    fourth = (squares**2).sum(axis=-1)
+    return np.divide(squares.sum(axis=-1) ** 2, fourth, out=np.zeros_like(fourth), where=fourth > 0)
+
+
 def few_clusters(samples: Sequence[Sample], weights: Sequence[float]) -> str:
     """Return what a row has to say if the error over questions of a weighted sum rests on few clusters; else nothing.
 
@@ -147,11 +159,9 @@ def few_clusters(samples: Sequence[Sample], weights: Sequence[float]) -> str:
     moved = np.concatenate(
         [weight * left_out(s.values.mean(axis=0), s.codes) for s, weight in zip(samples, weights, strict=True)]
     )
-    # What a mean of equal numbers is away from them by rounding is no difference.
-    moved = moved[np.abs(moved) > 1e-12] ** 2
-    if not len(moved):
+    many = float(resting(moved))
+    if not many:
         return "no cluster differs from another"
-    many = moved.sum() ** 2 / (moved**2).sum()
     return "" if many >= FEW_CLUSTERS else f"error from about {many:.0f} clusters: may be too small"
 
 
@@ -254,7 +264,7 @@ def infer(
         variance = max(variance - float(weight**2 @ [_own(s) for s in samples]), 0.0)
     se = float(np.sqrt(variance + between))
     if se <= 1e-12 * max(1.0, abs(estimate)):  # but for rounding
-        return _unseen(samples, weight, estimate, level)
+        return _unseen(samples, weight, estimate, level, seeds)
     if not over_seeds:
         p = 2 * scipy.stats.t.sf(abs(estimate) / se, df)
         half = np.nan if level is None else scipy.stats.t.ppf(0.5 + level / 2, df) * se
@@ -264,8 +274,12 @@ def infer(
     return Inference(estimate, se, seeds - 1, estimate - half, estimate + half, error(abs(estimate)))
 
 
-def _unseen(samples: Sequence[Sample], weights: np.ndarray, estimate: float, level: float | None) -> Inference:
+def _unseen(
+    samples: Sequence[Sample], weights: np.ndarray, estimate: float, level: float | None, seeds: int
+) -> Inference:
     """Return the inference of a weighted sum of means of clusters that are all alike, of K of one size the fewest.
+
+    Over seeds, which are all alike as well, K is no more than these.
 
     If a share s of all clusters is of other kinds, K of them hold none of these with probability (1 - s)^K (the rule
     of three: Hanley & Lippman-Hand 1983), and such a share at a bound of the values moves the sum furthest. So a sum of
@@ -277,7 +291,7 @@ def _unseen(samples: Sequence[Sample], weights: np.ndarray, estimate: float, lev
         return Inference(estimate, 0.0, np.nan, np.nan, np.nan, np.nan if told else 1.0)
     ends = np.sort([np.multiply(weight, s.bounds or ()) for s, weight in zip(samples, weights, strict=True)], axis=1)
     least, most = ends.sum(axis=0)
-    k = min(sample.alike for sample in samples)
+    k = min([sample.alike for sample in samples] + ([seeds] if seeds else []))
     nearest = 1 - (np.nan if level is None else ((1 - level) / 2) ** (1 / k))
     bound = least if estimate > 0 else most
     p = min(1.0, 2 * (bound / (bound - estimate)) ** k) if least < 0 < most and bound != estimate else float("nan")
