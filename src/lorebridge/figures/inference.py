@@ -196,7 +196,9 @@ def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, 
         "undecided: neither. languages: their mean, less "
         f"that of those under minus. lo, hi: {100 * (1 - alpha):g} % interval of the test alone. declared: how the "
         "declaration stands to the runs.",
-        dict.fromkeys(percent, ".1f") | dict.fromkeys([name for name in table if name.startswith("p_")], ".3f") | _P,
+        dict.fromkeys(percent, ".1f")
+        | dict.fromkeys([name for name in table.columns if name.startswith("p_")], ".3f")
+        | _P,
     )
 
 

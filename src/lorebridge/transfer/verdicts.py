@@ -211,7 +211,8 @@ def _parts(
     wanted = DIRECTIONS if compared else (test["direction"],)
     measured = [_among(directions[direction], test, told, placed) for direction in wanted]
     if among in PLACED:
-        parts = planted.difference_of_directions(*measured, among) if compared else planted.parts_of(measured[0], among)
+        out, *into = measured
+        parts = planted.difference_of_directions(out, into[0], among) if compared else planted.parts_of(out, among)
     elif all(measured):
         first, *second = (by_group[among] for by_group in measured)
         parts = [(second[0].minus(first) if second else first, 1.0)]
