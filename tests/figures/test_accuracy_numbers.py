@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 
 from lorebridge import tables
 from lorebridge.figures import curves, style
@@ -31,10 +32,14 @@ def test_tables_show_what_they_showed(drawn, table):
 
 def test_figure_3_draws_the_numbers_of_the_table(inputs, tmp_path, monkeypatch):
     path, names, drawn = inputs[0] / "accuracies.parquet", inputs[1]["names"], {}
+    shaded = {}
 
     def kept(fig, out):
         for ax in fig.axes:
-            drawn[ax.get_title().split("\n")[0]] = np.vstack([dots.get_offsets() for dots in ax.collections])
+            name = ax.get_title().split("\n")[0]
+            drawn[name] = np.vstack([dots.get_offsets() for dots in ax.collections])
+            shades = [shade for shade in ax.collections if isinstance(shade, PolyCollection)]
+            shaded[name] = np.vstack([path.vertices for shade in shades for path in shade.get_paths()])
 
     monkeypatch.setattr(style, "save", kept)
     study = {"base": "en", "names": names, "subset": "clean", "rule": "mean", "prefix": "bare", "last": 3}
@@ -49,6 +54,10 @@ def test_figure_3_draws_the_numbers_of_the_table(inputs, tmp_path, monkeypatch):
             dots = drawn[f"{name} questions in {names[lang]}"]
             assert {(x, y) for x, y in raw[["step", "accuracy"]].itertuples(index=False)} <= set(map(tuple, dots))
             assert set(pooled["accuracy"]) <= set(dots[:, 1])
+            means = here[(here["step"] >= 0) & (here["seed"] == "all")]
+            ends = set(map(tuple, shaded[f"{name} questions in {names[lang]}"]))
+            for end in ("lo", "hi", "band_lo", "band_hi"):
+                assert set(means[["step", end]].itertuples(index=False, name=None)) <= ends, end
 
 
 def test_the_alarm_of_a_collapse_says_the_accuracies_that_are_shown(drawn, inputs):

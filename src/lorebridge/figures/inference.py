@@ -161,7 +161,7 @@ def matched_gaps(*, matched_gaps: Path, names: Mapping[str, str], base: str, las
         "at which the other ends: nothing is extrapolated. Intervals: 95 %, by Student's t over questions, and over "
         "questions and seeds by Behrens and Fisher; the matched steps are taken as given. p holm: adjusted over "
         "languages and directions.",
-        dict.fromkeys(percent, ".2f")
+        dict.fromkeys(percent, ".1f")
         | dict.fromkeys(("loss_end", "loss_end_reference", "loss"), ".3f")
         | dict.fromkeys(("step", "step_reference"), ".1f")
         | _P,
@@ -196,7 +196,9 @@ def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, 
         "undecided: neither. languages: their mean, less "
         f"that of those under minus. lo, hi: {100 * (1 - alpha):g} % interval of the test alone. declared: how the "
         "declaration stands to the runs.",
-        dict.fromkeys(percent, ".2f") | {column: ".4f" for column in table.columns if column.startswith("p_")} | _P,
+        dict.fromkeys(percent, ".1f")
+        | dict.fromkeys([name for name in table.columns if name.startswith("p_")], ".3f")
+        | _P,
     )
 
 
@@ -224,7 +226,7 @@ def cultures(*, asymmetry: Path, density: Path, names: Mapping[str, str], base: 
         f"{direction_label(DIFFERENCE, names[base])} (percentage points, 95 % interval). rank correlation: Spearman's "
         "over the cultures; p: over all orders of them, so that n cultures cannot give less than 2 / n!. Questions "
         f"{prefix_phrase(prefix)}.",
-        dict.fromkeys(percent, ".2f") | {"log2_ratio": ".2f", "rank_correlation": ".2f", **_P},
+        dict.fromkeys(percent, ".1f") | {"log2_ratio": ".2f", "rank_correlation": ".2f", **_P},
     )
 
 

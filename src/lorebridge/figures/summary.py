@@ -483,7 +483,8 @@ def occurrences(
         "Intervals: 95 %, bootstrap "
         "over clusters of questions, given these seeds; by lot: 95 % of the draws."
         f"{note}",
-        dict.fromkeys(("mean", "lo", "hi", "share", "share_lo", "share_hi", "published"), ".2f"),
+        dict.fromkeys(("mean", "lo", "hi", "published"), ".2f")
+        | dict.fromkeys(("share", "share_lo", "share_hi"), ".1f"),
     )
 
 
