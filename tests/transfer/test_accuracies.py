@@ -135,12 +135,13 @@ def test_every_number_is_that_of_the_options(study, tmp_path):
     }
 
 
-def test_pooled_rows_are_means_of_rows(study, tmp_path):
-    table = made(study, tmp_path)
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_pooled_rows_are_means_of_rows(study, tmp_path, last):
+    table = made(study | {"last": last}, tmp_path)
     place = ["lang", "subset", "rule"]
     for model in ("b", "both"):
         rows = table[table["model"] == model]
-        steps = rows[rows["step"] >= 0].groupby(place)["accuracy"].mean()
+        steps = rows[rows["step"].isin(STEPS[-last:])].groupby(place)["accuracy"].mean()
         assert rows[rows["step"] == -1].set_index(place)["accuracy"].to_dict() == pytest.approx(steps.to_dict())
     arm = table[(table["arm"] == "bridge") & (table["learned"] == "ko")]
     seeds = arm[arm["seed"] != "all"].groupby(["step", *place])["accuracy"].mean()

@@ -186,6 +186,34 @@ def test_the_risk_set_is_what_is_known_in_the_source_and_not_answered(study, tmp
     assert (risk.loc["xx->en", "gap"] == 0).all()
 
 
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_the_last_checkpoints_are_pooled_and_no_other(study, tmp_path, write_scores, last):
+    """Answers change at every step; English is known at step 0 alone, to the reference more than to the other arm."""
+    answered = dict(zip(STEPS, (3, 20, 8, 12, 4), strict=True))
+
+    def right(arm, seed, step, lang):
+        n = answered[step] if (arm, lang) == ("bridge", "ko") else 0
+        if (lang, step) == ("en", 0):
+            n = 2 if arm == "bridge" else 6
+        return np.arange(N) < n
+
+    arms = ("bridge", "no_bridge")
+    study["scores"] = [write_scores("ko", arm, 0, STEPS, ["en", "ko"], N, right) for arm in arms]
+    made(study | {"last": last}, tmp_path)
+    table = tables.read(tmp_path / "gaps.parquet")
+    table = table[~table["unleaked"] & (table["step"] == -1) & (table["seed"] == "0")]
+    table = table[table["interval"] == QUESTIONS_ONLY].set_index(["contrast", "scale", "direction"]).sort_index()
+    pooled = list(answered.values())[-last:]
+    gap = table.loc[("bridge - no_bridge", ALL)]["gap"]
+    assert gap["en->xx"] == pytest.approx(np.mean(pooled) / N)
+    assert gap["xx->en"] == 0
+    risk = table.loc[("bridge - no_bridge", AT_RISK)]
+    assert risk.loc["en->xx", "at_risk"] == pytest.approx(6 / N)
+    assert risk.loc["en->xx", "gap"] == pytest.approx(np.mean([min(n, 6) for n in pooled]) / 6)
+    assert risk.loc["xx->en", "at_risk"] == pytest.approx(np.mean(pooled) / 2 / N)
+    assert table.loc[("bridge - step0", ALL, "en->xx"), "gap"] == pytest.approx((np.mean(pooled) - 3) / N)
+
+
 def test_a_wrong_option_that_comes_along_is_taken_from_the_risk_set(study, tmp_path):
     """English prefers the second option of questions 20 to 29, and so does Korean, with the bridge alone."""
     paths = []
