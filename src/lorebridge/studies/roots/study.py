@@ -133,6 +133,10 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for lang in config.get("training", {}).get("shares") or {}:
         if lang not in languages:
             yield not_a_language("training.shares", lang, list(languages))
+    if (shares := config.get("training", {}).get("shares")) and (
+        lost := [lang for lang in languages if lang not in shares]
+    ):
+        yield "training.shares", f"has none for {lost[0]!r}", "Give each language its share."
     if asking["decode"] == "pll" and asking["space"] == "vocabulary":
         yield "asking.decode", "pll scores strings and writes none", "Set asking.space to candidates."
 
