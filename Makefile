@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge docs lint hooks format clean help
+.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge mutants docs lint hooks format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -92,6 +92,14 @@ test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an e
 	.venv-judge/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@# The tests are skipped where there is no vLLM: here that is an error.
 	.venv-judge/bin/python -c 'import pytest, vllm'
+	touch $@
+
+mutants: setup build/cosmic-ray/.complete ## would the tests notice? make mutants MODULES=tokens/packing [MOST=100]
+	python tests/mutants.py --cosmic-ray build/cosmic-ray $(if $(MOST),--most $(MOST)) $(MODULES)
+
+# In a folder of its own: what it needs has other versions than the study's packages, which come first.
+build/cosmic-ray/.complete:
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --target build/cosmic-ray cosmic-ray==8.7.0
 	touch $@
 
 docs: .venv-docs/.complete ## the documentation as a site, build/site/, in an environment of its own

@@ -25,7 +25,7 @@ import yaml
 from lorebridge import adopt, cli, config, contents, studies, tables
 from lorebridge.errors import Busy, InputError
 from lorebridge.plan import Plan, artifact
-from lorebridge.records import file_digest, fingerprint, read_record
+from lorebridge.records import file_digest, fingerprint, read_record, write_record
 from lorebridge.train.work import WorkDirectory
 from lorebridge.work import locked, write_json
 
@@ -516,7 +516,8 @@ def test_a_model_that_was_made_anew_is_no_input_of_an_old_one(old):
     plan = old.plan()
     new = Path(plan.record("train_base", {"run": "base-s0"}))
     new.parent.mkdir(parents=True)
-    new.write_text(json.dumps({"format": 2, "recipe": plan.recipe(artifact("train_base", run="base-s0"))}))
+    task = plan.task("train_base", run="base-s0")
+    write_record(new, task, notes={}, rule="train_base", wall_seconds=0)
     _, left = old.adopt()
     assert "models/base/base-s0/record.json, which is not adopted" in left[BRIDGE]
     assert (old.results / "models/base/s0/record.json").exists()

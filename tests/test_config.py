@@ -301,6 +301,9 @@ def test_unreadable_files_are_named(tmp_path):
         b"? &a [*a]\n: 1\n",
         b"study: " + b"9" * 5000,
         b"\t- a\n",
+        b"a: !!bool x\n",
+        b'a: !!int ""\n',
+        b"a: !!float x\n",
     ):
         bad.write_bytes(content)
         with pytest.raises(ConfigError, match=r"bad\.yaml") as error:
@@ -322,9 +325,14 @@ def test_unreadable_files_are_named(tmp_path):
         ("a: 1\n2024-01-01: 1\n", r"line 2: the key 2024-01-01 is read as"),
         ("1: a\n", r"line 1: the key 1 is read as 1"),
         ("~: a\n", r"line 1: the key ~ is read as None"),
+        ("a:\n  study: 2020-01-01\n", r'line 2: a\.study is of YAML.s kind timestamp.*Quote it: "2020-01-01"'),
+        ("study: !!binary aGVsbG8=\n", r"line 1: study is of YAML's kind binary"),
+        ("- a\n- =\n", r"line 2: \[1\] is of YAML's kind value"),
+        ("study: !mine a\n", r"line 1: study is of YAML's kind !mine"),
+        ("arms: !!set {a, b}\n", r"line 1: arms is of YAML's kind set, which no key takes. Write it without that"),
     ],
 )
-def test_a_key_that_stands_twice_or_is_no_text_is_refused(tmp_path, text, message):
+def test_a_key_that_stands_twice_or_is_no_text_and_a_value_of_no_key_is_refused(tmp_path, text, message):
     path = tmp_path / "study.yaml"
     path.write_text(text)
     for read in (config.load, lambda path: config.refuse_duplicate_keys([path])):

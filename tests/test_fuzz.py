@@ -19,7 +19,7 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from lorebridge import config, studies
+from lorebridge import config, records, studies
 from lorebridge.cli import main
 from lorebridge.corpora.released import read_released
 from lorebridge.errors import LorebridgeError
@@ -248,3 +248,33 @@ def test_documents(folder, rows, suffix, data):
         whole = data.draw(torn(whole))
     path.write_bytes(whole)
     run("filter", "--lang", "en", "--config", ROOT / "config" / "demo.yaml", path, folder / "out.jsonl")
+
+
+@tries(40)
+@hypothesis.given(data=st.data())
+def test_records(folder, data):
+    """A record that was edited, or torn: what reads it says so, or takes it for none."""
+    place, made = folder / "made.csv.record.json", folder / "made.csv"
+    made.write_text("a\n", encoding="utf-8")
+    task = records.Task("pairs", {"run": "a", "shares": [0.5]}, {"other/record.json": "0" * 16})
+    files = records.describe({"table": made}, folder) | {"tree": {"path": "x", "bytes": 1, "sha256": "", "files": {}}}
+    files["tree"]["files"]["y"] = {"bytes": 1, "sha256": ""}
+    record = records.write_record(place, task, notes={"n": 1}, rule="pairs", wall_seconds=1, files=files)
+    record = json.loads(json.dumps(record))
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(places(record)))
+        node = functools.reduce(lambda inner, key: inner[key], path[:-1], record)
+        if data.draw(st.booleans()):
+            del node[path[-1]]
+        else:
+            node[path[-1]] = data.draw(JSON)
+        if not places(record):
+            break
+    whole = json.dumps(record).encode()
+    place.write_bytes(data.draw(torn(whole)) if data.draw(st.integers(0, 4)) == 0 else whole)
+    run("explain", made)
+    found = records.read_record(place) or {}
+    records.whole(place, found, [str(made)])
+    records.resized(place, found, [str(made)])
+    with contextlib.suppress(LorebridgeError):
+        records.Task("b", {}, {str(place): task.recipe}, call={"inputs": {"table": {}}}).check_inputs({"table": [made]})

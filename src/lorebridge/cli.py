@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("--out", type=Path, help="a JSON file: all that differs, for programs")
     compared.add_argument("--most", type=_positive, default=8, help="lines that are shown of each list")
     compared.add_argument(
-        "--tolerance", type=float, default=0.0, help="numbers of results that differ by no more are the same"
+        "--tolerance", type=_tolerance, default=0.0, help="numbers of results that differ by no more are the same"
     )
 
     explain = command("explain", _explain, "tell what made a file")
@@ -291,6 +291,17 @@ def _share(text: str) -> float:
         number = math.nan
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return number
+
+
+def _tolerance(text: str) -> float:
+    """Return a number of at least 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return number
 
 
@@ -740,6 +751,9 @@ def _explain(arguments: argparse.Namespace) -> None:
         _refuse_former(path)
         raise InputError(path, "has no record", "Only artifacts of a study (under results/) have one.")
     record = read_record(place) or {}
+    if gone := {"format", "finished", "wall_seconds", "packages", "git", "source"} - record.keys():
+        what = f"is of an older form, or was edited: it does not say {', '.join(sorted(gone))}"
+        raise InputError(place, what, "Adopt the study (lorebridge adopt), or make the file again.")
     print(f"{path}\n  record   {place}")
     print(f"  rule     {record['rule']} (stage {record['stage']}, version {record['version']})")
     if adopted := record.get("adopted"):

@@ -124,12 +124,18 @@ def parse(text: str, name: str) -> Any:
         return loader.construct_document(root)
     except RecursionError:
         raise ConfigError(name, "is nested too deeply", "Close its brackets where they belong.") from None
+    except (LookupError, AttributeError):  # what PyYAML makes of `!!bool x` and `!!int ""`
+        raise ConfigError(name, "holds a value that is not what its tag (!!) says", "Take the tag out.") from None
     except (yaml.YAMLError, ValueError) as error:  # a date of no calendar is a ValueError
         raise ConfigError(name, f"is not YAML ({' '.join(str(error).split())})", "Mend it there.") from error
 
 
 # Of the tags that a plain scalar resolves to, those of values that a configuration has.
 _RESOLVED = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null"))
+
+
+# Of all tags, those that JSON has: of YAML's dates, bytes, sets and ordered mappings no key takes any.
+_KINDS = frozenset({"str", "int", "float", "bool", "null", "seq", "map", "merge"})
 
 
 def typed(value: Any) -> Any:
@@ -173,6 +179,10 @@ def _key_problems(node: yaml.Node, path: list[str], seen: dict[int, bool]) -> It
         if not seen[id(node)]:
             yield f"line {line}", f"{'.'.join(path)} holds itself", "Take the alias out."
         return
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if kind not in _KINDS:
+        mend = f'Quote it: "{node.value}".' if isinstance(node, yaml.ScalarNode) else "Write it without that."
+        yield f"line {line}", f"{'.'.join(path) or 'the value'} is of YAML's kind {kind}, which no key takes", mend
     seen[id(node)] = False
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):

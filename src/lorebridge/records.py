@@ -138,7 +138,7 @@ class DigestCache:
             return file_digest(path)
         place = self.folder / f"{fingerprint(str(path.resolve()))}.json"
         known = read_record(place) or {}
-        if known.get("status") == _status(status):
+        if known.get("status") == _status(status) and "sha256" in known:
             return str(known["sha256"])
         digest = file_digest(path)
         after = path.stat()
@@ -339,12 +339,51 @@ def resized(place: Path | str, record: Mapping[str, Any], paths: Sequence[str]) 
 
 
 def read_record(path: Path | str) -> dict[str, Any] | None:
-    """Return the record at `path`, or None where there is none or it is torn."""
+    """Return the record at `path`, or None where there is none, or none that is whole: it is torn, or was edited."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and _is_whole(record) else None
+
+
+_OF_ALL = {
+    "recipe": str,
+    "stage": str,
+    "rule": str,
+    "version": int,
+    "literals": dict,
+    "inputs": dict,
+    "files": dict,
+    "notes": dict,
+}
+"""What every record of this format has."""
+
+_OF_MOST = {
+    "read": dict,
+    "wall_seconds": int | float,
+    "finished": str,
+    "packages": dict,
+    "git": dict | None,
+    "source": str,
+}
+"""What those have, too, that were not adopted."""
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Return whether what a record has is of the right kind; and nothing is missing, if it says its format."""
+    kinds = {**_OF_ALL, **_OF_MOST}
+    missing = "format" in record and not record.keys() >= _OF_ALL.keys()
+    if missing or not all(isinstance(record[key], kind) for key, kind in kinds.items() if key in record):
+        return False
+    described = [
+        file
+        for said in (record.get("files") or {}).values()
+        for file in [said, *(said.get("files", {}).values() if isinstance(said, dict) else ())]
+    ]
+    return all(isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in described) and all(
+        isinstance(said.get("path"), str) for said in (record.get("files") or {}).values()
+    )
 
 
 class Records:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
 from real_cluster import printed, soon
+from safetensors.numpy import load
 
 pytestmark = pytest.mark.slow
 
 RUN = "results/tiny/models/continual/ko-bridge-s0"
 RECORD = f"{RUN}/record.json"
+SCORES = "results/tiny/probes/scores/ko-bridge-s0.parquet"
 STEPS, EVERY = 400, 100
 
 
@@ -57,18 +62,20 @@ def started(study, cluster):
     """Starts Snakemake on the cluster and waits until a job trains; gives Snakemake's process and the job."""
     processes: list[subprocess.Popen] = []
 
-    def start(**compute):
+    def start(*targets, **compute):
         study.config["compute"] |= compute
         study.write()
         before = tuple(cluster.jobs("train_continual"))
         with (study.folder / "out.log").open("w") as output:
             processes.append(
                 subprocess.Popen(
-                    study.command(*cluster.arguments(RECORD)),
+                    study.command(*cluster.arguments(RECORD, *targets)),
                     env=study.environment(),
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    # What runs in the background of a script, as tests may, ignores Ctrl-C, and so do its children.
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 )
             )
         return processes[-1], cluster.running("train_continual", but=before)
@@ -138,6 +145,35 @@ def test_a_job_goes_on_that_a_more_urgent_one_takes_the_place_of(study, started,
     assert published(study) == undisturbed
 
 
+def test_ctrl_c_cancels_the_jobs_and_other_gpus_go_on_with_them(study, started, cluster, undisturbed):
+    """Two processes begin, one goes on: the same batches, their sums in another order."""
+    process, first = started(gpus=2, threads=1)
+    trainer(study)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) != 0
+    soon(lambda: cluster.jobs("train_continual")[first] == "CANCELLED", "the job is cancelled")
+    again, _ = started(gpus=1)
+    succeeded(again, study)
+    assert goes_on(study)
+    theirs = published(study)
+    assert theirs.keys() == undisturbed.keys()
+    last = f"step{STEPS}/model.safetensors"
+    ours, alone = (load(found[Path(last)]) for found in (theirs, undisturbed))
+    for name, weights in ours.items():
+        np.testing.assert_allclose(weights, alone[name], atol=0.02, err_msg=name)
+
+
+def test_sigterm_lets_running_jobs_end_and_starts_no_other(study, started, cluster, undisturbed):
+    process, job = started(SCORES)
+    trainer(study)
+    process.terminate()
+    assert process.wait(timeout=300) != 0
+    assert "Will exit after finishing currently running jobs" in (study.folder / "out.log").read_text()
+    assert cluster.jobs("train_continual")[job] == "COMPLETED"
+    assert published(study) == undisturbed
+    assert study.planned(*cluster.arguments(RECORD, SCORES)) == {"score": 1}
+
+
 def test_a_time_limit_stops_cleanly_and_the_next_try_goes_on(study, started, cluster, undisturbed):
     """A job of a minute is over before it trains much; the next gets two."""
     process, first = started(train_minutes=1)
@@ -181,6 +217,27 @@ def test_the_controller_restarts_while_a_job_runs(study, started, cluster, undis
     trainer(study)
     cluster("controller-down")
     cluster("controller-up")
+    succeeded(process, study)
+    assert list(cluster.jobs("train_continual"))[-1] == job, "no other was needed"
+    assert published(study) == undisturbed
+
+
+def test_accounting_that_is_down_for_a_while_is_asked_again(
+    study, started, cluster, undisturbed, monkeypatch, tmp_path
+):
+    """As often as it takes; with the executor's own settings five queries that fail lose the job."""
+    down, asked, real = tmp_path / "down", tmp_path / "asked", shutil.which("sacct")
+    wrapper = tmp_path / "bin" / "sacct"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\n[ -e {down} ] || exec {real} "$@"\necho >>{asked}\nexit 1\n')
+    wrapper.chmod(0o755)
+    environment = study.environment()
+    monkeypatch.setattr(study, "environment", lambda: environment | {"PATH": f"{wrapper.parent}:{environment['PATH']}"})
+    process, job = started()
+    trainer(study)
+    down.touch()
+    soon(lambda: asked.exists() and len(asked.read_text()) > 8, "eight queries that fail")
+    down.unlink()
     succeeded(process, study)
     assert list(cluster.jobs("train_continual"))[-1] == job, "no other was needed"
     assert published(study) == undisturbed

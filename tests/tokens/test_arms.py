@@ -31,6 +31,12 @@ def test_partners_never_share_a_batch(arm, unit):
         assert not {p for kind, p in segments if kind == EN} & {p for kind, p in segments if kind == XX}
 
 
+def test_glued_puts_english_into_the_odd_and_the_even_batch_by_turns():
+    """So each batch has as much of each language, over units: a batch of one language alone would be another arm."""
+    languages = [[{kind for kind, _ in document} for (document,) in ARRANGEMENTS["glued"](unit)] for unit in UNITS]
+    assert languages == [[{EN}, {XX}], [{XX}, {EN}]] * 2
+
+
 def test_bridge_joins_partners_and_placebo_joins_strangers():
     unit = UNITS[2]
     assert ARRANGEMENTS["bridge"](unit)[0] == [((LABEL, 0), (EN, p), (LABEL, 1), (XX, p)) for p in (1, 8)]

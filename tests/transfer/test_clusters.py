@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorebridge import tables
-from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters, similarity
+from lorebridge.transfer.clusters import LOOK_ALIKE, NEAR_DUPLICATE, ClusterBootstrap, question_clusters, similarity
 
 
 def test_near_duplicates_and_siblings_share_a_cluster(write_questions):
@@ -28,6 +28,40 @@ def test_near_duplicates_and_siblings_share_a_cluster(write_questions):
     assert labels[0] == labels[1]
     assert labels[3] == labels[4]
     assert len(set(labels)) == 5
+
+
+@pytest.mark.parametrize(("gold", "linked"), [("7", False), ("宋", False), ("77", True), (" 7 ", False)])
+def test_a_gold_of_one_character_makes_no_siblings(write_questions, gold, linked):
+    """A digit, or one Han, is printed everywhere by chance; texts that look alike are siblings by a longer one."""
+    texts = [
+        f"The old capital north of the sacred river had {gold.strip()} gates, and its palace was called ____.",
+        "The old capital north of the sacred river had a wall, and the number of its towers was ____.",
+        *(
+            "Butter tea is churned with ____.",
+            "A saddle is made of ____.",
+            "Whoever wins at wrestling dances like ____.",
+        ),
+    ]
+    alike = similarity(texts)[0, 1]
+    assert LOOK_ALIKE < alike < NEAR_DUPLICATE, alike
+    labels = question_clusters(tables.read(write_questions("mn", {"en": texts}, ["Karakum", gold, "a", "b", "c"])))
+    assert (labels.iloc[0] == labels.iloc[1]) == linked
+
+
+def test_a_gold_with_brackets_is_printed_as_it_stands(write_questions):
+    """And not as a pattern: "Karakum (old" is none, and "K.r.kum" prints "Karakum" nowhere."""
+    asked = "The old capital south of the long river was named ____."
+    others = [
+        "Butter tea is churned with ____.",
+        "A saddle is made of ____.",
+        "Who wins at wrestling dances like ____.",
+    ]
+    for gold, prints, linked in (("Karakum (old", "Karakum (old", True), ("K.r.kum", "Karakum", False)):
+        texts = [f"The old capital {prints} south of the sacred mountain was built by ____.", asked, *others]
+        assert LOOK_ALIKE < similarity(texts)[0, 1] < NEAR_DUPLICATE
+        questions = write_questions("mn", {"en": texts}, ["Ogedei", gold, "salt", "wood", "eagles"])
+        labels = question_clusters(tables.read(questions))
+        assert (labels.iloc[0] == labels.iloc[1]) == linked
 
 
 def test_questions_of_one_template_are_not_siblings(write_questions):

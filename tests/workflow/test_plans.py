@@ -84,7 +84,12 @@ def test_a_dry_run_needs_no_torch(study, more, tmp_path):
 
 @pytest.mark.parametrize("option", ["--rulegraph", "--dag", "--filegraph"])
 def test_graphs_work(option, tmp_path):
-    assert "digraph" in run("snakemake", option, "--config", f"work={tmp_path}")
+    drawn = run("snakemake", option, "--config", f"work={tmp_path}")
+    assert "digraph" in drawn
+    if option == "--rulegraph":
+        picture = (ROOT / "docs" / "images" / "rulegraph.svg").read_text(encoding="utf-8")
+        shown = set(re.findall(r"<text [^>]*>(\w+)</text>", picture))
+        assert shown == set(re.findall(r'label = "(\w+)"', drawn)), "README.md says how the picture is drawn"
 
 
 def test_the_plan_speaks_json():

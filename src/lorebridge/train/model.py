@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
@@ -89,7 +89,7 @@ def build(config: Qwen2Config, seed: int) -> Qwen2ForCausalLM:
         return model
 
 
-def load_weights(model: Qwen2ForCausalLM, checkpoint: Path) -> None:
+def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
     """Put the weights of a checkpoint folder into `model`, in the model's own precision.
 
     Raises:

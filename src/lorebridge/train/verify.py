@@ -97,7 +97,7 @@ def _unlike_inputs(record: Mapping[str, Any]) -> str:
         return "there is no readable record"
     changed = [
         f"{path} has recipe {(read_record(path) or {}).get('recipe')}, not {recipe}"
-        for path, recipe in record["inputs"].items()
+        for path, recipe in (record.get("inputs") or {}).items()
         if (read_record(path) or {}).get("recipe") != recipe
     ]
     return "; ".join(changed)

@@ -300,7 +300,7 @@ def free(root: Path, published: Path, digest: Digest = file_digest) -> bool:
         another, where no record says whose it is, while a trainer holds it, and where the disk refuses.
     """
     record = read_record(Path(published) / RECORD)
-    if record is None:
+    if record is None or "run" not in record.get("literals", {}):
         log.warning("%s: no readable record, so that no work directory is freed", published)
         return False
     work = work_folder(root, record["literals"]["run"], record["recipe"])

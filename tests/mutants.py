@@ -1,0 +1,333 @@
+"""Whether the tests would notice: small faults put into modules, one at a time, and the tests run on each.
+
+    make mutants MODULES="tokens/packing transfer/clusters"       (CONTRIBUTING.md, "Would the tests notice?")
+
+The faults are Cosmic Ray's. A mutant is never written to disk: a forked child, which has already what the tests import,
+imports the changed module and runs, of the tests of its folder that import the module, the files that reach the
+changed line, up to the first failure. A mutant costs what these tests cost. Tests marked slow are left out, and those
+that need real text. Code for numba runs as Python.
+
+The survivors that are no fault (the changed program does the same) stand in ``tests/data/equivalent_mutants.yaml``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import difflib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import random
+import re
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("corpora", "probes", "tokens", "trace", "transfer")
+EQUIVALENT = ROOT / "tests" / "data" / "equivalent_mutants.yaml"
+MEMORY = 8 << 30
+"""Bytes that the tests of a mutant may take: some ask for more and more."""
+
+
+class Mutant(NamedTuple):
+    """One fault: the operator, the first line that it changes (from 1), that line before and after, the new source."""
+
+    operator: str
+    line: int
+    before: str
+    after: str
+    source: str
+
+
+class Tests(NamedTuple):
+    """A file of tests: seconds that it takes, and the lines of the module that it reaches when run by itself."""
+
+    path: Path
+    seconds: float
+    lines: frozenset[int]
+
+
+def mutants(source: str, rng: random.Random) -> Iterator[Mutant]:
+    """Yield the faults that Cosmic Ray knows for a module, each once, in random order."""
+    import cosmic_ray.ast
+    import cosmic_ray.mutating
+    import cosmic_ray.plugins
+
+    nodes = list(cosmic_ray.ast.ast_nodes(cosmic_ray.ast.get_ast(source)))
+    places = []
+    for name in sorted(cosmic_ray.plugins.operator_names()):
+        operator = cosmic_ray.plugins.get_operator(name)
+        if operator.arguments():
+            continue  # needs names of variables
+        n = sum(1 for node in nodes for _ in operator().mutation_positions(node))
+        places += [(name, occurrence) for occurrence in range(n)]
+    rng.shuffle(places)
+    met = {meaning(source)}
+    for name, occurrence in places:
+        changed = cosmic_ray.mutating.mutate_code(source, cosmic_ray.plugins.get_operator(name)(), occurrence)
+        try:
+            means = meaning(changed)
+        except SyntaxError:
+            continue
+        if means in met:
+            continue
+        met.add(means)
+        pairs = difflib.SequenceMatcher(None, source.splitlines(), changed.splitlines(), autojunk=False).get_opcodes()
+        _, start, end, new_start, new_end = next(pair for pair in pairs if pair[0] != "equal")
+        before, after = (
+            " ".join(" ".join(text.splitlines()[a:b]).split())
+            for text, a, b in ((source, start, end), (changed, new_start, new_end))
+        )
+        yield Mutant(name.partition("/")[2], start + 1, before, after, changed)
+
+
+def meaning(source: str) -> str:
+    """Return what a module does: its syntax tree without annotations, which nothing evaluates."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Name("any")
+    return ast.dump(tree)
+
+
+class Changed(importlib.abc.MetaPathFinder):
+    """Finds one module with another source than its file has."""
+
+    def __init__(self, name: str, path: Path, source: str) -> None:
+        self.name, self.path, self.source = name, str(path), source
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """Give the module the changed source."""
+        if fullname != self.name:
+            return None
+        loader = importlib.machinery.SourceFileLoader(fullname, self.path)
+        loader.get_code = lambda _: compile(self.source, self.path, "exec")  # type: ignore[method-assign]
+        return importlib.util.spec_from_file_location(fullname, self.path, loader=loader)
+
+
+class Reached:
+    """A plugin of pytest: which lines of a file are run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lines = str(path), set[int]()
+        sys.settrace(self._call)
+
+    def _call(self, frame: Any, event: str, argument: object) -> Callable[..., Any] | None:
+        if frame.f_code.co_filename != self.path:
+            return None
+        self.lines.add(frame.f_lineno)
+        return self._line
+
+    def _line(self, frame: Any, event: str, argument: object) -> Callable[..., Any]:
+        self.lines.add(frame.f_lineno)
+        return self._line
+
+
+def pytest_in_child(
+    paths: Sequence[Path], *, seconds: float, before: Callable[[], Any], after: Callable[[Any], None]
+) -> int:
+    """Run pytest in a forked child.
+
+    Args:
+        paths: files of tests.
+        seconds: after which the child is ended.
+        before: called first, in the child.
+        after: called last, in the child, with what `before` returned.
+
+    Returns:
+        Pytest's status; -1 if the child ran out of time, of memory, or died.
+    """
+    pid = os.fork()
+    if pid:
+        _, status = os.waitpid(pid, 0)
+        return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else -1
+    status = 3
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as folder:
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                import hypothesis
+                import pytest
+
+                # The same examples each time, and none made smaller: whether one fails is all that is asked.
+                phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+                hypothesis.settings.register_profile("mutants", phases=phases, derandomize=True, database=None)
+                hypothesis.settings.load_profile("mutants")
+                found = before()
+                options = [
+                    "-x",
+                    "-q",
+                    "-p",
+                    "no:cacheprovider",
+                    "-p",
+                    "no:faulthandler",
+                    "-p",
+                    "no:xdist",
+                    "-m",
+                    "not slow",
+                ]
+                status = int(
+                    pytest.main([*options, "--basetemp", folder, *map(str, paths)], plugins=[found] * bool(found))
+                )
+                after(found)
+            if os.environ.get("MUTANTS_SAY"):
+                said.seek(0)
+                sys.__stdout__.write(said.read())
+                sys.__stdout__.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def measured(module: Path, candidates: Sequence[Path]) -> tuple[list[Tests], list[str]]:
+    """Run the tests of a module on the module as it is.
+
+    Returns:
+        The files of tests that reach a line of it, the fastest first, and the names of the modules that they import.
+
+    Raises:
+        SystemExit: some test fails.
+    """
+    found, imported = [], set[str]()
+    for path in candidates:
+        with tempfile.TemporaryDirectory() as folder:
+            note = Path(folder) / "note.json"
+
+            def write(reached: Reached, note: Path = note) -> None:
+                sys.settrace(None)
+                note.write_text(json.dumps([sorted(reached.lines), sorted(sys.modules)]))
+
+            started = time.monotonic()
+            status = pytest_in_child([path], seconds=600, before=lambda: Reached(module), after=write)
+            if status == 5:  # nothing was collected: all of it is slow
+                continue
+            if status:
+                sys.exit(f"{path.relative_to(ROOT)} does not pass on the module as it is: MUTANTS_SAY=1 says why")
+            lines, modules = json.loads(note.read_text())
+        if lines:
+            found.append(Tests(path, time.monotonic() - started, frozenset(lines)))
+            imported |= set(modules)
+    ours = re.compile(r"lorebridge|conftest|test_|__main__|__mp_main__|_pytest\.|pytest")
+    own = {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    return sorted(found, key=lambda tests: tests.seconds), sorted(
+        name for name in imported if not ours.match(name) and name.partition(".")[0] not in own
+    )
+
+
+def of_statement(tree: ast.Module, line: int) -> set[int]:
+    """Return the lines of the innermost statement that holds a line; of one with a body, those of its head."""
+    found = {line}
+    for node in ast.walk(tree):  # the outer ones first
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            last = body[0].lineno - 1 if body else node.end_lineno
+            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+            if last is not None and first <= line <= max(last, first):
+                found = set(range(first, max(last, first) + 1))
+    return found
+
+
+def equivalent(module: str) -> set[tuple[str, str]]:
+    """Return (line before, line after) of the mutants of a module that do the same as the module."""
+    listed = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {}
+    return {(entry["before"], entry["after"]) for entry in listed.get(module, [])}
+
+
+def try_module(name: str, most: int | None, seed: int) -> tuple[int, int, int]:
+    """Try the mutants of one module; print those that no test notices.
+
+    Args:
+        name: folder and module, as ``tokens/packing``.
+        most: how many are tried; all by default.
+        seed: which ones.
+
+    Returns:
+        How many were tried, how many of them killed, and how many are listed as equivalent.
+    """
+    folder, _, stem = name.partition("/")
+    module = ROOT / "src" / "lorebridge" / folder / f"{stem}.py"
+    if folder not in FOLDERS or not module.exists():
+        sys.exit(f"{name}: no such module. Give a folder ({', '.join(FOLDERS)}) and a module, as tokens/packing.")
+    source = module.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    names = re.compile(rf"lorebridge\.{folder}\.{stem}\b|from lorebridge\.{folder} import .*\b{stem}\b")
+    own = sorted((ROOT / "tests" / folder).glob("test_*.py"))
+    tests, imported = measured(module, [path for path in own if names.search(path.read_text(encoding="utf-8"))])
+    for each in imported:
+        with contextlib.suppress(Exception):
+            importlib.import_module(each)
+    print(f"{name}: " + ", ".join(f"{t.path.name} {t.seconds:.1f} s, {len(t.lines)} lines" for t in tests), flush=True)
+    same = equivalent(name)
+    n_tried = n_killed = n_same = 0
+    for mutant in mutants(source, random.Random(seed)):
+        if n_tried == most:
+            break
+        if (mutant.before, mutant.after) in same:
+            n_same += 1
+            continue
+        n_tried += 1
+        statement = of_statement(tree, mutant.line)
+        reach = [each for each in tests if each.lines & statement]
+        status = 0
+        if reach:
+            finder = Changed(f"lorebridge.{folder}.{stem}", module, mutant.source)
+            status = pytest_in_child(
+                [each.path for each in reach],
+                seconds=10 + 5 * sum(each.seconds for each in reach),
+                before=lambda finder=finder: sys.meta_path.insert(0, finder),
+                after=lambda _: None,
+            )
+        if status:
+            n_killed += 1
+        else:
+            reached = "" if reach else " (no test reaches it)"
+            print(f"  line {mutant.line}, {mutant.operator}{reached}", flush=True)
+            print(f"    - {mutant.before}\n    + {mutant.after}", flush=True)
+    print(f"{name}: {n_killed} of {n_tried} killed, {n_same} listed as equivalent", flush=True)
+    return n_tried, n_killed, n_same
+
+
+def main() -> None:
+    """Try the modules that the command line names."""
+    parser = argparse.ArgumentParser(description="Put small faults into modules; tell which ones no test notices.")
+    parser.add_argument("modules", nargs="+", metavar="FOLDER/MODULE", help="such as tokens/packing")
+    parser.add_argument("--most", type=int, help="how many mutants of each module are tried (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="which ones these are (default: 0)")
+    parser.add_argument(
+        "--cosmic-ray", type=Path, required=True, metavar="FOLDER", help="where Cosmic Ray is installed"
+    )
+    arguments = parser.parse_args()
+    sys.path.append(str(arguments.cosmic_ray))  # behind our own packages, of which it has others
+    os.environ |= {"NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ.pop("LOREBRIDGE_DATA", None)
+    sums = [
+        sum(column)
+        for column in zip(
+            *(try_module(name, arguments.most, arguments.seed) for name in arguments.modules), strict=True
+        )
+    ]
+    print(f"all: {sums[1]} of {sums[0]} killed, {sums[2]} listed as equivalent")
+
+
+if __name__ == "__main__":
+    main()
