@@ -167,18 +167,16 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         ],
     )
     if "training" in config:
-        found.letters |= {lang: _letters(config, lang) for lang in languages}
+        found.letters |= {
+            lang: {"keep": language["script"]} if config["corpora"][lang]["filter"] == "letters" else {}
+            for lang, language in languages.items()
+        }
         found.texts |= {text.name: text for text in _texts(found)}
         found.models |= {model.name: model for model in _joint(found)}
     found.models |= {model.name: model for model in train.given_models(config)}
     found.figures |= rows(drawing for drawing in FIGURES if drawing.when is None or drawing.when(found))
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
-
-
-def _letters(config: Mapping[str, Any], lang: str) -> dict[str, str]:
-    kept = config["corpora"][lang]["filter"] == "letters"
-    return {"keep": config["languages"][lang]["script"]} if kept else {}
 
 
 def _texts(study: Study) -> list[Text]:
