@@ -18,16 +18,22 @@ import yaml
 
 from lorebridge import config, studies
 from lorebridge.tokens.arms import ARMS, VARIANTS
+from lorebridge.world.multilingual import generate_multilingual
 from lorebridge.world.planting import generate
 from lorebridge.world.statements import generate_statements
 
 DOCS = Path(__file__).parent
+WORLDS: dict[str, Any] = {
+    "articles": generate,
+    "statements": generate_statements,
+    "multilingual": generate_multilingual,
+}
 # The knobs of a planted world have their defaults where it is made.
 WORLD: dict[str, Any] = {
     f"world[{kind}].{name}": given.default
-    for kind, write in (("articles", generate), ("statements", generate_statements))
+    for kind, write in WORLDS.items()
     for name, given in inspect.signature(write).parameters.items()
-} | {"world[articles].languages": {}, "world[statements].languages": {}}
+} | {f"world[{kind}].languages": {} for kind in WORLDS}
 # Kinds beside the default that come with the package; others may lie on Python's path.
 SHIPPED = {"roots"}
 MADE = "<!-- Made by docs/reference.py. -->\n\n"

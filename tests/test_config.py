@@ -170,6 +170,14 @@ def test_a_mistake_gives_one_error_that_names_key_and_mend(demo, path, value, ex
 WORDINGS = {name: "{name} ____" for name in config.people_properties()}
 
 
+def test_this_kind_of_study_asks_causal_models(demo):
+    sizes = {name: demo["model"][name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    demo["model"] = {"kind": "bert", **sizes, "intermediate_size": 64, "max_position_embeddings": 1024}
+    demo["tokenizer"]["mask"] = True
+    with pytest.raises(ConfigError, match=r"model\.kind: is a masked model, and this kind of study asks causal ones"):
+        config.check(demo)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

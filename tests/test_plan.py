@@ -113,7 +113,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
         assert set(paper.inputs(name[0], **dict(name[1]))) <= seen
         seen.add(name)
     further = {"given_model", "selected_questions", "made_questions", "facts", "fact_scores"}
-    further |= {"p_at_1", "correlates", "fact_overlap", "overlap_distances"}
+    further |= {"p_at_1", "correlates", "fact_overlap", "overlap_distances", "fact_transfer"}
     assert stages(seen) == set(paper.study.stages) - {
         "world",
         "recovery",

@@ -346,6 +346,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             "hi": F64,
             "p": F64,
         },
+        "fact_transfer": {
+            "run": STR,
+            "step": I32,
+            "lang": STR,
+            "place": STR,
+            "n": I64,
+            "n_subjects": I64,
+            "p1": F64,
+            "lo": F64,
+            "hi": F64,
+        },
         "fact_overlap": {
             "run": STR,
             "step": I32,

@@ -146,7 +146,15 @@ def test_every_edit_is_counted() -> None:
     assert KEEP.clean(column(["ab ༡༢་ཀྱ"])).share_deleted.tolist() == [5 / 7]
 
 
-@pytest.mark.parametrize("letters", [{}, {"keep": "Latin", "drop": "Latin"}, {"only": "Latin"}, {"keep": "latin"}])
+def test_without_a_policy_no_letter_goes() -> None:
+    """What ``filter: none`` of a corpus asks for: ends of lines and the normal form are mended, and nothing else."""
+    cleaned = LetterFilter({}).clean(column(["Seoul 서울 བོད།", "a\r\nb", "e\u0301"]))
+    assert cleaned.texts.to_pylist() == ["Seoul 서울 བོད།", "a\nb", "é"]
+    assert cleaned.deleted.tolist() == [0, 0, 0] and cleaned.signs.tolist() == [0, 0, 0]
+    assert cleaned.share_deleted.tolist() == [0, 0, 0] and cleaned.edited.tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("letters", [{"keep": "Latin", "drop": "Latin"}, {"only": "Latin"}, {"keep": "latin"}])
 def test_a_policy_that_is_none_is_refused(letters: dict) -> None:
     with pytest.raises(InputError, match="keep: SCRIPT"):
         LetterFilter(letters)

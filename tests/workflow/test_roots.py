@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
@@ -14,6 +16,8 @@ from lorebridge.errors import InputError
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
+REAL = {lang: {"sources": [{"kind": "local", "name": "text", "path": "text.jsonl"}]} for lang in ("en", "it")}
 CITIES = {"en": ["paris", "rome", "oslo"], "de": ["paris", "rom", "oslo"]}
 PLANNED = {
     "facts": 1,
@@ -110,6 +114,52 @@ def test_another_manner_asks_again_and_reads_no_facts_again(made, tmp_path):
     study.config["asking"] = {"space": "candidates", "lengths": "any"}
     study.write()
     assert study.planned() == {k: n for k, n in PLANNED.items() if k not in ("facts", "given_model")}
+
+
+def demo():
+    """The study that ships, cut down: two languages, few facts, four steps."""
+    found = yaml.safe_load((ROOT / "config/roots-demo.yaml").read_text(encoding="utf-8"))
+    for section in ("languages", "corpora"):
+        del found[section]["ko"]
+    del found["world"]["languages"]["ko"]
+    found["world"] |= {"subjects": 12, "relations": 2, "objects": 4, "doses": [2], "remarks": 2}
+    found["tokenizer"] |= {"vocab_size": 400, "bytes_per_group": 5000}
+    found["training"]["joint"] |= {"steps": 4, "batch_tokens": 512, "checkpoints": {"every": 4, "early": []}}
+    found["precision"]["resamples"] = 100
+    return found
+
+
+def test_a_masked_model_is_trained_on_a_planted_world_and_its_truth_stands_beside(new_study, tmp_path):
+    study = new_study(tmp_path / "study")
+    study.config = demo()
+    study.write()
+    study.run()
+    assert study.planned() == {}
+    scores = tables.read(study.results / "facts/scores/joint-s0.parquet")
+    assert len(scores) == 2 * 2 * 24 and set(scores["step"]) == {0, 4}
+    order = tables.read(study.results / "order/joint-s0.parquet")
+    assert set(order["stream"]) == {"mono-en", "mono-it"}
+    found = tables.read(study.results / "facts/transfer.parquet")
+    assert set(found["place"]) == {"here", "elsewhere", "nowhere", "transfer"}
+    counted = found[(found["step"] == 4) & (found["lang"] == "it")].set_index("place")["n"]
+    assert counted.to_dict() == {"here": 12, "elsewhere": 6, "nowhere": 6, "transfer": 12}
+    page = (study.results / "report/summary.html").read_text(encoding="utf-8")
+    assert "What crosses" in page and "joint-s0 (trained here)" in page
+
+
+def test_a_study_of_its_own_models_says_what_it_lacks():
+    def refused(said, change):
+        config_ = demo()
+        change(config_)
+        with pytest.raises(InputError, match=said):
+            config.check(config_)
+
+    refused("tokenizer.mask: is not set, and a masked model needs", lambda c: c["tokenizer"].pop("mask"))
+    refused("facts.shape: asks for the facts of a planted world", lambda c: c.update(world=None, corpora=REAL))
+    refused("facts.path: and facts.shape do not go together", lambda c: c["facts"].update(path="here"))
+    refused("training.shares: has none for 'it'", lambda c: c["training"].update(shares={"en": 1.0}))
+    refused("training.shares.fr: is not a language", lambda c: c["training"].update(shares={"en": 0.5, "fr": 0.5}))
+    refused("tokenizer", lambda c: c.pop("tokenizer"))
 
 
 def test_a_wrong_configuration_stops_a_plan(made):

@@ -113,7 +113,7 @@ rule sample_questions:
 rule facts:
     """Read the facts of a data set in all languages of the study, and put them in one table."""
     input:
-        unpack(needs("facts")),
+        unpack(needs("facts", world="world/truth.parquet")),
     output:
         **makes("facts", facts="facts/facts.parquet"),
     log:

@@ -194,6 +194,32 @@ rule correlates:
         "../scripts/make.py"
 
 
+rule fact_transfer:
+    """Say what models know of planted facts that the language states, that only another states, that none does."""
+    input:
+        unpack(
+            needs(
+                "fact_transfer",
+                scores="facts/scores/*.parquet",
+                facts="facts/facts.parquet",
+                truth="world/truth.parquet",
+            )
+        ),
+    output:
+        **makes("fact_transfer", fact_transfer="facts/transfer.parquet"),
+    log:
+        f"{plan.root}/logs/fact_transfer.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(4000),
+        runtime=20,
+    params:
+        task=task("fact_transfer"),
+    script:
+        "../scripts/make.py"
+
+
 rule fact_overlap:
     """Count the facts that models have right in two languages, beside what independent languages would share."""
     input:

@@ -10,6 +10,7 @@ if plan.study.planted:
                 corpora="world/corpora/*.jsonl.gz",
                 parallel="world/parallel/*-*.jsonl.gz",
                 cloze="world/questions/*-culture-cloze_*.json",
+                facts="world/facts/*.jsonl.gz",
                 truth="world/truth.parquet",
                 people_file="world/people.json",
             ),

@@ -307,7 +307,23 @@ def _klar(path: Path, langs: Sequence[str], left_out: dict[str, Any]) -> Iterato
                 yield Fact(index, file.stem, lang, index, subject, answer, answer, template)
 
 
-SHAPES: dict[str, Shape] = {"mlama": _mlama, "lama": _lama, "bmlama": _bmlama, "klar": _klar}
+_PLANTED_KEYS = {field.name for field in dataclasses.fields(Fact)} - {"lang", "candidates"}
+
+
+def _planted(path: Path, langs: Sequence[str], left_out: dict[str, Any]) -> Iterator[Fact]:
+    """A planted world's: ``LANG.jsonl`` with the attributes of :class:`Fact`."""
+    for lang in langs:
+        file = _found(path, f"{lang}.jsonl")
+        for number, row in _json_rows(file):
+            if set(row) != _PLANTED_KEYS or not all(isinstance(value, str) for value in row.values()):
+                raise InputError(
+                    f"{file}, row {number}", f"has not the keys {', '.join(sorted(_PLANTED_KEYS))}", "Mend it."
+                )
+            yield Fact(lang=lang, **row)
+
+
+PLANTED = "planted"
+SHAPES: dict[str, Shape] = {"mlama": _mlama, "lama": _lama, "bmlama": _bmlama, "klar": _klar, PLANTED: _planted}
 """How data sets of facts lie in a folder."""
 
 
@@ -318,6 +334,8 @@ def files_of(shape: str, path: Path | str, langs: Sequence[str]) -> list[str]:
         found = [file for lang in langs for file in (path / lang).glob("*") if file.is_file()]
     elif shape == "bmlama":
         found = [file for lang in langs for file in path.glob(f"{lang}.tsv*")]
+    elif shape == PLANTED:
+        found = []  # the plan knows them by the recipe of their world
     else:
         found = [file for folder in (path, path / "TREx") for file in folder.glob("*") if _is_jsonl(file)]
     return sorted(map(str, found))

@@ -164,6 +164,14 @@ def _table(verb: str, script: str) -> npt.NDArray[np.uint32]:
 
 
 @functools.cache
+def _unfiltered() -> npt.NDArray[np.uint32]:
+    """Return the properties of every code point where no script is foreign."""
+    table = _properties().copy()
+    table[[_GAP, _MENDED]] |= np.uint32(_FOREIGN)
+    return table
+
+
+@functools.cache
 def unit_kinds(unbroken: tuple[str, ...]) -> npt.NDArray[np.uint8]:
     """Return for every code point 1 where it is part of a word, 2 where it is a unit by itself, else 0.
 
@@ -717,14 +725,18 @@ class LetterFilter:
     that is not foreign, and filtering it again changes nothing.
 
     Args:
-        letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``, with a script of :data:`SCRIPTS`.
+        letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``, with a script of :data:`SCRIPTS`; or empty, so that no
+            letter goes.
 
     Raises:
-        InputError: `letters` is neither.
+        InputError: `letters` is none of these.
     """
 
     def __init__(self, letters: Mapping[str, str]) -> None:
         """Lay out which characters are foreign."""
+        if not letters:
+            self._table = _unfiltered()
+            return
         mend = f"Write {{keep: SCRIPT}} or {{drop: SCRIPT}} with a Unicode script, one of {', '.join(SCRIPTS)}."
         if len(letters) != 1 or not letters.keys() <= {"keep", "drop"}:
             raise InputError("letters", f"{dict(letters)} is no policy", mend)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.corpora.facts import files_of
+from lorebridge.corpora.facts import PLANTED, files_of
 from lorebridge.corpora.released import check_questions
 from lorebridge.corpora.stages import shard_files
 from lorebridge.errors import InputError
@@ -109,6 +109,15 @@ def _of_facts(study: Study, source: Mapping[str, Any], langs: Sequence[str], key
         what = f"there is no file of the shape {source['shape']} in {folder}"
         raise configuration.ConfigError(f"key {key}", what, "Mend the path, or `data`.")
     return {"sha256": fingerprint({Path(file).relative_to(folder).as_posix(): study.digest(file) for file in files})}
+
+
+def plants_facts(study: Study) -> bool:
+    """Whether the facts that a study asks are those of its planted world."""
+    return bool(study.config["facts"]["shape"] == PLANTED)
+
+
+def _facts_folder(study: Study) -> str:
+    return f"{study.root}/world/facts" if plants_facts(study) else _local(study, study.config["facts"]["path"])
 
 
 def _fetched(study: Study, w: Wildcards) -> bool:
@@ -343,13 +352,14 @@ STAGES = (
             "langs": list(study.languages),
             **{key: study.config["facts"][key] for key in ("shape", "relations", "repeats")},
         },
-        identity=lambda study, w: _of_facts(study, study.config["facts"], list(study.languages), "facts"),
+        identity=lambda study, w: (
+            {} if plants_facts(study) else _of_facts(study, study.config["facts"], list(study.languages), "facts")
+        ),
+        inputs=lambda study, w: {"world": after([item("world", "truth")])} if plants_facts(study) else {},
         sources=lambda study, w: {
-            "files": files_of(
-                study.config["facts"]["shape"], _local(study, study.config["facts"]["path"]), list(study.languages)
-            )
+            "files": files_of(study.config["facts"]["shape"], _facts_folder(study), list(study.languages))
         },
-        settings=lambda study, w: {"folder": _local(study, study.config["facts"]["path"])},
+        settings=lambda study, w: {"folder": _facts_folder(study)},
     ),
     Stage(
         "fact_scores",

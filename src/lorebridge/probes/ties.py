@@ -72,7 +72,7 @@ def scorer_bias(
     All questions of the release count, those without a blank included: there, all options tie by any rule.
 
     Args:
-        model: the study's model, see :func:`lorebridge.train.model.qwen2_config`.
+        model: the study's model, a causal one: see :func:`lorebridge.train.model.qwen2_config`.
         seeds: of the random weights; one model each.
         questions: ``questions`` tables.
         tokenizer: folder of the study's tokenizer.
@@ -91,11 +91,12 @@ def scorer_bias(
     """
     import torch
 
-    from lorebridge.train.model import build, qwen2_config
+    from lorebridge.train.architecture import architecture
 
     set_threads(threads)
     loaded = load_tokenizer(tokenizer)
-    config = qwen2_config(model, len(loaded), start_token(loaded))
+    kind, sizes = architecture(model)
+    config = kind.configure(sizes, len(loaded), start_token(loaded))
     asked = pd.concat([tables.read(path) for path in questions], ignore_index=True)
     texts = [fill_blanks(text, option) for text, option in zip(asked["text"], asked["option"], strict=True)]
     requests = build_requests(texts, pd.factorize(asked["text"])[0].tolist(), loaded)
@@ -103,7 +104,7 @@ def scorer_bias(
     rows: list[dict[str, Any]] = []
     with tqdm(total=2 * requests.total_tokens * len(seeds), unit="tok", unit_scale=True, desc="scorer") as progress:
         for seed in seeds:
-            network = build(config, seed).eval().to(place)
+            network = kind.build(config, seed).eval().to(place)
             check_length(requests, texts, network, "model.max_position_embeddings")
             totals = sum_logprobs(
                 network,

@@ -69,6 +69,12 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for key in [*planted, *asked]:
         if not config["world"]:
             yield key, "asks for the planted world", "Give the section `world`."
+    if config["world"] and config["world"]["kind"] == world.MULTILINGUAL:
+        for key in planted:
+            if key.startswith("parallel"):
+                yield key, "asks for pairs, which a world of the kind multilingual has none of", "Take it out."
+        for key in asked:
+            yield key, "asks for questions, which a world of the kind multilingual has none of", "Ask its facts."
     if config["world"] is not None:
         yield from world.problems(config["world"], languages, config.get("base_language", next(iter(languages))))
     if config["world"] and config["world"]["kind"] == "statements":

@@ -218,6 +218,19 @@ STAGES = (
         sources=lambda study, w: {"volumes": _path(study, "volumes")},
     ),
     Stage(
+        "fact_transfer",
+        "Say what models know of planted facts that the language states, that only another states, that none does.",
+        "lorebridge.transfer.stated:fact_transfer",
+        files={"fact_transfer": File("facts/transfer.parquet", table="fact_transfer", argument="out")},
+        record="facts/transfer.parquet.record.json",
+        literals=lambda study, w: {key: study.config["precision"][key] for key in ("resamples", "seed")},
+        inputs=lambda study, w: {
+            "scores": many(fact_scores(study)),
+            "facts": one(item("facts", "facts")),
+            "truth": one(item("world", "truth")),
+        },
+    ),
+    Stage(
         "fact_overlap",
         "Count the facts that models have right in two languages, beside what independent languages would share.",
         "lorebridge.transfer.overlap:fact_overlap",

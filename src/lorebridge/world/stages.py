@@ -43,7 +43,12 @@ def planted_cultures(study: Study) -> list[str]:
     return [lang for lang in study.languages if lang != told_in(study)]
 
 
-_GENERATORS = {"articles": "planting:generate", "statements": "statements:generate_statements"}
+MULTILINGUAL = "multilingual"
+_GENERATORS = {
+    "articles": "planting:generate",
+    "statements": "statements:generate_statements",
+    MULTILINGUAL: "multilingual:generate_multilingual",
+}
 """The function that writes a world, by its kind."""
 
 
@@ -117,6 +122,11 @@ def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
     return literals
 
 
+def _has_cultures(study: Study) -> bool:
+    """Whether a planted world has cultures, with pairs and questions of their own; else facts of all languages."""
+    return study.config["world"]["kind"] != MULTILINGUAL
+
+
 def _kind(study: Study, w: Wildcards) -> Mapping[str, Any]:
     kind = study.config["world"]["kind"]
     return {} if kind == "articles" else {"kind": kind}
@@ -138,6 +148,7 @@ STAGES = (
                 "world/parallel/{base}-{lang}.jsonl.gz",
                 "sentence pairs",
                 each=lambda study, w: [{"base": told_in(study), "lang": lang} for lang in planted_cultures(study)],
+                when=_has_cultures,
                 argument="",
             ),
             "cloze": File(
@@ -148,6 +159,14 @@ STAGES = (
                     for culture in planted_cultures(study)
                     for lang in (told_in(study), culture)
                 ],
+                when=_has_cultures,
+                argument="",
+            ),
+            "facts": File(
+                "world/facts/{lang}.jsonl.gz",
+                "facts as they are asked, of a world of the kind `multilingual`",
+                each=lambda study, w: [{"lang": lang} for lang in study.languages],
+                when=lambda study: not _has_cultures(study),
                 argument="",
             ),
             "truth": File("world/truth.parquet", table="truth", argument="out", given="folder"),

@@ -30,6 +30,8 @@ SCRIPT_CODES = {
 
 def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with a configuration."""
+    if config["model"].get("kind") == "bert":
+        yield "model.kind", "is a masked model, and this kind of study asks causal ones", "Leave it out."
     yield from _language_problems(config)
     yield from _training_problems(config)
     yield from _probing_problems(config)

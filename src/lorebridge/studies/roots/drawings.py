@@ -15,8 +15,10 @@ from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.transfer.overlap import WITHIN
 from lorebridge.transfer.precision import LANGUAGES, ROWS, RULES
+from lorebridge.transfer.stated import ELSEWHERE, HERE, NOWHERE, TRANSFER
 
 _MARKERS = "osD^vP*X"
+_PLACES = {HERE: "stated in the language", ELSEWHERE: "in another alone", NOWHERE: "nowhere"}
 
 
 def _last(table: pd.DataFrame) -> pd.DataFrame:
@@ -200,6 +202,62 @@ def distances_table(*, overlap_distances: Path, out: Path) -> None:
         "two-sided p-value by permutations of the languages (QAP)."
     )
     write_table(table, out, caption, {"r": ".2f", "p": ".3f"})
+
+
+def transfer(*, fact_transfer: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw precision by where facts are stated, a panel a model.
+
+    Args:
+        fact_transfer: the table.
+        languages: code -> ``name, script, family``.
+        out: path without suffix.
+    """
+    table = _last(tables.read(fact_transfer))
+    table = table[table["place"] != TRANSFER]
+    runs, langs = (list(dict.fromkeys(table[name])) for name in ("run", "lang"))
+    with style.styled():
+        fig, axes = plt.subplots(
+            1, len(runs), layout="constrained", squeeze=False, sharey=True, figsize=(style.PRINTED, 2.6)
+        )
+        for ax, run in zip(axes[0], runs, strict=True):
+            for index, (place, label) in enumerate(_PLACES.items()):
+                rows = table[(table["run"] == run) & (table["place"] == place)].set_index("lang").reindex(langs)
+                p1, lo, hi = (100 * rows[name] for name in ("p1", "lo", "hi"))
+                ax.errorbar(
+                    np.arange(len(langs)) + 0.2 * (index - 1),
+                    p1,
+                    yerr=np.abs(np.stack([p1 - lo.fillna(p1), hi.fillna(p1) - p1])),
+                    fmt=_MARKERS[index],
+                    markersize=4,
+                    linewidth=0.9,
+                    label=label,
+                )
+            ax.set_xticks(range(len(langs)), [languages[lang]["name"] for lang in langs])
+            ax.set_title(run)
+        axes[0, 0].set_ylabel("P@1, %")
+        axes[0, 0].legend()
+        style.save(fig, out)
+        plt.close(fig)
+
+
+def transfer_table(*, fact_transfer: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write precision by where facts are stated, and what crosses."""
+    table = tables.read(fact_transfer)
+    shown = pd.DataFrame(
+        {
+            "model": table["run"],
+            "step": table["step"].astype("Int64"),
+            "language": table["lang"].map(lambda lang: languages[lang]["name"]),
+            **{name: table[name] for name in ("place", "n", "n_subjects")},
+            **{name: 100 * table[name] for name in ("p1", "lo", "hi")},
+        }
+    )
+    caption = (
+        "Precision at one, in percent, on facts of a planted world that the language itself states (here), that only "
+        "another one states (elsewhere), and that none does (nowhere); transfer is the difference of the last two "
+        "within relations, in points. Intervals of 95 % over subjects."
+    )
+    write_table(shown, out, caption, dict.fromkeys(("p1", "lo", "hi"), ".1f"))
 
 
 def published_table(*, published: Path, out: Path) -> None:

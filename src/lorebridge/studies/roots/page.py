@@ -40,20 +40,40 @@ def shared(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[
     return found
 
 
+def crosses(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say what crosses between languages, of each model at its last checkpoint."""
+    table = rows["transfer"]
+    found = []
+    for (model, lang), of in table[table["place"] == "transfer"].groupby(["model", "language"], sort=False):
+        row = of.iloc[-1]
+        if pd.isna(row["p1"]) or pd.isna(row["lo"]):
+            continue
+        sure = "" if row["lo"] > 0 or row["hi"] < 0 else ", which does not exclude none"
+        found.append(
+            f"{model} in {lang}: {row['p1']:+.1f} points on facts that only another language states, against facts "
+            f"that none does ({row['lo']:+.1f} to {row['hi']:+.1f}{sure})."
+        )
+    return found
+
+
 def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Account:
     """Return what the study asks, was, and found."""
     asking = config["asking"]
     said = {"Masks": (DECODES, "decode"), "Lengths": (LENGTHS, "lengths"), "Compared": (SPACES, "space")}
     design = {heading: f"{asking[key]}: {known[asking[key]]}" for heading, (known, key) in said.items()}
     design["Bare spaces"] = BARES[asking["bare"]]
+    trained = [f"joint-s{seed} (trained here)" for seed in config["seeds"]] if "training" in config else []
     design["Models"] = ", ".join(
-        f"{name} ({given['hub']} at {given['revision'][:8]})" if "hub" in given else name
-        for name, given in config["given"].items()
+        trained
+        + [
+            f"{name} ({given['hub']} at {given['revision'][:8]})" if "hub" in given else name
+            for name, given in config["given"].items()
+        ]
     )
     design["Facts"] = f"in the shape of {config['facts']['shape']}, {len(config['languages'])} languages"
     return Account(
         question="Which facts does a multilingual model know in which language?",
-        about="Public models are asked the same facts in many languages. A fact that a model gets right may be no more "
+        about="Models are asked the same facts in many languages. A fact that a model gets right may be no more "
         "than the answer that most facts of its relation have: what counts is what lies above that.",
         found=above(rows, config),
         design=design,

@@ -1,15 +1,21 @@
-"""The rows of a study of roots: models that are given, and asked facts in many languages."""
+"""The rows of a study of roots: models that are given or trained jointly, and asked facts in many languages."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge.corpora import stages as corpora
+from lorebridge.corpora.facts import PLANTED
+from lorebridge.figures import stages as figures
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, one
-from lorebridge.plan.study import Study, rows
+from lorebridge.plan.study import Model, Study, Text, rows
+from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.shared import SHARED
-from lorebridge.train.stages import given_models
+from lorebridge.train import stages as train
+from lorebridge.world.stages import MULTILINGUAL
 
 HERE = "lorebridge.studies.roots"
 
@@ -27,7 +33,16 @@ def _published_identity(study: Study, w: Wildcards) -> dict[str, Any]:
     return {"sha256": study.known(_published_path(study), "published", said["obtain"])}
 
 
+def _planted(study: Study) -> bool:
+    return study.planted
+
+
+def _trained(study: Study) -> bool:
+    return "training" in study.config
+
+
 STAGES = SHARED | {
+    "train_joint": train.stage("joint", "Train a model from scratch on text in all languages."),
     "published": Stage(
         "published",
         "Compute anew what the paper prints, from what it publishes by language and from the facts.",
@@ -42,7 +57,7 @@ STAGES = SHARED | {
         identity=_published_identity,
         inputs=lambda study, w: {"facts": one(item("facts", "facts"))},
         sources=lambda study, w: {"languages": _published_path(study)},
-    )
+    ),
 }
 
 FIGURES = (
@@ -72,12 +87,27 @@ FIGURES = (
         )
         for what in ("family", "script")
     ),
+    Drawing(
+        "transfer",
+        f"{HERE}.drawings:transfer",
+        _of("fact_transfer"),
+        ("languages",),
+        "Results",
+        "What crosses",
+        "How often a model is right on facts of a planted world that the language itself states, that only another one "
+        "states, and that none does, with intervals of 95 % over subjects. What is stated nowhere is answered by its "
+        "form alone.",
+        f"{HERE}.page:crosses",
+        when=_planted,
+    ),
+    *(dataclasses.replace(drawing, when=_trained) for drawing in figures.FIGURES if drawing.name == "losses"),
 )
 TABLES = (
     Drawing("precision", f"{HERE}.drawings:precision_table", _of("p_at_1"), ("languages",)),
     Drawing("correlates", f"{HERE}.drawings:correlates_table", _of("correlates"), ()),
     Drawing("overlap", f"{HERE}.drawings:overlap_table", _of("fact_overlap"), ("languages",)),
     Drawing("overlap_distances", f"{HERE}.drawings:distances_table", _of("overlap_distances"), ()),
+    Drawing("transfer", f"{HERE}.drawings:transfer_table", _of("fact_transfer"), ("languages",), when=_planted),
     Drawing(
         "published",
         f"{HERE}.drawings:published_table",
@@ -93,8 +123,20 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     base, languages, asking = config["base_language"], config["languages"], config["asking"]
     if base and base not in languages:
         yield "base_language", f"{base!r} is not among the languages", f"Choose one of {', '.join(languages)}."
-    if not config["given"]:
-        yield "given", "names no model", "Give a folder, or a commit of the hub."
+    if not config["given"] and "training" not in config:
+        yield "given", "names no model, and none is trained", "Give a folder, a commit of the hub, or `training`."
+    facts, world = config["facts"], config["world"] or {}
+    if facts["shape"] == PLANTED and world.get("kind") != MULTILINGUAL:
+        yield "facts.shape", "asks for the facts of a planted world", f"Give `world` of the kind {MULTILINGUAL}."
+    elif (facts["path"] is None) != (facts["shape"] == PLANTED):
+        yield "facts.path", "and facts.shape do not go together", "Give the folder, but of planted facts none."
+    for lang in config.get("training", {}).get("shares") or {}:
+        if lang not in languages:
+            yield not_a_language("training.shares", lang, list(languages))
+    if (shares := config.get("training", {}).get("shares")) and (
+        lost := [lang for lang in languages if lang not in shares]
+    ):
+        yield "training.shares", f"has none for {lost[0]!r}", "Give each language its share."
     if asking["decode"] == "pll" and asking["space"] == "vocabulary":
         yield "asking.decode", "pll scores strings and writes none", "Set asking.space to candidates."
 
@@ -110,14 +152,65 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         base=config["base_language"],
         langs=list(languages),
         settings={
+            "names": {lang: language["name"] for lang, language in languages.items()},
+            "base": config["base_language"],
+            "arms": [],
             "languages": {
                 lang: {key: language[key] for key in ("name", "script", "family")}
                 for lang, language in languages.items()
-            }
+            },
         },
-        local=[said for key in ("facts", "volumes", "distances", "published") if (said := config[key])],
+        local=[
+            said
+            for key in ("facts", "volumes", "distances", "published")
+            if (said := config[key]) and said["path"] is not None
+        ],
     )
-    found.models |= {model.name: model for model in given_models(config)}
-    found.figures |= rows(FIGURES)
+    if "training" in config:
+        found.letters |= {
+            lang: {"keep": language["script"]} if config["corpora"][lang]["filter"] == "letters" else {}
+            for lang, language in languages.items()
+        }
+        found.texts |= {text.name: text for text in _texts(found)}
+        found.models |= {model.name: model for model in _joint(found)}
+    found.models |= {model.name: model for model in train.given_models(config)}
+    found.figures |= rows(drawing for drawing in FIGURES if drawing.when is None or drawing.when(found))
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
+
+
+def _texts(study: Study) -> list[Text]:
+    """Return the monolingual text of every language."""
+    return [
+        Text(
+            f"mono-{lang}",
+            lang,
+            "text",
+            tuple(corpora.shard_files(study, lang, "documents")),
+            (corpora.sound(lang),),
+            (),
+        )
+        for lang in study.languages
+    ]
+
+
+def _joint(study: Study) -> list[Model]:
+    """Return a model of all languages for each seed."""
+    training, texts = study.config["training"], list(study.texts.values())
+    phase, shares = training["joint"], training["shares"]
+    return [
+        Model(
+            f"joint-s{seed}",
+            "joint",
+            texts=tuple(text.name for text in texts),
+            seed=seed,
+            steps=phase["steps"],
+            checkpoints=tuple(configuration.checkpoint_steps(phase)),
+            tokens=phase["steps"] * phase["batch_tokens"],
+            mixture={
+                "shares": None if shares is None else {text.name: shares.get(text.lang) for text in texts},
+                "temperature": training["temperature"],
+            },
+        )
+        for seed in study.config["seeds"]
+    ]

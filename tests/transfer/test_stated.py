@@ -1,0 +1,51 @@
+"""What crosses: planted transfer comes back, and the form of names is no transfer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lorebridge.transfer.stated import by_place, places
+
+
+def test_a_place_is_seen_from_a_language():
+    said = [("f", "en", 2), ("f", "de", 0), ("g", "en", 0), ("g", "de", 0), ("h", "en", 1), ("h", "de", 1)]
+    found = places(pd.DataFrame(said, columns=["fact_id", "lang", "n"])).set_index(["fact_id", "lang"])["place"]
+    assert found.to_dict() == {
+        ("f", "en"): "here",
+        ("f", "de"): "elsewhere",
+        ("g", "en"): "nowhere",
+        ("g", "de"): "nowhere",
+        ("h", "en"): "here",
+        ("h", "de"): "here",
+    }
+
+
+def world(rng, transfer, n=400):
+    """Facts of an easy relation that is mostly stated elsewhere, and of a hard one that is mostly stated nowhere."""
+    rows = []
+    for subject in range(n):
+        for relation, form, share in (("easy", 0.6, 0.8), ("hard", 0.1, 0.2)):
+            place = "here" if rng.random() < 0.3 else "elsewhere" if rng.random() < share else "nowhere"
+            chance = {"here": 0.95, "elsewhere": form + transfer, "nowhere": form}[place]
+            rows.append((f"s{subject}", relation, place, float(rng.random() < chance)))
+    return pd.DataFrame(rows, columns=["subject_id", "relation", "place", "exact"])
+
+
+@pytest.mark.parametrize("transfer", [0.0, 0.25])
+def test_planted_transfer_comes_back_whatever_the_form_gives(transfer):
+    rng = np.random.default_rng(1)
+    covered, naive = [], []
+    for _ in range(40):
+        found = {row["place"]: row for row in by_place(world(rng, transfer), 200, 0)}
+        covered.append(found["transfer"]["lo"] <= transfer <= found["transfer"]["hi"])
+        naive.append(found["elsewhere"]["p1"] - found["nowhere"]["p1"])
+    assert np.mean(covered) >= 0.85
+    # Without relations the easy one would pass for transfer.
+    assert np.mean(naive) > transfer + 0.15
+
+
+def test_what_says_nothing_is_missing():
+    rows = pd.DataFrame([("s", "r", "here", 1.0)], columns=["subject_id", "relation", "place", "exact"])
+    here, elsewhere, _, transfer = by_place(rows, 100, 0)
+    assert here == {"place": "here", "n": 1, "n_subjects": 1, "p1": 1.0, "lo": None, "hi": None}
+    assert elsewhere["p1"] is None and transfer["p1"] is None and transfer["n"] == 0
