@@ -78,7 +78,8 @@ def figure3(
                 ax.axhline(here["chance"].iloc[0], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9)
                 final = here["step"].max()
                 for i, arm in enumerate(drawn):
-                    _accuracy_curves(ax, here[here["arm"] == arm], arm, ema, final * (1.05 + 0.05 * i))
+                    if arm in set(here["arm"]):  # a language may be trained in fewer
+                        _accuracy_curves(ax, here[here["arm"] == arm], arm, ema, final * (1.05 + 0.05 * i))
                 seeds = here[here["seed"] != EVERY]["seed"].nunique()
                 ax.set_title(
                     f"{names[culture]} questions in {names[lang]}\n"
