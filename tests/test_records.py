@@ -247,6 +247,24 @@ def test_what_is_known_is_not_read_again(chain):
     assert read_record(chain.record)["files"]["table"]["sha256"] == "0" * 64
 
 
+@pytest.mark.usefixtures("remembering")
+def test_what_was_compared_as_it_was_published_is_remembered(tmp_path):
+    """A checkpoint is a hard link to what training has just compared: who scores it need not read it first."""
+    cache, task = DigestCache(tmp_path / "digests"), Task("train", {}, call={"digests": str(tmp_path / "digests")})
+    out, kept = tmp_path / "model", tmp_path / "work"
+    kept.write_bytes(b"weights")
+    out.hardlink_to(kept)
+    copied = tmp_path / "copied"
+    copied.write_bytes(b"weights")
+    known = {str(out): "0" * 64, str(copied): "1" * 64}
+    with task.making(tmp_path / "record.json", writes={"a": out, "b": copied}, known=known):
+        pass
+    assert cache(out) == "0" * 64  # as was told
+    assert cache(copied) == file_digest(copied)  # nobody has read it there
+    one_byte(out)
+    assert cache(out) == file_digest(out)
+
+
 def test_who_reads_notes_what_it_read_and_nothing_else(chain, tmp_path):
     """Another checkpoint may change: nobody made anything of it here. All of a store is read."""
     (chain.folder / "step2" / "model.safetensors").write_bytes(b"else")

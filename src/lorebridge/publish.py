@@ -54,7 +54,7 @@ def check_file(
 
     Raises:
         InputError: it is a folder or another thing than a file, ends in another way, is an input (perhaps through a
-            link), or its folder cannot be written to.
+            link, or under the name that it has until it is whole), or its folder cannot be written to.
     """
     out = Path(out)
     try:
@@ -76,13 +76,14 @@ def check_file(
         raise InputError(out, "is there and is no file", f"Name a file for {name}.")
     for path in map(Path, inputs):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        if any(out.exists() and file.exists() and out.samefile(file) for file in files):
-            raise InputError(out, f"is also what is read ({path})", f"Give {name} another name.")
+        for written in (out, _partial(out.resolve())):
+            if any(written.exists() and file.exists() and written.samefile(file) for file in files):
+                raise InputError(out, f"is also what is read ({path})", f"Give {name} another name.")
     target = out.resolve()
     _check_folder(target.parent, out, name)
     try:
         # Whether a name can be used is known only to the file system.
-        if target.parent.is_dir():
+        if target.parent.is_dir() and not _partial(target).exists():
             _partial(target).touch()
             _partial(target).unlink()
     except OSError as error:
