@@ -84,7 +84,7 @@ def test_a_bundle_keeps_the_order_of_the_languages(demo, tmp_path):
 def test_the_bundle_that_comes_with_the_project_is_whole(root, tmp_path):
     """`make figures` draws it before anything is trained; what outdates it asks for another (docs/redraw.md)."""
     path = root / "results" / "demo.bundle.tar.xz"
-    assert path.stat().st_size < 2_000_000
+    assert path.stat().st_size < 3_500_000
     plan_of = Redrawing(path, str(tmp_path))
     figures = studies.plan(load(root / "config" / "demo.yaml")).figures
     assert figures == list(plan_of.figures)
