@@ -139,7 +139,8 @@ def tiny() -> dict:
     """The demo's configuration, cut down until the workflow's own overhead is all that costs time."""
     c = copy.deepcopy(config.load(ROOT / "config" / "articles.yaml"))
     c |= {"study": "tiny", "seeds": [0], "arms": ["bridge", "no_bridge"]}
-    c["world"] = {"seed": 1, "questions": 32, "articles": 20, "pairs": 400, "pairs_per_entity": 3, "doses": [1, 3]}
+    c["world"] = {"kind": "articles", "seed": 1, "questions": 32, "articles": 20}
+    c["world"] |= {"pairs": 400, "pairs_per_entity": 3, "doses": [1, 3]}
     for section in ("corpora", "parallel"):
         for lang in c[section]:
             c[section][lang]["heldout"] = 0.1

@@ -164,7 +164,7 @@ def test_an_evil_member_is_refused_and_written_nowhere(tmp_path, contents, kind)
     with pytest.raises(InputError, match="Do not use it"):
         Redrawing(path, str(tmp_path / "a" / "b" / "redrawn"))
     written = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if not p.is_dir()}
-    assert written <= {"evil.tar.xz", f"a/b/redrawn/demo/{SCORE}", f"a/b/redrawn/demo/{SCORE}.record.json"}
+    assert written <= {"evil.tar.xz", f"a/b/redrawn/articles/{SCORE}", f"a/b/redrawn/articles/{SCORE}.record.json"}
     assert not any(p.is_symlink() for p in tmp_path.rglob("*"))
 
 
