@@ -159,7 +159,7 @@ def test_a_stage_reads_what_it_takes(demo):
     assert set(scored) == {"checkpoints", "questions", "heldout", "pairs"}
     # The rule names one checkpoint, and the task all: an edge of Snakemake's graph costs as much as a small job.
     steps = plan.study.model("ko-bridge-s0").checkpoints
-    every = [f"results/demo/models/continual/ko-bridge-s0/step{step}" for step in steps]
+    every = [f"results/articles/models/continual/ko-bridge-s0/step{step}" for step in steps]
     assert scored["checkpoints"] == every[:1]
     task = plan.task("score", run="ko-bridge-s0")
     found = call.shaped(task, "checkpoints", scored["checkpoints"])
