@@ -41,6 +41,14 @@ def write_text(out: Path | str, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def _same(one: Path, other: Path) -> bool:
+    """Say whether two paths are one file; what is not there, or cannot be, is none."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def check_file(
     out: Path | str, *, suffixes: Sequence[str] = (), inputs: Sequence[Path | str] = (), name: str = "--out"
 ) -> None:
@@ -77,7 +85,7 @@ def check_file(
     for path in map(Path, inputs):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for written in (out, _partial(out.resolve())):
-            if any(written.exists() and file.exists() and written.samefile(file) for file in files):
+            if any(_same(written, file) for file in files):
                 raise InputError(out, f"is also what is read ({path})", f"Give {name} another name.")
     target = out.resolve()
     _check_folder(target.parent, out, name)
