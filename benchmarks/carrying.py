@@ -14,32 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from placements import credits_of, finished
 from scipy import stats
-
-from lorebridge import config, studies, tables
-from lorebridge.transfer import credits
 
 LEVEL = 0.95
 
 
 def answered(path: Path) -> pd.DataFrame:
     """Return the accuracy of each model of a study: lang, asked in, arm, seed, placed, accuracy."""
-    study = config.load(path)
-    plan = studies.plan(study)
-    root, base = Path(plan.root), study["base_language"]
-    loaded = credits.load(
-        scores=[root / f"probes/scores/{name}.parquet" for name in plan.study.models],
-        questions={lang: root / f"probes/questions/{lang}.parquet" for lang in plan.study.langs},
-        base=base,
-        subset=study["probing"]["subset"],
-        rule=study["probing"]["rule"],
-        last=study["transfer"]["last"],
-        prefix=study["probing"]["prefix"],
-    )
-    truth = tables.read(root / "world/truth.parquet", ["question_id", "placed"]).drop_duplicates("question_id")
-    placed = truth.set_index("question_id")["placed"]
+    study, scores, questions, planted = finished(path)
+    base, placed = study["base_language"], planted["placed"]
     rows = []
-    for one in loaded:
+    for one in credits_of(scores, questions, study):
         of = placed.loc[one.questions].to_numpy()
         for arm, by_seed in one.arms.items():
             for seed, credit in by_seed.items():

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,27 @@ LEVEL = 0.05
 INTERVALS = {QUESTIONS_ONLY: False, QUESTIONS_AND_SEEDS: True}
 
 
+def finished(path: Path) -> tuple[dict, list[Path], dict[str, Path], pd.DataFrame]:
+    """Return a finished planted study: configuration, tables of scores, of questions by language, and placements."""
+    study = config.load(path)
+    plan = studies.plan(study)
+    root = Path(plan.root)
+    scores = [root / f"probes/scores/{name}.parquet" for name in plan.study.models]
+    questions = {lang: root / f"probes/questions/{lang}.parquet" for lang in plan.study.langs}
+    planted = tables.read(root / "world/truth.parquet", ["question_id", "placed"])
+    return study, scores, questions, planted.drop_duplicates("question_id").set_index("question_id")
+
+
+def credits_of(scores: Sequence[Path], questions: dict[str, Path], study: dict) -> Iterator[credits.Credits]:
+    """Return the credits of a study's headline."""
+    asked = {key: study["probing"][key] for key in ("subset", "rule", "prefix")} | {"last": study["transfer"]["last"]}
+    return credits.load(scores=scores, questions=questions, base=study["base_language"], **asked)
+
+
 def contrasts_of(scores: Sequence[Path], questions: dict[str, Path], study: dict) -> list[Contrast]:
     """Return the contrasts of two arms of a study, by language and direction."""
-    asked = {key: study["probing"][key] for key in ("subset", "rule", "prefix")} | {"last": study["transfer"]["last"]}
-    loaded = credits.load(scores=scores, questions=questions, base=study["base_language"], **asked)
     formed = form(
-        by_culture(loaded),
+        by_culture(credits_of(scores, questions, study)),
         base=study["base_language"],
         contrasts=study["transfer"]["contrasts"],
         last=study["transfer"]["last"],
@@ -104,13 +119,7 @@ def main() -> None:
     parser.add_argument("--permutations", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    study = config.load(arguments.config)
-    plan = studies.plan(study)
-    root = Path(plan.root)
-    scores = [root / f"probes/scores/{name}.parquet" for name in plan.study.models]
-    questions = {lang: root / f"probes/questions/{lang}.parquet" for lang in plan.study.langs}
-    planted = tables.read(root / "world/truth.parquet", ["question_id", "placed"])
-    planted = planted.drop_duplicates("question_id").set_index("question_id")
+    study, scores, questions, planted = finished(arguments.config)
     found = permuted(contrasts_of(scores, questions, study), planted, arguments.permutations, arguments.seed)
     print(f"{arguments.config}, {arguments.permutations} permutations; Python {platform.python_version()}")
     print(table(found).to_markdown(index=False, floatfmt=".3f"))

@@ -29,6 +29,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,6 +108,18 @@ def meaning(source: str) -> str:
     return ast.dump(tree)
 
 
+class ChangedLoader(importlib.machinery.SourceFileLoader):
+    """Loads a module from another source than its file has."""
+
+    def __init__(self, name: str, path: str, source: str) -> None:
+        super().__init__(name, path)
+        self.source = source
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        """Compile the changed source; what is cached of the file's is not looked at."""
+        return compile(self.source, self.path, "exec")
+
+
 class Changed(importlib.abc.MetaPathFinder):
     """Finds one module with another source than its file has."""
 
@@ -117,8 +130,7 @@ class Changed(importlib.abc.MetaPathFinder):
         """Give the module the changed source."""
         if fullname != self.name:
             return None
-        loader = importlib.machinery.SourceFileLoader(fullname, self.path)
-        loader.get_code = lambda _: compile(self.source, self.path, "exec")  # type: ignore[method-assign]
+        loader = ChangedLoader(fullname, self.path, self.source)
         return importlib.util.spec_from_file_location(fullname, self.path, loader=loader)
 
 
