@@ -127,8 +127,7 @@ def table(
     last = copied["step"].isna() | (copied["step"] == copied.groupby("run")["step"].transform("max"))
     rows = []
     for (run, lang), of_model in copied[last].groupby(["run", "lang"], sort=False):
-        # Text of a planted world has few shapes: who has learned to copy in these may not do it with random tokens.
-        decides = copying_.CLAUSES if (of_model["text"] == copying_.CLAUSES).any() else copying_.RANDOM
+        decides = next(text for text in copying_.DECIDES if (of_model["text"] == text).any())
         rows += [
             {
                 "model": run,

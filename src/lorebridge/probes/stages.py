@@ -405,6 +405,7 @@ STAGES = (
             "heldout": _heldout_documents(study, study.model(w["run"])),
             **_planted_questions(study, study.model(w["run"])),
         },
+        version=2,
         threads="threads",
     ),
     Stage(
