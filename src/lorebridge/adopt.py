@@ -50,6 +50,7 @@ DRAWN = (
     "items",
     "item_effects",
     "people_gaps",
+    "density",
     "figure",
     "table",
     "page",
@@ -128,7 +129,6 @@ BEFORE = {
     "leaks": Before(
         gone=lambda study, w: {"halves": [[culture, text.lang, text.name] for culture, text in leaking(study)]}
     ),
-    "density": Before(gone=_cells),
     "recovery": Before(gone=_cells),
 }
 """Stage -> how it was said before; a stage that is not here was said as it is now."""

@@ -83,6 +83,16 @@ def test_the_share_copied_is_of_what_is_not_known_anyway():
     assert np.isnan(copying.copied(np.ones(3), np.ones(3))).all()
 
 
+def test_all_copied_is_not_copied_for_certain():
+    """The rule of three: a sequence that is not said again, and is known without, was among none of 64."""
+    unseen = 1 - 0.025 ** (1 / 64)
+    for fresh in (np.zeros(64), np.full(64, 0.25)):
+        share, lo, hi = copying.copied(np.ones(64), fresh)
+        assert (share, hi) == (1, 1) and lo == pytest.approx(1 - unseen / ((1 - unseen) * (1 - fresh[0])))
+    share, lo, hi = copying.copied(np.zeros(64), np.zeros(64))
+    assert share == 0 and lo < 0 < hi == pytest.approx(unseen)
+
+
 def world(n=12):
     """Questions on n subjects of which every second one's fact is stated, and the truth about them."""
     asked, known = [], []

@@ -220,6 +220,15 @@ def test_nearest_takes_no_offset_and_no_equal_vectors_for_alignment():
     assert nearest(twins, twins)[0].max() == 0
 
 
+def test_all_aligned_is_not_aligned_for_certain():
+    unseen = 1 - 0.025 ** (1 / 40)
+    for value, ends in ((1.0, (1 - unseen, 1)), (0.0, (0, unseen))):
+        row = mechanism._row(np.full(40, value), mechanism.NEAREST, 1 / 40)
+        assert (row["lo"], row["hi"]) == pytest.approx(ends)
+    row = mechanism._row(np.full(40, 0.3), mechanism.GAIN, 0.0)
+    assert row["value"] == pytest.approx(0.3) and np.isnan([row["lo"], row["hi"]]).all()
+
+
 def test_a_study_s_table_is_the_same_twice_and_knows_its_runs(tmp_path, make_model):
     """Read by a tokenizer that makes several tokens of a word."""
     folders = {}

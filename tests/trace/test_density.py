@@ -169,6 +169,8 @@ def test_nothing_retrieved_at_all(cell, density, tmp_path):
     assert table["occurrences"].tolist() == [0.0, 0.0, 0.0]
     assert table["n_questions"].tolist() == [4, 4, 4]
     assert table["method"].isna().all()
+    # A count has no upper bound: that no question was told from another says nothing of others.
+    assert table[["lo", "hi"]].isna().all(axis=None)
 
 
 def test_one_judged_question_has_no_interval(cell, density, tmp_path, write_questions):

@@ -140,6 +140,8 @@ def test_a_person_who_agrees_with_the_judge(study, tmp_path):
     found = read(study, done)
     assert found["estimate"].tolist() == pytest.approx([1, 1, 1, 1])
     assert (found["n"] == 40).all()
+    # Forty that are agreed on say as much of kappa as of any share.
+    assert (found["hi"] == 1).all() and (found["lo"] < 0.95).all()
     recall = found.loc[("recall", "judge and done.csv")]
     assert recall["lo"] < 0.6 and recall["hi"] == 1  # 27 negatives seen say little of 550
 

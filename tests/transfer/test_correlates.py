@@ -25,7 +25,9 @@ def test_a_correlation_has_its_interval():
     nothing = {"r": None, "lo": None, "hi": None, "p": None}
     assert correlation([1, 2, 3], [1, 2, 3], "pearson") == {"n": 3, **nothing}
     assert correlation([1, 1, 1, 1], [1, 2, 3, 4], "pearson") == {"n": 4, **nothing}
-    assert correlation([1, 2, 3, 4], [1, 2, 3, 4], "pearson")["r"] == pytest.approx(1)
+    for method in ("pearson", "spearman"):
+        whole = correlation(np.arange(5.0), -np.arange(5.0), method)
+        assert whole["r"] == pytest.approx(-1) and whole["lo"] is whole["hi"] is None
 
 
 def test_the_base_is_left_out_once_and_missing_measures_their_language():

@@ -228,6 +228,23 @@ def test_too_few_items_have_no_interval(study, tmp_path):
     assert few["lo"].isna().all() and (few["n_items"] <= 1).all()
 
 
+@pytest.mark.parametrize("share", [0, 1])
+def test_no_item_that_crosses_is_not_none_for_certain(study, tmp_path, share):
+    """The rule of three of the risk set; and counts that are all alike have no interval."""
+    made(study, tmp_path)
+    table = tables.read(tmp_path / "items.parquet")
+    table["transferred"] = table["in_risk_set"] & bool(share)
+    table["wrong_as_gold"], table["occurrences_target"] = 0.0, 3.0
+    tables.write("items", table, tmp_path / "alike.parquet")
+    means = occurrence_means(items=tmp_path / "alike.parquet", resamples=200, seed=0)
+    means = means[(means["selection"] == RISK) & (means["direction"] == "en->xx")].set_index(["corpus", "group"])
+    k = int(table[(table["selection"] == RISK) & (table["direction"] == "en->xx")]["in_risk_set"].sum())
+    crossed = means.loc[("target", "transferred")]
+    unseen = 1 - 0.025 ** (1 / k)
+    assert (crossed["share_lo"], crossed["share_hi"]) == pytest.approx((1 - unseen, 1) if share else (0, unseen))
+    assert means.loc[("target", "all"), "mean"] == 3 and np.isnan(means.loc[("target", "all"), ["lo", "hi"]]).all()
+
+
 def test_presentations_follow_the_language_of_the_text(study, tmp_path):
     made(study, tmp_path)
     table = selected(tmp_path).set_index(["direction", "question_id"])

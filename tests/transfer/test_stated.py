@@ -44,6 +44,23 @@ def test_planted_transfer_comes_back_whatever_the_form_gives(transfer):
     assert np.mean(naive) > transfer + 0.15
 
 
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_where_all_is_right_or_wrong_others_may_differ(right):
+    """The rule of three: 20 subjects a place, of two relations; and of the contrast of both sides' ends."""
+    rows = [
+        (f"{place}{n}", relation, place, right)
+        for place in ("here", "elsewhere", "nowhere")
+        for n in range(20)
+        for relation in ("r", "q")
+    ]
+    found = list(by_place(pd.DataFrame(rows, columns=["subject_id", "relation", "place", "exact"]), 100, 0))
+    unseen = 1 - 0.025 ** (1 / 20)
+    for row in found[:3]:
+        ends = (1 - unseen, 1.0) if right else (0.0, unseen)
+        assert (row["lo"], row["hi"]) == pytest.approx(ends)
+    assert (found[3]["p1"], found[3]["lo"], found[3]["hi"]) == pytest.approx((0.0, -unseen, unseen))
+
+
 def test_what_says_nothing_is_missing():
     rows = pd.DataFrame([("s", "r", "here", 1.0)], columns=["subject_id", "relation", "place", "exact"])
     here, elsewhere, _, transfer = by_place(rows, 100, 0)

@@ -39,6 +39,7 @@ from lorebridge.probes.models import (
 )
 from lorebridge.probes.perplexity import read_samples
 from lorebridge.probes.trees import make_batches, padded
+from lorebridge.unseen import FEW_CLUSTERS, TAIL, ends, resting
 from lorebridge.world.scripts import SCRIPTS
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("lorebridge.probes")
 
 RANDOM, CLAUSES, AGAIN = "random tokens", "clauses", "held-out text"
-"""What is said twice: tokens drawn at random, clauses of a planted world that no text states, or its held-out documents'
-own answers."""
+"""What is said twice: tokens drawn at random, clauses of a planted world that no text states, or its held-out
+documents' own answers."""
 
 DECIDES = (AGAIN, CLAUSES, RANDOM)
-"""Which of them says whether a model copies: the first that there is. Text of a planted world has few shapes, so that who
-has learned to copy in these may not do it with random tokens, nor in a clause of a shape that no text says twice."""
+"""Which of them says whether a model copies: the first that there is. Text of a planted world has few shapes, so that
+who has learned to copy in these may not do it with random tokens, nor in a clause of a shape that no text says
+twice."""
 
 COPIES = 0.5
 """Share of what only copying can tell from which on a model is said to copy. A model without induction is at 0 and one
@@ -194,8 +196,8 @@ def answers_again(
 ) -> list[Document]:
     """Return the documents that say an answer again behind what stood before it the first time.
 
-    Counted are the tokens of an answer that stands behind the same three tokens as before, beside those of the first place
-    where it did, so that a model can take it from there.
+    Counted are the tokens of an answer that stands behind the same three tokens as before, beside those of the first
+    place where it did, so that a model can take it from there.
 
     Args:
         texts: held-out documents.
@@ -287,14 +289,16 @@ def copied(repeated: np.ndarray, fresh: np.ndarray) -> tuple[float, float, float
     """Return the share of what could not be told otherwise that copying tells, with its 95 % interval.
 
     (r - f) / (1 - f), where of the tokens that are said again the share r is predicted, and of the same tokens said for
-    the first time the share f. The interval holds the percentiles of a bootstrap over sequences.
+    the first time the share f. The interval holds the percentiles of a bootstrap over sequences; and where hardly any
+    sequence differs from the others, what none has shown (:mod:`lorebridge.unseen`): one of which r is 0 and f is 1, or
+    r is 1 and f is 0.
 
     Args:
         repeated: [sequences] share of the repeated tokens that are predicted.
         fresh: [sequences] the same of tokens said once.
 
-    >>> copied(np.ones(4), np.full(4, 0.2)), copied(np.full(4, 0.2), np.full(4, 0.2))[0]
-    ((1.0, 1.0, 1.0), 0.0)
+    >>> [round(end, 3) for end in copied(np.ones(64), np.full(64, 0.2))]
+    [1.0, 0.926, 1.0]
     """
 
     def ratio(r: np.ndarray, f: np.ndarray) -> np.ndarray:
@@ -302,8 +306,13 @@ def copied(repeated: np.ndarray, fresh: np.ndarray) -> tuple[float, float, float
 
     weights = generator("bootstrap").multinomial(len(fresh), np.full(len(fresh), 1 / len(fresh)), RESAMPLES)
     drawn = ratio(weights @ repeated / len(fresh), weights @ fresh / len(fresh))
-    lo, hi = np.nanpercentile(drawn, [2.5, 97.5]) if not np.isnan(drawn).all() else (np.nan, np.nan)
-    return float(ratio(repeated.mean(), fresh.mean())), float(lo), float(hi)
+    lo, hi = np.nanquantile(drawn, [TAIL, 1 - TAIL]) if not np.isnan(drawn).all() else (np.nan, np.nan)
+    r, f = repeated.mean(), fresh.mean()
+    share = float(ratio(r, f))
+    if f < 1 and resting(repeated - fresh - share * (1 - fresh)) < FEW_CLUSTERS:
+        (least_r, most_r), (least_f, most_f) = (ends(mean, len(fresh), (0, 1)) for mean in (r, f))
+        lo, hi = np.fmin(lo, ratio(least_r, most_f)), np.fmax(hi, ratio(most_r, least_f))
+    return share, float(lo), float(hi)
 
 
 def measure_copying(model: PreTrainedModel, documents: Sequence[Document]) -> dict[str, Any]:

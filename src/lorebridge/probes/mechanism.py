@@ -37,6 +37,7 @@ from lorebridge.probes.models import (
 from lorebridge.probes.perplexity import shuffled
 from lorebridge.probes.trees import make_batches, padded
 from lorebridge.tokens.arms import template_labels, turned_labels
+from lorebridge.unseen import FEW_CLUSTERS, TAIL, ends, resting
 
 if TYPE_CHECKING:
     import torch
@@ -438,8 +439,17 @@ def _weights(n: int) -> np.ndarray:
 
 
 def _row(values: np.ndarray, measure: str, chance: float, **said: Any) -> dict[str, Any]:
-    """Return a row of the table "mechanism": a mean with its interval, a bootstrap over entities or words."""
-    lo, hi = np.percentile(_weights(len(values)) @ values / len(values), [2.5, 97.5])
+    """Return a row of the table "mechanism": a mean with its interval, a bootstrap over entities or words.
+
+    Where hardly any differs from the others, what none has shown counts (:mod:`lorebridge.unseen`); what has no bounds
+    has no interval where all are alike.
+    """
+    lo, hi = np.quantile(_weights(len(values)) @ values / len(values), [TAIL, 1 - TAIL])
+    if measure == NEAREST and resting(values - values.mean()) < FEW_CLUSTERS:
+        least, most = ends(values.mean(), len(values), (0, 1))
+        lo, hi = min(lo, least), max(hi, most)
+    elif np.ptp(values) <= 1e-12:
+        lo, hi = np.nan, np.nan
     row = {"measure": measure, "value": float(values.mean()), "lo": float(lo), "hi": float(hi)}
     return {**said, **row, "chance": chance, "n": len(values)}
 

@@ -405,13 +405,14 @@ STAGES = (
             "heldout": _heldout_documents(study, study.model(w["run"])),
             **_planted_questions(study, study.model(w["run"])),
         },
-        version=2,
+        version=3,
         threads="threads",
     ),
     Stage(
         "mechanism",
         "Measure how alike models represent what corresponds in two languages of a planted world.",
         "lorebridge.probes.mechanism:mechanism",
+        version=2,
         files={
             "mechanism": File(
                 "probes/mechanism/{lang}.parquet",

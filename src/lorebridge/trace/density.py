@@ -98,8 +98,12 @@ def _offsets(tokens: Path) -> npt.NDArray[np.int64]:
 
 
 def interval(values: np.ndarray, *, resamples: int, seed: int) -> tuple[float, float]:
-    """Return the 95 % percentile-bootstrap interval of a mean over questions (NaN for fewer than two questions)."""
-    if len(values) < 2:
+    """Return the 95 % percentile-bootstrap interval of a mean over questions.
+
+    NaN for fewer than two questions, and where all are alike: a count has no upper bound, so that nothing is known of
+    what none has shown.
+    """
+    if len(values) < 2 or np.ptp(values) == 0:
         return float("nan"), float("nan")
     result = scipy.stats.bootstrap(
         (values,), np.mean, n_resamples=resamples, batch=1000, method="percentile", rng=np.random.default_rng(seed)

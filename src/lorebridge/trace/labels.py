@@ -390,7 +390,11 @@ def _quality(judged: pd.Series, person: pd.Series, weight: pd.Series) -> dict[st
 
 
 def _kappas(one: pd.Series, other: pd.Series, weight: pd.Series, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return rows with Cohen's kappa of two raters, of the sheet and of all told hits."""
+    """Return rows with Cohen's kappa of two raters, of the sheet and of all told hits.
+
+    Where they always agree, its asymptotic error is 0. The lower end is then that of the share agreed (:func:`share`),
+    what they agree on by chance held.
+    """
     w = weight.to_numpy(np.float64)
     effective = w.sum() ** 2 / (w**2).sum() if len(w) else 0.0
     rows = []
@@ -398,7 +402,9 @@ def _kappas(one: pd.Series, other: pd.Series, weight: pd.Series, shared: Mapping
         counts = np.array([[weights[(one == a) & (other == b)].sum() for b in (YES, NO)] for a in (YES, NO)])
         values = (np.nan,) * 3
         if counts[0, 1] + counts[1, 0] == 0 < counts.diagonal().min():
-            values = (1.0,) * 3  # the asymptotic error is 0, but for rounding
+            agreed = share(np.ones(len(w), bool), weights)[1]
+            chance = float((counts.diagonal() ** 2).sum() / counts.sum() ** 2)
+            values = (1.0, (agreed - chance) / (1 - chance), 1.0)
         elif min(counts.sum(axis=0).min(), counts.sum(axis=1).min()) > 0:
             # Where a rater says one thing always, chance agrees as often, and kappa would say nothing.
             found = cohens_kappa(counts)

@@ -349,7 +349,7 @@ STAGES = (
         "density",
         "Estimate how densely each corpus states the facts that a culture's questions ask for.",
         "lorebridge.trace.density:density",
-        version=2,
+        version=3,
         files={"density": File("trace/density.parquet", table="density", argument="out")},
         record="trace/density.parquet.record.json",
         literals=lambda study, w: {

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from lorebridge.transfer.inference import FEW_CLUSTERS, resting
+from lorebridge.unseen import FEW_CLUSTERS, ends, resting
 
 NEAR_DUPLICATE = 0.5
 """Similarity from which two questions are the same question in other words."""
@@ -88,8 +88,6 @@ class ClusterBootstrap:
         self.n_clusters = len(names)
         self._order = np.argsort(cluster, kind="stable")
         self._starts = np.searchsorted(cluster[self._order], np.arange(len(names)))
-        # As many clusters of one size have the same spread of sizes (Kish 1965, section 11.7).
-        self._alike = len(cluster) ** 2 / float((np.bincount(cluster) ** 2).sum())
         rng = np.random.default_rng([seed, *stream.encode()])
         drawn = rng.multinomial(self.n_clusters, np.full(self.n_clusters, 1 / self.n_clusters), size=resamples)
         self._weights = drawn[:, cluster].T.astype(np.float64)  # (n questions, R): how often each is drawn
@@ -114,14 +112,14 @@ class ClusterBootstrap:
 
         No draw has what no question has shown: where all answers are right, all means are 1, and where one of a hundred
         is wrong, hardly any draw has three. So where the error of a mean rests on few clusters
-        (:func:`lorebridge.transfer.inference.resting`) and its values have bounds, the ends are as far out at least as
-        clusters allow that were never seen to hold anything else (:meth:`_unseen`).
+        (:func:`lorebridge.unseen.resting`) and its values have bounds, the ends are as far out at least as clusters
+        allow that were never seen to hold anything else (:meth:`unseen`).
 
         Args:
             values: shape (..., n questions).
             counts: what they are divided by; ones by default.
             level: of the interval.
-            bounds: of the values, if there are any; `counts` are ones.
+            bounds: of the values, or of their ratio, if there are any.
 
         Returns:
             NaN with fewer than 2 clusters, and where a resample has nothing to count; without bounds, where all
@@ -131,32 +129,48 @@ class ClusterBootstrap:
             nothing = np.full(values.shape[:-1], np.nan)
             return nothing, nothing
         drawn = self.ratio(values, np.ones_like(values) if counts is None else counts)
-        return self._ends(values, drawn, level, bounds)
+        return self._ends(values, drawn, level, bounds, counts)
 
     def _ends(
-        self, values: np.ndarray, drawn: np.ndarray, level: float, bounds: tuple[float, float] | None
+        self,
+        values: np.ndarray,
+        drawn: np.ndarray,
+        level: float,
+        bounds: tuple[float, float] | None,
+        counts: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of intervals from what the resamples say."""
         lo, hi = _percentiles(drawn, level)
         if bounds is None:
             alike = np.ptp(drawn, axis=-1) <= 1e-12
             return np.where(alike, np.nan, lo), np.where(alike, np.nan, hi)
-        least, most = self._unseen(values, (1 - level) / 2, bounds)
+        least, most = self.unseen(values, bounds, (1 - level) / 2, counts)
         return np.fmin(lo, least), np.fmax(hi, most)
 
-    def _unseen(self, values: np.ndarray, tail: float, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ends that means may have because of what no cluster has shown.
+    def unseen(
+        self, values: np.ndarray, bounds: tuple[float, float], tail: float, counts: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends that means have because of what no cluster has shown (:mod:`lorebridge.unseen`).
 
-        If a share s of all clusters is of some kind, K of them hold none with probability (1 - s)^K. So with a
-        probability of 1 - `tail` no kind has a larger share than 1 - tail^(1 / K) that was not seen (for a tail of
-        5 %, about 3 / K: the rule of three, Hanley & Lippman-Hand 1983), and such a share of values, each at a bound,
-        moves the mean no further. NaN where the error rests on more than a few clusters.
+        Args:
+            values: shape (..., n questions).
+            bounds: of the values, or of their ratio to `counts`.
+            tail: how probable it is that a mean lies further out, on either side.
+            counts: what the values are divided by, the same shape; ones by default.
+
+        Returns:
+            NaN where the error rests on more than a few clusters.
         """
-        means = values.mean(axis=-1)
-        totals = np.add.reduceat((values - means[..., None])[..., self._order], self._starts, axis=-1)
-        moved = totals / (values.shape[-1] - np.diff(self._starts, append=values.shape[-1]))
-        share = np.where(resting(moved) < FEW_CLUSTERS, 1 - tail ** (1 / self._alike), np.nan)
-        return means - share * (means - bounds[0]), means + share * (bounds[1] - means)
+        counts = np.ones(values.shape[-1:]) if counts is None else counts
+        sizes = np.add.reduceat(counts[..., self._order], self._starts, axis=-1)
+        whole = counts.sum(axis=-1)
+        means = values.sum(axis=-1) / whole
+        totals = np.add.reduceat((values - means[..., None] * counts)[..., self._order], self._starts, axis=-1)
+        rest = whole[..., None] - sizes
+        moved = np.divide(totals, rest, out=np.zeros(totals.shape), where=rest > 0)
+        few = resting(moved) < FEW_CLUSTERS
+        least, most = ends(means, whole**2 / (sizes**2).sum(axis=-1), bounds, tail)
+        return np.where(few, least, np.nan), np.where(few, most, np.nan)
 
     def band(
         self, values: np.ndarray, level: float = 0.95, bounds: tuple[float, float] | None = None
@@ -191,7 +205,7 @@ class ClusterBootstrap:
         # Percentiles lie between replicates; an end of the band is one.
         band_lo, band_hi = np.minimum(ordered[:, deepest - 1], lo), np.maximum(ordered[:, n - deepest], hi)
         if bounds is not None:
-            least, most = self._unseen(values, min(deepest / n, (1 - level) / 2), bounds)
+            least, most = self.unseen(values, bounds, min(deepest / n, (1 - level) / 2))
             band_lo, band_hi = np.fmin(band_lo, least), np.fmax(band_hi, most)
         return (lo, hi), (band_lo, band_hi)
 

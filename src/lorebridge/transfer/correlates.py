@@ -31,7 +31,8 @@ def correlation(
         level: of the interval.
 
     Returns:
-        ``n, r, lo, hi, p``; all but n are None where fewer than four units, or no variation, say nothing.
+        ``n, r, lo, hi, p``; all but n are None where fewer than four units, or no variation, say nothing; and `lo` and
+        `hi` where r is 1 or -1, of which Fisher's z is infinite.
     """
     n = len(x)
     if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -40,8 +41,9 @@ def correlation(
     r = float(found.statistic)
     spread = 1.0 if method == "pearson" else 1 + r**2 / 2
     reach = stats.norm.ppf((1 + level) / 2) * np.sqrt(spread / (n - 3))
-    with np.errstate(divide="ignore"):
-        lo, hi = np.tanh(np.arctanh(r) + np.array([-reach, reach]))
+    if 1 - abs(r) < 1e-12:  # but for rounding
+        return {"n": n, "r": r, "lo": None, "hi": None, "p": float(found.pvalue)}
+    lo, hi = np.tanh(np.arctanh(r) + np.array([-reach, reach]))
     return {"n": n, "r": r, "lo": float(lo), "hi": float(hi), "p": float(found.pvalue)}
 
 

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 import scipy
 
+from lorebridge.unseen import FEW_CLUSTERS, alike, resting, unseen_share
+
 QUESTIONS_ONLY = "questions only, given these seeds"
 QUESTIONS_AND_SEEDS = "questions and seeds"
 
@@ -61,9 +63,8 @@ class Sample:
 
     @property
     def alike(self) -> float:
-        """How many clusters of one size weigh as these do (Kish 1965, section 11.7)."""
-        sizes = np.bincount(self.codes)
-        return float(sizes.sum() ** 2 / (sizes**2).sum())
+        """How many clusters of one size weigh as these do (:func:`lorebridge.unseen.alike`)."""
+        return alike(np.bincount(self.codes))
 
     def minus(self, other: Sample) -> Sample:
         """Return the differences, question by question, to a sample of the same questions and seeds."""
@@ -124,22 +125,6 @@ def question_variance(values: np.ndarray, codes: np.ndarray) -> float:
     """
     k = int(codes.max(initial=-1)) + 1
     return float((k - 1) / k * (left_out(values, codes) ** 2).sum()) if k > 1 else np.nan
-
-
-FEW_CLUSTERS = 10
-"""Where an error rests on fewer clusters of questions than these, its row says so."""
-
-
-def resting(moved: np.ndarray) -> np.ndarray:
-    """Return on how many clusters the variance of an estimate rests, shape (...); 0 where it has none.
-
-    Args:
-        moved: what the estimate moves by if a cluster is left out, shape (..., clusters).
-    """
-    # What a mean of equal numbers is away from them by rounding is no difference.
-    squares = np.where(np.abs(moved) > 1e-12, moved, 0) ** 2
-    fourth = (squares**2).sum(axis=-1)
-    return np.divide(squares.sum(axis=-1) ** 2, fourth, out=np.zeros_like(fourth), where=fourth > 0)
 
 
 def few_clusters(samples: Sequence[Sample], weights: Sequence[float]) -> str:
@@ -281,9 +266,9 @@ def _unseen(
 
     Over seeds, which are all alike as well, K is no more than these.
 
-    If a share s of all clusters is of other kinds, K of them hold none of these with probability (1 - s)^K (the rule
-    of three: Hanley & Lippman-Hand 1983), and such a share at a bound of the values moves the sum furthest. So a sum of
-    m, below the estimate v, is as probable as ((m - a) / (v - a))^K at most, with a the least that the sum can be.
+    By the rule of three (:mod:`lorebridge.unseen`) a sum of m, below the estimate v, is as probable as
+    ((m - a) / (v - a))^K at most, with a the least that the sum can be: a share of clusters of other kinds moves it
+    furthest where their values are at a bound.
     Where values have no bounds, nothing is known but that 0 is what a sum of 0 may be.
     """
     if any(sample.bounds is None for sample in samples):
@@ -292,7 +277,7 @@ def _unseen(
     ends = np.sort([np.multiply(weight, s.bounds or ()) for s, weight in zip(samples, weights, strict=True)], axis=1)
     least, most = ends.sum(axis=0)
     k = min([sample.alike for sample in samples] + ([seeds] if seeds else []))
-    nearest = 1 - (np.nan if level is None else ((1 - level) / 2) ** (1 / k))
+    nearest = np.nan if level is None else float(unseen_share(k, (1 - level) / 2))
     bound = least if estimate > 0 else most
     p = min(1.0, 2 * (bound / (bound - estimate)) ** k) if least < 0 < most and bound != estimate else float("nan")
     lo, hi = estimate - nearest * (estimate - least), estimate + nearest * (most - estimate)

@@ -15,6 +15,7 @@ from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.contrasts import by_culture
 from lorebridge.transfer.credits import directions
+from lorebridge.unseen import TAIL
 
 BRIDGE, NO_BRIDGE = "bridge", "no_bridge"
 PAPER, RISK = "paper", "risk"
@@ -255,9 +256,10 @@ def occurrence_means(*, items: Path, resamples: int, seed: int) -> pd.DataFrame:
         columns selection, direction, corpus ("source", "target"), group (:data:`GROUPS`), n_items (items over all
         seeds; of :data:`WRONG` the sum of the weights, rounded), indeterminate (left out, because the judge could not
         tell), mean, lo, hi (95 %, clusters of questions resampled with all their seeds, given these seeds; of
-        :data:`BY_LOT` the range of 95 % of the draws; NaN where the items are too few), share, share_lo, share_hi (of
-        the risk set, whether the judge could tell or not: what crossed, what crosses by chance, and, as
-        :data:`BEYOND_WRONG`, what crossed beyond what wrong options do; NaN for other groups).
+        :data:`BY_LOT` the range of 95 % of the draws; NaN where the items are too few, or no cluster's mean differs),
+        share, share_lo, share_hi (of the risk set, whether the judge could tell or not: what crossed, what crosses by
+        chance, and, as :data:`BEYOND_WRONG`, what crossed beyond what wrong options do, with what no cluster has shown
+        (:mod:`lorebridge.unseen`); NaN for other groups).
     """
     table = tables.read(items)
     table["cluster"] = table["lang"] + table["cluster"].astype(str)
@@ -304,11 +306,15 @@ def occurrence_means(*, items: Path, resamples: int, seed: int) -> pd.DataFrame:
             draws[BY_LOT] = by_lot(chosen, counts, resamples=resamples, seed=seed)
             sizes[BY_LOT], means[BY_LOT] = sizes["transferred"], draws[BY_LOT].mean()
             for group in GROUPS:
-                lo, hi = _interval(draws[group])
+                lo, hi = _percentiles(draws[group]) if group == BY_LOT else _interval(draws[group])
                 share = dict.fromkeys(("share", "share_lo", "share_hi"), np.nan)
                 if group in shares and at_risk.any():
-                    ends = _interval(bootstrap.ratio(shares[group], at_risk))
-                    share = dict(zip(share, (shares[group].sum() / at_risk.sum(), *ends), strict=True))
+                    bounds = (-1.0 if group == BEYOND_WRONG else 0.0, 1.0)
+                    least, most = bootstrap.unseen(shares[group], bounds, TAIL, at_risk)
+                    lowest, highest = _percentiles(bootstrap.ratio(shares[group], at_risk))
+                    share["share"] = shares[group].sum() / at_risk.sum()
+                    if not np.isnan(lowest):
+                        share["share_lo"], share["share_hi"] = np.fmin(lowest, least), np.fmax(highest, most)
                 rows.append(
                     {
                         "selection": selection,
@@ -342,9 +348,15 @@ def by_lot(items: pd.DataFrame, counts: pd.Series, *, resamples: int, seed: int)
 
 
 def _interval(draws: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % percentile interval of draws, or NaN where one in forty or more has no item to count."""
+    """Return the interval of a mean without bounds: NaN where all draws are alike, as none has shown what differs."""
+    lo, hi = _percentiles(draws)
+    return (lo, hi) if hi - lo > 1e-12 else (np.nan, np.nan)
+
+
+def _percentiles(draws: np.ndarray) -> tuple[float, float]:
+    """Return the range of 95 % of the draws, or NaN where one in forty or more has no item to count."""
     drawn = draws[~np.isnan(draws)]
     if len(drawn) <= 0.975 * len(draws):
         return np.nan, np.nan
-    lo, hi = np.quantile(drawn, [0.025, 0.975])
+    lo, hi = np.quantile(drawn, [TAIL, 1 - TAIL])
     return float(lo), float(hi)

@@ -2,7 +2,8 @@
 
 Facts are no independent draws: one subject is asked in every language and in several relations, and several facts
 share a prompt. What hangs together by a subject or a prompt is one cluster, in all languages; clusters are resampled,
-the same draws for every number, so that differences of numbers have intervals, too.
+the same draws for every number, so that differences of numbers have intervals, too. Where hardly any cluster differs
+from the others, what none has shown counts, too (:mod:`lorebridge.unseen`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from lorebridge import tables
 from lorebridge.corpora.facts import SUBJECT
 from lorebridge.errors import InputError
+from lorebridge.unseen import summed_ends
 
 log = logging.getLogger("lorebridge.transfer")
 
@@ -203,6 +205,22 @@ class _Cells:
         self.clusters, self.n_clusters = clusters, int(clusters.max()) + 1
         self.resamples, self.seed = resamples, seed
         self.counts = self._sums(np.ones(len(facts)))
+        # All means are of parts, whose values are pooled (all facts, the languages, the cells): one, or their average.
+        n_langs, n_cells = len(self.langs), len(self.names)
+        of_lang = sparse.csr_array((np.ones(n_cells), (np.arange(n_cells), self.lang)), shape=(n_cells, n_langs))
+        one, every = np.ones((n_cells, 1)), sparse.eye_array(n_cells)
+        self.parts = sparse.csr_array(sparse.hstack([sparse.csr_array(one), of_lang, every]))
+        relations = of_lang / of_lang.sum(axis=0)
+        averages = np.full((n_langs, 1), 1 / n_langs)
+        self.averaged = sparse.csr_array(
+            sparse.block_array(
+                [
+                    [np.ones((1, 1)), None, None, None, None],
+                    [None, sparse.csr_array(averages), sparse.eye_array(n_langs), None, None],
+                    [None, None, None, relations, every],
+                ]
+            )
+        )
 
     def _sums(self, values: np.ndarray) -> sparse.csr_array:
         """Return sums by cluster and cell, (clusters, cells)."""
@@ -227,6 +245,9 @@ class _Cells:
             bounds = {
                 name: np.nanquantile(np.concatenate(parts), [0.025, 0.975], axis=0) for name, parts in drawn.items()
             }
+        for name, of, within in (("p1", sums["p1"], (0, 1)), ("above", sums["p1"] - sums["majority"], (-1, 1))):
+            least, most = summed_ends(of @ self.parts, self.counts @ self.parts, self.averaged, within)
+            bounds[name] = np.stack([np.fmin(bounds[name][0], least), np.fmax(bounds[name][1], most)])
         clusters = self._clusters()
         totals = self._totals(ones @ self.counts)[0].astype(int)
         for index, label in enumerate(self._labels()):

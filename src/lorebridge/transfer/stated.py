@@ -16,6 +16,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.transfer.precision import checkpoints
+from lorebridge.unseen import summed_ends
 
 HERE, ELSEWHERE, NOWHERE = PLACES = ("here", "elsewhere", "nowhere")
 """Where a fact is stated, seen from a language: in it (whether or not in others), in another alone, in none."""
@@ -41,7 +42,8 @@ def by_place(rows: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[str
     """Yield precision by place, and what crosses, of one language and checkpoint.
 
     Of the contrast a relation weighs as many facts as are stated elsewhere; one that has none stated nowhere has no
-    part in it. Subjects are resampled.
+    part in it. Subjects are resampled; where hardly any differs, what none has shown counts
+    (:mod:`lorebridge.unseen`), of the contrast with the relations' weights held.
 
     Args:
         rows: ``subject_id, relation, place, exact``.
@@ -64,6 +66,7 @@ def by_place(rows: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[str
     weights = np.concatenate([np.ones((1, n_subjects)), drawn])
     cells = [np.tensordot(weights, values, 1) for values in (right, count)]  # (1 + resamples, relations, places)
     values = np.concatenate([_by_place(*cells), _contrast(*cells)[:, None]], axis=1)
+    least, most = _unseen(right, count)
     here = [np.isin(place, of) for of in (0, 1, 2, (1, 2))]
     for index, (name, of) in enumerate(zip((*PLACES, TRANSFER), here, strict=True)):
         whole, known = values[0, index], values[1:, index]
@@ -75,8 +78,8 @@ def by_place(rows: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[str
             "n": int(of.sum()),
             "n_subjects": subjects_there,
             "p1": None if np.isnan(whole) else float(whole),
-            "lo": None if np.isnan(lo) else float(lo),
-            "hi": None if np.isnan(hi) else float(hi),
+            "lo": None if np.isnan(lo) else float(np.fmin(lo, least[index])),
+            "hi": None if np.isnan(hi) else float(np.fmax(hi, most[index])),
         }
 
 
@@ -86,14 +89,33 @@ def _by_place(right: np.ndarray, count: np.ndarray) -> np.ndarray:
         return right.sum(axis=1) / count.sum(axis=1)
 
 
+def _unseen(right: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of all four by what no subject has shown, (4,) each; of sums by subject, relation and place."""
+    n_subjects, n_relations, _ = right.shape
+    weights = np.zeros((len(PLACES) * (1 + n_relations), len(PLACES) + 1))
+    weights[: len(PLACES), : len(PLACES)] = np.eye(len(PLACES))
+    shares = _weights(count.sum(axis=0))
+    cells = weights[len(PLACES) :, len(PLACES)].reshape(n_relations, len(PLACES))
+    if shares.sum():
+        cells[:, PLACES.index(ELSEWHERE)] = shares / shares.sum()
+        cells[:, PLACES.index(NOWHERE)] = -shares / shares.sum()
+    sums, counts = (np.concatenate([part.sum(axis=1), part.reshape(n_subjects, -1)], axis=1) for part in (right, count))
+    return summed_ends(sums, counts, weights, (0, 1))
+
+
+def _weights(count: np.ndarray) -> np.ndarray:
+    """Return what relations weigh in the contrast, (..., relations), of counts (..., relations, places)."""
+    elsewhere, nowhere = count[..., PLACES.index(ELSEWHERE)], count[..., PLACES.index(NOWHERE)]
+    return np.where((elsewhere > 0) & (nowhere > 0), elsewhere, 0.0)
+
+
 def _contrast(right: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Return what crosses, (draws,)."""
     elsewhere, nowhere = PLACES.index(ELSEWHERE), PLACES.index(NOWHERE)
-    both = (count[..., elsewhere] > 0) & (count[..., nowhere] > 0)
-    weight = np.where(both, count[..., elsewhere], 0.0)
+    weight = _weights(count)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = right / count
-        difference = np.where(both, mean[..., elsewhere] - mean[..., nowhere], 0.0)
+        difference = np.where(weight > 0, mean[..., elsewhere] - mean[..., nowhere], 0.0)
         return (weight * difference).sum(axis=1) / weight.sum(axis=1)
 
 
