@@ -7,7 +7,7 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.trace.asked import read_asked
-from lorebridge.trace.leaks import leak_report, leaks
+from lorebridge.trace.leaks import coverage_found, leak_report, leaks
 from lorebridge.trace.mentions import find_mentions
 from lorebridge.trace.occurrences import stands_out
 from lorebridge.trace.subjects import find_subjects
@@ -139,6 +139,11 @@ def test_coverage_and_leaks_are_those_that_were_planted(world, tmp_path, culture
             assert len(real) > 15
             assert len(found & real) >= 0.9 * len(real), (lang, counted)
             assert len(found & real) >= 0.9 * len(found), (lang, counted)
+    told = coverage_found(table, truth)
+    assert list(told["lang"]) == ["en", culture] and (told["covered"] == known["covered"].sum()).all()
+    assert (told[["recall", "precision"]] >= 0.9).all(axis=None)
+    missed = table.assign(n_subject_pairs=table["n_subject_pairs"].where(table["lang"] == "en", 0))
+    assert coverage_found(missed, truth)["recall"].tolist() == [told["recall"][0], 0]
     report = leak_report(table).set_index("lang")
     assert report.loc["either", "covered"] == pytest.approx(known["covered"].sum(), abs=3)
 

@@ -98,3 +98,24 @@ def leak_report(leaks: pd.DataFrame) -> pd.DataFrame:
 def leaked(leaks: pd.DataFrame) -> set[str]:
     """Return the questions whose fact some pair states in either half."""
     return set(leaks.loc[leaks["n_pairs"].fillna(0) > 0, "question_id"])
+
+
+def coverage_found(leaks: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Return how many of the entities that the parallel text mentions are found there, in a planted world.
+
+    Args:
+        leaks: the table "leaks".
+        truth: the table "truth" of the same world.
+
+    Returns:
+        a row a culture and half: culture, lang, questions, covered (those whose entity the pairs mention), found (those
+        whose subject some pair is found to name), both, recall (both / covered), precision (both / found).
+    """
+    known = truth.drop_duplicates("question_id").set_index("question_id")["covered"].astype(bool)
+    rows = leaks.assign(covered=leaks["question_id"].map(known), found=leaks["n_subject_pairs"].fillna(0) > 0)
+    rows["both"] = rows["covered"] & rows["found"]
+    sums = rows.groupby(["culture", "lang"], sort=False).agg(
+        questions=("question_id", "nunique"), covered=("covered", "sum"), found=("found", "sum"), both=("both", "sum")
+    )
+    sums["recall"], sums["precision"] = sums["both"] / sums["covered"], sums["both"] / sums["found"]
+    return sums.reset_index()
