@@ -368,6 +368,8 @@ def _questions(arguments: argparse.Namespace, plan: Plan, culture: str) -> Path:
 def _plan(arguments: argparse.Namespace) -> None:
     from lorebridge import config
 
+    if arguments.jobs and arguments.gpus:
+        raise InputError("--gpus", "is of the plan of runs, not of --jobs", "Leave one of the two out.")
     if arguments.jobs:
         _jobs(arguments)
         return

@@ -205,5 +205,9 @@ def test_a_model_that_has_learned_to_copy_is_told_from_one_that_has_not(make_mod
     both = tables.read(tmp_path / "c.parquet")
     assert list(both["text"]) == [RANDOM, CLAUSES] * 2
     assert (both.loc[both["text"] == CLAUSES, "n_sequences"] == 6).all()
+    for lost in planted:
+        if lost != "scripts":
+            with pytest.raises(InputError, match="questions and truth go together"):
+                copying.copying(**said | {k: v for k, v in planted.items() if k != lost}, out=tmp_path / "d.parquet")
     with pytest.raises(InputError, match="not a model folder"):
         copying.copying(**said | {"checkpoints": {0: tmp_path}}, out=tmp_path / "d.parquet")

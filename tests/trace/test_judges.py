@@ -43,6 +43,21 @@ def verdicts(tmp_path, write_chunks, write_questions):
     return run
 
 
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"model": "m"}, "model"),
+        ({"base_url": "http://localhost"}, "base_url"),
+        ({"kind": "vllm", "model": "m", "work": "w", "key_env": "KEY"}, "key_env"),
+        ({"kind": "endpoint", "model": "m", "work": "w", "base_url": "b", "revision": "r"}, "revision"),
+    ],
+)
+def test_what_a_judge_does_not_take_is_refused(tmp_path, said, named):
+    files = dict.fromkeys(("hits", "chunks", "questions", "out"), tmp_path / "none")
+    with pytest.raises(InputError, match=f"has no use for {named}"):
+        judge(**{"kind": "cooccurrence", "lang": "xx", "script": "Latin"} | files | said)
+
+
 # Common words of each script, so that the subject's words are the rare ones.
 LATIN = {f"filler#{i}": "The capital of the country is a city. The river of the country is long." for i in range(5)}
 

@@ -4,6 +4,7 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.trace import retrieval
 from lorebridge.trace.analysis import analyse
 from lorebridge.trace.bm25 import build_index
 from lorebridge.trace.hits import read_queries
@@ -118,6 +119,15 @@ def test_bad_input_names_the_place(tmp_path, write_chunks, write_questions):
         build_index(chunks=empty, script="Latin", index=tmp_path / "index", threads=1)
     with pytest.raises(InputError, match=r"empty\.parquet: holds no chunk"):
         retrieve(corpus=empty, lang="en", engine="scan", **asked)
+    for said, what in (
+        ({"engine": "scam"}, "'scam' is unknown"),
+        ({"method": "bm52"}, "'bm52' is unknown"),
+        ({"method": "dense", "engine": "scan"}, "engine is of bm25"),
+    ):
+        with pytest.raises(InputError, match=what):
+            retrieve(corpus=empty, lang="en", **asked | said)
+    with pytest.raises(InputError, match="'bm52' is unknown"):
+        retrieval.build_index(method="bm52", chunks=empty, index=empty, work=empty, threads=1)
     with pytest.raises(InputError, match="not a Lucene index"):
         retrieve(corpus=tmp_path, lang="en", **asked)
     with pytest.raises(InputError, match="no question in language 'ko'"):

@@ -289,6 +289,19 @@ def test_misfitting_inputs_are_refused(study, tmp_path):
         run(study, tmp_path, steps=9)
     with pytest.raises(InputError, match="checkpoint_steps: 12"):
         run(study, tmp_path, checkpoint_steps=[0, 12])
+    # Fresh weights know no token better than another, and without its text nobody knows what a model has read.
+    start, text = tmp_path / "step8", {"mono-en": study["stores"]["mono-en"]}
+    for said in (
+        {"unseen_tokens": "mean"},
+        {"unseen_tokens": "mean", "read_before": text},
+        {"unseen_tokens": "mean", "init_from": start},
+        {"unseen_tokens": "mean", "init_from": start, "read_before": {}},
+        {"init_from": start, "read_before": text},
+    ):
+        with pytest.raises(InputError, match="unseen_tokens: mean needs a model to start from and the text"):
+            run(study, tmp_path, **said)
+    with pytest.raises(InputError, match=r"'median' is unknown\. It is one of kept, mean"):
+        run(study, tmp_path, unseen_tokens="median")
 
 
 def test_a_store_of_other_content_is_refused(study, tmp_path):

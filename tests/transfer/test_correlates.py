@@ -8,6 +8,7 @@ from scipy import stats
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.transfer.correlates import by_mask_counts, correlates, correlates_of, correlation
+from lorebridge.transfer.distances import overlap_distances
 
 
 def test_a_correlation_has_its_interval():
@@ -48,6 +49,15 @@ def scores(rows):
     return table.assign(
         fact_id=[f"f{i}" for i in range(len(table))], filtered=table["exact"], best_candidate="", remark=None
     )
+
+
+def test_columns_are_of_a_file(tmp_path):
+    with pytest.raises(InputError, match="columns are of a file of volumes"):
+        correlates(scores=[], base="en", out=tmp_path / "c.parquet", columns=["articles"])
+    with pytest.raises(InputError, match="columns are of a file of distances"):
+        overlap_distances(
+            fact_overlap=tmp_path, languages={}, permutations=1, seed=0, out=tmp_path / "o.parquet", columns=["syntax"]
+        )
 
 
 def test_numbers_of_masks_are_units_of_their_own():

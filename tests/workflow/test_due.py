@@ -56,6 +56,13 @@ def test_the_jobs_are_those_of_a_dry_run_with_their_reasons(finished, tmp_path, 
     assert sum(row["jobs"] for row in json.loads(capsys.readouterr().out)["jobs"]) == len(reasons)
 
 
+def test_jobs_are_not_reckoned_by_gpus(capsys):
+    assert cli.main(["plan", "--jobs", "--gpus", "4"]) == 1
+    assert (
+        capsys.readouterr().err == "error: --gpus: is of the plan of runs, not of --jobs. Leave one of the two out.\n"
+    )
+
+
 def test_what_is_made_from_another_says_so():
     same = {"version": 1, "literals": {}, "inputs": []}
     assert why(same, same) == []  # and so INPUTS is said

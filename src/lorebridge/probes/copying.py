@@ -376,10 +376,13 @@ def copying(
         threads: CPU threads for the model.
 
     Raises:
-        InputError: a folder is no model or none that is causal, or there is no held-out text.
+        InputError: a folder is no model or none that is causal, there is no held-out text, or one of questions and
+            truth is given without the other.
     """
     import torch
 
+    if bool(questions) != (truth is not None):
+        raise InputError(run, "questions and truth go together", "Give both, of a planted world, or none.")
     set_threads(threads)
     for folder in checkpoints.values():
         require_model_folder(folder)

@@ -236,6 +236,21 @@ def _require_all(chunks: Path, wanted: set[str], texts: Mapping[str, str]) -> No
         )
 
 
+_TAKEN_BY = {"model": ("vllm", "endpoint"), "revision": ("vllm",), "base_url": ("endpoint",), "key_env": ("endpoint",)}
+"""What is said of a language model -> the kinds of judge that it is said of."""
+
+
+def _refuse_needless(kind: str, given: Mapping[str, str | None]) -> None:
+    """Refuse what is said of another kind of judge.
+
+    Raises:
+        InputError: names it.
+    """
+    for name, kinds in _TAKEN_BY.items():
+        if given[name] is not None and kind not in kinds:
+            raise InputError("judge", f"{kind} has no use for {name}", f"It is of {' and '.join(kinds)}: leave it out.")
+
+
 def judge(
     *,
     kind: str,
@@ -286,22 +301,25 @@ def judge(
         Notes for the record: counts of hits by verdict; of vllm and endpoint also `cut`, the pairs whose chunk was cut.
 
     Raises:
-        InputError: an unknown kind, a window below 1, a judge that lacks what it needs, no question in that language,
-            tables that do not belong together, or an endpoint that fails.
+        InputError: an unknown kind, a window below 1, a judge that lacks what it needs or is given what it has no use
+            for, no question in that language, tables that do not belong together, or an endpoint that fails.
         Busy: another process judges in `work`.
     """
     by: CoOccurrence | LanguageModel
+    given = {"model": model, "revision": revision, "base_url": base_url, "key_env": key_env}
     if kind == CoOccurrence.name:
         if window < 1:
             raise InputError("window", f"{window} sentences cannot hold anything", "Give 1 or more.")
         if translations is not None:
             raise InputError("judge", "cooccurrence reads no translations", "Leave them out, or use a language model.")
+        _refuse_needless(kind, given)
         if subjects is None or culture is None:
             raise InputError("judge", "cooccurrence lacks its subjects or the culture", "Give both.")
         by = CoOccurrence(script, window=window, asked=read_asked(subjects, [culture]))
     elif kind == "vllm":
         if model is None or work is None:
             raise InputError("judge", "vllm lacks a model or a work folder", "Give both.")
+        _refuse_needless(kind, given)
         ask = functools.partial(
             llm.ask,
             identity=[model, revision, max_model_len, llm.CUE],
@@ -313,6 +331,7 @@ def judge(
     elif kind == "endpoint":
         if model is None or work is None or base_url is None:
             raise InputError("judge", "endpoint lacks a model, an address or a work folder", "Give all three.")
+        _refuse_needless(kind, given)
         answer = endpoint.load(
             model, base_url=base_url, key=read_key(key_env, "tracing.judge"), concurrency=concurrency
         )

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from lorebridge.errors import InputError
+
+METHODS = ("bm25", "dense")
+SCAN, LUCENE = ENGINES = ("scan", "lucene")
 
 
 def build_index(*, method: str, chunks: Path, index: Path, work: Path, threads: int, **literals: Any) -> dict[str, Any]:
@@ -22,8 +28,9 @@ def build_index(*, method: str, chunks: Path, index: Path, work: Path, threads: 
         Notes for the record.
 
     Raises:
-        InputError, Busy: as the method.
+        InputError, Busy: no such method, or as the method.
     """
+    _known("method", method, METHODS)
     if method == "bm25":
         from lorebridge.trace import bm25
 
@@ -33,8 +40,18 @@ def build_index(*, method: str, chunks: Path, index: Path, work: Path, threads: 
     return dense.build_index(chunks=chunks, index=index, work=work, threads=threads, **literals)
 
 
+def _known(what: str, name: str, known: Sequence[str]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        InputError: it is not.
+    """
+    if name not in known:
+        raise InputError(f"retrieval, {what}", f"{name!r} is unknown", f"It is one of {', '.join(known)}.")
+
+
 def retrieve(
-    *, method: str, corpus: Path, questions: Path, out: Path, threads: int, engine: str = "lucene", **literals: Any
+    *, method: str, corpus: Path, questions: Path, out: Path, threads: int, engine: str | None = None, **literals: Any
 ) -> dict[str, Any]:
     """Find the chunks that match each question of a culture best, and write table "hits".
 
@@ -45,21 +62,25 @@ def retrieve(
         out: where to write.
         threads: CPU threads.
         engine: of ``bm25``: ``scan`` (:func:`lorebridge.trace.scan.retrieve`) or ``lucene``
-            (:func:`lorebridge.trace.bm25.retrieve`). Both find the same.
+            (:func:`lorebridge.trace.bm25.retrieve`), which is the default. Both find the same.
         literals: the retriever's own parameters.
 
     Returns:
         Notes for the record.
 
     Raises:
-        InputError: as the retriever.
+        InputError: no such method or engine, or an engine of another method; or as the retriever.
     """
+    if method == "dense" and engine is not None:
+        raise InputError("engine", "engine is of bm25, and the method is dense", "Leave it out.")
+    _known("method", method, METHODS)
+    _known("engine", engine or LUCENE, ENGINES)
     asked = {"method": method, "questions": questions, "out": out, **literals}
     if method == "dense":
         from lorebridge.trace import dense
 
         return dense.retrieve(index=corpus, threads=threads, **asked)
-    if engine == "scan":
+    if engine == SCAN:
         from lorebridge.trace import scan
 
         return scan.retrieve(chunks=corpus, **asked)

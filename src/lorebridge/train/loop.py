@@ -30,7 +30,7 @@ from lorebridge.train.host import sent
 from lorebridge.train.inputs import check_model, check_order
 from lorebridge.train.model import WEIGHTS, load_weights, place_unseen
 from lorebridge.train.progress import Progress
-from lorebridge.train.schedule import KEPT, Schedule, parameter_groups
+from lorebridge.train.schedule import KEPT, MEAN, UNSEEN_TOKENS, Schedule, parameter_groups
 from lorebridge.train.stop import EX_TEMPFAIL, Budget, stop_signals
 from lorebridge.train.tensors import (
     STATE_MOMENTS,
@@ -139,6 +139,7 @@ def train(
         Busy: another process trains in `work`.
         SystemExit: with code 75 when stopped by SIGTERM, SIGINT, SIGUSR1 or the budget; the state is saved.
     """
+    as_it_was = _as_it_was(run, unseen_tokens, init_from, read_before)
     budget = Budget(budget_seconds)
     if threads:
         torch.set_num_threads(threads)
@@ -160,9 +161,8 @@ def train(
                 raise InputError(run, "a masked model starts from nothing", "Take its start out.")
             load_weights(language_model, Path(init_from))
             identity["start"] = file_digest(Path(init_from) / WEIGHTS)
-        as_it_was = unseen_tokens == KEPT
-        if not as_it_was:
-            n_unseen = place_unseen(language_model, (read_before or {}).values())
+        if read_before:
+            n_unseen = place_unseen(language_model, read_before.values())
             log.info("%s: %d tokens that it has never read begin at the mean of the others", run, n_unseen)
         slot = processes.on_first(lambda: directory.newest_state(identity))
         if slot:
@@ -275,6 +275,26 @@ def train(
             "tokenizer_fingerprint": identity["tokenizer"],
             "files": files,
         }
+
+
+def _as_it_was(run: str, unseen_tokens: str, init_from: Path | None, read_before: Mapping[str, Path] | None) -> bool:
+    """Say whether a run starts with the weights of what it starts from, none moved.
+
+    Raises:
+        InputError: no such way, or one of what it needs is missing, or given for nothing.
+    """
+    if unseen_tokens not in UNSEEN_TOKENS:
+        mend = f"It is one of {', '.join(UNSEEN_TOKENS)}."
+        raise InputError(f"{run}, unseen_tokens", f"{unseen_tokens!r} is unknown", mend)
+    kept = unseen_tokens == KEPT
+    if bool(read_before) == kept or (not kept and init_from is None):
+        raise InputError(
+            run,
+            f"unseen_tokens: {MEAN} needs a model to start from and the text that it has read before, "
+            f"and nothing else does",
+            "Give unseen_tokens, init_from and read_before, or none of the first and the last.",
+        )
+    return kept
 
 
 class Trainer:

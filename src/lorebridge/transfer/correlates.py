@@ -109,8 +109,10 @@ def correlates(
         columns: of that file, the measures that are taken, each also by its logarithm.
 
     Raises:
-        InputError: the file lacks a column, or has a measure that is no number.
+        InputError: columns of no file; it lacks one, or has a measure that is no number.
     """
+    if columns and volumes is None:
+        raise InputError("columns", "columns are of a file of volumes, and there is none", "Give the file.")
     sizes = None if volumes is None else read_volumes(volumes, columns)
     rows = []
     for path in scores:

@@ -144,8 +144,10 @@ def overlap_distances(
         columns: of that file, the distances that are taken.
 
     Raises:
-        InputError: the file is not as it should be.
+        InputError: the file is not as it should be, or there are columns of no file.
     """
+    if columns and distances is None:
+        raise InputError("columns", "columns are of a file of distances, and there is none", "Give the file.")
     known: dict[str, pd.DataFrame] = {}
     for name, what in ALIKE.items():
         said = {lang: language[what] for lang, language in languages.items() if language[what]}
