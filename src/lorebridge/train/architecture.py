@@ -16,6 +16,7 @@ from lorebridge.tokens.tokenizer import MASK, end_of_text_id
 from lorebridge.train import masked as bert
 from lorebridge.train import model as qwen2
 from lorebridge.train.masking import masked
+from lorebridge.train.packed import PackedModel
 
 Asked = Callable[[Batch, int, Sequence[int]], Batch]
 """Turns some rows of the batch of a step, which are told, into what a model reads and is asked."""
@@ -40,7 +41,7 @@ class Architecture:
 
     configure: Callable[[Mapping[str, Any], int, int], PreTrainedConfig]
     build: Callable[[Any, int], PreTrainedModel]
-    network: Callable[[Any], qwen2.PackedLanguageModel | bert.PackedMaskedModel]
+    network: Callable[[Any], PackedModel]
     masked: bool
 
     def asked(self, bpe: Tokenizer, seed: int, folder: Path) -> Asked:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from lorebridge.errors import InputError, LorebridgeError
-from lorebridge.train.model import PackedLanguageModel
+from lorebridge.train.packed import PackedModel
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ def process_group() -> Iterator[Processes]:
 
 
 def initialize(
-    network: PackedLanguageModel,
+    network: PackedModel,
     adamw: torch.optim.AdamW,
     *,
     precision: str,

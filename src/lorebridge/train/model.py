@@ -1,9 +1,4 @@
-"""The model: Qwen2 from a configuration, attention over packed documents, and the loss.
-
-Rows of a batch hold several documents. With isolated packing a token attends to the earlier tokens of its own
-document and to nothing else, and positions restart in each document, so that the logits of a document do not depend
-on what it was packed with.
-"""
+"""The causal model: Qwen2 from a configuration, which reads packed documents (:mod:`lorebridge.train.packed`)."""
 
 from __future__ import annotations
 
@@ -11,28 +6,24 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
 from lorebridge.errors import InputError
 from lorebridge.tokens.store import Store
-from lorebridge.train.attention import PACKED, document_bounds, packed_attention
-from lorebridge.train.host import sent
+from lorebridge.train import packed
 from lorebridge.train.loss import chunked_cross_entropy, positions_at_once
 
 WEIGHTS = "model.safetensors"
 # Tokens of a store that are looked at together.
 TOKENS_AT_ONCE = 1 << 24
-
-AttentionInterface.register(PACKED, packed_attention)
 
 
 def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Config:
@@ -53,24 +44,13 @@ def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Conf
     rope_theta = keywords.pop("rope_theta", None)
     if rope_theta is not None:
         keywords["rope_parameters"] = {"rope_type": "default", "rope_theta": float(rope_theta)}
-    known = set(Qwen2Config.__dataclass_fields__)
-    if unknown := sorted(set(keywords) - known):
-        raise InputError(f"model.{unknown[0]}", "not a key of a Qwen2 configuration", f"Known: {sorted(known)}")
-    vocabulary = keywords.pop("vocab_size", None) or n_tokens
-    if vocabulary < n_tokens:
-        raise InputError(
-            "model.vocab_size", f"{vocabulary} is less than the tokenizer's {n_tokens}", "Raise it or leave it out."
-        )
     config = Qwen2Config(
-        **keywords
-        | {"vocab_size": vocabulary, "bos_token_id": eot, "eos_token_id": eot}
+        **packed.keywords(keywords, Qwen2Config, "Qwen2", n_tokens)
+        | {"bos_token_id": eot, "eos_token_id": eot}
         | {"dtype": "float32", "attn_implementation": "sdpa"}
     )
-    for over, under in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
-        if getattr(config, over) % getattr(config, under):
-            raise InputError(
-                f"model.{over}", f"{getattr(config, over)} is not a multiple of {under}", "Change one of the two."
-            )
+    packed.check_divides(config, "hidden_size", "num_attention_heads")
+    packed.check_divides(config, "num_attention_heads", "num_key_value_heads")
     if scaled:
         config.scaled_residuals = True
     return config
@@ -148,42 +128,16 @@ def place_unseen(model: PreTrainedModel, stores: Iterable[Path]) -> int:
     return int((~seen).sum())
 
 
-class PackedLanguageModel(nn.Module):
+class PackedLanguageModel(packed.PackedModel):
     """A causal language model whose forward gives the summed loss of packed rows."""
 
-    def __init__(self, model: Qwen2ForCausalLM) -> None:
-        """Wrap `model`, which from now on attends within documents."""
-        super().__init__()
-        self.model = model
-        model.set_attn_implementation(PACKED)
-
-    def compile_trunk(self) -> None:
-        """Compile all but the loss: once for each shape of a batch, however many documents are in it."""
-        self.model.model.compile(dynamic=False, fullgraph=True)
-
-    def hidden(self, input_ids: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
-        """Return the last hidden states [rows, T, H] of inputs [rows, T] with their positions and documents.
-
-        `documents` may lie on the CPU: how many there are is then known without waiting for the device.
-        """
-        bounds = sent(document_bounds(documents), input_ids.device)
-        torch._dynamo.maybe_mark_dynamic(bounds, 0)
-        return self.model.model(
-            input_ids=input_ids,
-            # A mapping goes to the layers as it is; None would have transformers make a mask.
-            attention_mask={"full_attention": None},
-            position_ids=positions,
-            use_cache=False,
-            cu_seq_lens_q=bounds,
-        ).last_hidden_state
+    # A mapping goes to the layers as it is; None would have transformers make a mask.
+    masks: ClassVar[Mapping[str, Any]] = {"attention_mask": {"full_attention": None}}
 
     def forward(
         self, input_ids: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor
     ) -> torch.Tensor:
-        """Return the sum of the losses (nats) of the targets [rows, T] that are not -100.
-
-        `targets` and `documents` may lie on the CPU: then the host waits for the device nowhere in a pass.
-        """
+        """Return the sum of the losses, see :meth:`lorebridge.train.packed.PackedModel.forward`."""
         hidden = self.hidden(input_ids, positions, documents).flatten(0, 1)
         weight = self.model.lm_head.weight
         chunk = positions_at_once(len(hidden), len(weight), hidden.device.type)
