@@ -307,6 +307,37 @@ def test_provenance_finds_every_value(root):
     assert [(key, value) for key, value, _ in config.provenance(path)] == list(leaves(yaml.safe_load(path.read_text())))
 
 
+def test_provenance_reads_merged_keys_as_yaml_does(tmp_path):
+    path = tmp_path / "merged.yaml"
+    path.write_text(
+        "corpora:\n"
+        "  en: &all {min_chars: 0, sources: [{kind: planted}]} # of all\n"
+        "  ko:\n"
+        "    <<: *all\n"
+        "    min_chars: 9 # its own\n"
+        "  bo: {<<: [*all, {heldout: 0.1}]} # two\n"
+        "seeds: [0, 1]\n"
+    )
+    found = config.provenance(path)
+    assert found == [
+        ("corpora.en.min_chars", 0, "of all"),
+        ("corpora.en.sources[0].kind", "planted", "of all"),
+        ("corpora.ko.min_chars", 9, "its own"),
+        ("corpora.ko.sources[0].kind", "planted", "of all"),
+        ("corpora.bo.heldout", 0.1, "two"),
+        ("corpora.bo.min_chars", 0, "of all"),
+        ("corpora.bo.sources[0].kind", "planted", "of all"),
+        ("seeds", [0, 1], ""),
+    ]
+    said = {"seeds": None, "corpora": {"ko": {"min_chars": 3, "heldout": 0.2}}}
+    assert [row for row in config.provenance(path, said) if row not in found] == [
+        ("corpora.ko.min_chars", 3, "--set"),
+        ("corpora.ko.heldout", 0.2, "--set"),
+        ("seeds", None, "--set"),
+    ]
+    assert len(config.provenance(path, said)) == len(found) + 1
+
+
 def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         config.load(tmp_path / "none.yaml")

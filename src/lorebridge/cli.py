@@ -308,7 +308,18 @@ def _tolerance(text: str) -> float:
 def _load_plan(arguments: argparse.Namespace, digest: Callable[[str], str] = file_digest) -> Plan:
     from lorebridge import config, studies
 
-    overrides = {}
+    overrides = _overrides(arguments)
+    # Laid over what the file says before defaults are filled in, as by Snakemake.
+    loaded = config.read(arguments.config)
+    said = config.merged(loaded, overrides) if overrides else loaded
+    return studies.plan(config.check(said, name=str(arguments.config)), digest)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what --set says, by key."""
+    from lorebridge import config
+
+    overrides: dict[str, Any] = {}
     for item in arguments.set:
         key, equals, value = item.partition("=")
         if not equals or not key:
@@ -316,10 +327,7 @@ def _load_plan(arguments: argparse.Namespace, digest: Callable[[str], str] = fil
         if key in overrides:
             raise InputError(f"--set {key}", "is given twice", "Give it once.")
         overrides[key] = config.parse(value, f"--set {key}")
-    # Laid over what the file says before defaults are filled in, as by Snakemake.
-    loaded = config.read(arguments.config)
-    said = config.merged(loaded, overrides) if overrides else loaded
-    return studies.plan(config.check(said, name=str(arguments.config)), digest)
+    return overrides
 
 
 def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:
@@ -404,7 +412,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         }
         for model in models
     ]
-    origin = config.provenance(arguments.config)
+    origin = config.provenance(arguments.config, _overrides(arguments))
     if arguments.json:
         values = [{"key": key, "value": value, "origin": text} for key, value, text in origin]
         print(

@@ -475,10 +475,19 @@ def local_path(config: Mapping[str, Any], path: str) -> Path:
     return Path(config["data"] or ".") / path
 
 
-def provenance(path: Path | str) -> list[tuple[str, Any, str]]:
+_KEPT = object()
+"""Laid over what stays as it is; a null would take its place."""
+
+
+def provenance(path: Path | str, overrides: Mapping[str, Any] | None = None) -> list[tuple[str, Any, str]]:
     """Return (key, value, where it comes from) of every value of a configuration file.
 
     The origin is the comment at the end of the value's line, or else that of the nearest key above it that has one.
+    Merged keys (``<<``) are read as YAML reads them, and their origin is where they stand.
+
+    Args:
+        path: the file.
+        overrides: what is laid over it (:func:`merged`); its origin is ``--set``.
     """
     text = _text(path)
     comments = [
@@ -486,19 +495,33 @@ def provenance(path: Path | str) -> list[tuple[str, Any, str]]:
     ]
     found: list[tuple[str, Any, str]] = []
 
-    def walk(node: yaml.Node, key: str, inherited: str) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
+    def of_command(value: Any, key: str) -> None:
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                of_command(inner, f"{key}.{name}" if key else str(name))
+        else:
+            found.append((key, value, "--set"))
+
+    def walk(node: yaml.Node, key: str, inherited: str, laid: Any) -> None:
+        """Add the values of a node, over which `laid` is laid."""
+        if laid is not _KEPT and not (isinstance(laid, Mapping) and isinstance(node, yaml.MappingNode)):
+            of_command(laid, key)
+        elif isinstance(node, yaml.MappingNode):
+            _LOADER("").flatten_mapping(node)  # what is merged comes first, so that the own keys count
+            inner = {name.value: (name, value) for name, value in node.value}
+            over = {} if laid is _KEPT else laid
+            for called, (name, value) in inner.items():
                 own = comments[name.start_mark.line] or inherited
-                walk(value, f"{key}.{name.value}" if key else name.value, own)
+                walk(value, f"{key}.{called}" if key else called, own, over.get(called, _KEPT))
+            of_command({name: value for name, value in over.items() if name not in inner}, key)
         elif isinstance(node, yaml.SequenceNode) and any(not isinstance(i, yaml.ScalarNode) for i in node.value):
             for index, item in enumerate(node.value):
-                walk(item, f"{key}[{index}]", inherited)
+                walk(item, f"{key}[{index}]", inherited, _KEPT)
         else:
             value = _LOADER("").construct_object(node, deep=True)
             found.append((key, value, comments[node.start_mark.line] or inherited))
 
     root = yaml.compose(text, Loader=_LOADER)
     if root is not None:
-        walk(root, "", "")
+        walk(root, "", "", overrides or _KEPT)
     return found
