@@ -139,6 +139,22 @@ def test_a_folder_of_files_is_looked_at_first(tmp_path: Path) -> None:
             publish.check_folder(out, ["ko.csv"])
 
 
+def test_a_folder_that_holds_files_is_not_filled_up(tmp_path: Path) -> None:
+    """Neither with a model, whose card is a README.md, nor with a sample that somebody may have written into."""
+    (tmp_path / ".git").mkdir()
+    publish.check_folder(tmp_path, ["README.md"], empty=True)
+    (tmp_path / "notes.txt").write_text("")
+    publish.check_folder(tmp_path, ["README.md"], new=True)
+    with pytest.raises(InputError, match=r"holds files already \(notes\.txt\)\. Name a new folder") as error:
+        publish.check_folder(tmp_path, ["README.md"], empty=True)
+    publish.check_folder(str(error.value).partition("such as ")[2].rstrip("."), ["README.md"], empty=True)
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(InputError, match=r"README\.md: is there already, perhaps written into\. Name a new folder"):
+        publish.check_folder(tmp_path, ["README.md"], new=True)
+    publish.check_folder(tmp_path, ["README.md"])
+    assert names(tmp_path) == [".git", "README.md", "notes.txt"]
+
+
 def test_filtering_a_file_onto_itself_or_to_nothing_leaves_what_was_there(tmp_path: Path) -> None:
     source, out = jsonl(tmp_path / "a.jsonl", [{"text": TEXT}]), tmp_path / "out.jsonl"
     run_filter(source, out)

@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     audited = command("sample-audit", _sample_audit, "write a sample of a study's filtered text for a person to read")
     audited.add_argument("--lang", nargs="+", help="languages (default: all)")
     audited.add_argument("--n", type=_positive, default=1000, help="documents of a corpus, pairs of a parallel text")
-    audited.add_argument("--out", type=Path, required=True, help="a folder")
+    audited.add_argument("--out", type=Path, required=True, help="a folder that holds no sample")
     configured(audited)
 
     sheet = command("label-sheet", _label_sheet, "write texts for a person to label, the verdict on them hidden")
@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     handed = command("publish", _publish, "write a checkpoint to a folder, with what it answers on its model card")
     handed.add_argument("run", help="a run's name, e.g. ko-bridge-s0")
     handed.add_argument("--step", type=int, help="of a checkpoint (default: the last)")
-    handed.add_argument("--out", type=Path, required=True, help="a folder")
+    handed.add_argument("--out", type=Path, required=True, help="a new or empty folder")
     configured(handed)
 
     batch = command("show-batch", _show_batch, "print the text that a run sees at one step")
@@ -536,7 +536,7 @@ def _sample_audit(arguments: argparse.Namespace) -> None:
     langs = [_language(plan, lang) for lang in arguments.lang or scripts]
     paired = [lang for lang in langs if plan.study.halves(lang)]
     samples = [*langs, *(f"{plan.study.base}-{lang}" for lang in paired)]
-    check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")])
+    check_folder(arguments.out, [f"{sample}.{suffix}" for sample in samples for suffix in ("csv", "html")], new=True)
     # All are there before the first is read; an audit is made from all shards of its corpus.
     audits = {lang: _made(arguments, plan, "audit_corpus", lang=lang)["audit"][0] for lang in langs}
     documents = {
@@ -805,6 +805,11 @@ def _publish(arguments: argparse.Namespace) -> None:
     if step not in model.checkpoints:
         kept = ", ".join(map(str, model.checkpoints))
         raise InputError(f"--step {step}", f"{model.name} keeps no checkpoint there", f"Its checkpoints: {kept}.")
+    if arguments.out.resolve().is_relative_to(Path(plan.root).resolve()):
+        raise InputError(
+            arguments.out, f"lies in {plan.root}, whose files are made by the study", "Name another --out."
+        )
+    publish.check_folder(arguments.out, [card.CARD], empty=True)
     stage, wildcards = model.artifact
     made = _made(arguments, plan, stage, **dict(wildcards))["checkpoints"]
     checkpoint = made[model.checkpoints.index(step)]
@@ -819,11 +824,6 @@ def _publish(arguments: argparse.Namespace) -> None:
         asked &= answers[column] == value
     perplexity = tables.read(_made(arguments, plan, "score", run=model.name)["perplexity"][0])
     held = (perplexity["step"] == step) & (perplexity["prefix"] == probing["prefix"])
-    if arguments.out.resolve().is_relative_to(Path(plan.root).resolve()):
-        raise InputError(
-            arguments.out, f"lies in {plan.root}, whose files are made by the study", "Name another --out."
-        )
-    publish.check_folder(arguments.out, [card.CARD])
     rows: list[list[Any]] = [answers[asked].to_dict("records"), perplexity[held].to_dict("records")]
     text = card.evaluated((checkpoint / card.CARD).read_text(encoding="utf-8"), *rows)
     card.hand_on(checkpoint, arguments.out, text)

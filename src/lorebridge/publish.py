@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -98,16 +99,20 @@ def check_file(
         raise InputError(out, f"cannot be written ({error.strerror})", f"Give {name} another name.") from error
 
 
-def check_folder(out: Path | str, names: Sequence[str], *, name: str = "--out") -> None:
+def check_folder(
+    out: Path | str, names: Sequence[str], *, name: str = "--out", new: bool = False, empty: bool = False
+) -> None:
     """Make sure that files can be written to a folder, before any work is done for them.
 
     Args:
         out: the folder, which may be missing.
         names: of the files.
         name: what a person calls it.
+        new: none of the files may be there, as people write into them.
+        empty: the folder may hold nothing but hidden files, such as a clone's.
 
     Raises:
-        InputError: it is a file, cannot be written to, or one of the files cannot.
+        InputError: it is a file, cannot be written to, or one of the files cannot; or there are files.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -115,6 +120,15 @@ def check_folder(out: Path | str, names: Sequence[str], *, name: str = "--out") 
     _check_folder(out, out, name)
     for file in names:
         check_file(out / file, name=name)
+        if new and (out / file).exists():
+            mend = f"Name a new folder for {name}, or move the file away."
+            raise InputError(out / file, "is there already, perhaps written into", mend)
+    there = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.exists() else []
+    if empty and there:
+        listed = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+        raise InputError(
+            out, f"holds files already ({listed})", f"Name a new folder for {name}, such as {_free(out / 'published')}."
+        )
 
 
 def _check_folder(folder: Path, out: Path, name: str) -> None:
@@ -134,6 +148,12 @@ def _check_folder(folder: Path, out: Path, name: str) -> None:
         raise InputError(
             out, f"{folder} cannot be written to ({error.strerror})", f"Give {name} another place."
         ) from error
+
+
+def _free(out: Path) -> Path:
+    """Return a path that is free: `out`, or with a number."""
+    numbered = (out.with_name(f"{out.name}-{n}") for n in itertools.count(2))
+    return next(path for path in itertools.chain([out], numbered) if not path.exists())
 
 
 def _partial(out: Path) -> Path:

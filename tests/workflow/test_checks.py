@@ -38,6 +38,8 @@ def test_a_sample_of_the_text_is_written_for_every_corpus(ask, tmp_path):
             assert (tmp_path / font).is_file()
     assert "NotoSerifTibetan" in (tmp_path / "en-bo.html").read_text(encoding="utf-8")
     assert ask("sample-audit", "--lang", "mn", "--out", str(tmp_path))[0] == 1
+    status, _, error = ask("sample-audit", "--lang", "ko", "--out", str(tmp_path))
+    assert status == 1 and "ko.csv: is there already, perhaps written into. Name a new folder for --out" in error
 
 
 def test_labels_go_round(ask, finished, tmp_path):

@@ -109,6 +109,10 @@ def test_a_checkpoint_is_handed_on_with_what_it_answers(finished, tmp_path, monk
     assert cli.main(["verify", "--config", "study.yaml"]) == 0
     assert cli.main(["publish", "bo-bridge-s0", "--config", "study.yaml", "--out", str(out), "--step", "5"]) == 1
     assert "Its checkpoints: 0, 2, 4, 6." in capsys.readouterr().err
+    written = {path: path.read_bytes() for path in out.iterdir()}
+    assert cli.main(["publish", "bo-bridge-s0", "--config", "study.yaml", "--out", str(out)]) == 1
+    assert "holds files already (README.md, " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.iterdir()} == written
     inside = str(source.parent / "copy")
     assert cli.main(["publish", "bo-bridge-s0", "--config", "study.yaml", "--out", inside]) == 1
     assert "whose files are made by the study" in capsys.readouterr().err

@@ -183,13 +183,11 @@ def hand_on(checkpoint: Path, out: Path, text: str) -> None:
 
     Args:
         checkpoint: the folder of a checkpoint.
-        out: a folder, which is made.
+        out: a folder without these files, which is made.
         text: its card.
     """
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(checkpoint.iterdir()):
         if path.is_file() and path.name != CARD and not path.name.startswith("."):
-            (out / path.name).unlink(missing_ok=True)
             link_or_copy(path, out / path.name)
-    (out / CARD).unlink(missing_ok=True)
     publish.write_text(out / CARD, text)
