@@ -157,6 +157,8 @@ def test_a_folder_that_holds_files_is_not_filled_up(tmp_path: Path) -> None:
 
 def test_filtering_a_file_onto_itself_or_to_nothing_leaves_what_was_there(tmp_path: Path) -> None:
     source, out = jsonl(tmp_path / "a.jsonl", [{"text": TEXT}]), tmp_path / "out.jsonl"
+    with pytest.raises(InputError, match=r"none\.jsonl: no such file\. Name a file that is there for IN"):
+        run_filter(tmp_path / "none.jsonl", out)
     run_filter(source, out)
     made = out.read_bytes()
     foreign = jsonl(tmp_path / "b.jsonl", [{"text": "東京"}])

@@ -396,6 +396,14 @@ def test_bad_folders_are_named(tmp_path, checkpoints, released, make_model):
     with pytest.raises(InputError, match="torn: no model can be loaded"):
         run_scores([(0, torn)], questions, out)
 
+    # What the library does not know it skips, and takes packed weights for weights.
+    newer = tmp_path / "newer"
+    shutil.copytree(checkpoints[0][1], newer)
+    said = json.loads((newer / "config.json").read_text())
+    (newer / "config.json").write_text(json.dumps({**said, "quantization_config": {"quant_method": "newest"}}))
+    with pytest.raises(InputError, match="newer: its weights are quantized by 'newest', which the installed"):
+        run_scores([(0, newer)], questions, out)
+
     tensors = load_file(checkpoints[0][1] / "model.safetensors")
     del tensors["model.norm.weight"]
     save_file(tensors, torn / "model.safetensors", metadata={"format": "pt"})

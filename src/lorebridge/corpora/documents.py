@@ -853,6 +853,8 @@ def filter_file(
             cannot be written, has another suffix, or is `source`.
     """
     publish.check_file(out, suffixes=[".jsonl", ".jsonl.gz", ".parquet"], inputs=[source], name="OUT")
+    if not Path(source).is_file():
+        raise InputError(source, "no such file", "Name a file that is there for IN.")
     out = Path(out)
     literals: dict[str, Any] = {
         "sources": [{"kind": "local", "name": re.sub("[/:]", "_", Path(source).name.split(".")[0])}],

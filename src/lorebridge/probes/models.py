@@ -148,6 +148,7 @@ def load_weights(folder: Path, auto: Any, objective: str, dtype: torch.dtype, de
     """
     import torch
     from transformers import AutoConfig
+    from transformers.quantizers.auto import AutoHfQuantizer
 
     if not any(folder.glob("*.safetensors")):
         raise InputError(
@@ -160,6 +161,15 @@ def load_weights(folder: Path, auto: Any, objective: str, dtype: torch.dtype, de
         if getattr(config, "is_encoder_decoder", False):
             # The library would take some of them for their decoder alone, which then reads nothing.
             raise InputError(folder, f"an encoder-decoder model ({config.model_type})", WANTED[objective])
+        quantized = getattr(config, "quantization_config", None)
+        if isinstance(quantized, dict) and not AutoHfQuantizer.supports_quant_method(quantized):
+            # The library would take packed weights for weights, and only warn.
+            raise InputError(
+                folder,
+                f"its weights are quantized by {quantized.get('quant_method')!r}, which the installed transformers "
+                "does not know",
+                "Give the model as it was before (no `quantization_config` in its config.json).",
+            )
         # With the loading information it returns a pair, which its annotation does not say.
         loaded: Any = auto.from_pretrained(
             folder,
