@@ -39,7 +39,9 @@ def test_each_test_is_drawn_in_points_in_its_order():
         assert [end for pair in ends for end in pair] == pytest.approx([20, 40, -4, 2])
         assert points[0][1] < points[1][1] < max(ax.get_yticks()), "from above to below, as declared"
         assert [label.get_text().split("\n")[0] for label in ax.get_yticklabels()][::2] == ["crosses", "elsewhere"]
-        assert [x for bar in ax.patches for x in (bar.get_x(), bar.get_width())] == pytest.approx([-5, 10, -10, 20, -10, 20])
+        assert [x for bar in ax.patches for x in (bar.get_x(), bar.get_width())] == pytest.approx(
+            [-5, 10, -10, 20, -10, 20]
+        )
         assert [text.get_text() for text in ax.texts] == [ABOVE, EQUIVALENT, "not run"]
 
 

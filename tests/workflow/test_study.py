@@ -218,7 +218,10 @@ CHANGES = {
             "table": 12,
         },
     ),
-    "a declaration": (lambda c: c["prereg"]["tests"][0].update(margin=0.1), {"verdicts": 1, "draw_declared": 1, "table": 1}),
+    "a declaration": (
+        lambda c: c["prereg"]["tests"][0].update(margin=0.1),
+        {"verdicts": 1, "draw_declared": 1, "table": 1},
+    ),
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),
