@@ -1,5 +1,7 @@
 """Declared tests as a figure: each where it belongs, in its order, and a line that was not run without a point."""
 
+import importlib.util
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,3 +69,17 @@ def test_a_label_says_what_was_declared(tmp_path):
     assert {f"declared.{suffix}" for suffix in ("pdf", "svg", "png")} <= {path.name for path in tmp_path.iterdir()}
     for said in ("Korean less Tibetan", "bridge - no_bridge", UNDECIDED):
         assert said in drawn
+
+
+def test_the_map_keeps_what_it_had_and_leaves_empty_what_was_not_run(root, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    spec = importlib.util.spec_from_file_location("the_map", root / "benchmarks" / "map.py")
+    the_map = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(the_map)
+    known = [("map", "qaa", "bridge"), ("map", "qaa", "bridge - no_bridge"), ("map-untied", "qaa", "bridge")]
+    table = pd.DataFrame(known, columns=the_map.KEYS).assign(estimate=0.5, lo=0.4, hi=0.6, n=5)
+    the_map.draw(table, tmp_path / "map.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["map.svg"]
+    drawn = (tmp_path / "map.svg").read_text()
+    assert drawn.count("not run") == 2 * len(the_map.CELLS) - 3
+    assert len({cell[2:] for cell in the_map.CELLS}) == len(the_map.CELLS)
