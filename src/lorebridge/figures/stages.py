@@ -472,7 +472,7 @@ STAGES = (
         "page",
         "Write the study on one page: question, design, results, tables, provenance.",
         "lorebridge.figures.page:page",
-        version=4,
+        version=3,
         files={"page": File("report/summary.html", "one file without scripts, which fetches nothing", argument="out")},
         record="report/summary.html.record.json",
         literals=_page_literals,
