@@ -509,7 +509,7 @@ def provenance(path: Path | str, overrides: Mapping[str, Any] | None = None) -> 
         elif isinstance(node, yaml.MappingNode):
             _LOADER("").flatten_mapping(node)  # what is merged comes first, so that the own keys count
             inner = {name.value: (name, value) for name, value in node.value}
-            over = {} if laid is _KEPT else laid
+            over: Mapping[str, Any] = laid if isinstance(laid, Mapping) else {}
             for called, (name, value) in inner.items():
                 own = comments[name.start_mark.line] or inherited
                 walk(value, f"{key}.{called}" if key else called, own, over.get(called, _KEPT))

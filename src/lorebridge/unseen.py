@@ -76,17 +76,17 @@ def summed_ends(
     Returns:
         NaN where the error rests on more than a few clusters (:data:`FEW_CLUSTERS`), which says it better.
     """
-    sums, counts, weights = (sparse.csr_array(part, dtype=np.float64) for part in (sums, counts, weights))
-    total, squares = counts.sum(axis=0), counts.power(2).sum(axis=0)
+    values, sizes, weighed = (sparse.csr_array(part, dtype=np.float64) for part in (sums, counts, weights))
+    total, squares = sizes.sum(axis=0), sizes.power(2).sum(axis=0)
     has = total > 0
-    means = np.divide(sums.sum(axis=0), total, out=np.zeros(len(total)), where=has)
+    means = np.divide(values.sum(axis=0), total, out=np.zeros(len(total)), where=has)
     least, most = ends(means, np.divide(total**2, squares, out=np.ones(len(total)), where=has), bounds)
-    up, down = weights.maximum(0).T, weights.minimum(0).T
+    up, down = weighed.maximum(0).T, weighed.minimum(0).T
     # What each part's mean moves by if a cluster is left out; without the only one there is none to have moved.
-    rest = counts.copy()
+    rest = sizes.copy()
     left = total[rest.indices] - rest.data
     rest.data = np.divide(1.0, left, out=np.zeros_like(left), where=left > 0)
-    moved = sparse.csr_array(((sums - counts * means) * rest) @ weights).T.tocsr()
+    moved = sparse.csr_array(((values - sizes * means) * rest) @ weighed).T.tocsr()
     step = max(_AT_ONCE // max(moved.shape[1], 1), 1)
     many = [resting(moved[first : first + step].toarray()) for first in range(0, moved.shape[0], step)]
     few = np.concatenate(many) < FEW_CLUSTERS

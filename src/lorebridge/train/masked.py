@@ -50,6 +50,8 @@ def build(config: BertConfig, seed: int) -> BertForMaskedLM:
 class PackedMaskedModel(packed.PackedModel):
     """A masked language model whose forward gives the summed loss of packed rows."""
 
+    model: BertForMaskedLM
+
     def forward(
         self, input_ids: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor
     ) -> torch.Tensor:

@@ -131,6 +131,7 @@ def place_unseen(model: PreTrainedModel, stores: Iterable[Path]) -> int:
 class PackedLanguageModel(packed.PackedModel):
     """A causal language model whose forward gives the summed loss of packed rows."""
 
+    model: Qwen2ForCausalLM
     # A mapping goes to the layers as it is; None would have transformers make a mask.
     masks: ClassVar[Mapping[str, Any]] = {"attention_mask": {"full_attention": None}}
 
