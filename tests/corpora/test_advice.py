@@ -19,7 +19,7 @@ import pytest
 import lorebridge
 from lorebridge import publish, tables
 from lorebridge.corpora import readers
-from lorebridge.corpora.documents import filter_corpus, filter_pairs, merge_audits, signatures
+from lorebridge.corpora.documents import filter_corpus, filter_file, filter_pairs, merge_audits, signatures
 from lorebridge.corpora.duplicates import duplicates
 from lorebridge.corpora.scripts import LetterFilter
 from lorebridge.corpora.sources import open_source
@@ -456,6 +456,11 @@ def check(name: str, **arguments: Any) -> Callable[[Path], None]:
     return lambda folder: publish.check_file(folder / name, **{"inputs": [folder / "in"], **arguments})
 
 
+def filtered(folder: Path) -> None:
+    files = {"source": folder / "in.jsonl", "out": folder / "out.jsonl"}
+    filter_file(lang="en", letters={"keep": "Latin"}, min_chars=0, max_deleted=1.0, **files)
+
+
 PUBLISHING = [
     Case("Name a file for --out, such as", then(lambda f: (f / "out").mkdir(), check("out")), None, check("out/out")),
     Case(
@@ -475,6 +480,21 @@ PUBLISHING = [
         then(write("in", ""), lambda f: publish.check_folder(f / "in", [])),
         None,
         lambda f: publish.check_folder(f / "other", []),
+    ),
+    Case(
+        "Name a new folder for --out, such as",
+        then(write("in", ""), lambda f: publish.check_folder(f, ["in"], empty=True)),
+        None,
+        lambda f: publish.check_folder(f / "published", ["in"], empty=True),
+    ),
+    Case(
+        "Name a new folder for --out, or move the file away",
+        then(write("in", ""), lambda f: publish.check_folder(f, ["in"], new=True)),
+        lambda f: (f / "in").rename(f / "away"),
+        lambda f: publish.check_folder(f, ["in"], new=True),
+    ),
+    Case(
+        "Name a file that is there for IN", filtered, write("in.jsonl", jsonl({"text": "long enough " * 9})), filtered
     ),
 ]
 TRACING = [
