@@ -169,7 +169,7 @@ def test_this_kind_of_study_asks_causal_models(demo):
     sizes = {name: demo["model"][name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
     demo["model"] = {"kind": "bert", **sizes, "intermediate_size": 64, "max_position_embeddings": 1024}
     demo["tokenizer"]["mask"] = True
-    with pytest.raises(ConfigError, match="model.kind: is a masked model, and this kind of study asks causal ones"):
+    with pytest.raises(ConfigError, match=r"model\.kind: is a masked model, and this kind of study asks causal ones"):
         config.check(demo)
 
 

@@ -133,10 +133,10 @@ def score_facts(
     tokenizer = load_tokenizer(first)
     table = tables.read(facts)
     _check_facts(table, facts)
-    ask: _Masked | _Causal = (
-        _Masked(tokenizer, manner, first, batch_tokens) if kind == "masked" else _Causal(tokenizer, batch_tokens)
+    ask: Masked | _Causal = (
+        Masked(tokenizer, manner, first, batch_tokens) if kind == "masked" else _Causal(tokenizer, batch_tokens)
     )
-    parts = [_Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
+    parts = [Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
     digest = DigestCache(digests) if digests else file_digest
     found: list[pd.DataFrame] = []
     log.info("%s: %s, %d facts in %d parts, %d checkpoints", run, kind, len(table), len(parts), len(checkpoints))
@@ -185,7 +185,7 @@ def _check_facts(table: pd.DataFrame, where: object) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class Part:
     """The facts of a relation in a language.
 
     Attributes:
@@ -202,7 +202,7 @@ class _Part:
     others: list[frozenset[str]]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> _Part:
+    def of(cls, rows: pd.DataFrame) -> Part:
         """Return the part that some rows of the table make."""
         shared = tuple(dict.fromkeys(rows["object"]))
         return cls(
@@ -292,10 +292,15 @@ class _Remembered:
         return [answers.get(index) or [self._known[key] for key in keys[index]] for index in range(len(queries))]
 
 
-class _Masked:
+class Masked:
     """Masked models, asked in one manner."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, manner: Manner, folder: Path, batch_tokens: int) -> None:
+        """Ask in a manner; `folder` is that of the model, for errors.
+
+        Raises:
+            InputError: the tokenizer has no mask.
+        """
         self.tokenizer, self.manner, self.batch_tokens = tokenizer, manner, batch_tokens
         self.mask = mask_token(tokenizer, folder)
         bare = tokenizer.get_vocab().get(BARE)
@@ -306,7 +311,7 @@ class _Masked:
         self.identity = [dataclasses.asdict(manner), _digest(tokenizer)]
         self._pieces: dict[str, Pieces] = {}
 
-    def load(self, folder: Path, device: str | None, parts: Sequence[_Part]) -> PreTrainedModel:
+    def load(self, folder: Path, device: str | None, parts: Sequence[Part]) -> PreTrainedModel:
         """Return a model that reads all that it will be asked; all prompts are looked at first.
 
         Raises:
@@ -335,7 +340,7 @@ class _Masked:
         check_masked(model, self.mask, sample, folder)
         return model
 
-    def prompts(self, part: _Part) -> list[Prompt]:
+    def prompts(self, part: Part) -> list[Prompt]:
         """Return the prompts of a part.
 
         Raises:
@@ -352,7 +357,7 @@ class _Masked:
             found.append(Prompt(tuple(ids[:place]), tuple(ids[place + 1 :])))
         return found
 
-    def pieces(self, part: _Part) -> list[dict[str, Pieces]]:
+    def pieces(self, part: Part) -> list[dict[str, Pieces]]:
         """Return the pieces of the candidates and other golds of each fact, in one mapping where these are the same."""
         leads = [self.lead * template[: template.index(OBJECT)].endswith(" ") for template in part.rows["template"]]
         texts = {
@@ -376,7 +381,7 @@ class _Masked:
         """Return pieces without those that are a space alone, where these are dropped."""
         return tuple(ids) if self.dropped is None else tuple(piece for piece in ids if piece != self.dropped)
 
-    def take(self, model: PreTrainedModel, part: _Part, folder: Path) -> pd.DataFrame:
+    def take(self, model: PreTrainedModel, part: Part, folder: Path) -> pd.DataFrame:
         """Return the table of a part."""
 
         read = _Remembered(model, folder, self.batch_tokens, self.padding)
@@ -399,7 +404,7 @@ class _Masked:
 
     def _by_vocabulary(
         self,
-        part: _Part,
+        part: Part,
         prompts: Sequence[Prompt],
         pieces: Sequence[dict[str, Pieces]],
         golds: Sequence[Pieces],
@@ -438,7 +443,7 @@ class _Masked:
 
     def _by_candidates(
         self,
-        part: _Part,
+        part: Part,
         prompts: Sequence[Prompt],
         pieces: Sequence[dict[str, Pieces]],
         golds: Sequence[Pieces],
@@ -465,7 +470,7 @@ class _Masked:
         }
 
     def _values(
-        self, part: _Part, prompts: Sequence[Prompt], pieces: Sequence[dict[str, Pieces]], read: Reader
+        self, part: Part, prompts: Sequence[Prompt], pieces: Sequence[dict[str, Pieces]], read: Reader
     ) -> Iterator[np.ndarray]:
         """Yield the values of the candidates of every fact, in order; NaN of those that have no piece."""
         sets = {tuple(own[text] for text in said) for own, said in zip(pieces, part.candidates, strict=True)}
@@ -496,13 +501,13 @@ class _Causal:
         self.identity = [CAUSAL, _digest(tokenizer)]
         self._how: tuple[bool, int] | None = None
 
-    def load(self, folder: Path, device: str | None, parts: Sequence[_Part]) -> PreTrainedModel:
+    def load(self, folder: Path, device: str | None, parts: Sequence[Part]) -> PreTrainedModel:
         """Return a model that is causal."""
         import torch
 
         return load_model(folder, torch.float32, device)
 
-    def take(self, model: PreTrainedModel, part: _Part, folder: Path) -> pd.DataFrame:
+    def take(self, model: PreTrainedModel, part: Part, folder: Path) -> pd.DataFrame:
         """Return the table of a part."""
         texts, groups = [], []
         for number, (prompt, said) in enumerate(zip(part.prompts, part.candidates, strict=True)):
