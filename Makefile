@@ -97,9 +97,9 @@ test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an e
 mutants: setup build/cosmic-ray/.complete ## would the tests notice? make mutants MODULES=tokens/packing [MOST=100]
 	python tests/mutants.py --cosmic-ray build/cosmic-ray $(if $(MOST),--most $(MOST)) $(MODULES)
 
-# In a folder of its own: what it needs has other versions than the study's packages, which come first.
+# In a folder of its own, behind the study's packages, of which it takes attrs.
 build/cosmic-ray/.complete:
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --target build/cosmic-ray cosmic-ray==8.7.0
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --target build/cosmic-ray cosmic-ray==8.7.0 parso==0.8.7 stevedore==5.10.0
 	touch $@
 
 docs: .venv-docs/.complete ## the documentation as a site, build/site/, in an environment of its own

@@ -1,27 +1,32 @@
 """Do the intervals cover, do the tests hold their level? Simulated studies whose truth is known.
 
-    python benchmarks/calibration.py [--studies 60] [--seed 0] [--scenario NAME ...]
+    python benchmarks/calibration.py [--studies 60] [--seed 0] [--scenario NAME ...] [--keep FOLDER [--minutes 9]]
 
 A study has the paper's four languages with as many questions as were released, in clusters of one to four that share
 how hard they are and how much the bridge does for them; answers are mostly kept from one checkpoint to the next; some
 are ties. What is measured is what the workflow calls: ``lorebridge.transfer.contrasts.form``, ``gap_table``,
-``asymmetry_table``, ``occurrence_means`` and ``effects`` of the item model.
+``asymmetry_table``, ``occurrence_means``, ``effects`` of the item model, ``verdict_table`` and ``ClusterBootstrap``.
 
 The peer in each table is what one would do otherwise: an interval and a test over questions alone, or appendix C.4 as
 it stands. Intervals are to cover 93 to 97 %, and tests of what is true to reject 3.5 to 6.5 %. Each rate has its
 Monte-Carlo error, and a word beside it where that does not explain its being outside.
+
+With `--keep` single studies are kept in FOLDER, and another call goes on where the last one stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import json
 import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,14 +37,16 @@ from lorebridge import tables
 from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer.alarms import RINGS, Alarm, unrelated
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, asymmetry_table
-from lorebridge.transfer.contrasts import ALL, AT_RISK, form
+from lorebridge.transfer.clusters import ClusterBootstrap
+from lorebridge.transfer.contrasts import ALL, AT_RISK, Contrast, form
 from lorebridge.transfer.credits import LAST, Credits, directions
 from lorebridge.transfer.gaps import gap_table
-from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, holm, infer
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, few_clusters, holm, infer
 from lorebridge.transfer.item_model import CROSSED, ECHO, SLOPE, Answers, effects
 from lorebridge.transfer.items import BY_LOT, RISK, occurrence_means
 from lorebridge.transfer.items import DIFFERENCE as DIFFERENCE_OF_MEANS
 from lorebridge.transfer.power import ALIKE, APART, detectable_effect, detectable_with_seeds, power_with_seeds
+from lorebridge.transfer.verdicts import ABOVE, BELOW, EQUIVALENT, verdict_table
 
 QUESTIONS = {"ko": 593, "zh": 327, "bo": 268, "mn": 265}  # of the released sets' subset "clean", about
 RESOURCE = {"ko": "high", "zh": "high", "bo": "low", "mn": "low"}
@@ -56,6 +63,9 @@ TIED = 0.05  # share of credits that are ties between the gold and one other opt
 ARMS = ("bridge", "no_bridge")
 CONTRAST = "bridge - no_bridge"
 RESAMPLES = 399
+
+Study = list[dict[str, Any]]
+"""What one simulated study of a line of a table found: rows, each of rates, of means, and of what they are of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,56 +156,52 @@ def truth(gaps: tuple[float, float], direction: str, scale: str, shifts: Mapping
     return at_risk * (1 + (1 - known) / known / (OPTIONS - 1) ** 2)
 
 
-def calibrate(design: Design, studies: int, seed: int) -> pd.DataFrame:
-    """Return one row a study, scale and kind of interval: coverage, bias and rejections."""
-    rows = []
-    for number in tqdm(range(studies), desc=f"seed sd {design.seed_sd}", file=sys.stderr, mininterval=1):
-        rng = np.random.default_rng([seed, number, int(1000 * design.seed_sd), design.seeds])
-        cultures, of_seeds = simulated(design, rng)
-        formed = [c for c in form(cultures, base="en", contrasts=[ARMS], last=3) if c.known is not None]
-        gaps = gap_table(formed, unleaked=False, resamples=RESAMPLES, seed=number)
-        gaps = gaps[(gaps["step"] == LAST) & (gaps["seed"] == "all")]
-        levels = asymmetry_table(formed, RESOURCE, unleaked=False, resamples=RESAMPLES, seed=number)
-        for (scale, interval), cells in gaps.groupby(["scale", "interval"]):
-            # Given these seeds, the truth is what these very models would show on all questions.
-            given = interval == QUESTIONS_ONLY
-            true = {
-                (lang, direction): truth(
-                    design.gaps[lang],
-                    direction,
-                    scale,
-                    {way: of_seeds[lang, way] for way in DIRECTIONS} if given else None,
-                )
-                for lang in design.gaps
-                for direction in DIRECTIONS
+def calibrated(design: Design, number: int, seed: int) -> Study:
+    """Return one row a scale and kind of interval: coverage, bias and rejections."""
+    rows: Study = []
+    rng = np.random.default_rng([seed, number, int(1000 * design.seed_sd), design.seeds])
+    cultures, of_seeds = simulated(design, rng)
+    formed = [c for c in form(cultures, base="en", contrasts=[ARMS], last=3) if c.known is not None]
+    gaps = gap_table(formed, unleaked=False, resamples=RESAMPLES, seed=number)
+    gaps = gaps[(gaps["step"] == LAST) & (gaps["seed"] == "all")]
+    levels = asymmetry_table(formed, RESOURCE, unleaked=False, resamples=RESAMPLES, seed=number)
+    for (scale, interval), cells in gaps.groupby(["scale", "interval"]):
+        # Given these seeds, the truth is what these very models would show on all questions.
+        given = interval == QUESTIONS_ONLY
+        true = {
+            (lang, direction): truth(
+                design.gaps[lang], direction, scale, {way: of_seeds[lang, way] for way in DIRECTIONS} if given else None
+            )
+            for lang in design.gaps
+            for direction in DIRECTIONS
+        }
+        at = levels[(levels["scale"] == scale) & (levels["interval"] == interval)]
+        means = at[at["direction"].isin(DIRECTIONS)]
+        of_means = [
+            np.mean([true[lang, way] for lang in langs])
+            for langs, way in zip(means["langs"], means["direction"], strict=True)
+        ]
+        interaction = at[at["direction"] == DIFFERENCE].set_index("group").loc[INTERACTION]
+        between = sum(
+            (1 if RESOURCE[lang] == "low" else -1) * (true[lang, "xx->en"] - true[lang, "en->xx"]) / 2
+            for lang in design.gaps
+        )
+        own = np.array([true[place] for place in zip(cells["lang"], cells["direction"], strict=True)])
+        rows.append(
+            {
+                "scale": scale,
+                "interval": interval,
+                "covered": ((cells["lo"] <= own) & (own <= cells["hi"])).mean(),
+                "bias": (cells["gap"] - own).mean(),
+                "rejected": (cells["p"] <= 0.05).mean(),
+                "any_by_holm": (cells["p_holm"] <= 0.05).any(),
+                "means_covered": ((means["lo"] <= of_means) & (of_means <= means["hi"])).mean(),
+                "interaction": interaction["estimate"] - between,
+                "interaction_covered": interaction["lo"] <= between <= interaction["hi"],
+                "interaction_rejected": interaction["p"] <= 0.05,
             }
-            at = levels[(levels["scale"] == scale) & (levels["interval"] == interval)]
-            means = at[at["direction"].isin(DIRECTIONS)]
-            of_means = [
-                np.mean([true[lang, way] for lang in langs])
-                for langs, way in zip(means["langs"], means["direction"], strict=True)
-            ]
-            interaction = at[at["direction"] == DIFFERENCE].set_index("group").loc[INTERACTION]
-            between = sum(
-                (1 if RESOURCE[lang] == "low" else -1) * (true[lang, "xx->en"] - true[lang, "en->xx"]) / 2
-                for lang in design.gaps
-            )
-            own = np.array([true[place] for place in zip(cells["lang"], cells["direction"], strict=True)])
-            rows.append(
-                {
-                    "scale": scale,
-                    "interval": interval,
-                    "covered": ((cells["lo"] <= own) & (own <= cells["hi"])).mean(),
-                    "bias": (cells["gap"] - own).mean(),
-                    "rejected": (cells["p"] <= 0.05).mean(),
-                    "any_by_holm": (cells["p_holm"] <= 0.05).any(),
-                    "means_covered": ((means["lo"] <= of_means) & (of_means <= means["hi"])).mean(),
-                    "interaction": interaction["estimate"] - between,
-                    "interaction_covered": interaction["lo"] <= between <= interaction["hi"],
-                    "interaction_rejected": interaction["p"] <= 0.05,
-                }
-            )
-    return pd.DataFrame(rows)
+        )
+    return rows
 
 
 COVERS, REJECTS, NO_MORE = (93.0, 97.0), (3.5, 6.5), (0.0, 6.5)
@@ -227,34 +233,31 @@ def percent(found: pd.Series, limits: tuple[float, float] | None = None) -> str:
 
 
 def by_spread(
-    design: Callable[[float], Design],
-    kind: str,
-    columns: Mapping[str, tuple[str, tuple[float, float] | None]],
-    studies: int,
-    seed: int,
+    found: pd.DataFrame, kind: str, columns: Mapping[str, tuple[str, tuple[float, float] | None]]
 ) -> pd.DataFrame:
-    """Return means of what :func:`calibrate` finds by how much seeds differ, in percent with their Monte-Carlo errors.
+    """Return means of what :func:`calibrated` finds by how much seeds differ, in percent with Monte-Carlo errors.
 
     Args:
-        design: of the studies, for a standard deviation of seeds.
+        found: its rows, with ``line``, the standard deviation of seeds.
         kind: how the column is called that names the interval or test.
         columns: column of the table -> column of what is found, and its limits; what has none is a mean in points.
-        studies: how many of each design.
-        seed: of the studies.
     """
     rows = []
-    for sd in SEED_SDS:
-        found = calibrate(design(sd), studies, seed)
-        for (scale, interval), part in found.groupby(["scale", "interval"], sort=False):
-            means = {
-                title: f"{100 * part[column].mean():.1f}" if limits is None else percent(part[column], limits)
-                for title, (column, limits) in columns.items()
-            }
-            rows.append({"seed sd": f"{sd:.2f}", "scale": scale, kind: interval.split(",")[0], **means})
+    for (sd, scale, interval), part in found.groupby(["line", "scale", "interval"], sort=False):
+        means = {
+            title: points(part[of]) if limits is None else percent(part[of], limits)
+            for title, (of, limits) in columns.items()
+        }
+        rows.append({"seed sd": sd, "scale": scale, kind: interval.split(",")[0], **means})
     return pd.DataFrame(rows)
 
 
-def coverage_table(studies: int, seed: int) -> pd.DataFrame:
+def points(found: pd.Series) -> str:
+    """Return a mean in points with its Monte-Carlo error."""
+    return f"{100 * found.mean():.1f} ± {100 * found.sem():.1f}"
+
+
+def coverage_table(found: pd.DataFrame) -> pd.DataFrame:
     """Return coverage, bias and the interaction's rejections in studies with gaps but no interaction."""
     columns = {
         "gap: coverage %": ("covered", COVERS),
@@ -263,17 +266,17 @@ def coverage_table(studies: int, seed: int) -> pd.DataFrame:
         "interaction: coverage %": ("interaction_covered", COVERS),
         "bias, points ": ("interaction", None),
     }
-    return by_spread(lambda sd: Design(NO_INTERACTION, sd), "interval", columns, studies, seed)
+    return by_spread(found, "interval", columns)
 
 
-def level_table(studies: int, seed: int) -> pd.DataFrame:
+def level_table(found: pd.DataFrame) -> pd.DataFrame:
     """Return how often tests reject where the arms are the same arm run twice (A/A)."""
     columns = {
         "gap: rejected %": ("rejected", REJECTS),
         "any of eight by Holm %": ("any_by_holm", NO_MORE),
         "interaction: rejected %": ("interaction_rejected", REJECTS),
     }
-    return by_spread(lambda sd: Design(NO_EFFECT, sd, spread=0.0), "test", columns, studies, seed)
+    return by_spread(found, "test", columns)
 
 
 def items_without_an_effect(rng: np.random.Generator) -> pd.DataFrame:
@@ -316,37 +319,36 @@ def items_without_an_effect(rng: np.random.Generator) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def selection_table(studies: int, seed: int) -> pd.DataFrame:
-    """Return what appendix C.4 reports of studies in which frequency has no effect on crossing."""
-    rows = []
+def selected(_: None, number: int, seed: int) -> Study:
+    """Return what is reported of one study."""
     with tempfile.TemporaryDirectory() as folder:
-        for number in tqdm(range(studies), desc="no effect of frequency", file=sys.stderr, mininterval=1):
-            items = items_without_an_effect(np.random.default_rng([seed, number]))
-            path = Path(folder) / "items.parquet"
-            tables.write("items", items, path)
-            means = occurrence_means(items=path, resamples=RESAMPLES, seed=number)
-            means = means[means["corpus"] == "source"].set_index("group")
-            average = means.loc["all", "mean"]
-            rows.append(
-                {
-                    "transferred / all": means.loc["transferred", "mean"] / average,
-                    "transferred / rest of risk set": means.loc["transferred", "mean"]
-                    / means.loc["rest of risk set", "mean"],
-                    "by lot / all": means.loc[BY_LOT, "mean"] / average,
-                    "interval of transferred above all": means.loc["transferred", "lo"] > average,
-                    "transferred - rest of risk set not 0": not means.loc[DIFFERENCE_OF_MEANS, "lo"]
-                    <= 0
-                    <= means.loc[DIFFERENCE_OF_MEANS, "hi"],
-                }
-            )
-    found = pd.DataFrame(rows)
+        path = Path(folder) / "items.parquet"
+        tables.write("items", items_without_an_effect(np.random.default_rng([seed, number])), path)
+        means = occurrence_means(items=path, resamples=RESAMPLES, seed=number)
+    means = means[means["corpus"] == "source"].set_index("group")
+    average, moved = means.loc["all", "mean"], means.loc["transferred"]
+    difference = means.loc[DIFFERENCE_OF_MEANS]
+    return [
+        {
+            "transferred / all": moved["mean"] / average,
+            "transferred / rest of risk set": moved["mean"] / means.loc["rest of risk set", "mean"],
+            "by lot / all": means.loc[BY_LOT, "mean"] / average,
+            "interval of transferred above all": bool(moved["lo"] > average),
+            "transferred - rest of risk set not 0": not difference["lo"] <= 0 <= difference["hi"],
+        }
+    ]
+
+
+def selection_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return what appendix C.4 reports of studies in which frequency has no effect on crossing."""
+    rates = {name: found[name].dtype == bool for name in found.columns.drop(["line", "number"])}
     return pd.DataFrame(
         {
             "reported": name,
-            "mean ratio": "" if found[name].dtype == bool else f"{found[name].mean():.2f}",
-            "finds an effect %": percent(found[name], REJECTS) if found[name].dtype == bool else "",
+            "mean ratio": "" if rate else f"{found[name].mean():.2f} ± {found[name].sem():.2f}",
+            "finds an effect %": percent(found[name], REJECTS) if rate else "",
         }
-        for name in found.columns
+        for name, rate in rates.items()
     )
 
 
@@ -486,42 +488,49 @@ def naive_slope(answers: list[Answers]) -> float:
     return float(fit.pvalues["doublings"])
 
 
-def frequency_table(studies: int, seed: int, worlds: Mapping[str, Crossing] = WORLDS) -> pd.DataFrame:
+def slopes(world: Crossing, number: int, seed: int) -> Study:
+    """Return what the item model and the peer find in one study."""
+    answers = answered(world, np.random.default_rng([seed, number, *json.dumps(dataclasses.asdict(world)).encode()]))
+    table = effects(answers)
+    table = table[(table["count"] == "occurrences")].set_index(["interval", "quantity"])
+    only, seeds = table.loc[QUESTIONS_ONLY], table.loc[QUESTIONS_AND_SEEDS]
+    slope = only.loc[SLOPE]
+    return [
+        {
+            "no slope": not world.slope,
+            "slope": slope["estimate"],
+            "rejected": bool(slope["p"] <= 0.05),
+            "with seeds": bool(seeds.loc[SLOPE, "p"] <= 0.05),
+            "covered": bool(slope["lo"] <= world.slope <= slope["hi"]),
+            "crossed": only.loc[CROSSED, "estimate"],
+            "echoed": only.loc[ECHO, "estimate"],
+            "rings": any(alarm.verdict == RINGS for alarm in _unrelated(table.reset_index())),
+            "in doubt": bool(slope["note"]),
+            "by the peer": bool(naive_slope(answers) <= 0.05),
+        }
+    ]
+
+
+def frequency_table(found: pd.DataFrame) -> pd.DataFrame:
     """Return how often a slope of crossing on frequency is found, by the item model and by the peer.
 
     Frequency decides what is known in all these worlds, and what crosses only in the last two.
     """
-    rows = []
-    for name, world in worlds.items():
-        found = []
-        for study in tqdm(range(studies), desc=name, file=sys.stderr, mininterval=1):
-            answers = answered(world, np.random.default_rng([seed, study, *name.encode()]))
-            table = effects(answers)
-            table = table[(table["count"] == "occurrences")].set_index(["interval", "quantity"])
-            only, seeds = table.loc[QUESTIONS_ONLY], table.loc[QUESTIONS_AND_SEEDS]
-            found.append(
-                {
-                    "slope, points": 100 * only.loc[SLOPE, "estimate"],
-                    "slope: rejected %": only.loc[SLOPE, "p"] <= 0.05,
-                    "with seeds %": seeds.loc[SLOPE, "p"] <= 0.05,
-                    "true slope covered %": only.loc[SLOPE, "lo"] <= world.slope <= only.loc[SLOPE, "hi"],
-                    "crossed %": 100 * only.loc[CROSSED, "estimate"],
-                    "guesses repeated %": 100 * only.loc[ECHO, "estimate"],
-                    "alarm rings %": any(alarm.verdict == RINGS for alarm in _unrelated(table.reset_index())),
-                    "row in doubt %": bool(only.loc[SLOPE, "note"]),
-                    "logit in the risk set: rejected %": naive_slope(answers) <= 0.05,
-                }
-            )
-        measured = pd.DataFrame(found)
-        limits = {"true slope covered %": COVERS}
-        if not world.slope:
-            limits |= {"slope: rejected %": REJECTS, "with seeds %": REJECTS}
-        shown = {
-            name: percent(column, limits.get(str(name))) if column.dtype == bool else f"{column.mean():.2f}"
-            for name, column in measured.items()
+    return pd.DataFrame(
+        {
+            "world": world,
+            "slope, points": points(part["slope"]),
+            "slope: rejected %": percent(part["rejected"], REJECTS if part["no slope"].all() else None),
+            "with seeds %": percent(part["with seeds"], REJECTS if part["no slope"].all() else None),
+            "true slope covered %": percent(part["covered"], COVERS),
+            "crossed %": f"{100 * part['crossed'].mean():.1f}",
+            "guesses repeated %": f"{100 * part['echoed'].mean():.1f}",
+            "alarm rings %": percent(part["rings"]),
+            "row in doubt %": percent(part["in doubt"]),
+            "logit in the risk set: rejected %": percent(part["by the peer"]),
         }
-        rows.append({"world": name, **shown})
-    return pd.DataFrame(rows)
+        for world, part in found.groupby("line", sort=False)
+    )
 
 
 def _unrelated(rows: pd.DataFrame) -> Iterator[Alarm]:
@@ -530,42 +539,65 @@ def _unrelated(rows: pd.DataFrame) -> Iterator[Alarm]:
     return unrelated(table, langs=sorted(set().union(*table["langs"])))
 
 
-def power_table(studies: int, seed: int) -> pd.DataFrame:
+DISCORDANCE = 0.2
+POWERS = {
+    f"{seeds} seeds, sd {sd:.2f}, {name}": (seeds, sd, alike)
+    for seeds in (2, 3, 5)
+    for sd in SEED_SDS[:3]
+    for name, alike in (("the same", ALIKE), ("others", APART))
+}
+"""Seeds, their standard deviation, and whether the arms differ on the same questions from each."""
+
+
+@functools.cache
+def detectable(seeds: int, sd: float) -> tuple[float, float]:
+    """Return the gap that is found with 80 % power over questions alone, and with seeds."""
+    n = QUESTIONS["ko"]
+    with_seeds = detectable_with_seeds(n, discordance=DISCORDANCE, seeds=seeds, seed_sd=sd)
+    return detectable_effect(n, discordance=DISCORDANCE), with_seeds
+
+
+def powered(line: tuple[int, float, float], number: int, seed: int) -> Study:
+    """Return whether each of the two gaps is found in one study."""
+    (n_seeds, sd, alike), n = line, QUESTIONS["ko"]
+    found: dict[str, bool | None] = {}
+    for name, gap in zip(("only", "with seeds"), detectable(n_seeds, sd), strict=True):
+        if np.isnan(gap):
+            found[name] = None
+            continue
+        rng = np.random.default_rng([seed, number, int(1000 * sd), int(alike), n_seeds])
+        chances = [(DISCORDANCE + gap) / 2, 1 - DISCORDANCE, (DISCORDANCE - gap) / 2]
+        signs = rng.choice([1.0, 0.0, -1.0], p=chances, size=(1 if alike else n_seeds, n))
+        sample = Sample(signs + sd * rng.normal(size=(n_seeds, 1)), np.arange(n), range(n_seeds))
+        found[name] = bool(infer([sample], [1.0], over_seeds=True, level=None).p <= 0.05)
+    return [found]
+
+
+def power_table(found: pd.DataFrame) -> pd.DataFrame:
     """Return how often the gap that `lorebridge power` prints for 80 % is found, by the test of the table "gaps".
 
     Two arms with the questions of Korean, that differ on a fifth of them, on the same ones from each seed or on others;
     power is printed for the extreme that needs the larger gap. None is printed that is larger than that fifth.
     """
-    n, discordance = QUESTIONS["ko"], 0.2
-    only = detectable_effect(n, discordance=discordance)
     rows = []
-    for n_seeds in (2, 3, 5):
-        for sd in SEED_SDS[:3]:
-            shared = {"discordance": discordance, "seeds": n_seeds, "seed_sd": sd}
-            effect = detectable_with_seeds(n, **shared)
-            for name, alike in (("the same", ALIKE), ("others", APART)):
-                found: dict[float, list[bool]] = {gap: [] for gap in (only, effect) if not np.isnan(gap)}
-                for study in tqdm(range(studies), desc=f"{n_seeds} seeds, sd {sd}", file=sys.stderr, mininterval=1):
-                    for gap, seen in found.items():
-                        rng = np.random.default_rng([seed, study, int(1000 * sd), int(alike), n_seeds])
-                        chances = [(discordance + gap) / 2, 1 - discordance, (discordance - gap) / 2]
-                        signs = rng.choice([1.0, 0.0, -1.0], p=chances, size=(1 if alike else n_seeds, n))
-                        shifts = sd * rng.normal(size=(n_seeds, 1))
-                        sample = Sample(signs + shifts, np.arange(n), range(n_seeds))
-                        seen.append(infer([sample], [1.0], over_seeds=True).p <= 0.05)
-                told = {gap: percent(pd.Series(seen)) for gap, seen in found.items()}
-                rows.append(
-                    {
-                        "seeds": n_seeds,
-                        "seed sd": sd,
-                        "seeds differ on": name,
-                        "questions only, points": 100 * only,
-                        "found %": told[only],
-                        "with seeds, points": 100 * effect,
-                        "calculated %": 100 * power_with_seeds(effect, n, alike=alike, **shared),
-                        "found with seeds %": told.get(effect, ""),
-                    }
-                )
+    for line, part in found.groupby("line", sort=False):
+        seeds, sd, alike = POWERS[str(line)]
+        only, with_seeds = detectable(seeds, sd)
+        shared = {"discordance": DISCORDANCE, "seeds": seeds, "seed_sd": sd, "alike": alike}
+        none = np.isnan(with_seeds)
+        calculated = np.nan if none else power_with_seeds(with_seeds, QUESTIONS["ko"], **shared)
+        rows.append(
+            {
+                "seeds": seeds,
+                "seed sd": f"{sd:.2f}",
+                "seeds differ on": str(line).rpartition(", ")[2],
+                "questions only, points": f"{100 * only:.1f}",
+                "found %": percent(part["only"].astype(bool)),
+                "with seeds, points": "none" if none else f"{100 * with_seeds:.1f}",
+                "calculated %": "none" if none else f"{100 * calculated:.1f}",
+                "found with seeds %": "" if none else percent(part["with seeds"].astype(bool)),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -612,32 +644,51 @@ def preferences(rng: np.random.Generator, echo: float, crossing: float) -> dict[
     return cultures
 
 
-def preferences_table(studies: int, seed: int) -> pd.DataFrame:
+PREFERENCES = {
+    f"{echo}, {crossing}": (echo, crossing)
+    for echo, crossing in ((0.0, 0.0), (0.2, 0.0), (0.5, 0.0), (0.0, 0.3), (0.2, 0.3))
+}
+"""Shares of guesses that are echoed, and of known facts that cross."""
+
+
+def preferred(line: tuple[float, float], number: int, seed: int) -> Study:
+    """Return the gap en->xx of one language on each scale of the risk set, and what is true."""
+    echo, crossing = line
+    rng = np.random.default_rng([seed, number, int(100 * echo), int(100 * crossing)])
+    formed = form(preferences(rng, echo, crossing), base="en", contrasts=[ARMS], last=1)
+    formed = [c for c in formed if c.known is not None and c.direction == "en->xx" and c.culture == "bo"]
+    gaps = gap_table(formed, unleaked=False, resamples=RESAMPLES, seed=number)
+    gaps = gaps[(gaps["step"] == LAST) & (gaps["seed"] == "all") & (gaps["scale"] != ALL)]
+    # Of what is at risk, the share that is known and not guessed rightly, times what crosses of it.
+    true = crossing * KNOWN / (KNOWN + (1 - KNOWN) / OPTIONS)
+    return [
+        {
+            "scale": gap["scale"],
+            "true": true,
+            "gap": gap["gap"],
+            "covered": bool(gap["lo"] <= true <= gap["hi"]),
+            "rejected": bool(gap["p"] <= 0.05),
+        }
+        for gap in gaps.to_dict("records")
+    ]
+
+
+def preferences_table(found: pd.DataFrame) -> pd.DataFrame:
     """Return gaps en->xx of one language where guesses are echoed and facts cross, or do not."""
     rows = []
-    for echo, crossing in ((0.0, 0.0), (0.2, 0.0), (0.5, 0.0), (0.0, 0.3), (0.2, 0.3)):
-        found = []
-        for number in tqdm(range(studies), desc=f"echo {echo}, crossing {crossing}", file=sys.stderr, mininterval=1):
-            rng = np.random.default_rng([seed, number, int(100 * echo), int(100 * crossing)])
-            formed = form(preferences(rng, echo, crossing), base="en", contrasts=[ARMS], last=1)
-            formed = [c for c in formed if c.known is not None and c.direction == "en->xx" and c.culture == "bo"]
-            gaps = gap_table(formed, unleaked=False, resamples=RESAMPLES, seed=number)
-            found.append(gaps[(gaps["step"] == LAST) & (gaps["seed"] == "all")])
-        # Of what is at risk, the share that is known and not guessed rightly, times what crosses of it.
-        true = crossing * KNOWN / (KNOWN + (1 - KNOWN) / OPTIONS)
-        for scale, part in pd.concat(found).groupby("scale", sort=False):
-            if scale != ALL:
-                rows.append(
-                    {
-                        "echoed guesses": echo,
-                        "crossing": crossing,
-                        "scale": scale,
-                        "truth, points": 100 * true,
-                        "mean gap, points": 100 * part["gap"].mean(),
-                        "coverage %": percent((part["lo"] <= true) & (true <= part["hi"]), COVERS),
-                        "rejected %": percent(part["p"] <= 0.05, None if crossing else REJECTS),
-                    }
-                )
+    for (line, scale), part in found.groupby(["line", "scale"], sort=False):
+        echo, crossing = PREFERENCES[str(line)]
+        rows.append(
+            {
+                "echoed guesses": f"{echo:.2f}",
+                "crossing": f"{crossing:.2f}",
+                "scale": scale,
+                "truth, points": f"{100 * part['true'].iloc[0]:.1f}",
+                "mean gap, points": points(part["gap"]),
+                "coverage %": percent(part["covered"], COVERS),
+                "rejected %": percent(part["rejected"], None if crossing else REJECTS),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -645,14 +696,9 @@ SPREADS = {"alike": (1.0, 1.0, 1.0, 1.0), "unequal": (0.25, 0.25, 0.25, 1.0)}
 """How much the seeds of four languages spread, as shares of the largest standard deviation."""
 
 
-def seeds_table(studies: int, seed: int) -> pd.DataFrame:
-    """Return coverage and rejections over seeds that are correlated between languages and spread unequally.
-
-    Normal data of four languages in two directions, 150 questions each, whose own spread makes an error of 2.9 points
-    in each seed's gap, half of it shared by all seeds.
-    """
-    rows = []
-    for n_seeds, sd, correlation, spread in (
+SEEDS = {
+    f"{n} seeds, sd {sd:.2f}, correlation {rho:.2f}, {spread}": (n, sd, rho, spread)
+    for n, sd, rho, spread in (
         *(
             (n, sd, rho, "alike")
             for n in (2, 3, 5)
@@ -661,80 +707,383 @@ def seeds_table(studies: int, seed: int) -> pd.DataFrame:
             if sd or not rho
         ),
         *((n, 0.08, 0.5, "unequal") for n in (2, 3, 5)),
-    ):
-        deviations = sd * np.array(SPREADS[spread])
-        mixing = np.linalg.cholesky(correlation + (1 - correlation) * np.eye(4))
-        found = []
-        for number in tqdm(range(studies), desc=f"{n_seeds} seeds, sd {sd}, {spread}", file=sys.stderr, mininterval=1):
-            rng = np.random.default_rng([seed, number, n_seeds, int(100 * sd), int(10 * correlation)])
-            directions_ = []
-            for _ in DIRECTIONS:
-                effects = (mixing @ rng.normal(size=(4, n_seeds))) * deviations[:, None]
-                directions_.append(
-                    [
-                        Sample(
-                            rng.normal(0, 0.25, (1, 150)) + rng.normal(0, 0.25, (n_seeds, 150)) + effect[:, None],
-                            np.arange(150),
-                            range(n_seeds),
-                        )
-                        for effect in effects
-                    ]
+    )
+}
+
+
+def seeded(line: tuple[int, float, float, str], number: int, seed: int) -> Study:
+    """Return what holds 0 in one study of normal data of four languages in two directions.
+
+    150 questions each, whose own spread makes an error of 2.9 points in each seed's gap, half of it shared by all.
+    """
+    n_seeds, sd, correlation, spread = line
+    deviations = sd * np.array(SPREADS[spread])
+    mixing = np.linalg.cholesky(correlation + (1 - correlation) * np.eye(4))
+    rng = np.random.default_rng([seed, number, n_seeds, int(100 * sd), int(10 * correlation)])
+    directions_ = []
+    for _ in DIRECTIONS:
+        shifts = (mixing @ rng.normal(size=(4, n_seeds))) * deviations[:, None]
+        directions_.append(
+            [
+                Sample(
+                    rng.normal(0, 0.25, (1, 150)) + rng.normal(0, 0.25, (n_seeds, 150)) + shift[:, None],
+                    np.arange(150),
+                    range(n_seeds),
                 )
-            single = [infer([sample], [1.0], over_seeds=True) for samples in directions_ for sample in samples]
-            mean = infer(directions_[0], [0.25] * 4, over_seeds=True)
-            contrast = infer(directions_[0], [0.5, 0.5, -0.5, -0.5], over_seeds=True)
-            p = pd.Series([one.p for one in single])
-            found.append(
-                {
-                    "one language": single[0].p > 0.05,
-                    "widest": single[3].p > 0.05,
-                    "mean of four": mean.p > 0.05,
-                    "low - high": contrast.p > 0.05,
-                    "any of eight by Holm": (holm(p) <= 0.05).any(),
-                    "half-width": 100 * (single[0].hi - single[0].lo) / 2,
-                }
-            )
-        table = pd.DataFrame(found)
+                for shift in shifts
+            ]
+        )
+    single = [infer([sample], [1.0], over_seeds=True) for samples in directions_ for sample in samples]
+    mean = infer(directions_[0], [0.25] * 4, over_seeds=True)
+    contrast = infer(directions_[0], [0.5, 0.5, -0.5, -0.5], over_seeds=True)
+    return [
+        {
+            "one language": single[0].p > 0.05,
+            "widest": single[3].p > 0.05,
+            "mean of four": mean.p > 0.05,
+            "low - high": contrast.p > 0.05,
+            "any by Holm": bool((holm(pd.Series([one.p for one in single])) <= 0.05).any()),
+            "half-width": 100 * (single[0].hi - single[0].lo) / 2,
+        }
+    ]
+
+
+def seeds_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return coverage and rejections over seeds that are correlated between languages and spread unequally."""
+    rows = []
+    for line, part in found.groupby("line", sort=False):
+        seeds, sd, correlation, spread = SEEDS[str(line)]
+        covers = ("one language", "widest", "mean of four", "low - high")
         rows.append(
             {
-                "seeds": n_seeds,
-                "seed sd": sd,
-                "correlation": correlation,
+                "seeds": seeds,
+                "seed sd": f"{sd:.2f}",
+                "correlation": f"{correlation:.2f}",
                 "spread": spread,
-                **{f"{name}: coverage %": percent(table[name], COVERS) for name in table.columns[:4]},
-                "any of eight by Holm %": percent(table["any of eight by Holm"], NO_MORE),
-                "one language: median half-width": f"{table['half-width'].median():.1f}",
+                **{f"{name}: coverage %": percent(part[name], COVERS) for name in covers},
+                "any of eight by Holm %": percent(part["any by Holm"], NO_MORE),
+                "one language: median half-width": f"{part['half-width'].median():.1f}",
             }
         )
     return pd.DataFrame(rows)
 
 
-SCENARIOS: dict[str, Callable[[int, int], pd.DataFrame]] = {
-    "interaction": coverage_table,
-    "same-arm": level_table,
-    "selection": selection_table,
-    "preferences": preferences_table,
-    "seeds": seeds_table,
-    "frequency": frequency_table,
-    "power": power_table,
+MARGIN = 0.05
+FAMILIES = {
+    f"{truth}; {over}": (gaps, margin, seeds, sd)
+    for truth, gaps, margin in (
+        ("one, of 0", (0.0,), MARGIN),
+        ("one, at the margin", (MARGIN,), MARGIN),
+        ("five, of 0", (0.0,) * 5, MARGIN),
+        ("one, at a margin of .15", (0.15,), 0.15),
+        ("five, at a margin of .15", (0.15,) * 5, 0.15),
+        ("five, one of 0, the others at a margin of .15", (0.15, 0.0, -0.15, 0.15, 0.15), 0.15),
+    )
+    for over, seeds, sd in (("questions only", 1, 0.0), ("3 seeds, sd 0", 3, 0.0), ("3 seeds, sd .04", 3, 0.04))
 }
-"""Name -> what makes its table of a number of studies and a seed; its docstring begins with what the table shows."""
+"""True gaps of the declared tests, one a language, their margin, seeds and their standard deviation."""
+ASKED = 250
+
+
+def declared(line: tuple[tuple[float, ...], float, int, float], number: int, seed: int) -> Study:
+    """Return whether any verdict on a family of declared tests is wrong, and how many decide.
+
+    A verdict is wrong where it says above, below or equivalent and the true quantity is not; at the margin exactly it
+    is not equivalent. The peer is Holm's method over the smaller p-value of each test.
+    """
+    gaps, margin, seeds, sd = line
+    rng = np.random.default_rng(
+        [seed, number, len(gaps), int(1000 * margin), seeds, int(1000 * sd), int(1000 * gaps[0])]
+    )
+    langs = [f"l{i}" for i in range(len(gaps))]
+    tests = [
+        {
+            "name": lang,
+            "contrast": list(ARMS),
+            "direction": "en->xx",
+            "languages": [lang],
+            "minus": [],
+            "among": "all",
+            "scale": ALL,
+            "subset": "clean",
+            "prefix": BARE,
+            "over_seeds": seeds > 1,
+            "margin": margin,
+        }
+        for lang in langs
+    ]
+    formed = {}
+    for lang, gap in zip(langs, gaps, strict=True):
+        values = differences(gap, seeds, sd, rng)
+        for direction in DIRECTIONS:
+            formed[lang, direction] = Contrast(
+                culture=lang,
+                direction=direction,
+                name=CONTRAST,
+                clusters=np.arange(ASKED),
+                questions=[f"{lang}-{i:04d}" for i in range(ASKED)],
+                seeds=list(range(seeds)),
+                steps=[0],
+                first=0.5 + values[:, None] / 2,
+                second=0.5 - values[:, None] / 2,
+                known=np.ones_like(values),
+                alike=None,
+                last=1,
+            )
+    table = verdict_table(tests, {("clean", BARE): {CONTRAST: formed}}, alpha=0.05)
+    least = table[["p", "p_equivalent"]].min(axis=1)
+    adjusted = holm(least)
+    told, times = adjusted <= 0.05, adjusted / least
+    within = told & (table["p_equivalent"] * times <= 0.05)
+    other = told & (table["p"] * times <= 0.05) & ~within
+    peer = np.where(within, EQUIVALENT, np.where(other, np.where(table["estimate"] > 0, ABOVE, BELOW), ""))
+    return [
+        {
+            "wrong": any(_wrong(*one, margin) for one in zip(table["verdict"], gaps, strict=True)),
+            "decided": float(table["verdict"].isin([ABOVE, BELOW, EQUIVALENT]).mean()),
+            "by the peer": any(_wrong(*one, margin) for one in zip(peer, gaps, strict=True)),
+        }
+    ]
+
+
+def differences(gap: float, seeds: int, sd: float, rng: np.random.Generator) -> np.ndarray:
+    """Return what two arms differ by on each question, shape (seeds, n); a third of all are answered otherwise."""
+    shift = gap + sd * rng.normal(size=(seeds, 1))
+    shared = rng.random((1, ASKED)) < 0.8  # what seeds answer alike
+    draw = np.where(shared, rng.random((1, ASKED)), rng.random((seeds, ASKED)))
+    return np.where(draw < 0.15 + shift / 2, 1.0, np.where(draw > 0.85 + shift / 2, -1.0, 0.0))
+
+
+def _wrong(verdict: str, gap: float, margin: float) -> bool:
+    return {ABOVE: gap <= 0, BELOW: gap >= 0, EQUIVALENT: abs(gap) >= margin}.get(verdict, False)
+
+
+def verdicts_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return how often any verdict on a family of declared tests is wrong, by truth and by what is tested over."""
+    rows = []
+    for line, part in found.groupby("line", sort=False):
+        truth, over = str(line).split("; ")
+        # One test of 0, or at a margin that its error leaves room in, has a size; a family no more than that.
+        limits = REJECTS if truth in ("one, of 0", "one, at a margin of .15") else NO_MORE
+        rows.append(
+            {
+                "declared tests": truth,
+                "tested over": over,
+                "any wrong %": percent(part["wrong"], limits),
+                "tests decided %": percent(part["decided"]),
+                "plain Holm: any wrong %": percent(part["by the peer"], limits),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+CHECKPOINTS = 36  # of the paper's study
+CURVES = {
+    "flat": np.full(CHECKPOINTS, 0.4),
+    "rising": np.linspace(0.25, 0.7, CHECKPOINTS),
+    "falls at once": np.r_[0.6, np.full(CHECKPOINTS - 1, 0.3)],
+    "near 0": np.full(CHECKPOINTS, 0.04),
+    "near 1": np.full(CHECKPOINTS, 0.99),
+}
+BANDS = {f"{shape}, {n}": (shape, n) for shape in CURVES for n in (60, 250, 600)}
+"""Shape of a curve of accuracies, and number of questions."""
+
+
+@functools.cache
+def asked(n: int) -> tuple[np.ndarray, ClusterBootstrap]:
+    """Return clusters of n questions, and what resamples them."""
+    sizes = np.random.default_rng(n).choice([1, 2, 3, 4], size=n, p=[0.8, 0.12, 0.05, 0.03])
+    clusters = np.repeat(np.arange(n), sizes)[:n]
+    return clusters, ClusterBootstrap(clusters, resamples=2000, seed=0, stream="curve")
+
+
+def banded(line: tuple[str, int], number: int, seed: int) -> Study:
+    """Return whether the band of a curve, the intervals of its checkpoints, and the bare percentiles hold all of it.
+
+    Three of four answers are as at the checkpoint before, and siblings are mostly answered alike.
+    """
+    (shape, n), (clusters, bootstrap) = line, asked(line[1])
+    truth, rng = CURVES[shape], np.random.default_rng([seed, number, line[1], *line[0].encode()])
+    ease = np.empty((CHECKPOINTS, n))
+    together = rng.random(n) < 0.7
+    for step in range(CHECKPOINTS):
+        new = np.where(together, rng.random(n)[clusters], rng.random(n))
+        kept = step > 0 and (rng.random(n) < 0.75)[clusters]
+        ease[step] = np.where(kept, ease[step - 1], new)
+    credits = (ease < truth[:, None]).astype(float)
+    (lo, hi), (band_lo, band_hi) = bootstrap.band(credits, bounds=(0, 1))
+    _, (bare_lo, bare_hi) = bootstrap.band(credits)
+    return [
+        {
+            "band": bool(((band_lo <= truth) & (truth <= band_hi)).all()),
+            "width": float((band_hi - band_lo).mean()),
+            "single": float(((lo <= truth) & (truth <= hi)).mean()),
+            "all single": bool(((lo <= truth) & (truth <= hi)).all()),
+            "bare": bool(((bare_lo <= truth) & (truth <= bare_hi)).all()),
+        }
+    ]
+
+
+def bands_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return how often the band of a curve holds all of its true accuracies."""
+    rows = []
+    for line, part in found.groupby("line", sort=False):
+        shape, n = BANDS[str(line)]
+        rows.append(
+            {
+                "curve": shape,
+                "questions": n,
+                "band holds all %": percent(part["band"], COVERS),
+                "band, points": f"{100 * part['width'].mean():.1f}",
+                "an interval holds its checkpoint %": percent(part["single"], COVERS),
+                "all intervals hold theirs %": percent(part["all single"]),
+                "percentiles alone hold all %": percent(part["bare"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+HELD = {
+    "20, one question each": (np.ones(20, int), 0.3, 0.1),
+    "60, one question each": (np.ones(60, int), 0.3, 0.1),
+    "60, of one to four": (np.repeat([1, 2, 3, 4], [48, 7, 3, 2]), 0.3, 0.1),
+    "60, one with 30 % of the questions": (np.r_[25, np.ones(59, int)], 0.3, 0.1),
+    "60, one with half of the questions": (np.r_[59, np.ones(59, int)], 0.3, 0.1),
+    "250, one with half of the questions": (np.r_[249, np.ones(249, int)], 0.3, 0.1),
+    "60, .5 differ, on one side": (np.ones(60, int), 0.5 / 60, 0.5 / 60),
+    "60, 2 differ, on one side": (np.ones(60, int), 2 / 60, 2 / 60),
+    "60, 8 differ, on one side": (np.ones(60, int), 8 / 60, 8 / 60),
+    "250, 2 differ, on one side": (np.ones(250, int), 2 / 250, 2 / 250),
+    "250, 8 differ, on one side": (np.ones(250, int), 8 / 250, 8 / 250),
+}
+"""Sizes of the clusters of questions, the share of questions on which two models differ, and their gap."""
+
+
+@functools.cache
+def held(line: str) -> tuple[np.ndarray, ClusterBootstrap]:
+    """Return the clusters of a line, and what resamples them."""
+    sizes = HELD[line][0]
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    return clusters, ClusterBootstrap(clusters, resamples=1000, seed=0, stream=line)
+
+
+def clustered(line: str, number: int, seed: int) -> Study:
+    """Return which intervals of a gap between two models hold the true one; half of all siblings are answered alike."""
+    _, share, gap = HELD[line]
+    clusters, bootstrap = held(line)
+    n, rng = len(clusters), np.random.default_rng([seed, number, *line.encode()])
+    draw = np.where(rng.random(n) < 0.7, rng.random(n)[clusters], rng.random(n))
+    values = np.where(draw < (share + gap) / 2, 1.0, np.where(draw > 1 - (share - gap) / 2, -1.0, 0.0))
+    sample = Sample(values[None], clusters, (), (-1.0, 1.0))
+    found = infer([sample], [1.0])
+    (lo,), (hi,) = bootstrap.interval(values[None], bounds=(-1, 1))
+    totals, sizes = sample.totals()
+    k = len(sizes)
+    plain = np.sqrt(k / (k - 1) * ((totals - values.mean() * sizes) ** 2).sum()) / n * 1.96
+    return [
+        {
+            "student": bool(found.lo <= gap <= found.hi),
+            "bootstrap": bool(lo <= gap <= hi),
+            "plain": bool(abs(values.mean() - gap) <= plain),
+            "noted": bool(few_clusters([sample], [1.0])),
+        }
+    ]
+
+
+def clusters_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return coverage of a gap over questions where clusters are few or unequal, or models hardly differ."""
+    return pd.DataFrame(
+        {
+            "clusters": line,
+            "Student's t: coverage %": percent(part["student"], COVERS),
+            "bootstrap: coverage %": percent(part["bootstrap"], COVERS),
+            "row has a note %": percent(part["noted"]),
+            "sandwich, normal: coverage %": percent(part["plain"]),
+        }
+        for line, part in found.groupby("line", sort=False)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """One table of simulated studies.
+
+    Attributes:
+        lines: name of a line of the table -> what its studies are made of.
+        study: (what they are made of, number of a study, seed) -> what it found.
+        table: what was found, with the columns ``line`` and ``number`` -> the table; its docstring says what it shows.
+    """
+
+    lines: Mapping[str, Any]
+    study: Callable[[Any, int, int], Study]
+    table: Callable[[pd.DataFrame], pd.DataFrame]
+
+
+SCENARIOS = {
+    "interaction": Scenario({f"{sd:.2f}": Design(NO_INTERACTION, sd) for sd in SEED_SDS}, calibrated, coverage_table),
+    "same-arm": Scenario({f"{sd:.2f}": Design(NO_EFFECT, sd, spread=0.0) for sd in SEED_SDS}, calibrated, level_table),
+    "selection": Scenario({"no effect of frequency": None}, selected, selection_table),
+    "preferences": Scenario(PREFERENCES, preferred, preferences_table),
+    "seeds": Scenario(SEEDS, seeded, seeds_table),
+    "frequency": Scenario(WORLDS, slopes, frequency_table),
+    "power": Scenario(POWERS, powered, power_table),
+    "verdicts": Scenario(FAMILIES, declared, verdicts_table),
+    "bands": Scenario(BANDS, banded, bands_table),
+    "clusters": Scenario({line: line for line in HELD}, clustered, clusters_table),
+}
+
+
+def simulate(
+    scenario: Scenario, studies: int, seed: int, keep: Path | None = None, until: float = float("inf")
+) -> pd.DataFrame:
+    """Return what the studies of all lines of a scenario found, with the columns ``line`` and ``number``.
+
+    Args:
+        scenario: what is simulated.
+        studies: how many a line; their numbers are their draws.
+        seed: of all draws.
+        keep: where to keep what single studies found, one a line of text; those that are there are not made again.
+        until: when no study more begins (:func:`time.monotonic`); all lines have equally many.
+    """
+    rows = [json.loads(line) for line in keep.read_text().splitlines()] if keep is not None and keep.exists() else []
+    first = max((row["number"] for row in rows), default=-1) + 1
+    for number in tqdm(range(first, studies), desc="studies", file=sys.stderr, mininterval=5):
+        if time.monotonic() > until:
+            break
+        of_number = [
+            {"line": line, "number": number, **row}
+            for line, made_of in scenario.lines.items()
+            for row in scenario.study(made_of, number, seed)
+        ]
+        rows += of_number
+        if keep is not None:
+            with keep.open("a") as file:
+                file.write("".join(json.dumps(row, default=lambda value: value.item()) + "\n" for row in of_number))
+    return pd.DataFrame([row for row in rows if row["number"] < studies])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--studies", type=int, default=60, help="simulated studies for each line of a table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--scenario", action="append", choices=SCENARIOS, help="may be given several times; all where it is not given"
     )
+    parser.add_argument("--keep", type=Path, help="folder to keep single studies in, to go on from")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no study more begins")
     arguments = parser.parse_args()
+    until = time.monotonic() + 60 * arguments.minutes
     for name in arguments.scenario or SCENARIOS:
-        began = time.monotonic()
-        table = SCENARIOS[name](arguments.studies, arguments.seed)
-        says = (SCENARIOS[name].__doc__ or "").partition("\n")[0].removeprefix("Return ")
-        print(f"\n**{name}**: {says} {arguments.studies} studies a line, {time.monotonic() - began:.0f} s.\n")
-        print(table.to_markdown(index=False, floatfmt=".2f"), flush=True)
+        scenario, keep = SCENARIOS[name], None
+        if arguments.keep:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+            keep = arguments.keep / f"{name}-{arguments.seed}.jsonl"
+        found = simulate(scenario, arguments.studies, arguments.seed, keep, until)
+        if found.empty:
+            continue
+        says = (scenario.table.__doc__ or "").partition("\n")[0].removeprefix("Return ")
+        print(f"\n**{name}**: {says} {found['number'].nunique()} studies a line.\n")
+        print(scenario.table(found).to_markdown(index=False, disable_numparse=True), flush=True)
     print(f"\n`python {' '.join(sys.argv)}` on {platform.machine()}. ± is the Monte-Carlo error.")
     print("*low*, *high*: outside of 93 to 97 % (intervals) or 3.5 to 6.5 % (tests of what is true) by more than that.")
 

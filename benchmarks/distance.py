@@ -199,6 +199,7 @@ def in_accuracy(root: Path, found: list[dict[str, Path]]) -> pd.DataFrame:
         base="en",
         subset="reference",
         rule="mean",
+        prefix="bare",
         last=LAST,
     )
     rows = []

@@ -8,7 +8,8 @@ Writes so many gigabytes to so many files in a folder of that disk, as a token s
   and once more where the cache knows the files;
 * from these speeds, as shares of the work itself: 16 training runs of an hour that read one token store of 40 GB, which
   is hashed when it is published and known from then on; the same where the cache was lost; and the scoring of 31
-  checkpoints of 1 GB in ten minutes, which `lorebridge free` would read at its end anyway;
+  checkpoints of 1 GB in ten minutes, which are known since training compared them as it published them, and where the
+  cache was lost;
 * the question of a dry run whether an artifact is fresh, for a finished run of 31 checkpoints, with sizes and without.
 
 The goal is at most 2 % for each reader.
@@ -102,8 +103,8 @@ def main() -> None:
     print(f"| the same, the cache lost | {40e9 / one / (RUNS * HOUR):.2%} |")
     threads = min(8, len(os.sched_getaffinity(0)))
     shared = CHECKPOINTS * 1e9 / (threads * one) / TEN_MINUTES
-    print(f"| scoring {CHECKPOINTS} checkpoints of 1 GB in ten minutes, {threads} threads | {shared:.2%} |")
-    print(f"| the same, when they are known | {CHECKPOINTS * again / TEN_MINUTES:.5%} |")
+    print(f"| scoring {CHECKPOINTS} checkpoints of 1 GB in ten minutes | {CHECKPOINTS * again / TEN_MINUTES:.5%} |")
+    print(f"| the same, the cache lost, {threads} threads | {shared:.2%} |")
     print(f"| a dry run: reading the record of a run of {CHECKPOINTS} checkpoints | {1e3 * read:.2f} ms |")
     print(f"| whether they are there | {1e3 * there:.2f} ms |")
     print(f"| whether all their files have their sizes | {1e3 * sized:.2f} ms |")

@@ -1,6 +1,6 @@
 """Do the tests of a finished planted study hold their level? Its answers stay, its facts' placements are permuted.
 
-    python benchmarks/placements.py --config config/carry.yaml [--permutations 1000] [--seed 0]
+    python benchmarks/placements.py --config config/demo.yaml [--permutations 1000] [--seed 0]
 
 What each model answered is what it answered; which question asks for a fact that one language alone states, or none, is
 drawn anew within each language. Then nothing can depend on a placement, and a test at 5 % is to reject in 5 % of the
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +23,34 @@ from tqdm import tqdm
 from lorebridge import config, studies, tables
 from lorebridge.transfer import credits
 from lorebridge.transfer.contrasts import ALL, Contrast, by_culture, form
-from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, infer
-from lorebridge.transfer.planted import ESTIMAND, PLACEMENTS
-from lorebridge.transfer.planted import samples as of_placements
+from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, infer
+from lorebridge.transfer.planted import ESTIMAND, PLACEMENTS, difference_of_directions, parts_of, samples
 
 LEVEL = 0.05
 INTERVALS = {QUESTIONS_ONLY: False, QUESTIONS_AND_SEEDS: True}
 
 
+def finished(path: Path) -> tuple[dict, list[Path], dict[str, Path], pd.DataFrame]:
+    """Return a finished planted study: configuration, tables of scores, of questions by language, and placements."""
+    study = config.load(path)
+    plan = studies.plan(study)
+    root = Path(plan.root)
+    scores = [root / f"probes/scores/{name}.parquet" for name in plan.study.models]
+    questions = {lang: root / f"probes/questions/{lang}.parquet" for lang in plan.study.langs}
+    planted = tables.read(root / "world/truth.parquet", ["question_id", "placed"])
+    return study, scores, questions, planted.drop_duplicates("question_id").set_index("question_id")
+
+
+def credits_of(scores: Sequence[Path], questions: dict[str, Path], study: dict) -> Iterator[credits.Credits]:
+    """Return the credits of a study's headline."""
+    asked = {key: study["probing"][key] for key in ("subset", "rule", "prefix")} | {"last": study["transfer"]["last"]}
+    return credits.load(scores=scores, questions=questions, base=study["base_language"], **asked)
+
+
 def contrasts_of(scores: Sequence[Path], questions: dict[str, Path], study: dict) -> list[Contrast]:
     """Return the contrasts of two arms of a study, by language and direction."""
-    asked = {"subset": study["probing"]["subset"], "rule": study["probing"]["rule"], "last": study["transfer"]["last"]}
-    loaded = credits.load(scores=scores, questions=questions, base=study["base_language"], **asked)
     formed = form(
-        by_culture(loaded),
+        by_culture(credits_of(scores, questions, study)),
         base=study["base_language"],
         contrasts=study["transfer"]["contrasts"],
         last=study["transfer"]["last"],
@@ -49,7 +63,7 @@ def permuted(contrasts: Sequence[Contrast], planted: pd.DataFrame, permutations:
 
     Args:
         contrasts: of two arms.
-        planted: question_id -> ``placed`` and ``covered``.
+        planted: question_id -> ``placed``.
         permutations: how many; number 0 is the truth itself.
         seed: of the permutations.
     """
@@ -60,28 +74,30 @@ def permuted(contrasts: Sequence[Contrast], planted: pd.DataFrame, permutations:
         rng = np.random.default_rng([seed, number])
         labels = {}
         for lang in langs:
-            there = planted.loc[ids[lang]]
+            there = planted.loc[ids[lang], "placed"]
             order = rng.permutation(len(there)) if number else np.arange(len(there))
             labels[lang] = there.iloc[order].set_axis(there.index)
-        samples: dict[tuple[str, str, str], Sample] = {}
-        for contrast in contrasts:
-            found = of_placements(contrast, ALL, labels[contrast.culture])
-            if ("all", ESTIMAND) in found:
-                samples[contrast.name, contrast.culture, contrast.direction] = found["all", ESTIMAND][0]
-        tests = {(name, lang, direction): ([sample], [1.0]) for (name, lang, direction), sample in samples.items()}
-        for name in {name for name, _, _ in samples}:
+        groups = {
+            (contrast.name, contrast.culture, contrast.direction): samples(contrast, ALL, labels[contrast.culture])
+            for contrast in contrasts
+        }
+        tests = {key: parts for key, found in groups.items() if (parts := parts_of(found, ESTIMAND)) is not None}
+        single = dict(tests)
+        for name in {name for name, _, _ in groups}:
             for lang in langs:
-                both = [samples.get((name, lang, direction)) for direction in PLACEMENTS]
-                if all(both):
-                    difference = Sample(both[1].values - both[0].values, both[0].clusters, both[0].seeds)
-                    tests[name, lang, "difference of directions"] = ([difference], [1.0])
+                both = [groups.get((name, lang, direction), {}) for direction in PLACEMENTS]
+                difference = difference_of_directions(*both, ESTIMAND)
+                if difference is not None:
+                    tests[name, lang, "difference of directions"] = difference
             for direction in PLACEMENTS:
-                of_langs = [samples[key] for key in samples if key[0] == name and key[2] == direction]
+                of_langs = [parts for key, parts in single.items() if key[0] == name and key[2] == direction]
                 if len(of_langs) > 1:
-                    tests[name, "mean of languages", direction] = (of_langs, [1 / len(of_langs)] * len(of_langs))
-        for (name, lang, test), (several, weights) in tests.items():
+                    tests[name, "mean of languages", direction] = [
+                        (sample, weight / len(of_langs)) for parts in of_langs for sample, weight in parts
+                    ]
+        for (name, lang, test), parts in tests.items():
             for interval, over_seeds in INTERVALS.items():
-                found = infer(several, weights, over_seeds=over_seeds)
+                found = infer(*zip(*parts, strict=True), over_seeds=over_seeds)
                 rows.append((number, name, lang, test, interval, found.estimate, found.p))
     return pd.DataFrame(rows, columns=["permutation", "contrast", "lang", "test", "interval", "estimate", "p"])
 
@@ -103,13 +119,7 @@ def main() -> None:
     parser.add_argument("--permutations", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    study = config.load(arguments.config)
-    plan = studies.plan(study)
-    root = Path(plan.root)
-    scores = [root / f"probes/scores/{name}.parquet" for name in plan.study.models]
-    questions = {lang: root / f"questions/{lang}.parquet" for lang in plan.study.langs}
-    planted = tables.read(root / "world/truth.parquet", ["question_id", "placed", "covered"])
-    planted = planted.drop_duplicates("question_id").set_index("question_id")
+    study, scores, questions, planted = finished(arguments.config)
     found = permuted(contrasts_of(scores, questions, study), planted, arguments.permutations, arguments.seed)
     print(f"{arguments.config}, {arguments.permutations} permutations; Python {platform.python_version()}")
     print(table(found).to_markdown(index=False, floatfmt=".3f"))

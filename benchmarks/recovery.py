@@ -93,8 +93,13 @@ def write_questions(world: Path, culture: str) -> Path:
     return path
 
 
-def cells(world: Path) -> Iterator[dict[str, Any]]:
-    """Trace every culture in every corpus, and yield what `recover` compares."""
+def cells(world: Path, dense: Sequence[str] = ("en",)) -> Iterator[dict[str, Any]]:
+    """Trace every culture in every corpus, and yield what `recover` compares.
+
+    Args:
+        world: the folder of a planted world of five languages.
+        dense: the corpora that are searched by vectors, too.
+    """
     questions = {culture: write_questions(world, culture) for culture in cultures_of("en")}
     for corpus, script in SCRIPTS.items():
         documents, chunks = write_texts(world, corpus)
@@ -118,10 +123,10 @@ def cells(world: Path) -> Iterator[dict[str, Any]]:
             subjects=subjects,
             out=mentions,
         )
-        if corpus == "en":
+        if corpus in dense:
             work = world / "work"
             build_index(method="dense", chunks=chunks, model=MODEL, index=embeddings, work=work, threads=1)
-        searches = list(itertools.product(cultures_of(corpus), ("bm25", "dense") if corpus == "en" else ("bm25",)))
+        searches = list(itertools.product(cultures_of(corpus), ("bm25", "dense") if corpus in dense else ("bm25",)))
         for culture, method in searches:
             asking = {"questions": questions[culture], "lang": corpus, "script": script}
             hits, judgments = (world / f"{name}-{corpus}-{culture}-{method}" for name in ("hits", "judgments"))

@@ -89,6 +89,7 @@ def reader_of(shape: dict[str, Any], packing: str, steps: int) -> Any:
 
 def trainer_of(shape: dict[str, Any], reader: Any, precision: str, stage: int, processes: Any, slot: Any = None) -> Any:
     """Return the loop's trainer of a new model, or of a saved state."""
+    from lorebridge.train.architecture import as_read
     from lorebridge.train.loop import Trainer
     from lorebridge.train.model import PackedLanguageModel, build, qwen2_config
     from lorebridge.train.schedule import Schedule
@@ -100,7 +101,7 @@ def trainer_of(shape: dict[str, Any], reader: Any, precision: str, stage: int, p
     network = PackedLanguageModel(model).to(processes.device)
     schedule = Schedule(RATE, schedule="constant")
     optimizer = {"betas": BETAS, "eps": EPS, "weight_decay": 0.0, "clip": CLIP}
-    return Trainer(network, reader, processes, schedule, optimizer, precision, stage, shape["micro"], slot, {})
+    return Trainer(network, reader, as_read, processes, schedule, optimizer, precision, stage, shape["micro"], slot, {})
 
 
 def ours(shape: dict[str, Any], precision: str, packing: str, stage: int, steps: int) -> list[tuple[float, float]]:

@@ -52,7 +52,7 @@ def root() -> Path:
 @pytest.fixture
 def demo() -> dict[str, Any]:
     """The demo's configuration, validated, free to be changed."""
-    return copy.deepcopy(config.load(ROOT / "config" / "demo.yaml"))
+    return copy.deepcopy(config.load(ROOT / "config" / "articles.yaml"))
 
 
 @pytest.fixture(scope="session")
@@ -137,9 +137,10 @@ class Study:
 
 def tiny() -> dict:
     """The demo's configuration, cut down until the workflow's own overhead is all that costs time."""
-    c = copy.deepcopy(config.load(ROOT / "config" / "demo.yaml"))
+    c = copy.deepcopy(config.load(ROOT / "config" / "articles.yaml"))
     c |= {"study": "tiny", "seeds": [0], "arms": ["bridge", "no_bridge"]}
-    c["world"] = {"seed": 1, "questions": 32, "articles": 20, "pairs": 400, "pairs_per_entity": 3, "doses": [1, 3]}
+    c["world"] = {"kind": "articles", "seed": 1, "questions": 32, "articles": 20}
+    c["world"] |= {"pairs": 400, "pairs_per_entity": 3, "doses": [1, 3]}
     for section in ("corpora", "parallel"):
         for lang in c[section]:
             c[section][lang]["heldout"] = 0.1

@@ -16,6 +16,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -27,8 +28,8 @@ import resource
 import signal
 import sys
 import tempfile
-import time
 import traceback
+import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ class Mutant(NamedTuple):
 
 
 class Tests(NamedTuple):
-    """A file of tests: seconds that it takes, and the lines of the module that it reaches when run by itself."""
+    """A file of tests: seconds of the processor that it takes, and lines of the module that it reaches by itself."""
 
     path: Path
     seconds: float
@@ -107,6 +108,18 @@ def meaning(source: str) -> str:
     return ast.dump(tree)
 
 
+class ChangedLoader(importlib.machinery.SourceFileLoader):
+    """Loads a module from another source than its file has."""
+
+    def __init__(self, name: str, path: str, source: str) -> None:
+        super().__init__(name, path)
+        self.source = source
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        """Compile the changed source; what is cached of the file's is not looked at."""
+        return compile(self.source, self.path, "exec")
+
+
 class Changed(importlib.abc.MetaPathFinder):
     """Finds one module with another source than its file has."""
 
@@ -117,8 +130,7 @@ class Changed(importlib.abc.MetaPathFinder):
         """Give the module the changed source."""
         if fullname != self.name:
             return None
-        loader = importlib.machinery.SourceFileLoader(fullname, self.path)
-        loader.get_code = lambda _: compile(self.source, self.path, "exec")  # type: ignore[method-assign]
+        loader = ChangedLoader(fullname, self.path, self.source)
         return importlib.util.spec_from_file_location(fullname, self.path, loader=loader)
 
 
@@ -147,7 +159,7 @@ def pytest_in_child(
 
     Args:
         paths: files of tests.
-        seconds: after which the child is ended.
+        seconds: of the processor, after which the child is ended.
         before: called first, in the child.
         after: called last, in the child, with what `before` returned.
 
@@ -160,8 +172,12 @@ def pytest_in_child(
         return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else -1
     status = 3
     try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        for name, timer, most in (
+            ("SIGPROF", signal.ITIMER_PROF, seconds),
+            ("SIGALRM", signal.ITIMER_REAL, 20 * seconds),
+        ):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+            signal.setitimer(timer, most)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryDirectory() as folder:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -173,21 +189,9 @@ def pytest_in_child(
                 hypothesis.settings.register_profile("mutants", phases=phases, derandomize=True, database=None)
                 hypothesis.settings.load_profile("mutants")
                 found = before()
-                options = [
-                    "-x",
-                    "-q",
-                    "-p",
-                    "no:cacheprovider",
-                    "-p",
-                    "no:faulthandler",
-                    "-p",
-                    "no:xdist",
-                    "-m",
-                    "not slow",
-                ]
-                status = int(
-                    pytest.main([*options, "--basetemp", folder, *map(str, paths)], plugins=[found] * bool(found))
-                )
+                options = f"-x -q -p no:cacheprovider -p no:faulthandler -p no:xdist --basetemp {folder}".split()
+                arguments = [*options, "-m", "not slow", *map(str, paths)]
+                status = int(pytest.main(arguments, plugins=[found] * bool(found)))
                 after(found)
             if os.environ.get("MUTANTS_SAY"):
                 said.seek(0)
@@ -217,7 +221,7 @@ def measured(module: Path, candidates: Sequence[Path]) -> tuple[list[Tests], lis
                 sys.settrace(None)
                 note.write_text(json.dumps([sorted(reached.lines), sorted(sys.modules)]))
 
-            started = time.monotonic()
+            started = _spent()
             status = pytest_in_child([path], seconds=600, before=lambda: Reached(module), after=write)
             if status == 5:  # nothing was collected: all of it is slow
                 continue
@@ -225,13 +229,19 @@ def measured(module: Path, candidates: Sequence[Path]) -> tuple[list[Tests], lis
                 sys.exit(f"{path.relative_to(ROOT)} does not pass on the module as it is: MUTANTS_SAY=1 says why")
             lines, modules = json.loads(note.read_text())
         if lines:
-            found.append(Tests(path, time.monotonic() - started, frozenset(lines)))
+            found.append(Tests(path, _spent() - started, frozenset(lines)))
             imported |= set(modules)
     ours = re.compile(r"lorebridge|conftest|test_|__main__|__mp_main__|_pytest\.|pytest")
     own = {path.stem for path in (ROOT / "tests").rglob("*.py")}
     return sorted(found, key=lambda tests: tests.seconds), sorted(
         name for name in imported if not ours.match(name) and name.partition(".")[0] not in own
     )
+
+
+def _spent() -> float:
+    """Return the seconds of the processor that the children have had."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def of_statement(tree: ast.Module, line: int) -> set[int]:
@@ -253,6 +263,27 @@ def equivalent(module: str) -> set[tuple[str, str]]:
     return {(entry["before"], entry["after"]) for entry in listed.get(module, [])}
 
 
+class Journal:
+    """What was found out of a module, line by line in a file, so that a run goes on where the one before was ended."""
+
+    def __init__(self, name: str, files: Sequence[Path]) -> None:
+        """Read what is known of a module while none of the files has changed."""
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]
+        self.path = ROOT / "build" / "mutants" / f"{name.replace('/', '.')}-{digest}.jsonl"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        self._known = dict(json.loads(line) for line in lines if line.endswith("]"))
+
+    def get(self, key: str) -> Any:
+        """Return what was found out; None if nothing was."""
+        return self._known.get(key)
+
+    def add(self, key: str, found: object) -> None:
+        """Keep what was found out."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([key, found]) + "\n")
+
+
 def try_module(name: str, most: int | None, seed: int) -> tuple[int, int, int]:
     """Try the mutants of one module; print those that no test notices.
 
@@ -272,7 +303,13 @@ def try_module(name: str, most: int | None, seed: int) -> tuple[int, int, int]:
     tree = ast.parse(source)
     names = re.compile(rf"lorebridge\.{folder}\.{stem}\b|from lorebridge\.{folder} import .*\b{stem}\b")
     own = sorted((ROOT / "tests" / folder).glob("test_*.py"))
-    tests, imported = measured(module, [path for path in own if names.search(path.read_text(encoding="utf-8"))])
+    journal = Journal(name, [module, *own, *(ROOT / "tests").glob("**/conftest.py")])
+    if (kept := journal.get("tests")) is None:
+        tests, imported = measured(module, [path for path in own if names.search(path.read_text(encoding="utf-8"))])
+        journal.add("tests", [[(str(path), seconds, sorted(lines)) for path, seconds, lines in tests], imported])
+    else:
+        tests = [Tests(Path(path), seconds, frozenset(lines)) for path, seconds, lines in kept[0]]
+        imported = kept[1]
     for each in imported:
         with contextlib.suppress(Exception):
             importlib.import_module(each)
@@ -288,15 +325,16 @@ def try_module(name: str, most: int | None, seed: int) -> tuple[int, int, int]:
         n_tried += 1
         statement = of_statement(tree, mutant.line)
         reach = [each for each in tests if each.lines & statement]
-        status = 0
-        if reach:
+        key = f"{mutant.line} {mutant.operator} {mutant.after}"
+        if (status := journal.get(key)) is None and reach:
             finder = Changed(f"lorebridge.{folder}.{stem}", module, mutant.source)
             status = pytest_in_child(
                 [each.path for each in reach],
-                seconds=10 + 5 * sum(each.seconds for each in reach),
+                seconds=2 + 2 * sum(each.seconds for each in reach),
                 before=lambda finder=finder: sys.meta_path.insert(0, finder),
                 after=lambda _: None,
             )
+            journal.add(key, status)
         if status:
             n_killed += 1
         else:

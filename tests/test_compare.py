@@ -236,7 +236,7 @@ def test_two_commits_of_one_configuration(root, tmp_path):
     git = ["git", "-C", clone, "-c", "user.name=n", "-c", "user.email=e@e"]
     subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-am", "as it is"], check=True)
     for path, old, new in (
-        ("config/demo.yaml", "seeds: [0, 1]", "seeds: [0, 2]"),
+        ("config/articles.yaml", "seeds: [0, 1]", "seeds: [0, 2]"),
         (
             "src/lorebridge/transfer/stages.py",
             '"lorebridge.transfer.gaps:gaps",\n        version=',
@@ -253,7 +253,7 @@ def test_two_commits_of_one_configuration(root, tmp_path):
             sys.executable,
             "-m",
             "lorebridge.cli",
-            *("compare", "HEAD~1", "HEAD", "--out", out, "--config", "config/demo.yaml"),
+            *("compare", "HEAD~1", "HEAD", "--out", out, "--config", "config/articles.yaml"),
         ],
         cwd=clone,
         env=os.environ | {"PYTHONPATH": str(clone / "src")},

@@ -69,7 +69,12 @@ def changed(demo, path, value):
         ),
         ("training.replay_share", 1, ["training.replay_share", "1"]),
         ("training.replay_in", "all", ["training.replay_share", "replay_in: all needs it"]),
+        ("languages.ko.arms", ["bridge", "no_bridge", "glued"], ["languages.ko.arms", "'glued'", "Add it to arms"]),
+        ("languages.ko.arms", ["bridge", "placebo"], ["languages.ko.arms", "lacks 'no_bridge'"]),
+        ("languages.en.arms", ["bridge", "no_bridge"], ["languages.en.arms", "base language"]),
         ("training.first_half", "korean", ["training.first_half", "'korean'"]),
+        ("training.base.unseen_tokens", "mean", ["training.base.unseen_tokens", "Set it in training.continual."]),
+        ("training.continual.unseen_tokens", "means", ["training.continual.unseen_tokens", "'means'"]),
         ("world", {"kind": "statements"}, ["corpora.en.min_chars", "Set it to 0."]),
         ("world", {"kind": "statement"}, ["world", "'statement'", "articles", "statements"]),
         ("world", {"kind": "statements", "articles": 3}, ["world", "unknown key 'articles'"]),
@@ -217,6 +222,17 @@ def test_a_language_without_wordings_on_people_says_where_to_add_them(demo):
     config.check(demo | {"people": demo["people"] | {"templates": {"ru": WORDINGS}}})
 
 
+def test_a_declared_test_is_of_languages_that_are_trained_in_its_arms(demo):
+    demo["languages"]["bo"]["arms"] = ["bridge", "no_bridge"]
+    config.check(demo)
+    demo["prereg"]["tests"][0]["contrast"] = ["bridge", "placebo"]
+    with pytest.raises(ConfigError, match=r"languages: names 'bo'.*'placebo'.*languages\.bo\.arms") as told:
+        config.check(demo)
+    assert "'ko'" not in str(told.value)
+    demo["languages"]["bo"]["arms"].append("placebo")
+    config.check(demo)
+
+
 def test_planted_people_need_a_planted_world(root):
     paper = yaml.safe_load((root / "config" / "config.yaml").read_text(encoding="utf-8"))
     paper["people"]["source"] = {"kind": "planted"}
@@ -239,7 +255,7 @@ def test_a_language_code_cannot_carry_a_command(demo, code):
 
 
 def test_defaults_are_filled_in(root):
-    loaded = config.load(root / "config" / "demo.yaml")
+    loaded = config.load(root / "config" / "articles.yaml")
     assert loaded["corpora"]["ko"]["min_chars"] == 200
     assert loaded["training"]["base_per_seed"] is True
 
@@ -262,7 +278,7 @@ def test_the_pilot_is_the_paper_cut_down(root):
 
 
 def test_check_leaves_its_argument_alone(root):
-    loaded = yaml.safe_load((root / "config" / "demo.yaml").read_text())
+    loaded = yaml.safe_load((root / "config" / "articles.yaml").read_text())
     before = copy.deepcopy(loaded)
     config.check(loaded)
     assert loaded == before
@@ -393,7 +409,7 @@ def test_values_on_the_command_line_are_read_as_strictly(root, capsys, sets, mes
     from lorebridge.cli import main
 
     arguments = [argument for one in sets for argument in ("--set", one)]
-    assert main(["plan", "--config", str(root / "config" / "demo.yaml"), *arguments]) == 1
+    assert main(["plan", "--config", str(root / "config" / "articles.yaml"), *arguments]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"error: {message}")
     assert said.count("\n") == 1
@@ -404,7 +420,7 @@ def planned(capsys, root, *sets):
     from lorebridge.cli import main
 
     arguments = [argument for one in sets for argument in ("--set", one)]
-    assert main(["plan", "--json", "--config", str(root / "config" / "demo.yaml"), *arguments]) == 0
+    assert main(["plan", "--json", "--config", str(root / "config" / "articles.yaml"), *arguments]) == 0
     found = json.loads(capsys.readouterr().out)
     return [(run["run"], run["steps"]) for run in found["runs"]]
 
@@ -469,7 +485,7 @@ def test_a_world_has_at_least_the_pairs_that_its_plan_asks_for(tmp_path):
 def test_a_configuration_in_json_with_tabs_is_planned(root, tmp_path, capsys):
     from lorebridge.cli import main
 
-    demo = yaml.safe_load((root / "config" / "demo.yaml").read_text())
+    demo = yaml.safe_load((root / "config" / "articles.yaml").read_text())
     path = tmp_path / "study.json"
     path.write_text(json.dumps(demo, indent="\t"))
     assert main(["plan", "--config", str(path)]) == 0
@@ -480,7 +496,7 @@ def test_a_key_without_a_value_at_the_end_of_a_file_is_planned(root, tmp_path, c
     from lorebridge.cli import main
 
     path = tmp_path / "study.yaml"
-    path.write_text((root / "config" / "demo.yaml").read_text() + "\n\npeople:")
+    path.write_text((root / "config" / "articles.yaml").read_text() + "\n\npeople:")
     assert main(["plan", "--config", str(path)]) == 0
     assert "people" in capsys.readouterr().out
 

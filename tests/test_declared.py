@@ -123,7 +123,7 @@ def test_only_what_trains_or_scores_notes_it(demo):
     noting = {name[0] for name in plan.walk() if "declared" in plan.task(name[0], **dict(name[1])).call}
     assert noting == {"train_base", "train_continual", "score", "people_score"}
     said = plan.task("score", run="ko-bridge-s0").call["declared"]
-    assert said["said"]["tests"] == demo["prereg"]["tests"] and said["first"] == "results/demo/declared.json"
+    assert said["said"]["tests"] == demo["prereg"]["tests"] and said["first"] == "results/articles/declared.json"
 
 
 def test_a_changed_declaration_changes_the_recipes_of_verdicts_and_page_alone(demo):

@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_ends_a_command_in_one_line(root, tmp_path):
     source = tmp_path / "in.jsonl"
     rows = ({"id": str(i), "text": f"{i} " + os.urandom(600).hex()} for i in range(3000))
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [*LOREBRIDGE, "filter", "--lang", "en", "--config", str(root / "config" / "demo.yaml"), str(source)]
+    command = [*LOREBRIDGE, "filter", "--lang", "en", "--config", str(root / "config" / "articles.yaml"), str(source)]
     inside = f"mount -t tmpfs -o size=512k full {disk} && exec " + " ".join([*command, str(disk / "out.parquet")])
     done = subprocess.run(["unshare", "--mount", "bash", "-c", inside], capture_output=True, text=True)
     if "unshare failed" in done.stderr or "permission denied" in done.stderr:

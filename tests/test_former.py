@@ -19,7 +19,7 @@ RULES = ["train_base", "train_continual", "score", "people_score"]
 
 def refused(*command):
     with pytest.raises(InputError) as said:
-        former.refuse(parse_args(["--dry-run", *command])[1], "results/demo", MODELS, RULES)
+        former.refuse(parse_args(["--dry-run", *command])[1], "results/articles", MODELS, RULES)
     assert "\n" not in str(said.value)
     return str(said.value)
 
@@ -56,7 +56,7 @@ def test_a_rule_of_before(command):
 )
 @pytest.mark.parametrize("option", [[], ["--until"], ["--forcerun"], ["--omit-from"]])
 def test_a_path_of_before(option, old, new):
-    assert refused(*option, f"results/demo/{old}").endswith(f"It is results/demo/{new} now.")
+    assert refused(*option, f"results/articles/{old}").endswith(f"It is results/articles/{new} now.")
 
 
 @pytest.mark.parametrize("option", [["--set-threads", "scor=4"], ["--set-resources", "scor:mem_mb=4"]])
@@ -65,18 +65,21 @@ def test_a_rule_that_there_is_not_is_named_where_snakemake_takes_any(option):
 
 
 def test_words_of_now_pass():
-    now = ["results/demo/models/base/base-s0/step0", "results/demo/models/continual/ko-bridge-s0/metrics.parquet"]
+    now = [
+        "results/articles/models/base/base-s0/step0",
+        "results/articles/models/continual/ko-bridge-s0/metrics.parquet",
+    ]
     command = [*now, "--until", "score", "--set-resources", "people_score:mem_mb=4", "--omit-from", "figures/figure3"]
-    former.refuse(parse_args(["--dry-run", *command])[1], "results/demo", MODELS, RULES)
+    former.refuse(parse_args(["--dry-run", *command])[1], "results/articles", MODELS, RULES)
     # A model of another kind of study may be called so.
-    former.refuse(parse_args(["results/demo/models/base/s0/step0"])[1], "results/demo", ["s0"], RULES)
+    former.refuse(parse_args(["results/articles/models/base/s0/step0"])[1], "results/articles", ["s0"], RULES)
     # A rule of another kind, too.
-    former.refuse(parse_args(["--until", "train"])[1], "results/demo", MODELS, [*RULES, "train"])
+    former.refuse(parse_args(["--until", "train"])[1], "results/articles", MODELS, [*RULES, "train"])
 
 
 def test_every_model_is_found_where_it_lay(root):
     """The paths of before are those from which results are adopted."""
-    plan = studies.plan(config.load(root / "config" / "demo.yaml"))
+    plan = studies.plan(config.load(root / "config" / "articles.yaml"))
     for model in plan.study.trained:
         stage, wildcards = model.artifact
         old, now = lorebridge.adopt.before(stage).folder(model), plan.record(stage, wildcards)
@@ -104,8 +107,8 @@ def test_an_option_of_before(command, says, capsys):
 
 @pytest.mark.parametrize("command", [["explain", "PATH"], ["score", "PATH", "q.json", "--out", "scores.parquet"]])
 def test_commands_say_where_a_model_lies(command, capsys):
-    assert cli.main([word.replace("PATH", "results/demo/models/ko/bridge/s0/step40") for word in command]) == 1
-    assert "It is results/demo/models/continual/ko-bridge-s0/step40 now." in capsys.readouterr().err
+    assert cli.main([word.replace("PATH", "results/articles/models/ko/bridge/s0/step40") for word in command]) == 1
+    assert "It is results/articles/models/continual/ko-bridge-s0/step40 now." in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def tries(few: int):
 @functools.cache
 def small() -> dict[str, Any]:
     """The demo with few models, so that a plan is made fast."""
-    demo = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text(encoding="utf-8"))
+    demo = yaml.safe_load((ROOT / "config" / "articles.yaml").read_text(encoding="utf-8"))
     demo.pop("prereg", None)  # of more seeds than one
     return (
         demo
@@ -247,7 +247,7 @@ def test_documents(folder, rows, suffix, data):
     if data.draw(st.booleans()):
         whole = data.draw(torn(whole))
     path.write_bytes(whole)
-    run("filter", "--lang", "en", "--config", ROOT / "config" / "demo.yaml", path, folder / "out.jsonl")
+    run("filter", "--lang", "en", "--config", ROOT / "config" / "articles.yaml", path, folder / "out.jsonl")
 
 
 @tries(40)

@@ -176,3 +176,13 @@ def test_no_module_writes_a_file_in_place() -> None:
             if writes:
                 found.append(f"{path.relative_to(root)}:{node.lineno} {ast.unparse(node)[:80]}")
     assert not found, "\n".join(found)
+
+
+def test_a_file_under_the_name_of_an_unfinished_one_is_not_lost(tmp_path: Path) -> None:
+    """What is read may be called OUT.partial; and another's, such as a download, is left alone by the look."""
+    partial = tmp_path / "out.json.partial"
+    partial.write_text("precious")
+    with pytest.raises(InputError, match=r"out\.json: is also what is read"):
+        publish.check_file(tmp_path / "out.json", inputs=[partial])
+    publish.check_file(tmp_path / "out.json")
+    assert partial.read_text() == "precious"

@@ -29,15 +29,15 @@ PEOPLE = {"source": {"kind": "planted"}, "number": 20, "questions": 60, "seed": 
 
 
 def studies() -> dict[str, dict[str, Any]]:
-    """The studies that are held: those shipped, and the demo with what they lack.
+    """The studies that are held: those shipped, and the planted world of articles with what they lack.
 
     That is questions on people, every kind of arm, made questions and a given model.
     """
     loaded = {path.stem: config.load(path) for path in (ROOT / "config").glob("*.yaml") if _is_study(path)}
     for with_files in ("mini", "roots-mini"):
         loaded.pop(with_files)
-    people = copy.deepcopy(loaded["demo"]) | {"people": copy.deepcopy(PEOPLE)}
-    variants = copy.deepcopy(loaded["demo"])
+    people = copy.deepcopy(loaded["articles"]) | {"people": copy.deepcopy(PEOPLE)}
+    variants = copy.deepcopy(loaded["articles"])
     variants["arms"] += [
         "xx_first",
         "bridge_leak_free",
@@ -47,7 +47,7 @@ def studies() -> dict[str, dict[str, Any]]:
     ]
     variants["training"] |= {"english_share": 0.1, "replay_share": 0.2}
     variants["questions"]["ko"]["sample"] = {"questions": 5}
-    made = copy.deepcopy(loaded["demo"])
+    made = copy.deepcopy(loaded["articles"])
     made["questions"]["ko"] = {"files": {"en": {"kind": "made"}, "ko": {"kind": "made"}}, "made": copy.deepcopy(MADE)}
     made["given"] = {"mbert": {"hub": "google-bert/bert-base-multilingual-cased", "revision": "0" * 40}}
     loaded |= {"people": people, "variants": variants, "made": made}

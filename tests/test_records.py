@@ -247,6 +247,24 @@ def test_what_is_known_is_not_read_again(chain):
     assert read_record(chain.record)["files"]["table"]["sha256"] == "0" * 64
 
 
+@pytest.mark.usefixtures("remembering")
+def test_what_was_compared_as_it_was_published_is_remembered(tmp_path):
+    """A checkpoint is a hard link to what training has just compared: who scores it need not read it first."""
+    cache, task = DigestCache(tmp_path / "digests"), Task("train", {}, call={"digests": str(tmp_path / "digests")})
+    out, kept = tmp_path / "model", tmp_path / "work"
+    kept.write_bytes(b"weights")
+    out.hardlink_to(kept)
+    copied = tmp_path / "copied"
+    copied.write_bytes(b"weights")
+    known = {str(out): "0" * 64, str(copied): "1" * 64}
+    with task.making(tmp_path / "record.json", writes={"a": out, "b": copied}, known=known):
+        pass
+    assert cache(out) == "0" * 64  # as was told
+    assert cache(copied) == file_digest(copied)  # nobody has read it there
+    one_byte(out)
+    assert cache(out) == file_digest(out)
+
+
 def test_who_reads_notes_what_it_read_and_nothing_else(chain, tmp_path):
     """Another checkpoint may change: nobody made anything of it here. All of a store is read."""
     (chain.folder / "step2" / "model.safetensors").write_bytes(b"else")
@@ -288,6 +306,17 @@ def test_a_changed_file_stops_who_reads_it_in_one_line(chain, tmp_path, capsys, 
     assert f"{path}: " in line and then in line and now in line
     assert line.endswith(f"Restore it from a backup, or make it again: snakemake --forcerun {output}")
     assert not (tmp_path / "out.record.json").exists()
+
+
+def test_files_that_the_task_alone_names_are_compared_too(chain, tmp_path):
+    """A rule names the first checkpoint of a model, and its job reads all."""
+    steps = list(map(str, chain.outputs["checkpoints"]))
+    said = {"checkpoints": {"folder": [False, False], "paths": steps}}
+    reader = Task("reader", {}, {str(chain.record): chain.maker.recipe}, call={"inputs": said})
+    assert list(reader.check_inputs({"checkpoints": steps[:1]})) == steps
+    one_byte(chain.folder / "step4" / "model.safetensors")
+    with pytest.raises(ChangedFile, match=r"step4/model\.safetensors: changed since maker made it"):
+        reader.check_inputs({"checkpoints": steps[:1]})
 
 
 def test_a_file_too_many_in_a_checkpoint_is_a_change(chain):

@@ -57,3 +57,16 @@ def test_any_text_comes_back(tmp_path_factory, texts):
     rows = [{"id": str(i), "text": text} for i, text in enumerate(texts)]
     write_rows(path, rows, ["id", "text"])
     assert read_rows(path, {"id", "text"}, what="sheet", mend="Write one.") == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,label,label\n1,yes,no\n", "row 1: the column 'label' stands twice"),
+        ("id,label,note\n1,yes,fine\n2,no,so, and so\n", "row 3: has more cells than the 3 columns"),
+    ],
+)
+def test_no_cell_is_passed_over(tmp_path, content, message):
+    (tmp_path / "sheet.csv").write_text(content)
+    with pytest.raises(InputError, match=f"sheet.csv, {message}"):
+        read_rows(tmp_path / "sheet.csv", {"id", "label"}, what="sheet", mend="Write one.")

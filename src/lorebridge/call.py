@@ -22,13 +22,14 @@ def shaped(task: Task, argument: str, paths: Sequence[str | Path]) -> Any:
     Args:
         task: the task.
         argument: its name.
-        paths: the files, in the order of the plan.
+        paths: the files that the rule names, in the order of the plan.
 
     Raises:
         ValueError: not as many files as the plan names.
     """
     said = task.call["inputs"][argument]
-    found = [Path(path).parent if folder else Path(path) for path, folder in zip(paths, said["folder"], strict=True)]
+    every = task.files(argument, paths)
+    found = [Path(path).parent if folder else Path(path) for path, folder in zip(every, said["folder"], strict=True)]
     if said["shape"] == "one":
         [path] = found
         return path

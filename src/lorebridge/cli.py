@@ -504,9 +504,9 @@ def _power(arguments: argparse.Namespace) -> None:
         print("  with seeds: none, for one seed says nothing of two arms; take two or more (seeds, or --seeds)")
     for row in effects.to_dict("records"):
         print(
-            f"  {row['culture']}: {100 * row['detectable_effect']:.1f} with {row['n_questions']} questions"
+            f"  {row['culture']}: {_seen(row['detectable_effect'])} with {row['n_questions']} questions"
             + (f", {_seen(row['detectable_effect_seeds'])} with seeds" if seeds > 1 else "")
-            + f"; {100 * row['detectable_effect_clustered']:.1f} by questions if each of {row['n_clusters']} clusters "
+            + f"; {_seen(row['detectable_effect_clustered'])} by questions if each of {row['n_clusters']} clusters "
             "is answered alike"
         )
 

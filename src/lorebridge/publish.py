@@ -41,6 +41,14 @@ def write_text(out: Path | str, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def _same(one: Path, other: Path) -> bool:
+    """Say whether two paths are one file; what is not there, or cannot be, is none."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def check_file(
     out: Path | str, *, suffixes: Sequence[str] = (), inputs: Sequence[Path | str] = (), name: str = "--out"
 ) -> None:
@@ -54,7 +62,7 @@ def check_file(
 
     Raises:
         InputError: it is a folder or another thing than a file, ends in another way, is an input (perhaps through a
-            link), or its folder cannot be written to.
+            link, or under the name that it has until it is whole), or its folder cannot be written to.
     """
     out = Path(out)
     try:
@@ -76,13 +84,14 @@ def check_file(
         raise InputError(out, "is there and is no file", f"Name a file for {name}.")
     for path in map(Path, inputs):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        if any(out.exists() and file.exists() and out.samefile(file) for file in files):
-            raise InputError(out, f"is also what is read ({path})", f"Give {name} another name.")
+        for written in (out, _partial(out.resolve())):
+            if any(_same(written, file) for file in files):
+                raise InputError(out, f"is also what is read ({path})", f"Give {name} another name.")
     target = out.resolve()
     _check_folder(target.parent, out, name)
     try:
         # Whether a name can be used is known only to the file system.
-        if target.parent.is_dir():
+        if target.parent.is_dir() and not _partial(target).exists():
             _partial(target).touch()
             _partial(target).unlink()
     except OSError as error:

@@ -126,6 +126,9 @@ class DigestCache:
     SETTLED = 2.0
     """Seconds. A file that changed less than this ago may change again within the resolution of its times."""
 
+    READ = 1e9
+    """Bytes a second that one thread hashes, about."""
+
     def __init__(self, folder: Path | str) -> None:
         """Remember nothing yet."""
         self.folder = Path(folder)
@@ -141,12 +144,31 @@ class DigestCache:
         if known.get("status") == _status(status) and "sha256" in known:
             return str(known["sha256"])
         digest = file_digest(path)
-        after = path.stat()
-        if _status(after) == _status(status) and time.time() - max(after.st_mtime, after.st_ctime) > self.SETTLED:
+        if _status(path.stat()) == _status(status):
+            self._remember(path, status, digest)
+        return digest
+
+    def _remember(self, path: Path, status: os.stat_result, digest: str) -> None:
+        if time.time() - max(status.st_mtime, status.st_ctime) > self.SETTLED:
             with contextlib.suppress(OSError):  # a full disk must not stop who reads
                 self.folder.mkdir(parents=True, exist_ok=True)
+                place = self.folder / f"{fingerprint(str(path.resolve()))}.json"
                 _replace(place, {"path": str(path.resolve()), "status": _status(status), "sha256": digest})
-        return digest
+
+    def remember(self, digests: Mapping[str, str]) -> None:
+        """Remember files that were compared with their sha256 just now, so that who reads them first need not.
+
+        Files that changed less than :attr:`SETTLED` ago are waited for, where to read them again would take longer.
+
+        Args:
+            digests: path -> sha256.
+        """
+        large = {Path(path): path.stat() for path in map(Path, digests) if path.stat().st_size >= self.SMALLEST}
+        if sum(status.st_size for status in large.values()) > self.SETTLED * self.READ:
+            newest = max(max(status.st_mtime, status.st_ctime) for status in large.values())
+            time.sleep(max(0.0, min(newest + self.SETTLED - time.time(), self.SETTLED) + 0.1))
+        for path, status in large.items():
+            self._remember(path, status, digests[str(path)])
 
 
 def _status(status: os.stat_result) -> list[int]:
@@ -439,6 +461,15 @@ class Task:
         """Read a task back from :meth:`dumps`."""
         return cls(**json.loads(text))
 
+    def files(self, argument: str, named: Sequence[Path | str]) -> Sequence[Path | str]:
+        """Return the files that an argument of the stage's function is made of.
+
+        Args:
+            argument: its name.
+            named: the files that the rule names, which may be the first of each artifact alone.
+        """
+        return self.call["inputs"].get(argument, {}).get("paths", named)
+
     def check_inputs(self, reads: Mapping[str, Sequence[Path | str]] | None = None) -> dict[str, str]:
         """Refuse to work from inputs that another recipe made, or that have changed since they were made.
 
@@ -465,7 +496,7 @@ class Task:
         rules: dict[Path, str] = {}
         for argument, paths in (reads or {}).items():
             folders = self.call["inputs"].get(argument, {}).get("folder", [])
-            for path, folder in zip(map(Path, paths), folders, strict=False):
+            for path, folder in zip(map(Path, self.files(argument, paths)), folders, strict=False):
                 beside = next((place for place, said in described.items() if path in said), None)
                 if beside is None:
                     raise ChangedFile(
@@ -506,7 +537,8 @@ class Task:
             logfile: a file that receives all log messages and tracebacks.
             reads: argument -> files, as the rule has them; those that the task's function does not take are left out.
             writes: name -> files that the body writes, the record left out.
-            known: sha256, by path, of files that the body has hashed as it wrote them; it may fill this.
+            known: sha256, by path, of files that the body has hashed when it had written them, which is the last that
+                it did; it may fill this.
         """
         notes: dict[str, Any] = {}
         started = time.time()
@@ -525,6 +557,9 @@ class Task:
                         Path(record).parent,
                         lambda path: (known or {}).get(str(path)) or digest(path),
                     )
+                    if known and isinstance(digest, DigestCache):
+                        # A hard link to what the body has compared; a copy, on another disk, nobody has read yet.
+                        digest.remember({path: said for path, said in known.items() if Path(path).stat().st_nlink > 1})
                 if record is not None:
                     seconds = time.time() - started
                     write_record(

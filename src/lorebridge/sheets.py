@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ def read_rows(path: Path, columns: Collection[str], *, what: str, mend: str) -> 
         the rows, all cells as text; one that is missing at the end of a row is empty.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, is empty, or lacks a column.
+        InputError: the file cannot be read, is not UTF-8, is empty, lacks a column or has one twice, or a row has more
+            cells than there are columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -50,7 +51,35 @@ def read_rows(path: Path, columns: Collection[str], *, what: str, mend: str) -> 
     header = text.split("\n", 1)[0]
     separator = max(",;\t", key=header.count)
     # Not by `splitlines`: cells may hold other line ends of Unicode, which end no row.
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restval=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restval="")
+    rows = list(reader)
     if not rows or not set(columns) <= rows[0].keys():
         raise InputError(path, f"is no {what}", mend)
+    refuse_odd_cells(path, reader.fieldnames or (), rows, columns)
     return rows
+
+
+def refuse_odd_cells(
+    path: Path, names: Sequence[str], rows: Iterable[Mapping[str | None, Any]], columns: Collection[str]
+) -> None:
+    """Refuse what a reader of CSV passes over: a column that stands twice, and cells beyond the last column.
+
+    Args:
+        path: the file.
+        names: its columns.
+        rows: its rows, with further cells under None.
+        columns: those that are read.
+
+    Raises:
+        InputError: names the column, or the row (of cells without line ends, the line).
+    """
+    for name in columns:
+        if list(names).count(name) > 1:
+            raise InputError(f"{path}, row 1", f"the column {name!r} stands twice", "Take one of the two out.")
+    for number, row in enumerate(rows, 2):
+        if None in row:
+            raise InputError(
+                f"{path}, row {number}",
+                f"has more cells than the {len(names)} columns",
+                "Quote the cell that holds the separator, or take out what is too many.",
+            )

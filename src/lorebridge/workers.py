@@ -49,6 +49,13 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
         default=[],
         help="checkpoints of the model that it starts from, at the last",
     )
+    train.add_argument(
+        "--read-before",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="tokens.bin of each stream that that model has read, where its embeddings are moved",
+    )
     train.add_argument("--micro-batch", type=int, required=True, help="rows of a forward pass")
     train.add_argument(
         "--wall-minutes", type=float, help="wall time of the job; the run saves its state and stops before"
@@ -190,6 +197,7 @@ def _train(arguments: argparse.Namespace) -> None:
         stores=_shaped(arguments, "stores"),
         tokenizer=_shaped(arguments, "tokenizer"),
         init_from=init_from,
+        read_before=_shaped(arguments, "read_before") if arguments.read_before else None,
         out=out,
         work=work_folder(arguments.work, task.literals["run"], task.recipe),
         recipe=task.recipe,

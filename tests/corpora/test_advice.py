@@ -94,6 +94,18 @@ def parquet(rows: list[dict]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def two_columns(folder: Path) -> Path:
+    """Write a Parquet file with two columns of one name."""
+    column = pa.array(["One"])
+    pq.write_table(pa.Table.from_arrays([column, column], names=["text", "text"]), folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+def newlines(folder: Path) -> None:
+    """Do what `tr` does."""
+    (folder / "a.tsv").write_bytes((folder / "a.tsv").read_bytes().replace(b"\r", b"\n"))
+
+
 def jsonl(*rows: dict) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
@@ -114,6 +126,31 @@ FILES = {"b.en": "1\n", "b.ko": "1\n"}
 BAD_UTF8 = b'{"text": "One \xff"}\n'
 GZIP = gzip.compress(ROWS.encode() * 99)
 READING = [
+    Case(
+        "Take one of the two out",
+        read("a.jsonl", '{"text": "One", "text": "Two"}\n'),
+        write("a.jsonl", ROW),
+        read("a.jsonl"),
+    ),
+    Case(
+        "Rename one of them in the first line",
+        read("a.tsv", "text\ttext\nOne\tTwo\n"),
+        write("a.tsv", "text\tother\nOne\tTwo\n"),
+        read("a.tsv"),
+    ),
+    Case(
+        "Rename one of them in `columns` of the source",
+        read("a.tsv", "1\t2\n", PAIR, columns=["en", "ko", "ko"]),
+        None,
+        read("a.tsv", None, PAIR, columns=["en", "ko", "other"]),
+    ),
+    Case("Convert them: `tr", read("a.tsv", "text\rOne\rTwo\r"), newlines, read("a.tsv")),
+    Case(
+        "Write the file with one of them",
+        then(two_columns, read("a.parquet")),
+        write("a.parquet", parquet([{"text": "One"}])),
+        read("a.parquet"),
+    ),
     Case("Give every row a string `text`", read("a.jsonl", '{"txt": "One"}\n'), write("a.jsonl", ROW), read("a.jsonl")),
     Case(
         "under `fields` of the source: {text: COLUMN}",

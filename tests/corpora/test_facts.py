@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -208,7 +209,7 @@ def test_published_facts_are_read_whole():
 
 def test_a_study_asks_facts_as_clozes(mlama, tmp_path, root):
     (mlama / "de").rename(mlama / "ko")
-    study = config.load(root / "config" / "demo.yaml")
+    study = config.load(root / "config" / "articles.yaml")
     said = {"kind": "facts", "shape": "mlama", "path": str(mlama), "options": 2}
     study["questions"]["ko"]["files"] = {"en": dict(said), "ko": dict(said)}
     plan = studies.plan(config.check(study))
@@ -226,3 +227,12 @@ def test_a_study_asks_facts_as_clozes(mlama, tmp_path, root):
     study["questions"]["ko"]["files"] = {lang: said | {"path": "nowhere"} for lang in ("en", "ko")}
     with pytest.raises(InputError, match=r"key questions.ko: there is no file of the shape mlama in nowhere"):
         studies.plan(config.check(study)).task("question_file", culture="ko", lang="en")
+
+
+def test_a_key_that_stands_twice_in_a_fact_is_refused(mlama):
+    file = max((mlama / "de").glob("P*.jsonl"), key=lambda file: file.stat().st_size)
+    file.write_text(re.sub(r"^\{(.+)\}$", r"{\1, \1}", file.read_text(), count=1, flags=re.MULTILINE))
+    with pytest.raises(
+        InputError, match=rf"{file.name}, row \d+: the key '\w+' stands twice\. Take one of the two out"
+    ):
+        read_facts("mlama", mlama, ["en", "de"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from lorebridge.corpora import readers
 from lorebridge.corpora.readers import Columns
-from lorebridge.corpora.sources import open_source
+from lorebridge.corpora.sources import Batch, open_source
 from lorebridge.errors import InputError
 
 ROWS = [{"id": f"r{i}", "title": f"Title {i}", "text": f"Text number {i}. " * 20, "source": "wiki"} for i in range(10)]
@@ -195,7 +196,6 @@ PLAIN = b'{"text": "a"}'
 ODD = [
     b' {"text": "a", "id": 1} ',
     b'{"text": "a", "id": 100000000000000000000000000000}',
-    b'{"text": "x", "text": "a"}',
     b'{"te\\u0078t": "a"}',
     b'{"text": "a", "url": "\\ud800"}',
     b'{"text": "a", "score": NaN}',
@@ -561,3 +561,49 @@ def test_names_in_a_zip_lead_nowhere(tmp_path: Path) -> None:
         archive.writestr("/escaped.ko", "하나\n")
     assert rows_of(MOSES, tmp_path / "x.zip", ["en", "ko"], []) == [{"en": "One", "ko": "하나"}]
     assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
+
+
+@pytest.mark.parametrize("first", [1, 9_999_998, 10_000_000, 99_999_999])
+def test_keys_are_numbers_of_seven_digits_or_more(first):
+    """Also where they grow longer within a batch."""
+    numbers = np.arange(first, first + 5)
+    columns = pa.RecordBatch.from_arrays([pa.array(list("abcde"))], names=["text"])
+    assert Batch("file", 0, numbers, columns, "0003-").keys().to_pylist() == [f"0003-{n:07d}" for n in numbers]
+    assert Batch("file", 0, numbers[:0], columns[:0]).keys().to_pylist() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "message"),
+    [
+        ("a.jsonl", b'{"text": "one", "text": "two"}\n', {}, "a.jsonl, row 1: the key 'text' stands twice"),
+        ("a.jsonl", b'{"text": "a"}\n\n{"text": "b", "id": "1", "id": "2"}\n', {}, "row 3: the key 'id' stands twice"),
+        ("a.jsonl", b'{"text": "a", "id": null, "id": "2"}\n', {}, "row 1: the key 'id' stands twice"),
+        ("a.jsonl", b'{"a": {"b": "one", "b": "two"}}\n', {"text": "a.b"}, "row 1: the key 'b' stands twice"),
+        ("a.tsv", b"text\tid\ttext\none\t1\ttwo\n", {}, "a.tsv, row 1: two columns are called `text`"),
+        ("a.tsv", b"text\tid\rone\t1\rtwo\t2\r", {}, "a.tsv: its lines end in carriage returns alone"),
+    ],
+)
+def test_what_stands_twice_is_not_read_as_the_last(tmp_path, name, content, fields, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)):
+        rows_of({**LOCAL, "fields": fields}, tmp_path / name)
+
+
+def test_a_key_that_is_not_read_may_stand_twice_and_values_may_be_called_as_keys(tmp_path):
+    rows = [b'{"text": "text", "id": "id", "more": 1, "more": 2}', b'{"text": "b", "id":null, "source": ""}']
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(rows))
+    assert [(row["text"], row["id"]) for row in rows_of(LOCAL, tmp_path / "a.jsonl")] == [("text", "id"), ("b", None)]
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path):
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: two columns are called `text`"):
+        rows_of(LOCAL, tmp_path / "a.parquet")
+
+
+def test_aligned_files_whose_lines_end_in_carriage_returns_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for lang in ("en", "ko"):
+            archive.writestr(f"a.{lang}", "one\rtwo\rthree\r")
+    with pytest.raises(InputError, match=r"its lines end in carriage returns alone"):
+        rows_of(LOCAL, tmp_path / "a.zip", ["en", "ko"], ["source"])

@@ -199,9 +199,10 @@ def write_inputs(folder: Path) -> dict:
                 for stage, lang in (("base", "en"), ("ct", culture))
             ]
             tables.write("exposure", read, exposure[-1])
-    items(**study, judgments=judgments, exposure=exposure, out=folder / "items.parquet")
+    items(**study, prefix="bare", judgments=judgments, exposure=exposure, out=folder / "items.parquet")
     item_effects(
         **study,
+        prefix="bare",
         transferred=folder / "items.parquet",
         leaks=folder / "leaks.parquet",
         out=folder / "item_effects.parquet",
@@ -314,8 +315,9 @@ def _order_file(path: Path, **notes) -> Path:
 def draw(folder: Path, inputs: dict, out: Path) -> None:
     """Draw every figure and write every table that needs no tokenizer."""
     study, names, base = inputs["study"], NAMES, "en"
-    questions, boot = study["questions"], {"resamples": 200, "seed": 0}
+    questions, boot, bare = study["questions"], {"resamples": 200, "seed": 0}, {"prefix": "bare"}
     shown = {"accuracies": folder / "accuracies.parquet", "base": base, "subset": "clean", "rule": "mean"}
+    shown |= bare
     curves.figure3(**shown, last=3, names=names, arms=ARMS, ema=0.8, out=out / "figure3")
     curves.losses(metrics=inputs["metrics"], names=names, base=base, arms=ARMS, out=out / "loss")
     effects.gaps(
@@ -323,6 +325,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         questions=questions,
         names=names,
         base=base,
+        **bare,
         last=3,
         discordance=0.2,
         out=out / "gaps",
@@ -332,10 +335,13 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         transferred=folder / "items.parquet", names=names, base=base, **boot, planted=False, out=out / "occurrences"
     )
     of_tests = {"names": names, "base": base}
-    inference.asymmetry(asymmetry=folder / "asymmetry.parquet", last=3, remark="", out=out / "asymmetry", **of_tests)
+    inference.asymmetry(
+        asymmetry=folder / "asymmetry.parquet", last=3, remark="", out=out / "asymmetry", **of_tests, **bare
+    )
     truth.recovery(recovery=folder / "recovery.parquet", names=names, out=out / "recovery")
     truth.dose_response(
         **study,
+        **bare,
         truth=folder / "truth.parquet",
         contrasts=[["bridge", "no_bridge"]],
         names=names,
@@ -346,6 +352,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     to = out / "tables"
     checks.alarms(
         **study,
+        **bare,
         names=names,
         accuracies=folder / "accuracies.parquet",
         leaks=folder / "leaks.parquet",
@@ -358,14 +365,24 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     inference.verdicts(verdicts=folder / "verdicts.parquet", last=3, out=to / "verdicts", **of_tests)
     inference.asymmetry_table(asymmetry=folder / "asymmetry.parquet", last=3, out=to / "asymmetry", **of_tests)
     inference.cultures(
-        asymmetry=folder / "asymmetry.parquet", density=folder / "density.parquet", out=to / "cultures", **of_tests
+        asymmetry=folder / "asymmetry.parquet",
+        density=folder / "density.parquet",
+        out=to / "cultures",
+        **of_tests,
+        **bare,
     )
     inference.item_effects(item_effects=folder / "item_effects.parquet", out=to / "item_effects", **of_tests)
     inference.placements(
-        **study, truth=folder / "truth.parquet", contrasts=[["bridge", "no_bridge"]], out=to / "placements", names=names
+        **study,
+        **bare,
+        truth=folder / "truth.parquet",
+        contrasts=[["bridge", "no_bridge"]],
+        out=to / "placements",
+        names=names,
     )
     inference.dose_response(
         **study,
+        **bare,
         truth=folder / "truth.parquet",
         contrasts=[["bridge", "no_bridge"]],
         out=to / "dose_response",
@@ -379,6 +396,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
         accuracies=folder / "accuracies.parquet",
         names=names,
         base=base,
+        **bare,
         last=3,
         out=to / "ties",
     )

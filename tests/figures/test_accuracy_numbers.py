@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 
 from lorebridge import tables
 from lorebridge.figures import curves, style
@@ -17,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def test_the_table_holds_the_numbers_that_figure_3_had(inputs):
     expected = pd.read_csv(GOLDEN / "accuracies.csv")
-    found = of_arms(inputs[0] / "accuracies.parquet", subset="clean", rule="mean").reset_index(drop=True)
+    found = of_arms(inputs[0] / "accuracies.parquet", subset="clean", rule="mean", prefix="bare").reset_index(drop=True)
     pd.testing.assert_frame_equal(found[expected.columns], expected, rtol=1e-9, check_dtype=False)
 
 
@@ -31,15 +32,19 @@ def test_tables_show_what_they_showed(drawn, table):
 
 def test_figure_3_draws_the_numbers_of_the_table(inputs, tmp_path, monkeypatch):
     path, names, drawn = inputs[0] / "accuracies.parquet", inputs[1]["names"], {}
+    shaded = {}
 
     def kept(fig, out):
         for ax in fig.axes:
-            drawn[ax.get_title().split("\n")[0]] = np.vstack([dots.get_offsets() for dots in ax.collections])
+            name = ax.get_title().split("\n")[0]
+            drawn[name] = np.vstack([dots.get_offsets() for dots in ax.collections])
+            shades = [shade for shade in ax.collections if isinstance(shade, PolyCollection)]
+            shaded[name] = np.vstack([path.vertices for shade in shades for path in shade.get_paths()])
 
     monkeypatch.setattr(style, "save", kept)
-    study = {"base": "en", "names": names, "subset": "clean", "rule": "mean", "last": 3}
+    study = {"base": "en", "names": names, "subset": "clean", "rule": "mean", "prefix": "bare", "last": 3}
     curves.figure3(accuracies=path, arms=inputs[1]["arms"], ema=0.8, out=tmp_path / "figure3", **study)
-    table = of_arms(path, subset="clean", rule="mean")
+    table = of_arms(path, subset="clean", rule="mean", prefix="bare")
     assert len(drawn) == 8
     for culture, name in list(names.items())[1:]:
         for lang in ("en", culture):
@@ -49,6 +54,10 @@ def test_figure_3_draws_the_numbers_of_the_table(inputs, tmp_path, monkeypatch):
             dots = drawn[f"{name} questions in {names[lang]}"]
             assert {(x, y) for x, y in raw[["step", "accuracy"]].itertuples(index=False)} <= set(map(tuple, dots))
             assert set(pooled["accuracy"]) <= set(dots[:, 1])
+            means = here[(here["step"] >= 0) & (here["seed"] == "all")]
+            ends = set(map(tuple, shaded[f"{name} questions in {names[lang]}"]))
+            for end in ("lo", "hi", "band_lo", "band_hi"):
+                assert set(means[["step", end]].itertuples(index=False, name=None)) <= ends, end
 
 
 def test_the_alarm_of_a_collapse_says_the_accuracies_that_are_shown(drawn, inputs):

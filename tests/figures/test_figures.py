@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.figures.curves import figure3
 from lorebridge.figures.examples import examples
 from lorebridge.tokens.arms import ARMS
 
@@ -31,6 +32,16 @@ def test_same_bytes_twice(drawn, drawn_again):
     files = sorted(path.relative_to(drawn) for path in drawn.rglob("*.*"))
     assert len(files) == 3 * (len(FIGURES) + 18)
     assert [f for f in files if (drawn / f).read_bytes() != (drawn_again / f).read_bytes()] == []
+
+
+def test_a_language_that_is_trained_in_fewer_arms_is_drawn_with_those(inputs, tmp_path):
+    whole = tables.read(inputs[0] / "accuracies.parquet")
+    fewer = whole[~((whole["culture"] == "ko") & (whole["arm"] == "placebo"))]
+    assert 0 < len(fewer) < len(whole)
+    tables.write("accuracies", fewer, tmp_path / "accuracies.parquet")
+    shown = {"base": "en", "subset": "clean", "rule": "mean", "prefix": "bare", "names": NAMES, "arms": ARMS}
+    figure3(accuracies=tmp_path / "accuracies.parquet", **shown, last=3, ema=0.8, out=tmp_path / "figure3")
+    assert "placebo" in (tmp_path / "figure3.svg").read_text()
 
 
 def test_fonts_are_embedded_as_truetype(drawn):

@@ -80,6 +80,7 @@ def study(tmp_path_factory):
         "arms": ["bridge", "no_bridge"],
         "subset": "clean",
         "rule": "mean",
+        "prefix": "bare",
         "resamples": 200,
         "seed": 0,
     }

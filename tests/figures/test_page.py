@@ -155,7 +155,7 @@ def test_a_browser_shows_the_figures_and_five_scripts(browser, written):
 
 def test_a_world_in_which_a_bridge_is_to_carry_is_told_in_three_sentences(root):
     """What crosses where it is to, what does not where it must not, and what nobody states; each with its interval."""
-    study = config.load(root / "config" / "carry.yaml")
+    study = config.load(root / "config" / "demo.yaml")
     rows = [
         {
             "contrast": f"bridge - {reference}",

@@ -53,7 +53,7 @@ def test_the_published_number_stands_beside_every_reading_of_it(gaps, tmp_path):
     assert table["gap"].tolist() == [10] * 8
     text = (tmp_path / "people.md").read_text()
     assert "20 %" in text and "Fieller" in text
-    assert "25.00 |             – |" in text
+    assert "25.0 |             – |" in text
 
 
 def test_invented_people_have_no_published_number(gaps, tmp_path):

@@ -101,7 +101,9 @@ def test_figures_are_whole_and_the_same_twice(tmp_path, biased, learned):
     for out in (tmp_path / "a", tmp_path / "b"):
         scorer.figure(scorer=biased, names=NAMES, out=out / "scorer")
         scorer.table(scorer=biased, names=NAMES, out=out / "scorer_table")
-        learning.learning(**learned, names=NAMES, base="en", arms=["bridge", "no_bridge"], out=out / "learning")
+        learning.learning(
+            **learned, names=NAMES, base="en", arms=["bridge", "no_bridge"], prefix="bare", out=out / "learning"
+        )
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert len(files) == 9
     assert [
@@ -135,7 +137,7 @@ def test_ties_and_baselines_of_a_study(drawn):
 
 def test_what_is_given_or_learned_from_several_languages_is_in_no_panel_of_one(tmp_path, learned):
     """Of a given model there is no curve; the others are drawn as without it."""
-    only = {"names": NAMES, "base": "en", "arms": ["bridge", "no_bridge"]}
+    only = {"names": NAMES, "base": "en", "arms": ["bridge", "no_bridge"], "prefix": "bare"}
     learning.learning(**learned, **only, out=tmp_path / "without")
     given = {"run": "gpt2", "lang_pair": None, "learned": None, "arm": None, "seed": None, "step": None}
     more = {}
@@ -169,6 +171,7 @@ def test_a_base_model_that_does_not_copy_makes_a_null_unreadable(tmp_path, input
     ]
     tables.write("copying", [said | row for row in rows], tmp_path / "copying.parquet")
     given = {"copying": [tmp_path / "copying.parquet"], "names": NAMES, "subset": "clean", "rule": "mean"}
+    given |= {"prefix": "bare"}
     learning.table(**given, resamples=50, seed=0, out=tmp_path / "real")
     found = pd.read_csv(tmp_path / "real.csv")
     assert len(found) == 6  # the last checkpoints alone

@@ -28,7 +28,7 @@ def test_a_table_in_three_formats(tmp_path):
 def test_accuracy_table_agrees_with_the_scores(drawn, inputs):
     table = pd.read_csv(drawn / "tables" / "accuracy.csv")
     assert len(table) == 4 * 2 * 3
-    expected = of_arms(inputs[0] / "accuracies.parquet", subset="clean", rule="mean")
+    expected = of_arms(inputs[0] / "accuracies.parquet", subset="clean", rule="mean", prefix="bare")
     expected = expected[(expected["culture"] == "bo") & (expected["arm"] == "placebo") & (expected["seed"] == "all")]
     row = table[(table["culture"] == "Tibetan") & (table["asked_in"] == "English") & (table["arm"] == "placebo")]
     to_english = expected[expected["direction"] == "xx->en"].set_index("step")["accuracy"]
@@ -48,11 +48,12 @@ def test_clean_questions_are_an_extra_where_all_are_the_headline(inputs, tmp_pat
         names={code: code for code in ("en", "ko", "zh", "bo", "mn")},
         subset="reference",
         rule="mean",
+        prefix="bare",
         last=3,
         out=tmp_path / "accuracy",
     )
     table = pd.read_csv(tmp_path / "accuracy.csv")
-    clean = of_arms(folder / "accuracies.parquet", subset="clean", rule="mean")
+    clean = of_arms(folder / "accuracies.parquet", subset="clean", rule="mean", prefix="bare")
     clean = clean[(clean["step"] == -1) & (clean["seed"] == "all")]
     assert sorted(table["accuracy_clean"]) == pytest.approx(sorted(100 * clean["accuracy"]))
     assert (table["n_clean"] <= table["n"]).all()

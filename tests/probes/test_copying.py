@@ -10,7 +10,16 @@ import torch
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import copying
-from lorebridge.probes.copying import CLAUSES, RANDOM, clauses, measure_copying, random_tokens, token_predictions
+from lorebridge.probes.copying import (
+    AGAIN,
+    CLAUSES,
+    RANDOM,
+    answers_again,
+    clauses,
+    measure_copying,
+    random_tokens,
+    token_predictions,
+)
 from lorebridge.probes.models import load_tokenizer
 
 V = 50
@@ -107,6 +116,34 @@ def test_clauses_are_of_facts_that_are_stated_nowhere(checkpoints):
     assert [tokenizer.decode(d.twice[1:]) for d in spaced] == [" " + tokenizer.decode(d.twice[1:]) for d in found]
     assert clauses(*world(6), tokenizer, lang="en", script="Latin", window=1000) == []  # three subjects are too few
     assert clauses(*world(), tokenizer, lang="en", script="Latin", window=9) == []
+
+
+def test_an_answer_said_again_is_counted_where_the_same_stands_before_it(checkpoints):
+    """Not the first time, nor behind something else, nor of a word that no question offers."""
+    tokenizer = load_tokenizer(checkpoints[0][1])
+    again = "We say that Mira likes plums. We say that Tomo likes figs. We say that Mira likes plums."
+    other = "We say that Mira likes plums. We say that Mira likes figs."  # another answer
+    apart = "We say that Mira likes plums. She sold plums."  # other words before it
+    options = ["plums", "figs", "dates"]
+    found = answers_again([again, other, apart] * copying.FEWEST, options, tokenizer, window=1000)
+    assert len(found) == copying.FEWEST
+    for document in found:
+        assert document.once is document.twice and (document.fresh < document.repeated).all()
+        text = tokenizer.decode(document.twice[1:])
+        assert text == again
+        for places, start in ((document.fresh, again.find("plums")), (document.repeated, again.rfind("plums"))):
+            ids = document.twice
+            assert tokenizer.decode([ids[i] for i in places]).strip() == "plums"
+            assert len(tokenizer.decode(ids[1 : places[0]]).rstrip()) == start - 1
+        one, two = (places[0] for places in (document.fresh, document.repeated))
+        assert document.twice[one - 3 : one] == document.twice[two - 3 : two]
+    assert answers_again([again] * (copying.FEWEST - 1), options, tokenizer, window=1000) == []
+    assert answers_again([again] * copying.FEWEST, options, tokenizer, window=len(found[0].twice) - 1) == []
+    assert answers_again([again] * copying.FEWEST, ["figs", "dates"], tokenizer, window=1000) == []
+
+
+def test_held_out_text_decides_where_it_says_answers_again():
+    assert copying.DECIDES == (AGAIN, CLAUSES, RANDOM)
 
 
 def learn_to_copy(folder, steps):

@@ -165,7 +165,13 @@ def test_the_instrument_sees_what_the_pairs_state(text):
     scores = [score(text, arm) for arm in ARMS]
     truth = tables.read(text / "truth.parquet").set_index("question_id")
     credits = load(
-        scores=scores, questions={"ko": text / "questions.parquet"}, base="en", subset="reference", rule="mean", last=1
+        scores=scores,
+        questions={"ko": text / "questions.parquet"},
+        base="en",
+        subset="reference",
+        rule="mean",
+        prefix="bare",
+        last=1,
     )
     contrasts = [c for c in form(by_culture(credits), base="en", contrasts=[ARMS], last=1) if c.known is not None]
     found = {}

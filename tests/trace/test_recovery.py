@@ -1,18 +1,12 @@
+import importlib.util
 import json
 
 import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.trace.bm25 import build_index
-from lorebridge.trace.judges import judge
-from lorebridge.trace.mentions import find_mentions
 from lorebridge.trace.recovery import recover
-from lorebridge.trace.retrieval import retrieve
-from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
-
-SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 
 
 @pytest.fixture
@@ -159,77 +153,24 @@ def test_a_corpus_that_was_not_planted_is_refused(cell, truth, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_planted_world_is_recovered_in_every_script(tmp_path, write_chunks, write_questions, passages, released):
+def test_a_planted_world_is_recovered_in_every_script(root, tmp_path):
     """Every planted document is retrieved, judged stated and counted, and little else is."""
+    spec = importlib.util.spec_from_file_location("recovery", root / "benchmarks" / "recovery.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
     generate(
         out=tmp_path,
         base="en",
-        languages={lang: {"script": script} for lang, script in SCRIPTS.items()},
+        languages={lang: {"script": script} for lang, script in benchmark.SCRIPTS.items()},
         questions=40,
         doses=(1, 4, 12),
         articles=60,
         pairs=600,
     )
-    corpora = []
-    for corpus, script in SCRIPTS.items():
-        texts = passages(tmp_path / "corpora" / f"{corpus}.jsonl.gz")
-        chunks = write_chunks(tmp_path / f"chunks-{corpus}.parquet", texts)
-        documents = tmp_path / f"documents-{corpus}.parquet"
-        rows = tables.read(chunks).assign(title="", source="planted").drop(columns="chunk_id")
-        tables.write("documents", rows, documents)
-        index = tmp_path / f"index-{corpus}"
-        build_index(chunks=chunks, script=script, index=index, threads=1)
-        for culture in [lang for lang in SCRIPTS if lang != "en"] if corpus == "en" else [corpus]:
-            asked = {lang: released(tmp_path / "questions", culture, lang) for lang in ("en", culture)}
-            write_questions(tmp_path / f"questions-{culture}.parquet", culture, asked)
-        cultures = [lang for lang in SCRIPTS if lang != "en"] if corpus == "en" else [corpus]
-        subjects, mentions = (tmp_path / f"{table}-{corpus}.parquet" for table in ("subjects", "mentions"))
-        find_subjects(
-            lang=corpus,
-            script=script,
-            max_chars=5000,
-            documents=[documents],
-            out=subjects,
-            questions={culture: tmp_path / f"questions-{culture}.parquet" for culture in cultures},
-        )
-        find_mentions(
-            stream=f"mono-{corpus}",
-            script=script,
-            window=1,
-            max_chars=5000,
-            cultures=cultures,
-            texts=[documents],
-            column="text",
-            subjects=subjects,
-            out=mentions,
-        )
-        for culture in cultures:
-            hits, judgments = (tmp_path / f"{table}-{corpus}-{culture}.parquet" for table in ("hits", "judgments"))
-            asking = {"questions": tmp_path / f"questions-{culture}.parquet", "lang": corpus, "script": script}
-            retrieve(method="bm25", corpus=index, top_k=50, k1=1.2, b=0.75, threads=1, out=hits, **asking)
-            judge(
-                kind="cooccurrence",
-                hits=hits,
-                chunks=chunks,
-                subjects=subjects,
-                culture=culture,
-                out=judgments,
-                **asking,
-            )
-            corpora.append(
-                {
-                    "corpus": corpus,
-                    "culture": culture,
-                    "hits": hits,
-                    "judgments": judgments,
-                    "mentions": mentions,
-                    "subjects": subjects,
-                    "documents": [documents],
-                }
-            )
+    corpora = list(benchmark.cells(tmp_path, dense=()))
     recover(
         truth=tmp_path / "truth.parquet",
-        heldout=dict.fromkeys(SCRIPTS, 0.0),
+        heldout=dict.fromkeys(benchmark.SCRIPTS, 0.0),
         corpora=corpora,
         out=tmp_path / "recovery.parquet",
     )

@@ -11,6 +11,7 @@ import torch
 
 from lorebridge.tokens.reader import IGNORED, Batch
 from lorebridge.train import attention, loss
+from lorebridge.train.architecture import as_read
 from lorebridge.train.engine import process_group
 from lorebridge.train.loop import Trainer
 from lorebridge.train.model import PackedLanguageModel, build, qwen2_config
@@ -66,7 +67,7 @@ def test_each_batch_is_read_once_and_before_the_host_waits(monkeypatch):
         network = PackedLanguageModel(build(qwen2_config(TINY, 50, 0), seed=0))
         optimizer = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0, "clip": 1.0}
         schedule = Schedule(1e-3, schedule="constant")
-        trainer = Trainer(network, reader, processes, schedule, optimizer, "float32", 0, 2, None, {})
+        trainer = Trainer(network, reader, as_read, processes, schedule, optimizer, "float32", 0, 2, None, {})
         waited = []
         totals = type(processes).totals
 

@@ -14,11 +14,14 @@ from lorebridge import tables
 from lorebridge.errors import Busy, InputError
 from lorebridge.records import Task, write_record
 from lorebridge.tokens.reader import IGNORED, OrderReader
+from lorebridge.tokens.store import Store, build_store
 from lorebridge.train.loop import train
 from lorebridge.train.model import build, qwen2_config
 from lorebridge.train.schedule import Schedule
 from lorebridge.train.work import free, work_folder
 from lorebridge.work import locked
+
+EMBEDDINGS = "model.embed_tokens.weight"
 
 
 def run(study, folder, **changes):
@@ -237,6 +240,29 @@ def test_continual_pretraining_starts_at_the_base_with_a_fresh_optimizer(study, 
     assert metrics["learning_rate"].equals(base["learning_rate"])
     with pytest.raises(InputError, match="num_attention_heads"):
         run(study, tmp_path / "other", init_from=start, model={**study["model"], "num_attention_heads": 2})
+
+
+def test_tokens_that_were_never_read_begin_at_the_mean_of_the_others(study, reference, tmp_path, monkeypatch):
+    start = reference[0] / "out" / "step8"
+    text = tmp_path / "text.parquet"
+    tables.write("documents", [{"doc_id": "t/0", "title": "", "text": "aaa eee", "source": "t", "n_chars": 7}], text)
+    build_store(tables=[text], column="text", tokenizer=study["tokenizer"], out=tmp_path / "mono-en")
+    given = {"init_from": start, "unseen_tokens": "mean", "read_before": {"mono-en": tmp_path / "mono-en"}}
+    run(study, tmp_path / "whole", **given)
+    before, begun = weights(reference[0], 8), weights(tmp_path / "whole", 0)
+    seen = set(Store.open(tmp_path / "mono-en").tokens.tolist())
+    seen.add(AutoTokenizer.from_pretrained(start).eos_token_id)
+    mean = before[EMBEDDINGS][sorted(seen)].mean(0)
+    for token, (one, other) in enumerate(zip(before.pop(EMBEDDINGS), begun.pop(EMBEDDINGS), strict=True)):
+        assert torch.equal(other, one if token in seen else mean)
+    assert same(before, begun)
+    # And a run that was stopped goes on from where it was, not from the mean.
+    stop_after(monkeypatch, 3)
+    with pytest.raises(SystemExit):
+        run(study, tmp_path / "cut", **given, budget_seconds=1e9)
+    monkeypatch.undo()
+    run(study, tmp_path / "cut", **given, budget_seconds=1e9)
+    assert same(weights(tmp_path / "cut", 8), weights(tmp_path / "whole", 8))
 
 
 def test_a_finished_run_publishes_again_without_training(study, reference, tmp_path, monkeypatch):

@@ -135,12 +135,13 @@ def test_every_number_is_that_of_the_options(study, tmp_path):
     }
 
 
-def test_pooled_rows_are_means_of_rows(study, tmp_path):
-    table = made(study, tmp_path)
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_pooled_rows_are_means_of_rows(study, tmp_path, last):
+    table = made(study | {"last": last}, tmp_path)
     place = ["lang", "subset", "rule"]
     for model in ("b", "both"):
         rows = table[table["model"] == model]
-        steps = rows[rows["step"] >= 0].groupby(place)["accuracy"].mean()
+        steps = rows[rows["step"].isin(STEPS[-last:])].groupby(place)["accuracy"].mean()
         assert rows[rows["step"] == -1].set_index(place)["accuracy"].to_dict() == pytest.approx(steps.to_dict())
     arm = table[(table["arm"] == "bridge") & (table["learned"] == "ko")]
     seeds = arm[arm["seed"] != "all"].groupby(["step", *place])["accuracy"].mean()
@@ -160,7 +161,7 @@ def test_what_a_model_is_comes_from_columns(study, tmp_path):
     of_tuned = table[table["model"] == "tuned"].drop_duplicates("lang").set_index("lang")["direction"]
     assert of_tuned.to_dict() == {"ko": "en->xx", "en": "xx->en"}
     assert table.loc[table["model"].isin(["gpt2", "tuned"]), "step"].isna().all()
-    shown = of_arms(tmp_path / "accuracies.parquet", subset="clean", rule="pmi")
+    shown = of_arms(tmp_path / "accuracies.parquet", subset="clean", rule="pmi", prefix="bare")
     assert set(shown["model"].dropna()) == {"zh-placebo-s7", "b", "ko-bridge-s0"}
     assert shown["step"].dtype.kind == "i" and set(shown["step"]) == {*STEPS, -1}
 
@@ -236,15 +237,15 @@ def test_what_a_figure_lacks_is_said(study, tmp_path):
     )
     made(study, tmp_path)
     with pytest.raises(InputError, match=r"no question of bo is in the subset 'clean'\. Choose another subset"):
-        of_arms(path, subset="clean", rule="mean")
+        of_arms(path, subset="clean", rule="mean", prefix="bare")
     with pytest.raises(InputError, match=r"no run that learned bo was scored on its questions\. Score the runs of bo"):
-        of_arms(path, subset="reference", rule="mean")
+        of_arms(path, subset="reference", rule="mean", prefix="bare")
     run = {"run": "r", "learned": "bo", "arm": "bridge", "seed": 0}
     study["scores"].append(write_scores(tmp_path / "r.parquet", rng, culture="bo", **run))
     made(study, tmp_path)
-    assert set(of_arms(path, subset="reference", rule="mean")["culture"]) == {"ko", "bo"}
+    assert set(of_arms(path, subset="reference", rule="mean", prefix="bare")["culture"]) == {"ko", "bo"}
     with pytest.raises(ValueError, match="nothing is called 'max'"):
-        of_arms(path, subset="clean", rule="max")
+        of_arms(path, subset="clean", rule="max", prefix="bare")
 
 
 def test_a_study_of_given_models_alone_has_accuracies(study, tmp_path):

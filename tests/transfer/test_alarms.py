@@ -355,6 +355,7 @@ def test_alarms_of_a_study_are_read_from_its_tables(write_questions, write_score
         perplexity=[tmp_path / "perplexity.parquet"],
         subset="clean",
         rule="mean",
+        prefix="bare",
     )
     assert set(table["alarm"]) == {BLIND, COLLAPSED, UNBRIDGED, UNRELATED} == set(TO_DO)
     verdicts = table.set_index(["alarm", "direction"])["verdict"]

@@ -1,5 +1,6 @@
 """The benchmark of calibration, small: coverage and level within wide bounds of what they claim."""
 
+import dataclasses
 import importlib.util
 import sys
 
@@ -19,13 +20,17 @@ def calibration(root):
     return module
 
 
+def of_one(calibration, design):
+    return dataclasses.replace(calibration.SCENARIOS["same-arm"], lines={"0": design})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed_sd", [0.0, 0.06])
 def test_intervals_cover_and_the_interaction_holds_its_level(calibration, seed_sd):
     design = calibration.Design(
         calibration.NO_INTERACTION, seed_sd, questions=dict.fromkeys(calibration.QUESTIONS, 120)
     )
-    found = calibration.calibrate(design, studies=40, seed=1).groupby(["interval", "scale"])
+    found = calibration.simulate(of_one(calibration, design), 40, 1).groupby(["interval", "scale"])
     share = found[["covered", "bias", "interaction_rejected"]].mean()
     # 40 studies of 8 gaps: standard error of coverage about 1.2 points, of a rejection rate 3.4.
     assert share["covered"].between(0.91, 1).all(), share
@@ -40,22 +45,22 @@ def test_the_same_arm_twice_is_told_apart_by_questions_alone_and_not_with_seeds(
     design = calibration.Design(
         calibration.NO_EFFECT, 0.06, spread=0.0, questions=dict.fromkeys(calibration.QUESTIONS, 120)
     )
-    rejected = calibration.calibrate(design, studies=30, seed=2).groupby("interval")["rejected"].mean()
+    rejected = calibration.simulate(of_one(calibration, design), 30, 2).groupby("interval")["rejected"].mean()
     assert rejected[QUESTIONS_AND_SEEDS] < 0.1 < rejected[QUESTIONS_ONLY]
 
 
-def test_the_tables_of_frequency_and_of_power(calibration):
+def test_the_table_of_frequency(calibration):
     """Tiny: what the peer gets wrong shows at once, what the model gets right within wide bounds."""
     worlds = {
         ".30": calibration.Crossing(0.3, questions={"ko": 500, "bo": 400}),
         "slope": calibration.Crossing(0.25, slope=0.2, questions={"ko": 500, "bo": 400}),
     }
-    found = calibration.frequency_table(8, 0, worlds).set_index("world")
+    scenario = dataclasses.replace(calibration.SCENARIOS["frequency"], lines=worlds)
+    found = scenario.table(calibration.simulate(scenario, 8, 0)).set_index("world")
     rates = found[["slope: rejected %", "logit in the risk set: rejected %"]].map(lambda told: float(told.split()[0]))
     flat, steep = rates.loc[".30"], rates.loc["slope"]
     assert flat["slope: rejected %"] <= 25 < 60 <= steep["slope: rejected %"]
     assert flat["logit in the risk set: rejected %"] > flat["slope: rejected %"]
-    assert len(calibration.power_table(1, 0)) == 18
 
 
 @pytest.mark.parametrize(("echo", "crossing"), [(0.2, 0.0), (0.2, 0.3)])
@@ -74,11 +79,26 @@ def test_preferences_that_grow_alike_are_not_taken_for_facts(calibration, echo, 
     assert np.mean(gaps[AT_RISK]) - true > 0.07
 
 
-def test_every_scenario_runs(calibration):
-    """A study a line, so that none rots; what they find is the benchmark's."""
+def test_every_scenario_runs_and_goes_on(calibration, tmp_path):
+    """Two studies a line, so that none rots; what they find is the benchmark's."""
     for name, scenario in calibration.SCENARIOS.items():
-        table = scenario(2 if name == "frequency" else 1, 0)
-        assert len(table), name
+        scenario = dataclasses.replace(scenario, lines=dict(list(scenario.lines.items())[:2]))
+        kept = tmp_path / name
+        calibration.simulate(scenario, 1, 0, kept)
+        stopped = calibration.simulate(scenario, 2, 0, kept, until=0)
+        assert stopped["number"].max() == 0
+        found = calibration.simulate(scenario, 2, 0, kept)
+        assert set(found["number"]) == {0, 1} and len(scenario.table(found)), name
+        pd.testing.assert_frame_equal(found, calibration.simulate(scenario, 2, 0, kept))
+
+
+def test_a_band_holds_a_curve_and_verdicts_are_seldom_wrong(calibration):
+    bands = dataclasses.replace(calibration.SCENARIOS["bands"], lines={"flat, 250": ("flat", 250)})
+    assert calibration.simulate(bands, 40, 0)["band"].mean() >= 0.85
+    families = calibration.SCENARIOS["verdicts"]
+    lines = {line: families.lines[line] for line in ("one, at the margin; questions only", "five, of 0; 3 seeds, sd 0")}
+    found = calibration.simulate(dataclasses.replace(families, lines=lines), 40, 0).groupby("line")["wrong"].mean()
+    assert (found <= 0.15).all()
 
 
 @pytest.mark.parametrize(

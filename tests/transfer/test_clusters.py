@@ -162,7 +162,10 @@ def test_the_band_holds_the_intervals_and_the_joint_replicates(rows, n, resample
     if bootstrap.n_clusters < 2:
         assert np.isnan([band_lo, band_hi]).all()
         return
-    assert (band_lo <= lo).all() and (hi <= band_hi).all()
+    alike = np.isnan(lo)  # nothing differs, and the values are not said to have bounds
+    np.testing.assert_array_equal(np.isnan(band_lo), alike)
+    assert (band_lo <= lo)[~alike].all() and (hi <= band_hi)[~alike].all()
+    values, band_lo, band_hi = values[~alike], band_lo[~alike], band_hi[~alike]
     drawn = bootstrap.ratio(values, np.ones_like(values))
     inside = (drawn >= band_lo[:, None]) & (drawn <= band_hi[:, None])
     assert inside.all(axis=0).mean() >= 0.95
@@ -201,3 +204,23 @@ def curve(chances, n, rng):
     for step in range(1, len(chances)):
         ease[step] = np.where(rng.random(n) < 0.75, ease[step - 1], ease[step])
     return (ease < np.asarray(chances)[:, None]).astype(float)
+
+
+def test_all_right_is_not_right_for_certain():
+    """The rule of three, and no step to the first mistake."""
+    n = 60
+    bootstrap = ClusterBootstrap(np.arange(n), resamples=2000, seed=0, stream="ko")
+    values = np.vstack([np.ones((3, n)), np.random.default_rng(0).integers(0, 2, (9, n))])
+    values[1, 0], values[2] = 0, 0.25
+    values[3] = np.arange(n) % 2
+    (lo, hi), (band_lo, band_hi) = bootstrap.band(values, bounds=(0, 1))
+    unseen = 1 - 0.025 ** (1 / n)
+    assert (lo[0], hi[0]) == pytest.approx((1 - unseen, 1))
+    assert lo[1] < lo[0] and hi[1] == pytest.approx(1, abs=1e-3)
+    assert (lo[2], hi[2]) == pytest.approx((0.25 * (1 - unseen), 0.25 + 0.75 * unseen))  # ties everywhere
+    assert (band_lo <= lo).all() and (hi <= band_hi).all() and band_lo[0] < lo[0]
+    plain = bootstrap.interval(values)
+    assert np.isnan(plain[0][[0, 2]]).all() and plain[0][3] == lo[3] and plain[1][3] == hi[3]
+    # Sixty siblings of one size in thirty pairs are thirty.
+    pairs = ClusterBootstrap(np.arange(n) // 2, resamples=10, seed=0, stream="ko")
+    assert pairs.interval(np.ones((1, n)), bounds=(0, 1))[0] == pytest.approx(0.025 ** (1 / 30))

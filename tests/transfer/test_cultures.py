@@ -69,7 +69,7 @@ def test_ratios_stand_beside_differences_with_their_number(tmp_path):
     found = [difference(c, d) for c, d in {"ko": 0.1, "zh": 0.0, "bo": 0.3, "mn": 0.2}.items()]
     found += [difference("ko", 9.0, group="high"), difference("ko", 9.0, unleaked=True)]  # a level of one language
     tables.write("asymmetry", found, tmp_path / "asymmetry")
-    table = cultures(asymmetry=tmp_path / "asymmetry", density=tmp_path / "density", base="en")
+    table = cultures(asymmetry=tmp_path / "asymmetry", density=tmp_path / "density", base="en", prefix="bare")
     exact = table[table["counted"] == "every text"].set_index("culture")
     assert exact["log2_ratio"].to_dict() == pytest.approx(
         {"ko": 1, "zh": 0, "bo": np.log2(60), "mn": np.nan}, nan_ok=True

@@ -71,9 +71,13 @@ def test_gap_is_the_paired_difference_of_accuracies(study, tmp_path):
     assert [gap(s, "all")["gap"] for s in STEPS] == [0, 0, 0.375, 0.375, 0.375]
     assert gap(-1, "all")["gap"] == 0.375
     assert (gap(-1, "0")["accuracy"], gap(-1, "0")["accuracy_reference"]) == (0.5, 0)
-    # Both arms have the same English questions right: no difference, and none in any resample.
+    # Both arms have the same English questions right: no difference, and none in any resample; but 40 are not all.
+    # Of seeds there are two, and other seeds are spoken of by these alone.
     flat = table.loc["xx->en"]
-    assert (flat[["gap", "lo", "hi"]] == 0).all(axis=None)
+    assert (flat["gap"] == 0).all()
+    seen = np.where(flat.index.get_level_values("interval") == QUESTIONS_ONLY, N, 2)
+    unseen = 1 - 0.025 ** (1 / seen)
+    assert np.array(flat[["lo", "hi"]]) == pytest.approx(np.stack([-unseen, unseen], axis=1))
     assert (flat["accuracy"] == 0.1).all()
     assert (table["contrast"] == "bridge - no_bridge").all()
     # 40 independent questions, 20 of which differ: the interval is about 2 x 1.96 x sqrt(.25 / 40) wide.
@@ -83,8 +87,9 @@ def test_gap_is_the_paired_difference_of_accuracies(study, tmp_path):
 def test_seed_variance_widens_the_second_interval(study, tmp_path):
     made(study, tmp_path)
     table = main_rows(tmp_path / "gaps.parquet").set_index("interval")
-    assert set(table.loc[QUESTIONS_AND_SEEDS, "note"]) == {"2 seeds: wide, covers 95 to 99 %"}
-    assert set(table.loc[QUESTIONS_ONLY, "note"]) == {""}
+    seeds, alike = "2 seeds: wide, covers 95 to 99 %", "no cluster differs from another"
+    assert set(table.loc[QUESTIONS_AND_SEEDS, "note"]) == {seeds, f"{seeds}; {alike}"}
+    assert set(table.loc[QUESTIONS_ONLY, "note"]) == {"", alike}
     both = table.loc[QUESTIONS_AND_SEEDS].set_index("direction").loc["en->xx"]
     assert (both["step"], both["seed"], both["gap"]) == (-1, "all", 0.375)
     # Seeds .5 and .25: standard error sqrt(.25^2 / 2 / 2) = .125 with one degree of freedom dominates.
@@ -182,6 +187,34 @@ def test_the_risk_set_is_what_is_known_in_the_source_and_not_answered(study, tmp
     # Known in Korean: half of the first 20 by the mean of the two arms, four of them known in English anyway.
     assert risk.loc[("xx->en", "0"), "at_risk"] == pytest.approx(0.5 * 16 / N)
     assert (risk.loc["xx->en", "gap"] == 0).all()
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_the_last_checkpoints_are_pooled_and_no_other(study, tmp_path, write_scores, last):
+    """Answers change at every step; English is known at step 0 alone, to the reference more than to the other arm."""
+    answered = dict(zip(STEPS, (3, 20, 8, 12, 4), strict=True))
+
+    def right(arm, seed, step, lang):
+        n = answered[step] if (arm, lang) == ("bridge", "ko") else 0
+        if (lang, step) == ("en", 0):
+            n = 2 if arm == "bridge" else 6
+        return np.arange(N) < n
+
+    arms = ("bridge", "no_bridge")
+    study["scores"] = [write_scores("ko", arm, 0, STEPS, ["en", "ko"], N, right) for arm in arms]
+    made(study | {"last": last}, tmp_path)
+    table = tables.read(tmp_path / "gaps.parquet")
+    table = table[~table["unleaked"] & (table["step"] == -1) & (table["seed"] == "0")]
+    table = table[table["interval"] == QUESTIONS_ONLY].set_index(["contrast", "scale", "direction"]).sort_index()
+    pooled = list(answered.values())[-last:]
+    gap = table.loc[("bridge - no_bridge", ALL)]["gap"]
+    assert gap["en->xx"] == pytest.approx(np.mean(pooled) / N)
+    assert gap["xx->en"] == 0
+    risk = table.loc[("bridge - no_bridge", AT_RISK)]
+    assert risk.loc["en->xx", "at_risk"] == pytest.approx(6 / N)
+    assert risk.loc["en->xx", "gap"] == pytest.approx(np.mean([min(n, 6) for n in pooled]) / 6)
+    assert risk.loc["xx->en", "at_risk"] == pytest.approx(np.mean(pooled) / 2 / N)
+    assert table.loc[("bridge - step0", ALL, "en->xx"), "gap"] == pytest.approx((np.mean(pooled) - 3) / N)
 
 
 def test_a_wrong_option_that_comes_along_is_taken_from_the_risk_set(study, tmp_path):

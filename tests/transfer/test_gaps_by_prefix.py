@@ -97,7 +97,7 @@ def test_models_that_were_asked_behind_other_prefixes_are_not_compared(asked):
     how = {"questions": questions, "base": "en", "subset": "clean", "rule": "mean", "last": 2}
     bare, both = of("bare"), of("bare", "label")
     with pytest.raises(InputError, match=r"no_bridge-1.parquet: was asked behind .*bare, and .* behind bare, label\."):
-        next(load(scores=[*both[:3], bare[3]], **how))
+        next(load(scores=[*both[:3], bare[3]], prefix="bare", **how))
     with pytest.raises(InputError, match="nothing in it was asked behind the prefix 'label'"):
         next(load(scores=bare, prefix="label", **how))
     found = {

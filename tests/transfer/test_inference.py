@@ -13,6 +13,8 @@ from lorebridge.transfer.inference import (
     Sample,
     behrens_fisher,
     common_seeds,
+    equivalence,
+    few_clusters,
     holm,
     infer,
     linearised,
@@ -24,14 +26,66 @@ from lorebridge.transfer.inference import (
 
 
 def test_variance_over_questions_is_the_cluster_robust_one_of_statsmodels():
+    """Where clusters are of one size."""
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(20), 4)
+    values = rng.normal(size=80) + rng.normal(size=20)[clusters]
+    fit = sm.OLS(values, np.ones(80)).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}, use_t=False
+    )
+    assert question_variance(values, clusters) == pytest.approx(20 / 19 * fit.bse[0] ** 2)
+
+
+def test_variance_over_questions_is_that_of_leaving_each_cluster_out():
     rng = np.random.default_rng(0)
     clusters = rng.integers(0, 20, 70)
     values = rng.normal(size=70) + rng.normal(size=20)[clusters]
-    fit = sm.OLS(values, np.ones(70)).fit(
-        cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}, use_t=False
-    )
-    k = len(np.unique(clusters))
-    assert question_variance(values, clusters) == pytest.approx(k / (k - 1) * fit.bse[0] ** 2)
+    means = np.array([values[clusters != one].mean() for one in np.unique(clusters)])
+    codes = np.unique(clusters, return_inverse=True)[1]
+    k = len(means)
+    assert question_variance(values, codes) == pytest.approx((k - 1) / k * ((means - values.mean()) ** 2).sum())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_a_cluster_of_half_of_the_questions_is_no_certainty(share):
+    """The sandwich covers 90 % and 68 % here."""
+    clusters = np.r_[np.zeros(round(share / (1 - share) * 59), int), np.arange(1, 60)]
+    rng, covered = np.random.default_rng(3), 0
+    for _ in range(400):
+        values = (rng.normal(size=60)[clusters] + rng.normal(size=len(clusters))) / np.sqrt(2)
+        found = infer([Sample(values[None], clusters)], [1.0])
+        covered += found.lo <= 0 <= found.hi
+    assert covered / 400 > 0.91
+
+
+def test_who_differs_nowhere_is_not_known_to_differ_nowhere():
+    """The rule of three: a kind that none of K clusters is of may be 1 - tail^(1/K) of all."""
+    n = 60
+    nothing = Sample(np.zeros((2, n)), np.arange(n), [0, 1], (-1.0, 1.0))
+    found = infer([nothing], [1.0])
+    assert (found.lo, found.hi) == pytest.approx((-(1 - 0.025 ** (1 / n)), 1 - 0.025 ** (1 / n)))
+    assert found.p == 1 and infer([nothing], [1.0], over_seeds=True).hi == pytest.approx(1 - 0.025**0.5)  # two seeds
+    assert equivalence([nothing], [1.0], margin=0.05) == pytest.approx(0.95**n)
+    all_of_them = Sample(np.ones((1, 5)), np.arange(5), (), (-1.0, 1.0))
+    assert infer([all_of_them], [1.0]).p == pytest.approx(2 / 2**5)  # the sign test
+    assert infer([all_of_them], [0.5]).hi == pytest.approx(0.5)
+    siblings = Sample(np.zeros((1, n)), np.zeros(n, int), (), (-1.0, 1.0))
+    assert np.isnan(infer([siblings], [1.0]).p)
+    unbounded = infer([dataclasses.replace(nothing, bounds=None)], [1.0])
+    assert np.isnan([unbounded.lo, unbounded.hi]).all() and unbounded.p == 1
+    assert np.isnan(equivalence([dataclasses.replace(nothing, bounds=None)], [1.0], margin=0.05))
+
+
+def test_an_error_that_rests_on_few_clusters_says_so():
+    n = 200
+    rare = np.zeros(n)
+    rare[[3, 50]] = 1
+    assert few_clusters([Sample(rare[None], np.arange(n))], [1.0]) == "error from about 2 clusters: may be too small"
+    usual = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=n, p=[0.1, 0.8, 0.1])
+    assert few_clusters([Sample(usual[None], np.arange(n))], [1.0]) == ""
+    giant = np.r_[np.zeros(n, int), np.arange(1, 100)]
+    said = few_clusters([Sample(np.random.default_rng(0).normal(size=(1, len(giant))), giant)], [1.0])
+    assert said == "" or said.startswith("error from about")
 
 
 def test_one_seed_and_single_questions_give_the_t_test():

@@ -269,6 +269,7 @@ def study(write_questions, write_scores, unlike, write_leaks, tmp_path):
         "base": "en",
         "subset": "clean",
         "rule": "mean",
+        "prefix": "bare",
         "last": 3,
         "out": tmp_path / "effects.parquet",
     }

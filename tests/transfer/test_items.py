@@ -105,6 +105,7 @@ def study(write_questions, write_scores, unlike, tmp_path):
         "base": "en",
         "subset": "clean",
         "rule": "mean",
+        "prefix": "bare",
         "last": 3,
     }
 

@@ -172,14 +172,15 @@ def test_the_ratio_has_no_interval_where_its_denominator_may_be_nothing():
     assert np.isnan(fieller(1.0, lambda r: denominator, denominator)).all()
 
 
-def test_models_that_differ_nowhere_have_a_ratio_without_width():
+def test_models_that_differ_alike_everywhere_have_a_ratio_and_no_interval():
     same = np.full((1, 6), 0.5)
     table = gap_table(
         {("bridge - no_bridge", "ko"): contrast(same * 1.2, same, people=True)},
         {("bridge - no_bridge", "ko"): contrast(same * 1.1, same)},
     )
     row = key(table, PEOPLE, interval=QUESTIONS_ONLY)
-    assert row[["relative_lo", "relative", "relative_hi"]].to_list() == pytest.approx([0.2] * 3)
+    assert row["relative"] == pytest.approx(0.2) and row[["relative_lo", "relative_hi"]].isna().all()
+    assert row["lo"] < row["gap"] < row["hi"] and row["note"] == "no cluster differs from another"
 
 
 @pytest.fixture
@@ -219,6 +220,7 @@ def study(tmp_path, write_questions, write_scores, unlike):
         "base": "en",
         "contrasts": [["bridge", "no_bridge"]],
         "rule": "mean",
+        "prefix": "bare",
         "last": 1,
         "out": tmp_path / "gaps.parquet",
     }

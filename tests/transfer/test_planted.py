@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lorebridge import tables
 from lorebridge.errors import InputError
@@ -66,6 +67,7 @@ def study(write_questions, write_scores, unlike, tmp_path):
         "contrasts": [["bridge", "no_bridge"]],
         "subset": "clean",
         "rule": "mean",
+        "prefix": "bare",
         "last": 2,
     }
 
@@ -90,8 +92,13 @@ def test_what_is_stated_nowhere_is_subtracted(study):
         "target only": 10,
         "both": 10,
     }
-    # Half of ten are right: standard error .5 / sqrt(10) over questions, up to the correction for clusters.
-    assert to_ko.loc[ESTIMAND, "hi"] - to_ko.loc[ESTIMAND, "lo"] == pytest.approx(4 * 0.5 / 10**0.5, rel=0.05)
+    # Half of ten are right, those of the others all: what ten say, and nobody else, Student's t with nine.
+    half = stats.t.ppf(0.975, 9) * 0.5 / 9**0.5
+    assert to_ko.loc[ESTIMAND, "hi"] - to_ko.loc[ESTIMAND, "lo"] == pytest.approx(2 * half)
+    # Ten of ten do not make it certain.
+    assert (to_ko.loc["source only", "lo"], to_ko.loc["source only", "hi"]) == pytest.approx(
+        (1 - 2 * (1 - 0.025**0.1), 1)
+    )
     assert rows.loc[("en->xx", "covered", ESTIMAND), "gap"] == pytest.approx(0)
     assert rows.loc[("en->xx", "not covered", ESTIMAND), "gap"] == pytest.approx(1)
     assert (rows.loc["xx->en", "gap"].abs() < 1e-9).all()
@@ -159,7 +166,7 @@ def test_what_is_memorised_is_told_by_what_the_corpus_states(study, write_scores
             wins[3] = True
         return wins
 
-    given = {name: study[name] for name in ("questions", "truth", "subset", "rule")}
+    given = {name: study[name] for name in ("questions", "truth", "subset", "rule", "prefix")}
     base = write_scores("ko", "base", 0, STEPS, ["en", "ko"], N, known)
     rows = memorised(scores=[base], **given, resamples=500, seed=0).set_index(["lang", "stated"])
     assert set(rows["run"]) == {"ko-base-s0"} and (rows["n_questions"] == N // 2).all()
@@ -171,13 +178,15 @@ def test_what_is_memorised_is_told_by_what_the_corpus_states(study, write_scores
 
 def test_accuracy_by_checkpoint_and_placement(study):
     """In Korean the bridge knows, from its second checkpoint on, what English alone states, and half of the rest."""
-    given = {name: study[name] for name in ("scores", "questions", "truth", "base", "subset", "rule")}
+    given = {name: study[name] for name in ("scores", "questions", "truth", "base", "subset", "rule", "prefix")}
     rows = placed_accuracies(**given, resamples=200, seed=0).set_index(["direction", "placed", "arm", "seed", "step"])
     assert len(rows) == 2 * 4 * 2 * 2 * len(STEPS)
     assert (rows["n_questions"] == N // 4).all() and (rows["chance"] == 0.25).all()
     bridge = rows.xs("bridge", level="arm").loc["en->xx"]
     assert (bridge.loc["source only"].xs(0, level="step")["accuracy"] == 0).all()
-    assert (bridge.loc["source only"].drop(0, level="step")[["accuracy", "lo", "hi"]] == 1).all(axis=None)
+    known = bridge.loc["source only"].drop(0, level="step")
+    assert (known[["accuracy", "hi"]] == 1).all(axis=None)
+    assert known["lo"].to_numpy() == pytest.approx(0.025**0.1)  # ten of ten: the rule of three
     nowhere = bridge.loc["neither"].drop(0, level="step")
     assert (nowhere["accuracy"] == 0.5).all() and (nowhere["lo"] < 0.5).all() and (nowhere["hi"] > 0.5).all()
     assert (rows.xs("no_bridge", level="arm")["accuracy"] == 0).all()
@@ -190,10 +199,10 @@ def test_permuted_placements_are_told_apart_as_rarely_as_promised(root, study):
     spec.loader.exec_module(benchmark)
     settings = {
         "base_language": "en",
-        "probing": {"subset": study["subset"], "rule": study["rule"]},
+        "probing": {key: study[key] for key in ("subset", "rule", "prefix")},
         "transfer": {"last": study["last"], "contrasts": study["contrasts"]},
     }
-    planted = tables.read(study["truth"], ["question_id", "placed", "covered"])
+    planted = tables.read(study["truth"], ["question_id", "placed"])
     planted = planted.drop_duplicates("question_id").set_index("question_id")
     formed = benchmark.contrasts_of(study["scores"], study["questions"], settings)
     found = benchmark.table(benchmark.permuted(formed, planted, permutations=100, seed=0))

@@ -122,6 +122,8 @@ def demo():
     for section in ("languages", "corpora"):
         del found[section]["ko"]
     del found["world"]["languages"]["ko"]
+    for corpus in found["corpora"].values():
+        corpus["heldout"] = 0.3  # of few documents
     found["world"] |= {"subjects": 12, "relations": 2, "objects": 4, "doses": [2], "remarks": 2}
     found["tokenizer"] |= {"vocab_size": 400, "bytes_per_group": 5000}
     found["training"]["joint"] |= {"steps": 4, "batch_tokens": 512, "checkpoints": {"every": 4, "early": []}}

@@ -69,7 +69,7 @@ def test_rules_show_what_their_stages_make():
 def test_rules_show_what_every_artifact_reads(plans):
     """Of every study, not only what the first artifact of a stage reads."""
     shows = dict(said(body, "needs") for body in rules().values())
-    shows["train_continual"] = shows["train_base"]
+    shows |= {name: shows["train_base"] for name in studies.stages() if name.startswith("train_")}
     for plan in plans:
         for name in plan.walk():
             if not plan.stage(name[0]).by_row:
@@ -78,7 +78,6 @@ def test_rules_show_what_every_artifact_reads(plans):
 
 def test_rules_show_nothing_that_no_artifact_reads(plans):
     shows = dict(said(body, "needs") for body in rules().values())
-    shows["train_continual"] = shows["train_base"]
     read = {(a[0], argument) for plan in plans for a in plan.walk() for argument in plan.reads(a[0], **dict(a[1]))}
     read |= {("train_base", argument) for stage, argument in read if stage.startswith("train_")}  # one rule
     for stage, arguments in shows.items():

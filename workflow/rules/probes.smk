@@ -200,7 +200,7 @@ rule score:
         " --pairs {input.pairs:q} --out {output.scores:q} --perplexity {output.perplexity:q}"
         " --alignment {output.alignment:q}"
         " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
-        " && lorebridge free --checkpoints {input.checkpoints:q} --work {params.work:q}"
+        " && lorebridge free --checkpoints {input.checkpoints[0]:q} --work {params.work:q}"
 
 
 rule copying:

@@ -30,7 +30,7 @@ TRAIN = (
     " --logfile {log:q} --order {input.order:q} --stores {input.stores:q} --tokenizer {input.tokenizer:q}"
     " --micro-batch {resources.micro_batch} --wall-minutes {resources.runtime}"
     " --resume-interval {resources.resume_interval} --threads {threads} --events {params.events:q}"
-    " --initial {input.start:q}"
+    " --initial {input.start:q} --read-before {input.read_before:q}"
 )
 
 
@@ -49,6 +49,7 @@ for phase in plan.study.phases:
                     stores="tokens/*/tokens.bin",
                     tokenizer="tokenizer/tokenizer.json",
                     start="models/*/*/step* | models/given/*/model",
+                    read_before="tokens/*/tokens.bin",
                 )
             ),
         output:

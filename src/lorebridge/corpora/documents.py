@@ -120,6 +120,7 @@ class _Cleaner:
             texts=again.texts,
             characters_left=again.characters_left,
             letters_left=again.letters_left,
+            scripts=np.union1d(cleaned.scripts, again.scripts),
             edited=cleaned.edited | again.edited | (replaced > 0),
             **counts,
         )
@@ -171,8 +172,10 @@ class Audit:
         some_go = not kept.all()
         for name, column in texts.items():
             cleaned, totals, characters = column.cleaned, self._letters[name], self._characters[name]
-            totals[0] += cleaned.letters.sum(axis=0, dtype=np.int64)
-            totals[1] += cleaned.letters_left[kept if some_go else ...].sum(axis=0, dtype=np.int64)
+            for script in cleaned.scripts:
+                totals[0, script] += cleaned.letters[:, script].sum(dtype=np.int64)
+                left = cleaned.letters_left[:, script]
+                totals[1, script] += (left[kept] if some_go else left).sum(dtype=np.int64)
             characters[0] += int(cleaned.characters.sum())
             characters[1] += int(cleaned.characters_left[kept].sum())
         for row in np.flatnonzero(edited | ~stays).tolist():

@@ -22,6 +22,7 @@ from typing import Any
 
 from lorebridge import publish
 from lorebridge.corpora.released import BLANK
+from lorebridge.corpora.specs import RepeatedKey, unique_keys
 from lorebridge.errors import InputError
 from lorebridge.records import fingerprint
 
@@ -238,8 +239,8 @@ def _bmlama(path: Path, langs: Sequence[str], left_out: dict[str, Any]) -> Itera
     for lang, lines in read.items():
         for index, row in enumerate(lines):
             where = f"{path / lang}.tsv, row {index + 1}"
-            if any(row[column] is None for column in columns):
-                raise InputError(where, "has not four columns", "Mend the row.")
+            if None in row or any(row[column] is None for column in columns):
+                raise InputError(where, "has not four values", "Mend the row.")
             options = tuple(dict.fromkeys(row["Candidate Ans"].split(", ")))
             if row["Ans"] not in options:
                 left_out.setdefault("answers that were not among their candidates", Counter())[lang] += 1
@@ -401,7 +402,9 @@ def _text(path: Path) -> str:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
+        return json.loads(_text(path), object_pairs_hook=unique_keys())
+    except RepeatedKey as error:
+        raise InputError(path, str(error), "Take one of the two out.") from error
     except ValueError as error:
         raise InputError(path, f"is not JSON ({error})", "Fetch the file again.") from error
 
@@ -412,7 +415,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=unique_keys())
+        except RepeatedKey as error:
+            raise InputError(f"{path}, row {number}", str(error), "Take one of the two out.") from error
         except ValueError as error:
             raise InputError(f"{path}, row {number}", f"is not JSON ({error})", "Mend the row.") from error
         if not isinstance(row, dict):

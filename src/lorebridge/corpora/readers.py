@@ -28,12 +28,13 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 from isal import igzip, isal_zlib
 
+from lorebridge.corpora.specs import RepeatedKey, unique_keys
 from lorebridge.errors import InputError
 
 Rows = tuple[npt.NDArray[np.int64], pa.RecordBatch]
 
 _BLOCK = 1 << 20  # bytes of lines that become one batch
-_PARQUET_ROWS, _PARQUET_PAIRS = 1024, 4096  # the halves of pairs are sentences
+_PARQUET_ROWS, _PARQUET_PAIRS = 1024, 16384  # the halves of pairs are sentences
 # Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
 _BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
 _DAMAGED = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error), igzip.BadGzipFile, zipfile.BadZipFile)
@@ -159,12 +160,12 @@ def _lines(block: bytes) -> list[bytes]:
 def read_jsonl(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> Iterator[Rows]:
     """Read a file of JSON objects, one a line, plain or gzip; blank lines are no rows.
 
-    A row is what :func:`json.loads` says of its line. A column that is read may not hold a lone surrogate
-    (``\\ud800``), which is no Unicode text and which Parquet cannot hold; U+0000 is text.
+    A row is what :func:`json.loads` says of its line, and no key that is read stands twice. A column that is read may
+    not hold a lone surrogate (``\\ud800``), which is no Unicode text and which Parquet cannot hold; U+0000 is text.
 
     Raises:
-        InputError: a row is not a JSON object, lacks a column, has one of another type, or is not UTF-8; the gzip is
-            truncated or damaged.
+        InputError: a row is not a JSON object, lacks a column or has it twice, has one of another type, or is not
+            UTF-8; the gzip is truncated or damaged.
     """
     for numbers, block in _blocks(path, part, parts):
         batch = _parse(block, len(numbers), columns)
@@ -202,7 +203,16 @@ def _parse(block: bytes, n: int, columns: Columns) -> pa.RecordBatch | None:
     arrays = [table[columns.column(name)].combine_chunks() for name in columns.names]
     if len(table) != n or any(array.null_count for array in arrays[: len(columns.required)]):
         return None
+    if any(_may_repeat(block, columns.column(name), array) for name, array in zip(columns.names, arrays, strict=True)):
+        return None
     return columns.batch(_null_empty(columns, arrays))
+
+
+def _may_repeat(block: bytes, column: str, values: pa.Array) -> bool:
+    """Say whether a row may have a column twice: its name stands there more often than it has values or nulls."""
+    key = json.dumps(column, ensure_ascii=False).encode()
+    nulls = sum(block.count(key + colon + b"null") for colon in (b":", b": ")) if values.null_count else 0
+    return block.count(key) > len(values) - values.null_count + nulls
 
 
 def _decode(path: Path, numbers: npt.NDArray[np.int64], lines: Sequence[bytes], columns: Columns) -> pa.RecordBatch:
@@ -212,12 +222,15 @@ def _decode(path: Path, numbers: npt.NDArray[np.int64], lines: Sequence[bytes], 
         InputError: names the first row that is malformed.
     """
     found: list[list[str | None]] = [[] for _ in columns.names]
+    row = unique_keys({key for name in columns.names for key in columns.column(name).split(".")})
     for number, line in zip(numbers, lines, strict=True):
         where = place(path, int(number))
         try:
-            values = json.loads(line.decode())
+            values = json.loads(line.decode(), object_pairs_hook=row)
         except UnicodeDecodeError as error:
             raise _not_utf8(where, error) from error
+        except RepeatedKey as error:
+            raise InputError(where, str(error), "Take one of the two out.") from error
         except (ValueError, RecursionError) as error:
             raise InputError(where, f"not JSON ({error})", _MEND_JSON) from error
         if not isinstance(values, dict):
@@ -275,6 +288,13 @@ def read_tsv(
     first = _first_line(path)
     named = header is None
     header = first if header is None else header
+    for name in columns.names:
+        if header.count(column := columns.column(name)) > 1:
+            raise InputError(
+                place(path, 1) if named else path,
+                f"two columns are called `{column}`",
+                "Rename one of them in the first line." if named else "Rename one of them in `columns` of the source.",
+            )
     # A column that the source renames must be there, the optional ones too.
     for name in [*columns.required, *(name for name in columns.optional if name in columns.fields)]:
         if columns.column(name) not in header:
@@ -310,10 +330,25 @@ def _first_line(path: Path) -> list[str]:
     """Return the values of the first line of a file, none of an empty one."""
     try:
         with _open_lines(path) as file:
-            line = file.readline(_BLOCK).removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
+            line = file.readline(_BLOCK)
     except _DAMAGED as error:
         raise _damaged(path, 0, error) from error
+    _refuse_returns(path, line)
+    line = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
     return line.decode(errors="replace").split("\t") if line else []
+
+
+def _refuse_returns(path: Path, line: bytes) -> None:
+    """Refuse a file whose lines end in U+000D alone: all of it would be one line.
+
+    Args:
+        path: the file.
+        line: its first line, with its end.
+    """
+    if not line.endswith(b"\n") and b"\r" in line.rstrip(b"\r"):
+        raise InputError(
+            path, "its lines end in carriage returns alone", "Convert them: `tr '\\r' '\\n' < FILE > OTHER`."
+        )
 
 
 def _refuse_names(path: Path, columns: Columns, header: Sequence[str], first: Sequence[str]) -> None:
@@ -391,6 +426,9 @@ def read_parquet(path: Path, columns: Columns, part: int = 0, parts: int = 1) ->
         # A buffer for each column in place of whole column chunks, which can be hundreds of megabytes.
         with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             schema = file.schema_arrow
+            for name in columns.names:
+                if schema.names.count(top := columns.column(name).split(".")[0]) > 1:
+                    raise InputError(path, f"two columns are called `{top}`", "Write the file with one of them.")
             have = [name for name in columns.names if _field(schema, columns.column(name)) is not None]
             for name in columns.required:
                 if name not in have:
@@ -505,6 +543,8 @@ def read_moses(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> I
                 return
             if not number:
                 for half in lines:
+                    if lengths[0] == 1:
+                        _refuse_returns(path, half[0])
                     half[0] = half[0].removeprefix(codecs.BOM_UTF8)
             first = (part - number - 1) % parts
             numbers = np.arange(number + 1 + first, number + 1 + lengths[0], parts)

@@ -226,7 +226,9 @@ def _encode(point, out, at):
 
 
 @compiled
-def _scan(data, words, offsets, table, latin, characters, foreign, signs, content, normal, broken, n_letters, letters):
+def _scan(
+    data, words, offsets, table, latin, characters, foreign, signs, content, normal, broken, n_letters, letters, seen
+):
     """Look at every text of a column once; the arguments from `characters` on are filled.
 
     Args:
@@ -242,7 +244,8 @@ def _scan(data, words, offsets, table, latin, characters, foreign, signs, conten
         normal: [texts], whether the quick check says that the text is in NFC.
         broken: [texts], whether a line ends in another way than by U+000A.
         n_letters: [texts], their letters.
-        letters: [texts, scripts], letters of each script.
+        letters: [scripts, texts], letters of each script.
+        seen: [scripts], whether there are any of it.
     """
     high = np.uint64(0x8080808080808080)
     ascii_is_foreign = table[0x61] & _FOREIGN
@@ -282,7 +285,8 @@ def _scan(data, words, offsets, table, latin, characters, foreign, signs, conten
             if entry & _LETTER:
                 if entry & _SCRIPT != script:
                     if run:
-                        letters[text, (script >> _SCRIPT_SHIFT) - 1] += run
+                        letters[(script >> _SCRIPT_SHIFT) - 1, text] += run
+                        seen[(script >> _SCRIPT_SHIFT) - 1] = True
                         n_other_letters += run
                     script, run = entry & _SCRIPT, 0
                 run += 1
@@ -290,9 +294,12 @@ def _scan(data, words, offsets, table, latin, characters, foreign, signs, conten
             unordered |= (combining != 0) & (combining < last_class)
             last_class = combining
         if run:
-            letters[text, (script >> _SCRIPT_SHIFT) - 1] += run
+            letters[(script >> _SCRIPT_SHIFT) - 1, text] += run
+            seen[(script >> _SCRIPT_SHIFT) - 1] = True
             n_other_letters += run
-        letters[text, latin] += n_ascii_letters
+        if n_ascii_letters:
+            letters[latin, text] += n_ascii_letters
+            seen[latin] = True
         n_letters[text] = n_ascii_letters + n_other_letters
         characters[text] = n_characters
         foreign[text] = n_foreign + (n_ascii_letters if ascii_is_foreign else 0)
@@ -575,6 +582,8 @@ class Cleaned:
         content: [texts], whether a letter or digit is left.
         letters: [texts, scripts], letters of each of :data:`SCRIPTS` before.
         letters_left: [texts, scripts], those in what is left.
+        scripts: the places of the scripts that occur, before or after. Of the others' counts, which are nearly all and
+            zero, no memory is touched where nobody looks at them.
     """
 
     texts: pa.Array
@@ -590,6 +599,7 @@ class Cleaned:
     content: npt.NDArray[np.bool_]
     letters: npt.NDArray[np.int32]
     letters_left: npt.NDArray[np.int32]
+    scripts: npt.NDArray[np.int64]
 
 
 class _Column:
@@ -606,7 +616,8 @@ class _Column:
         self.normal = np.zeros(len(texts), dtype=np.bool_)
         self.broken = np.zeros(len(texts), dtype=np.bool_)
         self.n_letters = np.zeros(len(texts), dtype=np.int64)
-        self.letters = np.zeros((len(texts), len(SCRIPTS)), dtype=np.int32)
+        self.letters = np.zeros((len(SCRIPTS), len(texts)), dtype=np.int32)
+        self.seen = np.zeros(len(SCRIPTS), dtype=np.bool_)
         words = data[: len(data) // 8 * 8].view(np.uint64)
         _scan(
             data,
@@ -622,6 +633,7 @@ class _Column:
             self.broken,
             self.n_letters,
             self.letters,
+            self.seen,
         )
 
     def put(self, indices: npt.NDArray[np.int64], texts: pa.Array) -> None:
@@ -630,11 +642,16 @@ class _Column:
         take = np.arange(len(self.texts))
         take[indices] = len(self.texts) + np.arange(len(indices))
         self.texts = pa.concat_arrays([self.texts, texts]).take(pa.array(take))
-        for name in ("characters", "foreign", "signs", "content", "normal", "broken", "n_letters", "letters"):
+        for name in ("characters", "foreign", "signs", "content", "normal", "broken", "n_letters"):
             found = getattr(self, name).copy() if self._as_read else getattr(self, name)
             found[indices] = getattr(other, name)
             setattr(self, name, found)
-        self._as_read = False
+        letters = np.zeros_like(self.letters) if self._as_read else self.letters
+        self.seen = self.seen | other.seen
+        for script in np.flatnonzero(self.seen):
+            letters[script] = self.letters[script]
+            letters[script, indices] = other.letters[script]
+        self.letters, self._as_read = letters, False
 
     def end_lines(self) -> npt.NDArray[np.int64]:
         """Let every line end in U+000A; return how many did not, by text."""
@@ -758,8 +775,9 @@ class LetterFilter:
             (deleted + signs) / np.maximum(n_letters + signs, 1),
             edited,
             column.content,
-            letters,
-            column.letters,
+            letters.T,
+            column.letters.T,
+            np.flatnonzero(column.seen),
         )
 
 

@@ -65,8 +65,20 @@ class Batch:
 
     def keys(self) -> pa.Array:
         """Return what identifies each row within the source, where it carries no `id`; independent of sharding."""
-        numbers = pc.utf8_lpad(pa.array(self.numbers).cast(pa.string()), 7, "0")
-        return pc.binary_join_element_wise(self.prefix, numbers, "")
+        return pc.binary_join_element_wise(self.prefix, _padded(self.numbers), "")
+
+
+def _padded(numbers: npt.NDArray[np.int64], width: int = 7) -> pa.Array:
+    """Return numbers, ascending and not negative, as strings of at least so many digits.
+
+    As ``pc.utf8_lpad`` does, in a tenth of its time.
+    """
+    width = max(width, len(str(numbers[-1]))) if len(numbers) else width
+    if len(numbers) and 10 ** (width - 1) > numbers[0] and width > 7:  # they grow longer within the batch
+        return pc.utf8_lpad(pa.array(numbers).cast(pa.string()), 7, "0")
+    digits = numbers[:, None] // 10 ** np.arange(width - 1, -1, -1) % 10 + ord("0")
+    ends = np.arange(0, width * (len(numbers) + 1), width, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(numbers), pa.py_buffer(ends), pa.py_buffer(digits.astype(np.uint8)))
 
 
 @dataclasses.dataclass(frozen=True)

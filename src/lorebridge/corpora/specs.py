@@ -5,7 +5,8 @@ Nothing here opens a file or imports a library, so that a dry run stays fast.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -25,6 +26,31 @@ NLLB_COLUMNS = (
 
 Problem = tuple[str, str, str]
 """Key below the source, what is wrong, and the mend."""
+
+
+class RepeatedKey(ValueError):
+    """A key stands twice in a JSON object, of which JSON takes the last."""
+
+
+def unique_keys(of: Collection[str] | None = None) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Return an ``object_pairs_hook`` of :func:`json.loads` that refuses objects in which a key stands twice.
+
+    Args:
+        of: the keys that may not; None for all.
+
+    Raises:
+        RepeatedKey: by what is returned; names the key.
+    """
+
+    def row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            for key, n in Counter(key for key, _ in pairs).items():
+                if n > 1 and (of is None or key in of):
+                    raise RepeatedKey(f"the key {key!r} stands twice")
+        return found
+
+    return row
 
 
 def endings(spec: Mapping[str, Any], languages: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorebridge.figures.effects import direction_label
 from lorebridge.figures.write import two_digits, write_table
-from lorebridge.probes.prefixes import BARE, prefix_phrase
+from lorebridge.probes.prefixes import prefix_phrase
 from lorebridge.transfer import alarms as alarms_
 
 
@@ -26,7 +26,7 @@ def alarms(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
     carrying: Sequence[str] = (),
 ) -> None:
     """Write the alarms of a study with their verdicts and numbers.

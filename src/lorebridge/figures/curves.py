@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import direction_label
-from lorebridge.probes.prefixes import BARE, prefix_phrase
+from lorebridge.probes.prefixes import prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.credits import LAST, directions
@@ -34,7 +34,7 @@ def figure3(
     ema: float,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
     remark: str = "",
 ) -> None:
     """Draw accuracy over continual pretraining: directions in rows, languages in columns, an arm a colour.
@@ -78,7 +78,8 @@ def figure3(
                 ax.axhline(here["chance"].iloc[0], color="0.45", linestyle=(0, (4, 3)), linewidth=0.9)
                 final = here["step"].max()
                 for i, arm in enumerate(drawn):
-                    _accuracy_curves(ax, here[here["arm"] == arm], arm, ema, final * (1.05 + 0.05 * i))
+                    if arm in set(here["arm"]):  # a language may be trained in fewer
+                        _accuracy_curves(ax, here[here["arm"] == arm], arm, ema, final * (1.05 + 0.05 * i))
                 seeds = here[here["seed"] != EVERY]["seed"].nunique()
                 ax.set_title(
                     f"{names[culture]} questions in {names[lang]}\n"

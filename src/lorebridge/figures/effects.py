@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
+from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.contrasts import ALL, STEP0
 from lorebridge.transfer.credits import LAST
@@ -48,7 +48,7 @@ def gaps(
     last: int,
     discordance: float,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
     remark: str = "",
 ) -> None:
     """Draw the gaps over the last checkpoints: directions in columns, languages in rows, a contrast a colour.

@@ -14,7 +14,7 @@ from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import direction_label
 from lorebridge.figures.write import two_digits, write_table
-from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
+from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer import cultures as cultures_
 from lorebridge.transfer import planted as planted_
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, HIGH, INTERACTION, LOW
@@ -31,7 +31,7 @@ _LINES = [
 
 
 def asymmetry(
-    *, asymmetry: Path, names: Mapping[str, str], base: str, last: int, remark: str, out: Path, prefix: str = BARE
+    *, asymmetry: Path, names: Mapping[str, str], base: str, last: int, remark: str, out: Path, prefix: str
 ) -> None:
     """Draw the four readings of Figure 3, the difference of the directions at each level, and the interaction.
 
@@ -161,7 +161,7 @@ def matched_gaps(*, matched_gaps: Path, names: Mapping[str, str], base: str, las
         "at which the other ends: nothing is extrapolated. Intervals: 95 %, by Student's t over questions, and over "
         "questions and seeds by Behrens and Fisher; the matched steps are taken as given. p holm: adjusted over "
         "languages and directions.",
-        dict.fromkeys(percent, ".2f")
+        dict.fromkeys(percent, ".1f")
         | dict.fromkeys(("loss_end", "loss_end_reference", "loss"), ".3f")
         | dict.fromkeys(("step", "step_reference"), ".1f")
         | _P,
@@ -196,13 +196,13 @@ def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, 
         "undecided: neither. languages: their mean, less "
         f"that of those under minus. lo, hi: {100 * (1 - alpha):g} % interval of the test alone. declared: how the "
         "declaration stands to the runs.",
-        dict.fromkeys(percent, ".2f") | {column: ".4f" for column in table.columns if column.startswith("p_")} | _P,
+        dict.fromkeys(percent, ".1f")
+        | dict.fromkeys([name for name in table.columns if name.startswith("p_")], ".3f")
+        | _P,
     )
 
 
-def cultures(
-    *, asymmetry: Path, density: Path, names: Mapping[str, str], base: str, out: Path, prefix: str = BARE
-) -> None:
+def cultures(*, asymmetry: Path, density: Path, names: Mapping[str, str], base: str, out: Path, prefix: str) -> None:
     """Write each culture's log density ratio beside the difference of its directional gaps.
 
     Args:
@@ -226,7 +226,7 @@ def cultures(
         f"{direction_label(DIFFERENCE, names[base])} (percentage points, 95 % interval). rank correlation: Spearman's "
         "over the cultures; p: over all orders of them, so that n cultures cannot give less than 2 / n!. Questions "
         f"{prefix_phrase(prefix)}.",
-        dict.fromkeys(percent, ".2f") | {"log2_ratio": ".2f", "rank_correlation": ".2f", **_P},
+        dict.fromkeys(percent, ".1f") | {"log2_ratio": ".2f", "rank_correlation": ".2f", **_P},
     )
 
 
@@ -275,7 +275,7 @@ def placements(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write the gaps of a planted world by where the fact was planted, and the estimand: source only - neither.
 
@@ -331,7 +331,7 @@ def dose_response(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write accuracies and gaps of a planted world by how often the source language alone states the fact.
 

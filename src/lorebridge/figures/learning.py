@@ -14,7 +14,7 @@ from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.probes import copying as copying_
 from lorebridge.probes.copying import COPIES
-from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
+from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer.planted import memorised
 
 MEMORISED = 0.95
@@ -31,7 +31,7 @@ def learning(
     base: str,
     arms: Sequence[str],
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Draw bits per byte of held-out text and MEXA over continual pretraining: a language a column, an arm a colour.
 
@@ -103,7 +103,7 @@ def table(
     resamples: int,
     seed: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
     scores: Sequence[Path] = (),
     questions: Mapping[str, Path] | None = None,
     truth: Path | None = None,
@@ -127,8 +127,7 @@ def table(
     last = copied["step"].isna() | (copied["step"] == copied.groupby("run")["step"].transform("max"))
     rows = []
     for (run, lang), of_model in copied[last].groupby(["run", "lang"], sort=False):
-        # Text of a planted world has few shapes: who has learned to copy in these may not do it with random tokens.
-        decides = copying_.CLAUSES if (of_model["text"] == copying_.CLAUSES).any() else copying_.RANDOM
+        decides = next(text for text in copying_.DECIDES if (of_model["text"] == text).any())
         rows += [
             {
                 "model": run,

@@ -16,7 +16,7 @@ from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.probes.mechanism import EMBEDDINGS, GAIN, NEAREST, PARTS, STATES, TOKEN, TRANSLATION
-from lorebridge.probes.prefixes import BARE, prefix_phrase
+from lorebridge.probes.prefixes import prefix_phrase
 from lorebridge.transfer.planted import placed_accuracies
 
 KNOWN, NOWHERE = "answers facts that only the source states", "answers facts stated nowhere"
@@ -106,7 +106,7 @@ def figure(
     resamples: int,
     seed: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Draw accuracy on facts that only the source states above the alignment of what corresponds, by checkpoint.
 
@@ -227,7 +227,7 @@ def table(
     resamples: int,
     seed: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write where every quantity begins and ends, and when it is half risen; arguments as of :func:`figure`."""
     how = {"subset": subset, "rule": rule, "resamples": resamples, "seed": seed, "prefix": prefix}

@@ -47,7 +47,7 @@ def people(*, people_gaps: Path, names: Mapping[str, str], base: str, last: int,
         "culture, less one (%). 95 % intervals by Student's t, of ratios by Fieller's method, missing where the "
         "denominator is not told from 0. A person is a cluster of questions. The mean of all languages weighs them "
         f"equally.{beside}",
-        dict.fromkeys(percent, ".2f") | {"published": ".0f"},
+        dict.fromkeys(percent, ".1f") | {"published": ".0f"},
     )
 
 

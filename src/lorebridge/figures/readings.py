@@ -31,9 +31,15 @@ def _pooled(table: pd.DataFrame, config: Mapping[str, Any], scale: str = ALL) ->
     return _widest(headline[(headline["scale"] == scale) & (headline["leaked_questions"] == "kept")])
 
 
+_OF = ("lang", "direction", "contrast", "scale", "resource", "placed", "covered", "seed", "matched_on", "prefix")
+"""Columns of tables that say what a number is of; rows that differ in none of them differ in their interval."""
+
+
 def _widest(table: pd.DataFrame) -> pd.DataFrame:
-    with_seeds = table[table["interval"] == QUESTIONS_AND_SEEDS]
-    return with_seeds if len(with_seeds) else table[table["interval"] == QUESTIONS_ONLY]
+    """Return one row of each number: with its interval over questions and seeds, where its language has two seeds."""
+    told = table[table["interval"].isin([QUESTIONS_AND_SEEDS, QUESTIONS_ONLY])]
+    told = told.sort_values("interval", key=lambda interval: interval != QUESTIONS_AND_SEEDS, kind="stable")
+    return told.drop_duplicates([column for column in _OF if column in told]).sort_index()
 
 
 def _points(row: pd.Series, value: str, level: float = 95) -> str:
@@ -162,16 +168,18 @@ def matched(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list
 
 
 def asymmetry(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
-    """Say how the two directions differ by resource level."""
-    table = _pooled(rows["asymmetry"], config)
-    first = _first_contrast(config)
-    tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
-    return [
-        f"How much more the two directions differ in low-resource languages than in high-resource ones ({first}): "
-        f"{_points(test, 'estimate')}, p = {test['p']:.2g}; interval over {test['interval']}{_note(test)}, for these "
-        f"languages only."
-        for _, test in tests.iterrows()
-    ]
+    """Say how the two directions differ by resource level, of all questions and of what was at risk."""
+    first, found = _first_contrast(config), []
+    for scale, where in ((ALL, ""), (BEYOND, ", on the risk set less what wrong options show")):
+        table = _pooled(rows["asymmetry"], config, scale)
+        tests = table[(table["contrast"] == first) & table["resource"].str.contains("interaction")]
+        found += [
+            f"How much more the two directions differ in low-resource languages than in high-resource ones{where} "
+            f"({first}): {_points(test, 'estimate')}, p = {test['p']:.2g}; interval over {test['interval']}"
+            f"{_note(test)}, for these languages only."
+            for _, test in tests.iterrows()
+        ]
+    return found
 
 
 def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -179,17 +187,22 @@ def placements(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> l
     if "placements" not in rows:
         return []
     table, first = _widest(rows["placements"]), _first_contrast(config)
-    table = table[table["scale"] == ALL]
     if carrying(config):
-        return _carried(table, config)
-    crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & table["placed"].str.contains(" - ")]
-    largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
-    return [
-        f"What crosses in the planted world, with facts stated nowhere as the control ({first}): {told or 'none'} of "
-        f"{len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The largest is "
-        f"{largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over {largest['interval']}"
-        f"{_note(largest)}."
-    ]
+        return _carried(table[table["scale"] == ALL], config)
+    found = []
+    for scale, what in ((ALL, ""), (BEYOND, ", as a share of what was at risk, less what wrong options show")):
+        crossed = table[(table["contrast"] == first) & (table["covered"] == "all") & (table["scale"] == scale)]
+        crossed = crossed[crossed["placed"].str.contains(" - ")]
+        if crossed.empty:
+            continue
+        largest, told = crossed.iloc[int(crossed["gap"].abs().argmax())], int((crossed["p"] < LEVEL).sum())
+        found.append(
+            f"What crosses in the planted world, with facts stated nowhere as the control{what} ({first}): "
+            f"{told or 'none'} of {len(crossed)} estimates can be told from zero at {LEVEL:g}, each taken alone. The "
+            f"largest is {largest['lang']}, {largest['direction']}: {_points(largest, 'gap')}; interval over "
+            f"{largest['interval']}{_note(largest)}."
+        )
+    return found
 
 
 def _carried(table: pd.DataFrame, config: Mapping[str, Any]) -> list[str]:
@@ -252,12 +265,12 @@ def accuracy(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> lis
 
 def power(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:
     """Say how small a gap the questions can show."""
-    smallest = _range(rows["power"]["detectable_effect"], "points")
-    told = rows["power"]["detectable_effect_seeds"].dropna()
-    with_seeds = f"; of two arms, seeds differing as assumed: {_range(told, 'points')}" if len(told) else ""
-    return [
-        f"The smallest gap that a culture's questions can show between two models: {smallest}{with_seeds} (80 % power)."
-    ]
+    table = rows["power"]
+    told = {column: table[column].dropna() for column in ("detectable_effect", "detectable_effect_seeds")}
+    of_models, of_arms = (_range(values, "points") if len(values) else "none" for values in told.values())
+    with_seeds = f"; of two arms, seeds differing as assumed: {of_arms}" if len(told["detectable_effect_seeds"]) else ""
+    shown = f"{of_models}{with_seeds} (80 % power)"
+    return [f"The smallest gap that a culture's questions can show between two models: {shown}."]
 
 
 def leaks(rows: Mapping[str, pd.DataFrame], _: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
-from lorebridge.probes.prefixes import BARE, behind, prefix_phrase
+from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.credits import LAST
 
@@ -164,7 +164,7 @@ def ties(
     base: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write how much the trained runs of a study would gain from ties, in percent.
 
@@ -253,7 +253,7 @@ def baselines(
     subset: str,
     rule: str,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write what is right without having learned the culture, in percent.
 

@@ -434,7 +434,7 @@ def _drawn(name: str, says: str, holds: str, suffixes: tuple[str, ...]) -> Stage
         name,
         says,
         "by its row",
-        version=3,
+        version=4,
         files={
             suffix: File(
                 f"{name}s/{{{name}}}.{suffix}", holds, argument="out" if suffix == suffixes[0] else "", given="stem"
@@ -460,7 +460,7 @@ STAGES = (
         "page",
         "Write the study on one page: question, design, results, tables, provenance.",
         "lorebridge.figures.page:page",
-        version=2,
+        version=3,
         files={"page": File("report/summary.html", "one file without scripts, which fetches nothing", argument="out")},
         record="report/summary.html.record.json",
         literals=_page_literals,

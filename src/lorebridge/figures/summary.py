@@ -14,7 +14,7 @@ from lorebridge import tables
 from lorebridge.figures.effects import direction_label, published
 from lorebridge.figures.write import write_table
 from lorebridge.probes import decisions
-from lorebridge.probes.prefixes import BARE, behind, in_order, prefix_phrase
+from lorebridge.probes.prefixes import behind, in_order, prefix_phrase
 from lorebridge.probes.questions import in_subset
 from lorebridge.tokens.tokenizer import load_tokenizer
 from lorebridge.trace.density import EXACT
@@ -46,7 +46,7 @@ def accuracy(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write the accuracies over the last checkpoints beside what needs no model, in percent.
 
@@ -191,7 +191,7 @@ def consistency(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Write how alike each arm's models rank the options in the two languages: RankC (Qi et al., EMNLP 2023).
 
@@ -483,7 +483,8 @@ def occurrences(
         "Intervals: 95 %, bootstrap "
         "over clusters of questions, given these seeds; by lot: 95 % of the draws."
         f"{note}",
-        dict.fromkeys(("mean", "lo", "hi", "share", "share_lo", "share_hi", "published"), ".2f"),
+        dict.fromkeys(("mean", "lo", "hi", "published"), ".2f")
+        | dict.fromkeys(("share", "share_lo", "share_hi"), ".1f"),
     )
 
 

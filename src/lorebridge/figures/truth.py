@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import direction_label
-from lorebridge.probes.prefixes import BARE, prefix_phrase
+from lorebridge.probes.prefixes import prefix_phrase
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS
 from lorebridge.transfer.planted import dose_response as measured
@@ -141,7 +141,7 @@ def dose_response(
     last: int,
     remark: str,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> None:
     """Draw accuracies and gaps by how often the source language alone states the fact, covered by pairs or not.
 

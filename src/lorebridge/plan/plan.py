@@ -143,9 +143,9 @@ class Plan:
         return self._inputs[name]
 
     def reads(self, stage: str, **wildcards: Any) -> dict[str, list[str]]:
-        """Return argument -> paths of the files that an artifact is made from, in the order of their keys."""
+        """Return argument -> paths of the files that a rule names, in the order of their keys."""
         return {
-            argument: [path for item in given.items for _, path in self.files(item.artifact, item.file)]
+            argument: [path for i in given.items for _, path in self.files(i.artifact, i.file)[: given.shown]]
             for argument, given in self.arguments(stage, **wildcards).items()
         }
 

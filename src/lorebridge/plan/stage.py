@@ -10,6 +10,7 @@ Light: nothing here, nor in a declaration, imports more than the standard librar
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -103,11 +104,13 @@ class Item:
         return dataclasses.replace(self, key={**self.key, **key})
 
 
+@functools.lru_cache(maxsize=None, typed=True)  # tens of thousands in a large study, each wanted by several stages
 def item(stage: str, file: str, **wildcards: Any) -> Item:
     """Return a file of an artifact."""
     return Item(stage, file, {key: str(value) for key, value in wildcards.items()})
 
 
+@functools.lru_cache(maxsize=None, typed=True)
 def folder(stage: str, file: str, **wildcards: Any) -> Item:
     """Return the folder that a file of an artifact lies in."""
     return dataclasses.replace(item(stage, file, **wildcards), folder=True)
@@ -128,12 +131,21 @@ class Argument:
             there, and the function is not told.
         keys: names of the wildcards that make the key, of one a string, of several a tuple.
         rows: the rows.
+        first: whether the rule names one file of each item alone. The others come from the same job and are named by
+            the task: an edge of Snakemake's graph costs as much as a small job, and hundreds of checkpoints say no more
+            than one.
     """
 
     items: tuple[Item, ...]
     shape: str
     keys: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
+    first: bool = False
+
+    @property
+    def shown(self) -> int | None:
+        """How many files of each item the rule names; None for all."""
+        return 1 if self.first else None
 
 
 def one(found: Item) -> Argument:
@@ -146,9 +158,9 @@ def many(found: Iterable[Item]) -> Argument:
     return Argument(tuple(found), "many")
 
 
-def by(keys: str | Sequence[str], found: Iterable[Item]) -> Argument:
+def by(keys: str | Sequence[str], found: Iterable[Item], *, first: bool = False) -> Argument:
     """Hand over paths by key: the value of a wildcard, or a tuple of those of several."""
-    return Argument(tuple(found), "by", (keys,) if isinstance(keys, str) else tuple(keys))
+    return Argument(tuple(found), "by", (keys,) if isinstance(keys, str) else tuple(keys), first=first)
 
 
 def groups(keys: str | Sequence[str], found: Iterable[Item]) -> Argument:

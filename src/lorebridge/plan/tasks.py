@@ -41,10 +41,8 @@ def role(plan: Plan, given: Argument) -> list[Any]:
     """Return what an argument is made of: keys or values beside paths, names of files, recipes."""
 
     def made(wanted: Item) -> list[str]:
-        keys = []
-        if given.keys:
-            known = {**wanted.wildcards, **wanted.key}
-            keys = [known[name] for name in given.keys if name in known]
+        key, of = wanted.key, wanted.wildcards
+        keys = [key[name] if name in key else of[name] for name in given.keys if name in key or name in of]
         return [*keys, wanted.file, plan.recipe(wanted.artifact)]
 
     if given.rows:
@@ -54,10 +52,16 @@ def role(plan: Plan, given: Argument) -> list[Any]:
 
 def _shape(plan: Plan, given: Argument) -> dict[str, Any]:
     """Return how an argument is made of its paths, which come in the order of the items."""
-    files = [(item, more) for item in given.items for more, _ in plan.files(item.artifact, item.file)]
+    every = [(item, *file) for item in given.items for file in plan.files(item.artifact, item.file)]
+    files = [(item, more) for item, more, _ in every]
     said: dict[str, Any] = {"shape": given.shape, "folder": [item.folder for item, _ in files]}
+    if given.first:
+        said["paths"] = [path for _, _, path in every]
     if given.keys:
-        said["keys"] = [[{**i.wildcards, **more, **i.key}[name] for name in given.keys] for i, more in files]
+        said["keys"] = [
+            [i.key[name] if name in i.key else more[name] if name in more else i.wildcards[name] for name in given.keys]
+            for i, more in files
+        ]
     if given.rows:
         # In pairs, because the order of the paths is that of the cells, and a task's keys have none.
         said["rows"] = [[[name, _counted(plan, value)] for name, value in row.items()] for row in given.rows]

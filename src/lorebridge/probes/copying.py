@@ -3,7 +3,8 @@
 A model that does has learned to look up, in what it reads, what followed the same token before: induction (Elhage et
 al. 2021, *A Mathematical Framework for Transformer Circuits*; Olsson et al. 2022, *In-context Learning and Induction
 Heads*, arXiv 2209.11895, who measure it on sequences of random tokens that are repeated). Such a sequence needs no
-data, so any causal model can be asked. In a planted world there are also clauses that no text states, said twice.
+data, so any causal model can be asked. In a planted world there are also the answers that held-out documents say for
+the second time, as texts of that kind do, and clauses that no text states, said twice.
 
 It is what bridging rests on. Where a model takes the second half of a pair from the first, the halves' words have to be
 aligned; a base model that does not copy has no use for the first half, and that nothing crosses then says nothing of
@@ -15,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -44,8 +46,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lorebridge.probes")
 
-RANDOM, CLAUSES = "random tokens", "clauses"
-"""What is said twice: tokens drawn at random, or clauses of a planted world that no text states."""
+RANDOM, CLAUSES, AGAIN = "random tokens", "clauses", "held-out text"
+"""What is said twice: tokens drawn at random, clauses of a planted world that no text states, or its held-out documents'
+own answers."""
+
+DECIDES = (AGAIN, CLAUSES, RANDOM)
+"""Which of them says whether a model copies: the first that there is. Text of a planted world has few shapes, so that who
+has learned to copy in these may not do it with random tokens, nor in a clause of a shape that no text says twice."""
 
 COPIES = 0.5
 """Share of what only copying can tell from which on a model is said to copy. A model without induction is at 0 and one
@@ -56,8 +63,10 @@ a first look at one base model: of whole clauses it said .53, as none of its tex
 
 COPYING, NOT_COPYING, CANNOT_TELL = "copies", "does not copy", "cannot tell"
 
-SEQUENCES = 64  # of each kind
+SEQUENCES = 64  # of random tokens, and of clauses
 LENGTH = 32  # random tokens that are said twice
+BEFORE = 3  # tokens that stand before an answer both times that it is said
+FEWEST = 20  # held-out documents that say an answer again, of which something can be told
 VOCABULARY_TOKENS = 50_000  # of held-out text, whose distinct ones are drawn from
 BATCH_TOKENS = 1024  # whose logits are held at once
 RESAMPLES = 1000
@@ -71,7 +80,7 @@ class Document:
     Attributes:
         twice: token ids of the document that says it twice, behind a start token.
         repeated: the places in `twice` that are counted: those of random tokens but the first, which nothing announces,
-            and those of a clause's answer.
+            and those of an answer.
         once: token ids of the document that says it once; it may be the same.
         fresh: the same tokens' places in `once`.
     """
@@ -178,6 +187,46 @@ def clauses(
         if max(len(twice[0]), len(once[0])) <= window and len(found) < SEQUENCES:
             found.append(Document(*twice, *once))
     return found
+
+
+def answers_again(
+    texts: Iterable[str], options: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int
+) -> list[Document]:
+    """Return the documents that say an answer again behind what stood before it the first time.
+
+    Counted are the tokens of an answer that stands behind the same three tokens as before, beside those of the first place
+    where it did, so that a model can take it from there.
+
+    Args:
+        texts: held-out documents.
+        options: the answers that questions of this language offer.
+        tokenizer: of the model, with offsets.
+        window: tokens that a model reads at once; longer documents are left out.
+
+    Returns:
+        None where there are fewer than 20.
+    """
+    answer = re.compile("|".join(re.escape(option) for option in sorted(set(options), key=len, reverse=True)) or "(?!)")
+    found: list[Document] = []
+    for text in texts:
+        encoded = tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+        )
+        ids = [start_token(tokenizer), *encoded["input_ids"]]
+        first: dict[tuple[int, ...], range] = {}
+        repeated: list[int] = []
+        fresh: list[int] = []
+        for start, end in (match.span() for match in answer.finditer(text)):
+            of_answer = [i for i, at in enumerate(encoded["offset_mapping"], 1) if at[0] < end and at[1] > start]
+            places = range(of_answer[0], of_answer[-1] + 1)
+            if places.start > BEFORE:
+                before = first.setdefault(tuple(ids[places.start - BEFORE : places.stop]), places)
+                if before != places:
+                    repeated += places
+                    fresh += before
+        if repeated and len(ids) <= window:
+            found.append(Document(ids, np.array(repeated), ids, np.array(fresh)))
+    return found if len(found) >= FEWEST else []
 
 
 def encoded_behind(
@@ -335,7 +384,12 @@ def copying(
     if truth is not None:
         planted = pd.concat([tables.read(path) for path in questions], ignore_index=True)
         known = tables.read(truth, ["question_id", "corpus", "subject", "n_statements"])
-        for lang in heldout:
+        for lang, paths in heldout.items():
+            texts = (text for path in paths for text in tables.read(path, ["text"])["text"])
+            options = planted.loc[planted["lang"] == lang, "option"]
+            documents = answers_again(texts, options, tokenizer, window=window)
+            if documents:
+                asked[lang, AGAIN] = documents
             documents = clauses(planted, known, tokenizer, lang=lang, script=scripts[lang], window=window)
             if documents:
                 asked[lang, CLAUSES] = documents

@@ -240,7 +240,7 @@ def _heldout_documents(study: Study, model: Model) -> Argument:
 def _scores_inputs(study: Study, w: Wildcards) -> Arguments:
     model = study.model(w["run"])
     return {
-        "checkpoints": by("step", [checkpoints(model)]),
+        "checkpoints": by("step", [checkpoints(model)], first=True),
         "questions": many(study.asked[culture] for culture in model.cultures),
         "heldout": _heldout_documents(study, model),
         "pairs": by("lang", [i for culture in model.cultures for i in _heldout_pairs(study, culture)]),
@@ -369,7 +369,7 @@ STAGES = (
         record="facts/scores/{run}.parquet.record.json",
         literals=lambda study, w: {"run": w["run"], **study.config["asking"]},
         inputs=lambda study, w: {
-            "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))], first=True),
             "facts": one(item("facts", "facts")),
         },
     ),
@@ -401,10 +401,11 @@ STAGES = (
         record="probes/copying/{run}.parquet.record.json",
         literals=_copying_literals,
         inputs=lambda study, w: {
-            "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))], first=True),
             "heldout": _heldout_documents(study, study.model(w["run"])),
             **_planted_questions(study, study.model(w["run"])),
         },
+        version=2,
         threads="threads",
     ),
     Stage(
@@ -428,7 +429,9 @@ STAGES = (
             "n_entities": study.config["probing"]["alignment_pairs"],
         },
         inputs=lambda study, w: {
-            "checkpoints": by(("run", "step"), [checkpoints(model) for model in _learners(study, w["lang"])]),
+            "checkpoints": by(
+                ("run", "step"), [checkpoints(model) for model in _learners(study, w["lang"])], first=True
+            ),
             "questions": one(study.asked[str(w["lang"])]),
             "truth": one(item("world", "truth")),
         },
@@ -491,7 +494,7 @@ STAGES = (
             **_asked_behind(study, [str(study.model(w["run"]).lang)]),
         },
         inputs=lambda study, w: {
-            "checkpoints": by("step", [checkpoints(study.model(w["run"]))]),
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))], first=True),
             "questions": many([item("people_questions", "people_questions", lang=study.model(w["run"]).lang)]),
         },
         runs=True,

@@ -14,8 +14,8 @@ before, so that arms may be added without another arm's rows being laid out anew
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from lorebridge.errors import InputError
 
@@ -278,6 +278,12 @@ def has_labels(arm: str) -> bool:
         return False
     odd, even = ARRANGEMENTS[ARMS[arm].arrangement](Unit(0, (0, 1), (True, False)))
     return any(kind == LABEL for document in odd + even for kind, _ in document)
+
+
+def trained_arms(config: Mapping[str, Any], lang: str) -> list[str]:
+    """Return the arms that a language is trained in, in the order of the study's."""
+    own = config["languages"][lang].get("arms", config["arms"])
+    return [arm for arm in config["arms"] if arm in own]
 
 
 def template_labels(template: str) -> tuple[str, str]:

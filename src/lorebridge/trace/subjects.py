@@ -39,6 +39,7 @@ import regex
 from lorebridge import tables
 from lorebridge.corpora.chunks import cut
 from lorebridge.errors import InputError
+from lorebridge.sheets import refuse_odd_cells
 from lorebridge.trace.analysis import Counts, Hangul, Script, script_of
 from lorebridge.trace.asked import Question, judgeable, read_questions, speaks
 from lorebridge.trace.mentions import Block, blocks, over_blocks
@@ -573,7 +574,9 @@ def _read_aliases(path: Path) -> dict[str, dict[str, list[str]]]:
             rows = csv.DictReader(file, delimiter=delimiter)
             if missing := {"entity", "lang", "name"} - set(rows.fieldnames or ()):
                 raise InputError(path, f"lacks the column {min(missing)!r}", "Give the columns entity, lang, name.")
-            for number, row in enumerate(rows, 2):
+            lines = list(rows)
+            refuse_odd_cells(path, rows.fieldnames or (), lines, ("entity", "lang", "name"))
+            for number, row in enumerate(lines, 2):
                 if not all(row[column] for column in ("entity", "lang", "name")):
                     raise InputError(f"{path}, row {number}", "lacks a value", "Fill in entity, lang and name.")
                 if row["name"] not in found[row["entity"]][row["lang"]]:

@@ -21,6 +21,11 @@ Asked = Callable[[Batch, int, Sequence[int]], Batch]
 """Turns some rows of the batch of a step, which are told, into what a model reads and is asked."""
 
 
+def as_read(batch: Batch, step: int, rows: Sequence[int]) -> Batch:
+    """Return the batch: a causal model reads what stands there, and is asked what follows."""
+    return batch
+
+
 @dataclasses.dataclass(frozen=True)
 class Architecture:
     """What is trained.
@@ -50,7 +55,7 @@ class Architecture:
             InputError: the model needs a mask, and the tokenizer has none.
         """
         if not self.masked:
-            return lambda batch, step, rows: batch
+            return as_read
         mask = bpe.token_to_id(MASK)
         if mask is None:
             raise InputError(folder, f"has no {MASK}, which a masked model needs", "Set tokenizer.mask to true.")

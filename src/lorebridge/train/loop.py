@@ -28,9 +28,9 @@ from lorebridge.train.card import CARD, card, store_notes
 from lorebridge.train.engine import Processes, initialize, process_group
 from lorebridge.train.host import sent
 from lorebridge.train.inputs import check_model, check_order
-from lorebridge.train.model import WEIGHTS, load_weights
+from lorebridge.train.model import WEIGHTS, load_weights, place_unseen
 from lorebridge.train.progress import Progress
-from lorebridge.train.schedule import Schedule, parameter_groups
+from lorebridge.train.schedule import KEPT, Schedule, parameter_groups
 from lorebridge.train.stop import EX_TEMPFAIL, Budget, stop_signals
 from lorebridge.train.tensors import (
     STATE_MOMENTS,
@@ -78,6 +78,8 @@ def train(
     events: Path | None = None,
     patience: float = 0,
     about: Mapping[str, Any] | None = None,
+    unseen_tokens: str = KEPT,
+    read_before: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Train one model and publish its checkpoints, or go on where an earlier try stopped.
 
@@ -125,6 +127,9 @@ def train(
         events: folder for the TensorBoard events of the run; None for none.
         patience: seconds to wait for another trainer on `work` to end.
         about: what the study says on the model card of each checkpoint (:func:`lorebridge.train.card.card`).
+        unseen_tokens: what becomes of the embeddings of tokens that `read_before` never holds: ``kept``, or ``mean``
+            (:func:`lorebridge.train.model.place_unseen`).
+        read_before: with ``mean``, the token stores of the text that the model of `init_from` has read, by stream.
 
     Returns:
         Notes for the record: parameters, tokens, final loss, speed, digests of what was published. On every process.
@@ -155,6 +160,10 @@ def train(
                 raise InputError(run, "a masked model starts from nothing", "Take its start out.")
             load_weights(language_model, Path(init_from))
             identity["start"] = file_digest(Path(init_from) / WEIGHTS)
+        as_it_was = unseen_tokens == KEPT
+        if not as_it_was:
+            n_unseen = place_unseen(language_model, (read_before or {}).values())
+            log.info("%s: %d tokens that it has never read begin at the mean of the others", run, n_unseen)
         slot = processes.on_first(lambda: directory.newest_state(identity))
         if slot:
             load_parameters(language_model, slot.folder)
@@ -188,7 +197,7 @@ def train(
         def save_checkpoint() -> None:
             with directory.writing(f"the checkpoint of step {trainer.done}"):
                 partial = directory.begin_checkpoint(trainer.done)
-                if trainer.done == 0 and init_from:
+                if trainer.done == 0 and init_from and as_it_was:
                     shutil.copytree(init_from, partial, copy_function=link_or_copy, ignore=not_of_the_model)
                 else:
                     write_checkpoint(language_model, Path(tokenizer), partial, checkpoint_dtype)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -22,11 +23,14 @@ from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
 from lorebridge.errors import InputError
+from lorebridge.tokens.store import Store
 from lorebridge.train.attention import PACKED, document_bounds, packed_attention
 from lorebridge.train.host import sent
 from lorebridge.train.loss import chunked_cross_entropy, positions_at_once
 
 WEIGHTS = "model.safetensors"
+# Tokens of a store that are looked at together.
+TOKENS_AT_ONCE = 1 << 24
 
 AttentionInterface.register(PACKED, packed_attention)
 
@@ -112,6 +116,36 @@ def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
     for name, shape in {name: tuple(tensor.shape) for name, tensor in weights.items()}.items() ^ shapes.items():
         raise InputError(f"{checkpoint}, {name}", f"shape {shape} is on one side only", mend)
     model.load_state_dict(weights, strict=not model.config.tie_word_embeddings)
+
+
+def place_unseen(model: PreTrainedModel, stores: Iterable[Path]) -> int:
+    """Put the embedding of each token that some text never holds at the mean of those that it holds.
+
+    What a tokenizer has for another language a model has not learned to tell apart: its first weights are noise there,
+    moved away from all text alike. From the mean (Hewitt 2021, "Initializing New Word Embeddings for Pretrained
+    Language Models", which transformers follows for tokens that are added) such a token goes where its contexts move
+    it.
+
+    Args:
+        model: what has read the text. Untied output embeddings are placed as the input's are.
+        stores: token stores of the text.
+
+    Returns:
+        How many tokens the text never holds; padding rows of the vocabulary are among them.
+    """
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    matrices = {id(weight): weight for layer in layers if isinstance(weight := layer.weight, torch.Tensor)}
+    inputs = next(iter(matrices.values()))
+    seen = torch.zeros(len(inputs), dtype=torch.bool)
+    seen[model.config.eos_token_id] = True  # it stands before every document
+    for path in stores:
+        tokens = Store.open(path).tokens
+        for begin in range(0, len(tokens), TOKENS_AT_ONCE):
+            seen[torch.from_numpy(np.unique(tokens[begin : begin + TOKENS_AT_ONCE]).astype(np.int64))] = True
+    with torch.no_grad():
+        for weight in matrices.values():
+            weight[~seen] = weight[seen].mean(0)
+    return int((~seen).sum())
 
 
 class PackedLanguageModel(nn.Module):

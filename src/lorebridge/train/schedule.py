@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SCHEDULES = ("cosine", "linear", "constant")
+KEPT, MEAN = UNSEEN_TOKENS = ("kept", "mean")
+"""What a phase does to the embeddings of tokens that the model which it starts from has never read."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, by, item, one
+from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, by, item, one
 from lorebridge.plan.study import GIVEN, Model, Study, folder_files
 from lorebridge.tokens.stages import stores, tokenizer, told
+from lorebridge.train.schedule import KEPT
 
 SCHEDULE = ("lr", "min_lr", "schedule", "warmup_ratio", "embedding_lr")
 """What a phase of training says of its learning rate; the last only if it is to be another."""
@@ -38,7 +39,13 @@ def _literals(study: Study, w: Wildcards) -> dict[str, Any]:
         "packing": training["packing"],
         "zero_stage": training["zero_stage"],
         "checkpoint_dtype": training["checkpoint_dtype"],
+        **({"unseen_tokens": training[model.phase]["unseen_tokens"]} if _places(study, model) else {}),
     }
+
+
+def _places(study: Study, model: Model) -> bool:
+    """Say whether a run moves embeddings before it starts."""
+    return model.start is not None and study.config["training"][model.phase].get("unseen_tokens", KEPT) != KEPT
 
 
 def told_on_card(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -60,7 +67,13 @@ def told_on_card(study: Study, w: Wildcards) -> dict[str, Any]:
 
 def _inputs(study: Study, w: Wildcards) -> Arguments:
     model = study.model(w["run"])
-    start = {} if model.start is None else {"start": by("step", [checkpoints(study.model(model.start))])}
+    start: dict[str, Argument] = {}
+    if model.start is not None:
+        origin = study.model(model.start)
+        start["start"] = by("step", [checkpoints(origin)])
+        if _places(study, model):
+            # The text of what it starts from; a chain of phases would need the text of each.
+            start["read_before"] = by("stream", stores(origin.texts))
     return {
         "order": one(item("order", "order", run=model.name)),
         "stores": by("stream", stores(model.texts)),

@@ -14,12 +14,14 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
-from lorebridge.probes.prefixes import BARE, behind, in_order
+from lorebridge.probes.prefixes import behind, in_order
 from lorebridge.probes.questions import SUBSETS, in_subset
 from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters
 from lorebridge.transfer.credits import LAST, Credits, directions, learned_in_an_arm, paired, read_scores
 from lorebridge.transfer.inference import QUESTIONS_ONLY
 
+CREDITS = (0.0, 1.0)
+"""Between which credits lie."""
 EVERY = "all"
 """The seed that stands for the mean of an arm's seeds."""
 
@@ -139,8 +141,8 @@ class _Measure:
         """Return the rows of a curve."""
         values = np.ascontiguousarray(curve.values[:, self.kept])
         pooled = int(LAST in curve.steps)
-        (lo, hi), of_curve = self.bootstrap.band(values[: len(values) - pooled])
-        ends = self.bootstrap.interval(values[len(values) - pooled :])
+        (lo, hi), of_curve = self.bootstrap.band(values[: len(values) - pooled], bounds=CREDITS)
+        ends = self.bootstrap.interval(values[len(values) - pooled :], bounds=CREDITS)
         lo, hi = (np.concatenate(parts) for parts in zip((lo, hi), ends, strict=True))
         band_lo, band_hi = (np.concatenate([end, np.full(pooled, np.nan)]) for end in of_curve)
         return pd.DataFrame(
@@ -188,7 +190,7 @@ def _of_others(credits: pd.DataFrame, rule: str, last: int) -> Iterator[_Curve]:
         yield curve if None in steps or len(steps) < last else curve.pooled(last)
 
 
-def of_arms(path: Path, *, subset: str, rule: str, prefix: str = BARE) -> pd.DataFrame:
+def of_arms(path: Path, *, subset: str, rule: str, prefix: str) -> pd.DataFrame:
     """Return what the table "accuracies" says of arms: its rows of one subset, rule and prefix that have a direction.
 
     Args:

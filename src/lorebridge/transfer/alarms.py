@@ -19,14 +19,14 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.probes.prefixes import BARE, behind
+from lorebridge.probes.prefixes import behind
 from lorebridge.tokens.arms import BASE
 from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.accuracies import EVERY, of_arms
-from lorebridge.transfer.contrasts import STEP0, Contrast, by_culture, form
+from lorebridge.transfer.contrasts import ALL, STEP0, Contrast, by_culture, form
 from lorebridge.transfer.credits import LAST, Credits
-from lorebridge.transfer.inference import QUESTIONS_ONLY, Inference, Sample, infer, linearised
+from lorebridge.transfer.inference import QUESTIONS_ONLY, Inference, Parts, Sample, infer
 from lorebridge.transfer.item_model import CROSSED, RELATIVE, SLOPE
 from lorebridge.transfer.items import BRIDGE, NO_BRIDGE
 
@@ -104,7 +104,7 @@ def alarms(
     subset: str,
     rule: str,
     last: int,
-    prefix: str = BARE,
+    prefix: str,
     carrying: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return every alarm of a study: columns as the attributes of :class:`Alarm`, and ``to_do`` where one rings.
@@ -169,14 +169,14 @@ def blind(
         if contrast.known is not None
     }
     gaps = {key[:2]: contrast for key, contrast in formed.items() if key[2] == f"{BRIDGE} - {NO_BRIDGE}"}
-    gap_inference = _inferred({key: contrast.sample("all questions") for key, contrast in gaps.items()})
+    gap_inference = _inferred({key: [(contrast.sample(ALL), 1.0)] for key, contrast in gaps.items()})
     controls: dict[tuple[str, str], Contrast] = {}
     for key in gaps:
         control = formed.get((*key, " - ".join(CONTROL)))
         of_leaks = control and control.without(set(control.questions) - told)
         if of_leaks is not None:
             controls[key] = of_leaks
-    control_inference = _inferred({key: contrast.sample("all questions") for key, contrast in controls.items()})
+    control_inference = _inferred({key: [(contrast.sample(ALL), 1.0)] for key, contrast in controls.items()})
     for key, contrast in gaps.items():
         gap = gap_inference[key]
         seen = control_inference.get(key)
@@ -234,11 +234,12 @@ def collapsed(
         for contrast in form(cultures, base=base, contrasts=[], last=last)
         if contrast.direction == "xx->en"
     }
-    left, start = {}, {}
+    left: dict[tuple[str, str], Parts] = {}
+    start: dict[tuple[str, str], Parts] = {}
     for key, contrast in formed.items():
         end, begin = (part - chance.reindex(contrast.questions).to_numpy() for part in contrast.final())
-        left[key] = Sample(end - KEPT * begin, contrast.clusters)
-        start[key] = Sample(begin, contrast.clusters)
+        left[key] = [(Sample(end - KEPT * begin, contrast.clusters, bounds=(-1.0, 1.0)), 1.0)]
+        start[key] = [(Sample(begin, contrast.clusters, bounds=(-1.0, 1.0)), 1.0)]
     kept_of, began_of = _inferred(left), _inferred(start)
     for key, contrast in formed.items():
         arm = contrast.name.removesuffix(f" - {STEP0}")
@@ -291,7 +292,7 @@ def unbridged(
     is silence only where its half-width is below :data:`IN_SIGHT`.
     """
     counts = occurrences.groupby(["question_id", "corpus"])["n_both"].agg(lambda n: n.sum(skipna=False)).unstack()
-    samples: dict[tuple[str, str], Sample] = {}
+    samples: dict[tuple[str, str], Parts] = {}
     sizes: dict[tuple[str, str], tuple[int, int]] = {}
     formed: dict[tuple[str, str], Contrast] = {}
     for contrast in form(cultures, base=base, contrasts=[], last=last):
@@ -307,9 +308,10 @@ def unbridged(
         sizes[key] = (only, neither)
         if min(only, neither) >= FEWEST:
             end, begin = contrast.final()
-            parts = [np.broadcast_to(group.astype(float), end.shape) for group in groups]
-            values = [linearised(part * (end - begin), part) for part in parts]
-            samples[key] = Sample(values[0] - values[1], contrast.clusters)
+            samples[key] = [
+                (Sample((end - begin)[:, group], contrast.clusters[group], bounds=(-1.0, 1.0)), weight)
+                for group, weight in zip(groups, (1.0, -1.0), strict=True)
+            ]
     found = _inferred(samples)
     for key, contrast in formed.items():
         only, neither = sizes[key]
@@ -373,11 +375,11 @@ def unrelated(effects: pd.DataFrame, *, langs: Sequence[str]) -> Iterator[Alarm]
         )
 
 
-def _inferred(samples: Mapping[tuple[str, str], Sample]) -> dict[tuple[str, str], Inference]:
+def _inferred(samples: Mapping[tuple[str, str], Parts]) -> dict[tuple[str, str], Inference]:
     """Return the inference of each cell, simultaneous over the cells; all NaN where there are too few questions."""
-    told = {key: sample for key, sample in samples.items() if sample.n_clusters >= FEWEST}
+    told = {key: parts for key, parts in samples.items() if min(sample.n_clusters for sample, _ in parts) >= FEWEST}
     return dict.fromkeys(samples, Inference(*[np.nan] * 6)) | {
-        key: infer([sample], [1.0], level=1 - 0.05 / len(told)) for key, sample in told.items()
+        key: infer(*zip(*parts, strict=True), level=1 - 0.05 / len(told)) for key, parts in told.items()
     }
 
 

@@ -27,9 +27,11 @@ from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
     Sample,
+    adjusted,
     common_seeds,
-    holm,
+    few_clusters,
     infer,
+    notes,
     of_seeds,
     permuted,
     sign_flip,
@@ -83,12 +85,7 @@ def asymmetry_table(
         measured = {
             direction: {culture: pair[direction] for culture, pair in pairs.items()} for direction in DIRECTIONS
         }
-        measured[DIFFERENCE] = {
-            culture: Sample(
-                pair["xx->en"].values - pair["en->xx"].values, pair["en->xx"].clusters, pair["en->xx"].seeds
-            )
-            for culture, pair in pairs.items()
-        }
+        measured[DIFFERENCE] = {culture: pair["xx->en"].minus(pair["en->xx"]) for culture, pair in pairs.items()}
         groups = {level: [c for c in pairs if resource[c] == level] for level in (HIGH, LOW)}
         groups = {level: cultures for level, cultures in groups.items() if cultures}
         if len(groups) < 2:
@@ -105,7 +102,7 @@ def asymmetry_table(
                 rows += [key | row for row in _inferred(chosen, weights, group, resamples=resamples, seed=seed)]
     table = pd.DataFrame(rows).assign(unleaked=unleaked)
     readings = table["direction"].isin(DIRECTIONS)
-    table["p_holm"] = table[readings].groupby(FAMILY, sort=False)["p"].transform(holm)
+    table["p_holm"] = adjusted(table[readings], FAMILY).reindex(table.index)
     return table
 
 
@@ -122,10 +119,10 @@ def _inferred(
         "n_clusters": sum(sample.n_clusters for sample in chosen),
         "n_seeds": len(common_seeds(chosen)),
     }
-    p = test(chosen, weight, resamples=resamples, rng=rng)
-    given = dataclasses.asdict(infer(chosen, weight)) | {"p": p, "interval": QUESTIONS_ONLY, "note": ""}
+    p, few = test(chosen, weight, resamples=resamples, rng=rng), few_clusters(chosen, weight)
+    given = dataclasses.asdict(infer(chosen, weight)) | {"p": p, "interval": QUESTIONS_ONLY, "note": few}
     if shared["n_seeds"] < 2:
         return [shared | given]
     over = dataclasses.asdict(infer(chosen, weight, over_seeds=True))
-    note = of_seeds(shared["n_seeds"])
+    note = notes(of_seeds(shared["n_seeds"]), few)
     return [shared | given, shared | over | {"interval": QUESTIONS_AND_SEEDS, "note": note}]

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from lorebridge.transfer.inference import FEW_CLUSTERS, resting
+
 NEAR_DUPLICATE = 0.5
 """Similarity from which two questions are the same question in other words."""
 LOOK_ALIKE = 0.2
@@ -84,6 +86,10 @@ class ClusterBootstrap:
         """
         names, cluster = np.unique(clusters, return_inverse=True)
         self.n_clusters = len(names)
+        self._order = np.argsort(cluster, kind="stable")
+        self._starts = np.searchsorted(cluster[self._order], np.arange(len(names)))
+        # As many clusters of one size have the same spread of sizes (Kish 1965, section 11.7).
+        self._alike = len(cluster) ** 2 / float((np.bincount(cluster) ** 2).sum())
         rng = np.random.default_rng([seed, *stream.encode()])
         drawn = rng.multinomial(self.n_clusters, np.full(self.n_clusters, 1 / self.n_clusters), size=resamples)
         self._weights = drawn[:, cluster].T.astype(np.float64)  # (n questions, R): how often each is drawn
@@ -98,29 +104,75 @@ class ClusterBootstrap:
         return np.divide(values @ self._weights, total, out=np.full(total.shape, np.nan), where=total > 0)
 
     def interval(
-        self, values: np.ndarray, counts: np.ndarray | None = None, level: float = 0.95
+        self,
+        values: np.ndarray,
+        counts: np.ndarray | None = None,
+        level: float = 0.95,
+        bounds: tuple[float, float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the percentile interval of the mean of `values` (..., n questions), or of their ratio to `counts`.
 
-        NaN with fewer than 2 clusters, and where a resample has nothing to count.
+        No draw has what no question has shown: where all answers are right, all means are 1, and where one of a hundred
+        is wrong, hardly any draw has three. So where the error of a mean rests on few clusters
+        (:func:`lorebridge.transfer.inference.resting`) and its values have bounds, the ends are as far out at least as
+        clusters allow that were never seen to hold anything else (:meth:`_unseen`).
+
+        Args:
+            values: shape (..., n questions).
+            counts: what they are divided by; ones by default.
+            level: of the interval.
+            bounds: of the values, if there are any; `counts` are ones.
+
+        Returns:
+            NaN with fewer than 2 clusters, and where a resample has nothing to count; without bounds, where all
+            resamples are alike.
         """
         if self.n_clusters < 2:
             nothing = np.full(values.shape[:-1], np.nan)
             return nothing, nothing
         drawn = self.ratio(values, np.ones_like(values) if counts is None else counts)
-        return _percentiles(drawn, level)
+        return self._ends(values, drawn, level, bounds)
 
-    def band(self, values: np.ndarray, level: float = 0.95) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    def _ends(
+        self, values: np.ndarray, drawn: np.ndarray, level: float, bounds: tuple[float, float] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of intervals from what the resamples say."""
+        lo, hi = _percentiles(drawn, level)
+        if bounds is None:
+            alike = np.ptp(drawn, axis=-1) <= 1e-12
+            return np.where(alike, np.nan, lo), np.where(alike, np.nan, hi)
+        least, most = self._unseen(values, (1 - level) / 2, bounds)
+        return np.fmin(lo, least), np.fmax(hi, most)
+
+    def _unseen(self, values: np.ndarray, tail: float, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends that means may have because of what no cluster has shown.
+
+        If a share s of all clusters is of some kind, K of them hold none with probability (1 - s)^K. So with a
+        probability of 1 - `tail` no kind has a larger share than 1 - tail^(1 / K) that was not seen (for a tail of
+        5 %, about 3 / K: the rule of three, Hanley & Lippman-Hand 1983), and such a share of values, each at a bound,
+        moves the mean no further. NaN where the error rests on more than a few clusters.
+        """
+        means = values.mean(axis=-1)
+        totals = np.add.reduceat((values - means[..., None])[..., self._order], self._starts, axis=-1)
+        moved = totals / (values.shape[-1] - np.diff(self._starts, append=values.shape[-1]))
+        share = np.where(resting(moved) < FEW_CLUSTERS, 1 - tail ** (1 / self._alike), np.nan)
+        return means - share * (means - bounds[0]), means + share * (bounds[1] - means)
+
+    def band(
+        self, values: np.ndarray, level: float = 0.95, bounds: tuple[float, float] | None = None
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """Return the interval of the mean of each row of `values` (rows, n questions), and the band of all rows.
 
         The band holds all of the rows' means at once. It is the narrowest of equally deep percentile intervals, an end
         of which as many of a row's replicates lie beyond as of any other row's, that hold `level` of the joint
         replicates in every row (the quantile-based sup-t band: Montiel Olea & Plagborg-Moller 2019, algorithm 2). No
-        row's spread need be estimated, ends stay in the range of the replicates, and it holds the intervals.
+        row's spread need be estimated, and it holds the intervals. With bounds it goes out as they do
+        (:meth:`interval`), to the same depth.
 
         Args:
             values: rows are statistics of the same questions, such as the checkpoints of a model.
             level: of each interval, and of the band.
+            bounds: of the values, if there are any.
 
         Returns:
             (lo, hi) of the intervals, (lo, hi) of the band, each of shape (rows,); NaN with fewer than 2 clusters.
@@ -129,20 +181,19 @@ class ClusterBootstrap:
             nothing = np.full(len(values), np.nan)
             return (nothing, nothing), (nothing, nothing)
         drawn = self.ratio(values, np.ones_like(values))
-        lo, hi = _percentiles(drawn, level)
+        lo, hi = self._ends(values, drawn, level, bounds)
         ordered = np.sort(drawn, axis=1)
         n = drawn.shape[1]
         # How many replicates of the row lie at each one or further out, on the side where they are fewer.
-        depth = np.min(
-            [
-                np.minimum(np.searchsorted(row, of_row, "right"), n - np.searchsorted(row, of_row, "left"))
-                for row, of_row in zip(ordered, drawn, strict=True)
-            ],
-            axis=0,
-        )
+        above, below = (scipy.stats.rankdata(side, "max", axis=1) for side in (-drawn, drawn))
+        depth = np.minimum(above, below).min(axis=0)
         deepest = max(int(np.sort(depth)[int((1 - level) * n)]), 1)
         # Percentiles lie between replicates; an end of the band is one.
-        return (lo, hi), (np.minimum(ordered[:, deepest - 1], lo), np.maximum(ordered[:, n - deepest], hi))
+        band_lo, band_hi = np.minimum(ordered[:, deepest - 1], lo), np.maximum(ordered[:, n - deepest], hi)
+        if bounds is not None:
+            least, most = self._unseen(values, min(deepest / n, (1 - level) / 2), bounds)
+            band_lo, band_hi = np.fmin(band_lo, least), np.fmax(band_hi, most)
+        return (lo, hi), (band_lo, band_hi)
 
 
 def _percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:

@@ -108,7 +108,8 @@ class Contrast:
 
     def sample(self, scale: str) -> Sample:
         """Return the values whose mean is the gap over the last checkpoints."""
-        return Sample(linearised(*self.parts(scale)), self.clusters, self.seeds)
+        bounds = (-1.0, 1.0) if scale == ALL else None
+        return Sample(linearised(*self.parts(scale)), self.clusters, self.seeds, bounds)
 
     def without(self, questions: Collection[str]) -> Contrast | None:
         """Return the contrast without some questions, or None where none are left."""

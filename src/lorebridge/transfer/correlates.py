@@ -129,6 +129,30 @@ def _measures(scores: pd.DataFrame, sizes: pd.DataFrame | None) -> pd.DataFrame:
     return found if sizes is None else found.merge(sizes, on="lang", how="left")
 
 
+def read_measures(path: Path | str, keys: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Return a CSV file of measures, of languages or of pairs of these.
+
+    Args:
+        path: the file.
+        keys: columns that say what a row is of.
+        columns: of the measures; empty where one is unknown.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, or a measure is no number.
+    """
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "Give a CSV file.") from error
+    for column in (*keys, *columns):
+        if column not in table:
+            raise InputError(path, f"has no column {column!r}", f"It has: {', '.join(table.columns)}.")
+    for column in columns:
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise InputError(f"{path}, column {column}", "has what is no number", "Leave unknown ones empty.")
+    return table[[*keys, *columns]]
+
+
 def read_volumes(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """Return measures of languages.
 
@@ -137,18 +161,9 @@ def read_volumes(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
         columns: of the measures.
 
     Raises:
-        InputError: it cannot be read, lacks a column, has a language twice, or a measure that is no number.
+        InputError: as :func:`read_measures`, or it has a language twice.
     """
-    try:
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "Give a CSV file.") from error
-    for column in ("lang", *columns):
-        if column not in table:
-            raise InputError(path, f"has no column {column!r}", f"It has: {', '.join(table.columns)}.")
+    table = read_measures(path, ["lang"], columns)
     if table["lang"].duplicated().any():
         raise InputError(path, f"has {table.loc[table['lang'].duplicated(), 'lang'].iloc[0]!r} twice", "Mend it.")
-    for column in columns:
-        if not pd.api.types.is_numeric_dtype(table[column]):
-            raise InputError(f"{path}, column {column}", "has what is no number", "Leave unknown ones empty.")
-    return table[["lang", *columns]]
+    return table

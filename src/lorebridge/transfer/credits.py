@@ -12,7 +12,7 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
-from lorebridge.probes.prefixes import BARE, behind, in_order
+from lorebridge.probes.prefixes import behind, in_order
 from lorebridge.transfer.clusters import question_clusters
 
 LAST = -1
@@ -78,7 +78,7 @@ def load(
     subset: str,
     rule: str,
     last: int,
-    prefix: str = BARE,
+    prefix: str,
     cluster: Callable[[pd.DataFrame], pd.Series] = question_clusters,
 ) -> Iterator[Credits]:
     """Yield the credits of every option of every culture in the culture's own language, then in the base language.

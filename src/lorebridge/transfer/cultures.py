@@ -13,7 +13,7 @@ import pandas as pd
 import scipy
 
 from lorebridge import tables
-from lorebridge.probes.prefixes import BARE, behind
+from lorebridge.probes.prefixes import behind
 from lorebridge.trace.density import EXACT
 from lorebridge.transfer.asymmetry import DIFFERENCE
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
@@ -21,7 +21,7 @@ from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 EXACT_ENUMERATION = 8  # cultures up to which all orders are tried
 
 
-def cultures(*, asymmetry: Path, density: Path, base: str, prefix: str = BARE) -> pd.DataFrame:
+def cultures(*, asymmetry: Path, density: Path, base: str, prefix: str) -> pd.DataFrame:
     """Return each culture's log density ratio beside the difference of its directional gaps.
 
     Densities are those of the monolingual corpora, counted in every text, per token, and among judged hits, per

@@ -16,6 +16,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
+from lorebridge.transfer.correlates import read_measures
 from lorebridge.transfer.precision import checkpoints
 
 ALIKE = {"another family": "family", "another script": "script"}
@@ -112,21 +113,12 @@ def read_distances(path: Path | str, columns: Sequence[str]) -> dict[str, pd.Dat
         columns: of the distances.
 
     Raises:
-        InputError: it cannot be read, lacks a column, has a pair twice, or a distance that is no number.
+        InputError: as :func:`lorebridge.transfer.correlates.read_measures`, or it has a pair twice.
     """
-    try:
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "Give a CSV file.") from error
-    for column in (*PAIR, *columns):
-        if column not in table:
-            raise InputError(path, f"has no column {column!r}", f"It has: {', '.join(table.columns)}.")
+    table = read_measures(path, PAIR, columns)
     pairs = pd.Series([tuple(sorted(pair)) for pair in table[list(PAIR)].astype(str).itertuples(index=False)])
     if pairs.duplicated().any():
         raise InputError(path, f"has {' and '.join(pairs[pairs.duplicated()].iloc[0])} twice", "Mend it.")
-    for column in columns:
-        if not pd.api.types.is_numeric_dtype(table[column]):
-            raise InputError(f"{path}, column {column}", "has what is no number", "Leave unknown ones empty.")
     return {column: _matrix(table["lang_a"], table["lang_b"], table[column]) for column in columns}
 
 

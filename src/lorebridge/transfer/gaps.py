@@ -21,9 +21,11 @@ from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
     Sample,
+    adjusted,
     common_seeds,
-    holm,
+    few_clusters,
     infer,
+    notes,
     of_seeds,
     sign_flip,
 )
@@ -151,12 +153,13 @@ def gap_table(formed: Sequence[Contrast], *, unleaked: bool, resamples: int, see
             rng = np.random.default_rng([seed, *contrast.culture.encode()])
             numerator = Sample(contrast.parts(scale)[0], contrast.clusters)
             rows[-1]["p"] = sign_flip([numerator], [1.0], resamples=resamples, rng=rng)
-            over_seeds = _over_seeds(contrast.sample(scale), rows[-1])
+            sample = contrast.sample(scale)
+            rows[-1]["note"] = few_clusters([sample], [1.0])
+            over_seeds = _over_seeds(sample, rows[-1])
             if over_seeds is not None:
                 with_seeds.append(over_seeds)
     table = pd.DataFrame([*rows, *with_seeds]).assign(unleaked=unleaked)
-    tested = table["p"].notna()
-    table["p_holm"] = table[tested].groupby(FAMILY, sort=False)["p"].transform(holm)
+    table["p_holm"] = adjusted(table, FAMILY)
     return table
 
 
@@ -172,7 +175,7 @@ def _rows(contrast: Contrast, scale: str, bootstrap: ClusterBootstrap, *, every_
             curves = [arm[chosen].mean(axis=0) for arm in (contrast.first, contrast.second)]
             first, second = (np.vstack([curve, end]) for curve, end in zip(curves, (first, second), strict=True))
             numerator, denominator = first - second, np.ones_like(first)
-        lo, hi = bootstrap.interval(numerator, denominator)
+        lo, hi = bootstrap.interval(numerator, denominator, bounds=(-1, 1) if scale == ALL else None)
         above, below = numerator.mean(axis=1), denominator.mean(axis=1)
         gap = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
         for i, step in enumerate([*contrast.steps, LAST] if every_step else [LAST]):
@@ -206,5 +209,6 @@ def _over_seeds(sample: Sample, row: Mapping[str, Any]) -> dict[str, Any] | None
     if seeds < 2 or np.isnan(sample.estimate):
         return None
     found = infer([sample], [1.0], over_seeds=True)
-    error = {"lo": found.lo, "hi": found.hi, "interval": QUESTIONS_AND_SEEDS, "note": of_seeds(seeds), "p": found.p}
+    error = {"lo": found.lo, "hi": found.hi, "interval": QUESTIONS_AND_SEEDS, "p": found.p}
+    error["note"] = notes(of_seeds(seeds), row["note"])
     return {**row, **error}

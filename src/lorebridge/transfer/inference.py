@@ -36,26 +36,49 @@ class Sample:
         clusters: cluster of each question, shape (n,).
         seeds: the seeds; those of the same number went on from the same base model, whatever their language. Where they
             are not told, nothing can be said of other seeds.
+        bounds: between which values lie, where there are bounds: what no cluster has shown can then be no further away.
     """
 
     values: npt.NDArray[np.float64]
     clusters: npt.NDArray[np.int64]
     seeds: Sequence[int] = ()
+    bounds: tuple[float, float] | None = None
 
     @property
     def estimate(self) -> float:
         """The mean over questions and seeds."""
         return float(self.values.mean())
 
-    @property
+    @functools.cached_property
+    def codes(self) -> np.ndarray:
+        """Number of each question's cluster, from 0, shape (n,)."""
+        return np.unique(self.clusters, return_inverse=True)[1]
+
+    @functools.cached_property
     def n_clusters(self) -> int:
         """Number of clusters of questions."""
-        return len(np.unique(self.clusters))
+        return int(self.codes.max(initial=-1)) + 1
+
+    @property
+    def alike(self) -> float:
+        """How many clusters of one size weigh as these do (Kish 1965, section 11.7)."""
+        sizes = np.bincount(self.codes)
+        return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+    def minus(self, other: Sample) -> Sample:
+        """Return the differences, question by question, to a sample of the same questions and seeds."""
+        both = None
+        if self.bounds is not None and other.bounds is not None:
+            both = (self.bounds[0] - other.bounds[1], self.bounds[1] - other.bounds[0])
+        return dataclasses.replace(self, values=self.values - other.values, bounds=both)
 
     def totals(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the sum over each cluster of the mean over seeds, and the cluster sizes, both (n clusters,)."""
-        codes = np.unique(self.clusters, return_inverse=True)[1]
-        return np.bincount(codes, self.values.mean(axis=0)), np.bincount(codes).astype(np.float64)
+        return np.bincount(self.codes, self.values.mean(axis=0)), np.bincount(self.codes).astype(np.float64)
+
+
+Parts = Sequence[tuple[Sample, float]]
+"""Samples of different questions with the weights with which their means are summed, such as 1 and -1."""
 
 
 def linearised(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -75,15 +98,95 @@ def linearised(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return ratio + (numerator - ratio * denominator) / mean
 
 
-def question_variance(values: np.ndarray, clusters: np.ndarray) -> float:
+def left_out(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return how far the mean of `values` (n,) moves if a cluster is left out, up to its sign, shape (n clusters,).
+
+    Args:
+        values: one a question.
+        codes: number of each question's cluster, from 0; two clusters or more.
+    """
+    totals = np.bincount(codes, values - values.mean())
+    return totals / (len(values) - np.bincount(codes))
+
+
+def question_variance(values: np.ndarray, codes: np.ndarray) -> float:
     """Return the variance of the mean of `values` (n,) over the choice of clusters of questions; NaN for one cluster.
 
-    K / (K - 1) times the sum of squared residual totals of the K clusters, over n squared: the cluster-robust variance
-    of a mean (Liang & Zeger 1986).
+    The jackknife over clusters: (K - 1) / K times the sum of squares of what the mean moves by if one of the K clusters
+    is left out (Bell & McCaffrey 2002). Where clusters are of one size this is the sandwich of Liang & Zeger (1986)
+    with K / (K - 1). A cluster that holds much of the questions draws the mean to itself, and the sandwich takes it for
+    less unlike the others than it is: with half of all questions in one cluster its intervals of 95 % cover 55 to 80 %
+    (``benchmarks/calibration.py --scenario clusters``).
+
+    Args:
+        values: one a question.
+        codes: number of each question's cluster, from 0.
     """
-    totals = np.bincount(np.unique(clusters, return_inverse=True)[1], values - values.mean())
-    k = len(totals)
-    return float(k / (k - 1) * (totals**2).sum() / len(values) ** 2) if k > 1 else np.nan
+    k = int(codes.max(initial=-1)) + 1
+    return float((k - 1) / k * (left_out(values, codes) ** 2).sum()) if k > 1 else np.nan
+
+
+FEW_CLUSTERS = 10
+"""Where an error rests on fewer clusters of questions than these, its row says so."""
+
+
+def resting(moved: np.ndarray) -> np.ndarray:
+    """Return on how many clusters the variance of an estimate rests, shape (...); 0 where it has none.
+
+    Args:
+        moved: what the estimate moves by if a cluster is left out, shape (..., clusters).
+    """
+    # What a mean of equal numbers is away from them by rounding is no difference.
+    squares = np.where(np.abs(moved) > 1e-12, moved, 0) ** 2
+    fourth = (squares**2).sum(axis=-1)
+    return np.divide(squares.sum(axis=-1) ** 2, fourth, out=np.zeros_like(fourth), where=fourth > 0)
+
+
+def few_clusters(samples: Sequence[Sample], weights: Sequence[float]) -> str:
+    """Return what a row has to say if the error over questions of a weighted sum rests on few clusters; else nothing.
+
+    How many it rests on is (sum of r^2)^2 / sum of r^4, with r what the sum moves by if a cluster is left out: all of
+    them if all move it alike, those that hold a difference if two models hardly ever differ, one if one outweighs the
+    rest. With few, Student's t and the bootstrap cover less than they say if the differences are all on one side.
+
+    >>> few_clusters([Sample(np.array([[1.0, 0, 0, -1, 0, 0]]), np.arange(6))], [1.0])
+    'error from about 2 clusters: may be too small'
+    >>> few_clusters([Sample(np.zeros((1, 6)), np.arange(6))], [1.0])
+    'no cluster differs from another'
+    """
+    if any(sample.n_clusters < 2 or np.isnan(sample.values).any() for sample in samples):
+        return ""
+    moved = np.concatenate(
+        [weight * left_out(s.values.mean(axis=0), s.codes) for s, weight in zip(samples, weights, strict=True)]
+    )
+    many = float(resting(moved))
+    if not many:
+        return "no cluster differs from another"
+    return "" if many >= FEW_CLUSTERS else f"error from about {many:.0f} clusters: may be too small"
+
+
+def notes(*said: str) -> str:
+    """Return what a row has to say as one text.
+
+    >>> notes("", "a", "b")
+    'a; b'
+    """
+    return "; ".join(filter(None, said))
+
+
+def adjusted(table: pd.DataFrame, family: Sequence[str], p: str = "p") -> pd.Series:
+    """Return the p-values of a table by Holm's method within each family (:func:`holm`).
+
+    Args:
+        table: a row a test.
+        family: columns that the tests of one family have in common.
+        p: column of the p-values; where it is missing nothing was tested.
+    """
+    tested = table.loc[table[p].notna(), [*family, p]]
+    # By number: grouping by several columns of text takes most of a small study's time.
+    of = tested.groupby(list(family), sort=False).ngroup().to_numpy()
+    found = [holm(tested[p][of == number]) for number in range(int(of.max(initial=-1)) + 1)]
+    return (pd.concat(found) if found else tested[p]).reindex(table.index)
 
 
 def common_seeds(samples: Sequence[Sample]) -> list[int]:
@@ -116,7 +219,7 @@ class Inference:
 
 
 def infer(
-    samples: Sequence[Sample], weights: Sequence[float], *, over_seeds: bool = False, level: float = 0.95
+    samples: Sequence[Sample], weights: Sequence[float], *, over_seeds: bool = False, level: float | None = 0.95
 ) -> Inference:
     """Return the inference of a weighted sum of the samples' means.
 
@@ -139,13 +242,14 @@ def infer(
         samples: one a language, on different questions.
         weights: of each.
         over_seeds: whether other seeds are spoken of; `samples` have two in common.
-        level: of the interval.
+        level: of the interval; None for none, which takes much of the time.
 
     Returns:
-        All NaN but the estimate where a language has one cluster. With seeds, `df` is S - 1.
+        All NaN but the estimate where a language has one cluster. With seeds, `df` is S - 1. Where nothing differs,
+        neither clusters nor seeds, what no cluster has shown decides (:func:`_unseen`).
     """
     weight = np.asarray(weights, dtype=np.float64)
-    parts = weight**2 * [question_variance(sample.values.mean(axis=0), sample.clusters) for sample in samples]
+    parts = weight**2 * [question_variance(sample.values.mean(axis=0), sample.codes) for sample in samples]
     freedom = np.array([sample.n_clusters - 1 for sample in samples], dtype=np.float64)
     estimate, variance = float(weight @ [sample.estimate for sample in samples]), float(parts.sum())
     if np.isnan(variance) or np.isnan(estimate):
@@ -157,16 +261,42 @@ def infer(
         seeds = len(among)
         rows = [sample.values[[list(sample.seeds).index(seed) for seed in among]] for sample in samples]
         between = float(np.var(weight @ [row.mean(axis=1) for row in rows], ddof=1)) / seeds
-        variance = max(variance - float(weight**2 @ [_own(s.values, s.clusters) for s in samples]), 0.0)
-    se = np.sqrt(variance + between)
-    if se == 0:
-        return Inference(estimate, 0.0, np.inf, estimate, estimate, 1.0 if estimate == 0 else 0.0)
+        variance = max(variance - float(weight**2 @ [_own(s) for s in samples]), 0.0)
+    se = float(np.sqrt(variance + between))
+    if se <= 1e-12 * max(1.0, abs(estimate)):  # but for rounding
+        return _unseen(samples, weight, estimate, level, seeds)
     if not over_seeds:
-        half, p = scipy.stats.t.ppf(0.5 + level / 2, df) * se, 2 * scipy.stats.t.sf(abs(estimate) / se, df)
-        return Inference(estimate, float(se), float(df), float(estimate - half), float(estimate + half), float(p))
+        p = 2 * scipy.stats.t.sf(abs(estimate) / se, df)
+        half = np.nan if level is None else scipy.stats.t.ppf(0.5 + level / 2, df) * se
+        return Inference(estimate, se, float(df), float(estimate - half), float(estimate + half), float(p))
     error = functools.partial(behrens_fisher, scales=(variance, between), freedom=(df, seeds - 1))
-    half = quantile(error, 1 - level, se)
-    return Inference(estimate, float(se), seeds - 1, estimate - half, estimate + half, error(abs(estimate)))
+    half = np.nan if level is None else quantile(error, 1 - level, se)
+    return Inference(estimate, se, seeds - 1, estimate - half, estimate + half, error(abs(estimate)))
+
+
+def _unseen(
+    samples: Sequence[Sample], weights: np.ndarray, estimate: float, level: float | None, seeds: int
+) -> Inference:
+    """Return the inference of a weighted sum of means of clusters that are all alike, of K of one size the fewest.
+
+    Over seeds, which are all alike as well, K is no more than these.
+
+    If a share s of all clusters is of other kinds, K of them hold none of these with probability (1 - s)^K (the rule
+    of three: Hanley & Lippman-Hand 1983), and such a share at a bound of the values moves the sum furthest. So a sum of
+    m, below the estimate v, is as probable as ((m - a) / (v - a))^K at most, with a the least that the sum can be.
+    Where values have no bounds, nothing is known but that 0 is what a sum of 0 may be.
+    """
+    if any(sample.bounds is None for sample in samples):
+        told = abs(estimate) > 1e-12
+        return Inference(estimate, 0.0, np.nan, np.nan, np.nan, np.nan if told else 1.0)
+    ends = np.sort([np.multiply(weight, s.bounds or ()) for s, weight in zip(samples, weights, strict=True)], axis=1)
+    least, most = ends.sum(axis=0)
+    k = min([sample.alike for sample in samples] + ([seeds] if seeds else []))
+    nearest = 1 - (np.nan if level is None else ((1 - level) / 2) ** (1 / k))
+    bound = least if estimate > 0 else most
+    p = min(1.0, 2 * (bound / (bound - estimate)) ** k) if least < 0 < most and bound != estimate else float("nan")
+    lo, hi = estimate - nearest * (estimate - least), estimate + nearest * (most - estimate)
+    return Inference(estimate, 0.0, np.inf, float(lo), float(hi), p)
 
 
 def equivalence(
@@ -190,18 +320,20 @@ def equivalence(
     tails = []
     for side in (1, -1):
         # The sum's distance from one end is a sum, too.
-        moved = dataclasses.replace(samples[0], values=samples[0].values + side * margin / weights[0])
-        found = infer([moved, *samples[1:]], weights, over_seeds=over_seeds)
+        shift = side * margin / weights[0]
+        bounds = samples[0].bounds and (samples[0].bounds[0] + shift, samples[0].bounds[1] + shift)
+        moved = dataclasses.replace(samples[0], values=samples[0].values + shift, bounds=bounds)
+        found = infer([moved, *samples[1:]], weights, over_seeds=over_seeds, level=None)
         tails.append(found.p / 2 if side * found.estimate > 0 else 1 - found.p / 2)
     return float(np.max(tails))
 
 
-def _own(values: np.ndarray, clusters: np.ndarray) -> float:
-    """Return what seeds do to single questions: its share of the variance over questions of the mean of `values`."""
-    n = len(values)
+def _own(sample: Sample) -> float:
+    """Return what seeds do to single questions: its share of the variance over questions of the mean over seeds."""
+    values, n = sample.values, len(sample.values)
     if n < 2:
         return 0.0
-    return sum(question_variance(row, clusters) for row in values - values.mean(axis=0)) / (n - 1) / n
+    return sum(question_variance(row, sample.codes) for row in values - values.mean(axis=0)) / (n - 1) / n
 
 
 _NODES = (24, 240)  # of the two chi-square variables; the second has the fewer degrees of freedom, and so the long tail

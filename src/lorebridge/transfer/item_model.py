@@ -54,7 +54,7 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
-from lorebridge.probes.prefixes import BARE, behind
+from lorebridge.probes.prefixes import behind
 from lorebridge.trace.leaks import leaked
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.inference import (
@@ -65,6 +65,7 @@ from lorebridge.transfer.inference import (
     common_seeds,
     infer,
     linearised,
+    notes,
     of_seeds,
 )
 from lorebridge.transfer.items import BRIDGE, NO_BRIDGE
@@ -210,7 +211,7 @@ def item_effects(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> dict[str, Any]:
     """Write the table "item_effects": how what crosses goes with how often a fact was read.
 
@@ -352,7 +353,9 @@ def effects(answers: Sequence[Answers]) -> pd.DataFrame:
         for one in answers:
             missing = np.isnan([one.counts[f"{count}_{side}"] for side in SIDES]).any(axis=(0, 1))
             told = one.of(np.asarray(~missing))
-            if _inferred({told.lang: told.at_risk()}, [told], QUESTIONS_ONLY)[QUESTIONS_ONLY].lo > 0:
+            risk = _inferred({told.lang: told.at_risk()}, [told], QUESTIONS_ONLY)[QUESTIONS_ONLY]
+            # Where all is known and open nothing varies, and no interval is to be had.
+            if risk.lo > 0 or (risk.se == 0 and risk.estimate > 0):
                 kept.append(told)
         shared: dict[str, Any] = {
             "count": count,
@@ -367,7 +370,7 @@ def effects(answers: Sequence[Answers]) -> pd.DataFrame:
         for quantity, found in estimated.items():
             for interval, inference in found.items():
                 few = of_seeds(shared["n_seeds"]) if interval == QUESTIONS_AND_SEEDS else ""
-                note = "; ".join(filter(None, (few, doubt.get(quantity, ""))))
+                note = notes(few, doubt.get(quantity, ""))
                 result = dataclasses.asdict(inference)
                 rows.append({**shared, "quantity": quantity, **result, "interval": interval, "note": note})
     return pd.DataFrame(rows)

@@ -11,7 +11,6 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.contrasts import by_culture
@@ -42,7 +41,7 @@ def items(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> dict[str, Any]:
     """Write the table "items", a row a selection, question, direction and seed: whether it crossed.
 

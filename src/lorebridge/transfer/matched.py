@@ -27,9 +27,11 @@ from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
     Sample,
+    adjusted,
     common_seeds,
-    holm,
+    few_clusters,
     infer,
+    notes,
     of_seeds,
 )
 
@@ -125,7 +127,7 @@ def matched_table(formed: Sequence[Contrast], losses: Losses, *, base: str) -> p
     """
     rows = [row for contrast in formed for on in MATCHES for row in _rows(contrast, on, losses, base)]
     table = pd.DataFrame(rows)
-    table["p_holm"] = table.groupby(FAMILY, sort=False)["p"].transform(holm)
+    table["p_holm"] = adjusted(table, FAMILY)
     return table
 
 
@@ -231,7 +233,7 @@ def _rows(contrast: Contrast, on: str, losses: Losses, base: str) -> list[dict[s
         for i, arm in enumerate((contrast.first, contrast.second))
     ]
     places = [float(np.mean([(found.weights[i] @ steps).mean() for found in matches])) for i in (0, 1)]
-    sample = Sample(credits[0] - credits[1], contrast.clusters, contrast.seeds)
+    sample = Sample(credits[0] - credits[1], contrast.clusters, contrast.seeds, (-1.0, 1.0))
     shared |= {
         "loss": float(np.mean([found.level for found in matches])),
         "step": places[0],
@@ -244,7 +246,7 @@ def _rows(contrast: Contrast, on: str, losses: Losses, base: str) -> list[dict[s
     for over_seeds in (False, True) if len(common_seeds([sample])) > 1 else (False,):
         inferred = infer([sample], [1.0], over_seeds=over_seeds)
         error = {"lo": inferred.lo, "hi": inferred.hi, "p": inferred.p}
-        note = of_seeds(len(contrast.seeds)) if over_seeds else ""
+        note = notes(of_seeds(len(contrast.seeds)) if over_seeds else "", few_clusters([sample], [1.0]))
         interval = QUESTIONS_AND_SEEDS if over_seeds else QUESTIONS_ONLY
         rows.append({**shared, **error, "interval": interval, "note": note})
     return rows

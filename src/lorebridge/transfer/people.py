@@ -21,17 +21,18 @@ import scipy
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes.people import person_and_attribute, person_clusters
-from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer import credits as credits_
 from lorebridge.transfer.contrasts import Contrast, by_culture, form
 from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
     Inference,
+    Parts,
     Sample,
     common_seeds,
+    few_clusters,
     infer,
-    linearised,
+    notes,
     of_seeds,
 )
 
@@ -55,7 +56,7 @@ def people_gaps(
     rule: str,
     last: int,
     out: Path,
-    prefix: str = BARE,
+    prefix: str,
 ) -> dict[str, Any]:
     """Write the table "people_gaps": gaps en->xx over the last checkpoints on people, by attribute, and on culture.
 
@@ -123,62 +124,70 @@ class Measure:
     """What one language's questions of a kind say.
 
     Attributes:
-        gap: values whose mean is the gap, shape (seeds, n).
-        top, bottom: values whose means have the ratio that is reported, same shape.
+        gap: samples whose weighted sum is the gap.
+        at: ratio -> samples whose weighted sum is 0 where it is the true one.
+        top: the mean that stands above in the ratio that is reported.
+        below: the sample whose mean stands below.
         shift: what is taken from that ratio.
-        clusters: cluster of each question, shape (n,).
-        seeds: the seeds.
         accuracy, accuracy_reference: mean credits of both arms; missing for a difference.
     """
 
-    gap: np.ndarray
-    top: np.ndarray
-    bottom: np.ndarray
+    gap: Parts
+    at: Callable[[float], Parts]
+    top: float
+    below: Sample
     shift: float
-    clusters: np.ndarray
-    seeds: Sequence[int]
     accuracy: float = np.nan
     accuracy_reference: float = np.nan
 
-    def at(self, ratio: float) -> Sample:
-        """Return values whose mean is 0 where the ratio is the true one."""
-        return Sample(self.top - ratio * self.bottom, self.clusters, self.seeds)
+    @property
+    def bottom(self) -> float:
+        """What the ratio is divided by."""
+        return self.below.estimate
 
 
 def measure(contrast: Contrast, kept: np.ndarray) -> Measure:
     """Return what some of the questions (a mask, shape (n,)) say of the gap and of its share of the reference."""
     first, second = (part[:, kept] for part in contrast.final())
+
+    def sample(values: np.ndarray, bounds: tuple[float, float] | None = None) -> Sample:
+        return Sample(values, contrast.clusters[kept], contrast.seeds, bounds)
+
     return Measure(
-        first - second,
-        first - second,
-        second,
-        0.0,
-        contrast.clusters[kept],
-        contrast.seeds,
-        float(first.mean()),
-        float(second.mean()),
+        gap=[(sample(first - second, (-1.0, 1.0)), 1.0)],
+        at=lambda ratio: [(sample(first - second - ratio * second), 1.0)],
+        top=float((first - second).mean()),
+        below=sample(second, (0.0, 1.0)),
+        shift=0.0,
+        accuracy=float(first.mean()),
+        accuracy_reference=float(second.mean()),
     )
 
 
 def compare(people: Contrast, culture: Contrast) -> Measure | None:
     """Return what both sets of questions say of the difference of their gaps and of the gaps' ratio; None for no seed.
 
-    Seed by seed, because the same models answer both. The questions stand side by side, and each gap is a ratio of
-    means over all of them, made linear (:func:`lorebridge.transfer.inference.linearised`).
+    Seed by seed, because the same models answer both; the questions are others, each set a sample of its own.
     """
     seeds = sorted(set(people.seeds) & set(culture.seeds))
     if not seeds:
         return None
-    sizes = len(people.questions), len(culture.questions)
-    gaps = [
-        np.subtract(*(part[[contrast.seeds.index(seed) for seed in seeds]] for part in contrast.final()))
+    first, second = (
+        Sample(
+            np.subtract(*(part[[contrast.seeds.index(seed) for seed in seeds]] for part in contrast.final())),
+            contrast.clusters,
+            seeds,
+            (-1.0, 1.0),
+        )
         for contrast in (people, culture)
-    ]
-    values = np.hstack(gaps)
-    of_people = np.broadcast_to(np.repeat([1.0, 0.0], sizes), values.shape)
-    top, bottom = (linearised(values * member, member) for member in (of_people, 1 - of_people))
-    clusters = np.concatenate([people.clusters, culture.clusters + people.clusters.max() + 1])
-    return Measure(top - bottom, top, bottom, 1.0, clusters, seeds)
+    )
+    return Measure(
+        gap=[(first, 1.0), (second, -1.0)],
+        at=lambda ratio: [(first, 1.0), (second, -ratio)],
+        top=first.estimate,
+        below=second,
+        shift=1.0,
+    )
 
 
 def gap_table(people: Mapping[tuple[str, str], Contrast], culture: Mapping[tuple[str, str], Contrast]) -> pd.DataFrame:
@@ -211,22 +220,23 @@ def _rows(measures: Mapping[str, Measure]) -> Iterator[dict[str, Any]]:
     """Yield the rows of one contrast and kind of questions: each language, and the mean of several."""
     for langs in [*([lang] for lang in measures), *([list(measures)] if len(measures) > 1 else [])]:
         group = [measures[lang] for lang in langs]
-        bottom = sum(float(one.bottom.mean()) for one in group)
-        ratio = sum(float(one.top.mean()) for one in group) / bottom if bottom else np.nan
-        seeds = len(common_seeds([one.at(0.0) for one in group]))
+        bottom = sum(one.bottom for one in group)
+        ratio = sum(one.top for one in group) / bottom if bottom else np.nan
+        asked = [sample for one in group for sample, _ in one.gap]
+        seeds = len(common_seeds(asked))
         for interval in (QUESTIONS_ONLY, QUESTIONS_AND_SEEDS) if seeds > 1 else (QUESTIONS_ONLY,):
             over_seeds = interval == QUESTIONS_AND_SEEDS
-            gap = _inferred([Sample(one.gap, one.clusters, one.seeds) for one in group], over_seeds)
+            gap = _inferred([one.gap for one in group], over_seeds)
             lo, hi = fieller(
                 ratio,
                 functools.partial(_ratio_test, group, over_seeds),
-                _inferred([Sample(one.bottom, one.clusters, one.seeds) for one in group], over_seeds),
+                _inferred([[(one.below, 1.0)] for one in group], over_seeds),
             )
             yield {
                 "lang": langs[0] if len(langs) == 1 else EVERY,
                 "langs": langs,
-                "n_questions": sum(one.gap.shape[1] for one in group),
-                "n_clusters": sum(len(np.unique(one.clusters)) for one in group),
+                "n_questions": sum(sample.values.shape[1] for sample in asked),
+                "n_clusters": sum(sample.n_clusters for sample in asked),
                 "n_seeds": seeds,
                 "accuracy": np.mean([one.accuracy for one in group]),
                 "accuracy_reference": np.mean([one.accuracy_reference for one in group]),
@@ -237,13 +247,17 @@ def _rows(measures: Mapping[str, Measure]) -> Iterator[dict[str, Any]]:
                 "relative_lo": lo - group[0].shift,
                 "relative_hi": hi - group[0].shift,
                 "interval": interval,
-                "note": of_seeds(seeds) if over_seeds else "",
+                "note": notes(
+                    of_seeds(seeds) if over_seeds else "",
+                    few_clusters(asked, [weight / len(group) for one in group for _, weight in one.gap]),
+                ),
             }
 
 
-def _inferred(samples: Sequence[Sample], over_seeds: bool) -> Inference:
+def _inferred(languages: Sequence[Parts], over_seeds: bool) -> Inference:
     """Return the inference of the mean over some languages."""
-    return infer(samples, [1 / len(samples)] * len(samples), over_seeds=over_seeds)
+    samples, weights = zip(*(part for parts in languages for part in parts), strict=True)
+    return infer(samples, [weight / len(languages) for weight in weights], over_seeds=over_seeds)
 
 
 def _ratio_test(measures: Sequence[Measure], over_seeds: bool, ratio: float) -> Inference:

@@ -20,18 +20,22 @@ import pandas as pd
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes import decisions
-from lorebridge.probes.prefixes import BARE, behind
+from lorebridge.probes.prefixes import behind
 from lorebridge.transfer import credits as credits_
+from lorebridge.transfer.accuracies import CREDITS
 from lorebridge.transfer.clusters import ClusterBootstrap, question_clusters
 from lorebridge.transfer.contrasts import ALL, BEYOND, Contrast, by_culture, form
 from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
     Inference,
+    Parts,
     Sample,
     common_seeds,
+    few_clusters,
     infer,
     linearised,
+    notes,
     of_seeds,
 )
 
@@ -41,6 +45,10 @@ PLACEMENTS = {
 }
 ESTIMAND = "source only - neither"
 GROUPS = ("source only", "neither", ESTIMAND, "target only", "both")
+PARTS: dict[str, dict[str, float]] = {group: {group: 1.0} for group in GROUPS} | {
+    ESTIMAND: {"source only": 1.0, "neither": -1.0}
+}
+"""What is reported -> the groups of questions that it is a sum over, with their weights."""
 COVERED = {"all": (True, False), "covered": (True,), "not covered": (False,)}
 """Whether parallel text mentions the entity that is asked about."""
 
@@ -55,7 +63,7 @@ def placement_gaps(
     subset: str,
     rule: str,
     last: int,
-    prefix: str = BARE,
+    prefix: str,
 ) -> pd.DataFrame:
     """Return gaps over the last checkpoints by where the fact was planted and whether its entity is covered by pairs.
 
@@ -84,15 +92,18 @@ def placement_gaps(
     planted = planted.set_index("question_id")
     settings: dict[str, Any] = {"subset": subset, "rule": rule, "last": last, "prefix": prefix}
     loaded = credits_.load(scores=scores, questions=questions, base=base, **settings)
-    cells: dict[tuple[str, str, str, str, str], dict[str, tuple[Sample, int]]] = {}
+    cells: dict[tuple[str, str, str, str, str], dict[str, Parts]] = {}
     for contrast in _between_arms(loaded, base, contrasts, last, set(planted.index), truth):
-        for scale in (ALL, BEYOND):
-            for (covered, placed), counted in samples(contrast, scale, planted.loc[contrast.questions]).items():
-                cell = (contrast.name, contrast.direction, scale, covered, placed)
-                cells.setdefault(cell, {})[contrast.culture] = counted
+        for scale, (covered, flags) in itertools.product((ALL, BEYOND), COVERED.items()):
+            here = planted.loc[contrast.questions]
+            by_group = samples(contrast, scale, here["placed"].where(here["covered"].isin(flags)))
+            for placed in GROUPS:
+                if (parts := parts_of(by_group, placed)) is not None:
+                    cell = (contrast.name, contrast.direction, scale, covered, placed)
+                    cells.setdefault(cell, {})[contrast.culture] = parts
     rows: list[dict[str, Any]] = []
     for (name, direction, scale, covered, placed), by_lang in cells.items():
-        for lang, (sample, n) in by_lang.items():
+        for lang, parts in by_lang.items():
             rows += [
                 {
                     "contrast": name,
@@ -101,7 +112,7 @@ def placement_gaps(
                     "scale": scale,
                     "covered": covered,
                     "placed": placed,
-                    "n_questions": n,
+                    "n_questions": _n(parts),
                     "gap": found.estimate,
                     "lo": found.lo,
                     "hi": found.hi,
@@ -109,7 +120,7 @@ def placement_gaps(
                     "interval": interval,
                     "note": note,
                 }
-                for interval, note, found in _inferred([sample])
+                for interval, note, found in _inferred([parts])
             ]
     return pd.DataFrame(rows)
 
@@ -124,7 +135,7 @@ def dose_response(
     subset: str,
     rule: str,
     last: int,
-    prefix: str = BARE,
+    prefix: str,
 ) -> pd.DataFrame:
     """Return accuracies and gaps over the last checkpoints by how often the source language states the fact.
 
@@ -156,7 +167,7 @@ def dose_response(
     covered = planted.drop_duplicates("question_id").set_index("question_id")["covered"]
     settings: dict[str, Any] = {"subset": subset, "rule": rule, "last": last, "prefix": prefix}
     loaded = credits_.load(scores=scores, questions=questions, base=base, **settings)
-    cells: dict[tuple[str, str, bool, int], dict[str, tuple[Sample, int]]] = {}
+    cells: dict[tuple[str, str, bool, int], dict[str, Parts]] = {}
     for contrast in _between_arms(loaded, base, contrasts, last, set(stated.index), truth):
         source, target = credits_.source_and_target(contrast.direction, base, contrast.culture)
         here = stated.loc[contrast.questions]
@@ -169,13 +180,11 @@ def dose_response(
             among = (dose == count) & (is_covered == flag)
             if not among.any():
                 continue
-            member = np.broadcast_to(among.astype(float), first.shape)
             for quantity, value in values.items():
-                sample = Sample(linearised(member * value, member), contrast.clusters, contrast.seeds)
-                cells.setdefault((quantity, contrast.direction, flag, int(count)), {})[contrast.culture] = (
-                    sample,
-                    int(among.sum()),
-                )
+                bounds = (-1.0, 1.0) if quantity == contrast.name else CREDITS
+                sample = Sample(value[:, among], contrast.clusters[among], contrast.seeds, bounds)
+                cell = (quantity, contrast.direction, flag, int(count))
+                cells.setdefault(cell, {})[contrast.culture] = [(sample, 1.0)]
     return pd.DataFrame(
         [
             {
@@ -183,7 +192,7 @@ def dose_response(
                 "direction": direction,
                 "covered": flag,
                 "dose": count,
-                "n_questions": sum(n for _, n in by_lang.values()),
+                "n_questions": sum(map(_n, by_lang.values())),
                 "value": found.estimate,
                 "lo": found.lo,
                 "hi": found.hi,
@@ -192,7 +201,7 @@ def dose_response(
                 "note": note,
             }
             for (quantity, direction, flag, count), by_lang in cells.items()
-            for interval, note, found in _inferred([sample for sample, _ in by_lang.values()])
+            for interval, note, found in _inferred(list(by_lang.values()))
         ]
     )
 
@@ -206,7 +215,7 @@ def memorised(
     rule: str,
     resamples: int,
     seed: int,
-    prefix: str = BARE,
+    prefix: str,
 ) -> pd.DataFrame:
     """Return how many of the facts that a language's corpus states a model answers in it, at its last checkpoint.
 
@@ -241,7 +250,7 @@ def memorised(
         drawn = ClusterBootstrap(
             clusters[part["question_id"]].to_numpy(), resamples=resamples, seed=seed, stream=str(lang)
         )
-        lo, hi = drawn.interval(part["credit"].to_numpy(np.float64)[None])
+        lo, hi = drawn.interval(part["credit"].to_numpy(np.float64)[None], bounds=CREDITS)
         found.append(
             {
                 "run": run,
@@ -266,7 +275,7 @@ def placed_accuracies(
     rule: str,
     resamples: int,
     seed: int,
-    prefix: str = BARE,
+    prefix: str,
 ) -> pd.DataFrame:
     """Return, of every model that learned a language, accuracy by checkpoint and by where the fact was planted.
 
@@ -305,7 +314,7 @@ def placed_accuracies(
                     clusters[wide.columns].to_numpy(), resamples=resamples, seed=seed, stream=culture
                 )
                 values = wide.to_numpy(np.float64)
-                lo, hi = drawn.interval(values)
+                lo, hi = drawn.interval(values, bounds=CREDITS)
                 found.append(
                     wide.index.to_frame(index=False).assign(
                         culture=culture,
@@ -338,31 +347,72 @@ def _between_arms(
         yield contrast
 
 
-def _inferred(samples: Sequence[Sample]) -> Iterator[tuple[str, str, Inference]]:
+def _n(parts: Parts) -> int:
+    """Return how many questions some samples are of."""
+    return sum(sample.values.shape[1] for sample, _ in parts)
+
+
+def _inferred(languages: Sequence[Parts]) -> Iterator[tuple[str, str, Inference]]:
     """Yield interval, note and the mean over languages: over questions alone and, where two are common, over seeds."""
-    weights = [1 / len(samples)] * len(samples)
-    yield QUESTIONS_ONLY, "", infer(samples, weights)
+    samples, weights = zip(
+        *((one, weight / len(languages)) for parts in languages for one, weight in parts), strict=True
+    )
+    few = few_clusters(samples, weights)
+    yield QUESTIONS_ONLY, few, infer(samples, weights)
     if (seeds := len(common_seeds(samples))) > 1:
-        yield QUESTIONS_AND_SEEDS, of_seeds(seeds), infer(samples, weights, over_seeds=True)
+        yield QUESTIONS_AND_SEEDS, notes(of_seeds(seeds), few), infer(samples, weights, over_seeds=True)
 
 
-def samples(contrast: Contrast, scale: str, planted: pd.DataFrame) -> dict[tuple[str, str], tuple[Sample, int]]:
-    """Return (covered, placed) -> the values whose mean is the gap there, and how many questions it is over."""
+def samples(contrast: Contrast, scale: str, placed: pd.Series) -> dict[str, Sample]:
+    """Return group (as the direction sees it) -> the values whose mean is the gap of the questions there.
+
+    Each group's sample is of its own questions alone: were the others in it, as many clusters as they have would count
+    as if something had been seen of them.
+
+    Args:
+        contrast: two arms.
+        scale: what the gap is divided by.
+        placed: of each question, where the world states its fact (:data:`PLACEMENTS`); missing where it does not count.
+    """
     above, below = contrast.parts(scale)
-    samples = {}
-    for covered, flags in COVERED.items():
-        group = planted["placed"].map(PLACEMENTS[contrast.direction]).where(planted["covered"].isin(flags))
-        found: dict[str, tuple[np.ndarray, int]] = {}
-        for placed in group.dropna().unique():
-            member = (group == placed).to_numpy(dtype=float)
-            values = linearised(member * above, member * below)
-            if not np.isnan(values).any():
-                found[placed] = (values, int((group == placed).sum()))
-        if {"source only", "neither"} <= set(found):
-            (source, n), (neither, m) = found["source only"], found["neither"]
-            found[ESTIMAND] = (source - neither, n + m)
-        for placed in GROUPS:
-            if placed in found:
-                values, n = found[placed]
-                samples[covered, placed] = (Sample(values, contrast.clusters, contrast.seeds), n)
-    return samples
+    group = placed.map(PLACEMENTS[contrast.direction]).to_numpy()
+    found = {}
+    for name in pd.unique(group[pd.notna(group)]):
+        among = group == name
+        values = linearised(above[:, among], below[:, among])
+        if not np.isnan(values).any():
+            bounds = (-1.0, 1.0) if scale == ALL else None
+            found[str(name)] = Sample(values, contrast.clusters[among], contrast.seeds, bounds)
+    return found
+
+
+def parts_of(by_group: Mapping[str, Sample], placed: str) -> Parts | None:
+    """Return the samples that one of :data:`GROUPS` is a sum of; None where a group has no question."""
+    if not set(PARTS[placed]) <= set(by_group):
+        return None
+    return [(by_group[group], weight) for group, weight in PARTS[placed].items()]
+
+
+def difference_of_directions(out: Mapping[str, Sample], into: Mapping[str, Sample], placed: str) -> Parts | None:
+    """Return the samples whose weighted sum is the gap into the base language less the one out of it.
+
+    Question by question for facts that are nowhere or everywhere. The source of one direction is the target of the
+    other, so that what the source alone states are other questions in each.
+
+    Args:
+        out: of the direction en->xx, group -> values whose mean is the gap (:func:`samples`).
+        into: the same of xx->en.
+        placed: one of :data:`GROUPS`.
+
+    Returns:
+        None where a group has no question.
+    """
+    if parts_of(out, placed) is None or parts_of(into, placed) is None:
+        return None
+    parts: list[tuple[Sample, float]] = []
+    for group, weight in PARTS[placed].items():
+        if group in ("source only", "target only"):
+            parts += [(into[group], weight), (out[group], -weight)]
+        else:
+            parts.append((into[group].minus(out[group]), weight))
+    return parts

@@ -51,10 +51,14 @@ def detectable_effect(n: float, *, discordance: float, alpha: float = 0.05, powe
         alpha: level of the test.
         power: wanted power.
 
-    >>> round(detectable_effect(598, discordance=0.2), 3)
-    0.051
+    Returns:
+        NaN where it would be larger than `discordance`, which no gap is.
+
+    >>> round(detectable_effect(598, discordance=0.2), 3), detectable_effect(20, discordance=0.2)
+    (0.051, nan)
     """
-    return (NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)) * math.sqrt(discordance / n)
+    effect = (NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)) * math.sqrt(discordance / n)
+    return effect if effect <= discordance else math.nan
 
 
 def power_with_seeds(
@@ -157,8 +161,8 @@ def detectable_effects(
     Returns:
         columns culture, n_questions, n_clusters, half_width, detectable_effect (questions independent),
         detectable_effect_clustered (those of a cluster answered alike), both given the models at hand, and
-        detectable_effect_seeds (questions independent, seeds differing; NaN where no gap is found so often); effects in
-        0..1.
+        detectable_effect_seeds (questions independent, seeds differing); effects in 0..1, NaN where no gap is found so
+        often.
 
     Raises:
         InputError: a culture has no question in the subset; no seed; a standard deviation that is not in 0..1.

@@ -13,7 +13,6 @@ Only declared tests get a verdict. Everything else in a study's tables is explor
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,14 @@ from lorebridge.transfer.contrasts import Contrast, by_culture, form
 from lorebridge.transfer.inference import (
     QUESTIONS_AND_SEEDS,
     QUESTIONS_ONLY,
+    Parts,
     Sample,
     common_seeds,
     equivalence,
+    few_clusters,
     holm_exclusive,
     infer,
+    notes,
     of_seeds,
 )
 
@@ -87,7 +89,7 @@ def verdicts(
     told = leaked(tables.read(leaks))
     placed = None
     if truth is not None:
-        placed = tables.read(truth, columns=["question_id", "placed", "covered"]).drop_duplicates("question_id")
+        placed = tables.read(truth, columns=["question_id", "placed"]).drop_duplicates("question_id")
         placed = placed.set_index("question_id")
     formed: dict[tuple[str, str], dict[str, dict[tuple[str, str], Contrast]]] = {}
     for subset, prefix in dict.fromkeys((test["subset"], test["prefix"]) for test in tests):
@@ -123,7 +125,7 @@ def verdict_table(
         formed: (subset, prefix) -> name of a contrast -> (language, direction) -> the contrast.
         alpha: of the family.
         told: questions whose fact the parallel text states.
-        placed: question_id -> ``placed`` and ``covered`` of table "truth".
+        placed: question_id -> ``placed`` of table "truth".
 
     Raises:
         InputError: a test's arms have no seed in common, or not two where it asks for other seeds.
@@ -135,7 +137,7 @@ def verdict_table(
     table["verdict"] = np.where(within, EQUIVALENT, np.where(different, side, UNDECIDED))
     there = [f"{where} 0, by less than the margin" for where in side]
     there = np.where(within & different, there, "").tolist()
-    table["note"] = ["; ".join(filter(None, notes)) for notes in zip(there, table["note"], strict=True)]
+    table["note"] = [notes(*said) for said in zip(there, table["note"], strict=True)]
     return table
 
 
@@ -151,17 +153,19 @@ def _tested(
     contrasts = formed[test["subset"], test["prefix"]].get(name, {})
     weights = {lang: 1 / len(test["languages"]) for lang in test["languages"]}
     weights |= {lang: -1 / len(test["minus"]) for lang in test["minus"]}
-    samples, asked = [], 0
-    for lang in weights:
+    parts: list[tuple[Sample, float]] = []
+    asked = 0
+    for lang, share in weights.items():
         if (lang, DIRECTIONS[0]) not in contrasts:
             raise InputError(
                 f"prereg, the test {test['name']!r}",
                 f"the arms of {name} have no seed in common in {lang}",
                 "Train both from one seed.",
             )
-        sample, n = _sample(test, {d: contrasts[lang, d] for d in DIRECTIONS}, told, placed)
-        samples.append(sample)
+        of_lang, n = _parts(test, {d: contrasts[lang, d] for d in DIRECTIONS}, told, placed)
+        parts += [(sample, share * weight) for sample, weight in of_lang]
         asked += n
+    samples, weight = [sample for sample, _ in parts], [part for _, part in parts]
     seeds = len(common_seeds(samples))
     if test["over_seeds"] and seeds < 2:
         raise InputError(
@@ -169,8 +173,8 @@ def _tested(
             f"asks for other seeds, and the arms of {name} have {seeds} in common in all of its languages",
             "Train them from two seeds.",
         )
-    weight, over_seeds = list(weights.values()), test["over_seeds"]
-    measured = asked > 0 and not any(np.isnan(sample.values).any() for sample in samples)
+    over_seeds = test["over_seeds"]
+    measured = asked > 0 and not any(np.isnan(sample.estimate) for sample in samples)
     found = infer(samples, weight, over_seeds=over_seeds, level=1 - alpha) if measured else None
     ends = dict.fromkeys(("estimate", "se", "df", "lo", "hi", "p"), np.nan) if found is None else vars(found)
     return {
@@ -193,32 +197,41 @@ def _tested(
         "p_equivalent": equivalence(samples, weight, margin=test["margin"], over_seeds=over_seeds)
         if measured
         else np.nan,
-        "note": "nothing was asked or at risk" if not measured else of_seeds(seeds) if over_seeds else "",
+        "note": notes(of_seeds(seeds) if over_seeds else "", few_clusters(samples, weight))
+        if measured
+        else "nothing was asked or at risk",
     }
 
 
-def _sample(
+def _parts(
     test: Mapping[str, Any], directions: Mapping[str, Contrast], told: Collection[str], placed: pd.DataFrame | None
-) -> tuple[Sample, int]:
-    """Return what the questions of one language say of a test's quantity, and how many questions it is over."""
-    wanted = DIRECTIONS if test["direction"] == DIFFERENCE else (test["direction"],)
-    parts = [_among(directions[direction], test, told, placed) for direction in wanted]
-    values, n = parts[0]
-    if test["direction"] == DIFFERENCE:
-        values = dataclasses.replace(values, values=parts[1][0].values - values.values)
-        n = max(n, parts[1][1])
-    return values, n
+) -> tuple[Parts, int]:
+    """Return what the questions of one language say of a test's quantity, and how many they are; 0 for none."""
+    among, compared = test["among"], test["direction"] == DIFFERENCE
+    wanted = DIRECTIONS if compared else (test["direction"],)
+    measured = [_among(directions[direction], test, told, placed) for direction in wanted]
+    if among in PLACED:
+        out, *into = measured
+        parts = planted.difference_of_directions(out, into[0], among) if compared else planted.parts_of(out, among)
+    elif all(measured):
+        first, *second = (by_group[among] for by_group in measured)
+        parts = [(second[0].minus(first) if second else first, 1.0)]
+    else:
+        parts = None
+    if parts is None:
+        contrast = directions[wanted[0]]
+        return [(Sample(np.full(contrast.first[:, 0].shape, np.nan), contrast.clusters, contrast.seeds), 1.0)], 0
+    return parts, sum(sample.values.shape[1] for sample, _ in parts)
 
 
 def _among(
     contrast: Contrast, test: Mapping[str, Any], told: Collection[str], placed: pd.DataFrame | None
-) -> tuple[Sample, int]:
-    """Return the values whose mean is the gap among the questions that a test is of, and their number; 0 for none."""
-    scale, among = test["scale"], test["among"]
-    none = Sample(np.full(contrast.first[:, 0].shape, np.nan), contrast.clusters, contrast.seeds)
-    if among in PLACED:
+) -> dict[str, Sample]:
+    """Return the values whose mean is the gap, by group of the questions that a test is of; none for no question."""
+    if test["among"] in PLACED:
         assert placed is not None
-        found = planted.samples(contrast, scale, placed.loc[contrast.questions])
-        return found.get((EVERY, among), (none, 0))
-    kept = contrast.without(told) if among == UNLEAKED else contrast
-    return (none, 0) if kept is None else (kept.sample(scale), len(kept.questions))
+        return planted.samples(contrast, test["scale"], placed.loc[contrast.questions, "placed"])
+    kept = contrast.without(told) if test["among"] == UNLEAKED else contrast
+    if kept is None or np.isnan((sample := kept.sample(test["scale"])).values).any():
+        return {}
+    return {test["among"]: sample}

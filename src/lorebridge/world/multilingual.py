@@ -276,7 +276,8 @@ def _spell(
     """Return how each language says it, the base first; words of languages of one script hold none of each other's."""
     subjects, relations = facts.gold.shape
     rng = generator(seed, "shared")
-    alike_subjects, alike_objects = rng.random(subjects) < shared, rng.random((relations, objects)) < shared
+    alike_subjects = rng.random((subjects,)) < shared
+    alike_objects = rng.random((relations, objects)) < shared
     taken: dict[str, Vocabulary] = {}
     first: dict[str, _Language] = {}
     said: dict[str, _Language] = {}

@@ -9,8 +9,9 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
-from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, REPLAY_ALL, shortest_row
+from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, REPLAY_ALL, shortest_row, trained_arms
 from lorebridge.trace.stages import LOCAL
+from lorebridge.train.schedule import KEPT
 from lorebridge.world.stages import knobs as planted_knobs
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
@@ -140,6 +141,12 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
             "makes batches of one row",
             "Monolingual and parallel text need a row each at least.",
         )
+    if training["base"].get("unseen_tokens", KEPT) != KEPT:
+        yield (
+            "training.base.unseen_tokens",
+            "is set, and a base model starts from nothing",
+            "Set it in training.continual.",
+        )
     shortest = shortest_row(training["label_tokens"])
     if training["sequence_length"] < shortest:
         yield (
@@ -159,6 +166,18 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
     for arm in ("bridge", "no_bridge"):
         if arm not in config["arms"]:
             yield "arms", f"lacks {arm!r}", "Add it: transferred items are selected by bridge and no_bridge."
+    for lang, language in config["languages"].items():
+        own, key = language.get("arms"), f"languages.{lang}.arms"
+        if own is None:
+            continue
+        if lang == config["base_language"]:
+            yield key, "is of the base language, which no arm is trained in", "Leave it out."
+        for arm in own:
+            if arm not in config["arms"]:
+                yield key, f"names the arm {arm!r}, which the study does not train", "Add it to arms, or leave it out."
+        for arm in ("bridge", "no_bridge"):
+            if arm in config["arms"] and arm not in own:
+                yield key, f"lacks {arm!r}", "Add it: transferred items are selected by bridge and no_bridge."
     for variant, key in ((ENGLISH_MATCHED, "english_share"), (REPLAY, "replay_share")):
         arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
         if arms and training[key] is None:
@@ -227,6 +246,14 @@ def _prereg_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
                         f"names {lang!r}, which is no language that is learned",
                         f"They are {', '.join(learned)}.",
                     )
+                    continue
+                for arm in test["contrast"]:
+                    if arm in config["arms"] and arm not in trained_arms(config, lang):
+                        yield (
+                            f"{key}.{part}",
+                            f"names {lang!r}, which is not trained in the arm {arm!r}",
+                            f"Add it to languages.{lang}.arms, or leave the language out.",
+                        )
         if twice := sorted({*test["languages"]} & {*test["minus"]}):
             yield f"{key}.minus", f"takes {twice[0]!r} from itself", "Name it in one of the two lists."
         if test["prefix"] not in config["probing"]["prefixes"]:

@@ -111,7 +111,7 @@ if plan.config["people"] is not None:
             "lorebridge probe --task {params.task:q} --record {output.record:q} --rule people_score --logfile {log:q}"
             " --checkpoints {input.checkpoints:q} --questions {input.questions:q} --out {output.people_scores:q}"
             " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
-            " && lorebridge free --checkpoints {input.checkpoints:q} --work {params.work:q}"
+            " && lorebridge free --checkpoints {input.checkpoints[0]:q} --work {params.work:q}"
 
     rule people_gaps:
         """Estimate the gaps between arms on the questions on people, and compare them with those on culture."""

@@ -12,7 +12,7 @@ from lorebridge.plan.stage import artifact, item
 from lorebridge.plan.study import Model, Study, Text, rows
 from lorebridge.studies.bridge.checks import problems
 from lorebridge.studies.shared import SHARED
-from lorebridge.tokens.arms import BASE
+from lorebridge.tokens.arms import BASE, trained_arms
 from lorebridge.tokens.stages import replays
 from lorebridge.train import stages as train
 from lorebridge.transfer.standard import contrasts
@@ -143,7 +143,7 @@ def _models(found: Study) -> list[Model]:
         for seed in bases
     ]
     for lang in found.langs:
-        for arm in config["arms"]:
+        for arm in trained_arms(config, lang):
             replayed = (f"mono-{base}",) if replays(config, arm) else ()
             for seed in seeds:
                 models.append(
