@@ -4,6 +4,7 @@ import json
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import (
@@ -335,6 +336,19 @@ def test_without_its_planted_neuron_a_fact_is_lost_and_without_others_it_is_not(
     fires = found[here | alike]
     assert (fires["size_random"] / fires["size"]).between(0.5, 2).all() and fires["size"].gt(1).all()
     first = found.set_index(["lang_cut", "lang_asked", "fact_id"])
+    # What is kept of a try is not asked again: with a part of it changed, the change is there.
+    ablate(**given, n_facts=50, asking=ASKING, work=tmp_path / "work")
+    pd.testing.assert_frame_equal(tables.read(files["silenced"]), found)
+    kept = sorted((tmp_path / "work").iterdir())
+    assert len(kept) == 2
+    changed = tables.read(kept[0]).assign(k=7)
+    tables.write("silenced_facts", changed, kept[0], {"identity": kept[0].stem})
+    ablate(**given, n_facts=50, asking=ASKING, work=tmp_path / "work")
+    assert tables.read(files["silenced"])["k"].value_counts().to_dict() == {7: 24, 1: 24}
+    find(asked, tmp_path / "n.parquet", top=80)
+    with pytest.raises(InputError, match=r"neurons\.top, \w\w, .*: more than half of the 96 neurons of a layer"):
+        ablate(**given, n_facts=1, asking=ASKING)
+    find(asked, tmp_path / "n.parquet")
     ablate(**given, n_facts=5, asking={**ASKING, "space": "candidates"})
     less = tables.read(files["silenced"]).set_index(["lang_cut", "lang_asked", "fact_id"])
     assert len(less) == 4 * 5 and less["random"].eq(0).all()

@@ -220,6 +220,7 @@ rule silenced_facts:
         runtime=escalated(480),
     params:
         task=task("silenced_facts"),
+        work=plan.work,
     script:
         "../scripts/make.py"
 

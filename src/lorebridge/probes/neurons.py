@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import re
@@ -32,6 +33,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes.asking import Causal, Manner, Masked, Part, Place, asker
 from lorebridge.probes.models import check_causal, set_threads
+from lorebridge.records import fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -538,6 +540,7 @@ def ablate(
     asking: Mapping[str, str],
     batch_tokens: int,
     threads: int | None = None,
+    work: Path | None = None,
 ) -> dict[str, int]:
     """Write the table ``silenced_facts`` of a model's last checkpoint: what it still knows without some neurons.
 
@@ -555,60 +558,100 @@ def ablate(
         near: see :func:`matched`.
         seed: of the draws.
         asking: see :class:`lorebridge.probes.asking.Manner`.
+        work: a folder, of this recipe alone, that keeps the facts of each relation in a language for another try.
 
     Returns:
         Notes for the record: ``asked``, how often.
 
     Raises:
-        InputError: as :func:`score_neurons`; or so many neurons of a layer are silenced that too few are left.
+        InputError: as :func:`score_neurons`; or a fact has more than half of the neurons of a layer.
     """
     set_threads(threads)
     asked = _Asked.of(run, checkpoints, facts, scores, languages)
     ask = asker(asked.folder, Manner(**asking), batch_tokens)
     parts = asked.parts()
     model = _loaded(ask, asked, parts)
-    layers = feed_forward(model)
-    width = layers[0].in_features
-    best = tables.read(neurons)
-    flat = best["layer"].astype(np.int64) * width + best["neuron"]
-    tops = {key: values.to_numpy() for key, values in flat.groupby([best["lang"], best["fact_id"]], sort=False)}
-    for key, own in tops.items():
-        if 2 * np.bincount(own // width).max() > width:
-            raise InputError(
-                f"neurons.top, {key[0]}, {key[1]}",
-                f"more than half of the {width} neurons of a layer would be silenced, and no random ones are left",
-                "Lower it, or set neurons.ablation to null.",
-            )
-    known: dict[str, dict[str, list[tuple[str, str]]]] = {}  # lang -> relation -> (fact, object)
-    for row in asked.table[["lang", "relation", "fact_id", "object_id"]].itertuples(index=False):
-        if (row.lang, row.fact_id) in tops:
-            known.setdefault(row.lang, {}).setdefault(row.relation, []).append((row.fact_id, row.object_id))
-    taken = _chosen(asked, known, n_facts)
-    found: list[dict[str, Any]] = []
-    times = 0
+    found, times = [], 0
+    silencer = _Silencer.of(asked, ask, model, neurons, draws=draws, near=near, seed=seed, batch_tokens=batch_tokens)
+    taken = _chosen(asked, silencer.known, n_facts)
     for part in tqdm(parts, unit="relation", desc=f"ablations {run}"):
-        here = part.rows["lang"].iloc[0]
+        own = fingerprint([part.rows["lang"].iloc[0], part.rows["relation"].iloc[0]])
+        kept = None if work is None else Path(work) / f"{own}.parquet"
+        rows = None if kept is None else tables.read_kept(kept, own)
+        if rows is None:
+            rows = pd.DataFrame(silencer.rows(part, taken), columns=tables.SCHEMAS["silenced_facts"].names[2:])
+            rows = rows.assign(**asked.named(len(rows)))
+            if kept is not None:
+                tables.write("silenced_facts", rows, kept, {"identity": own})
+        times += int((1 + rows["other"].notna() + draws).sum())
+        found.append(rows)
+    tables.write("silenced_facts", pd.concat(found, ignore_index=True), out)
+    return {"asked": times}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Silencer:
+    """A model that is asked facts while some of its neurons are silenced.
+
+    Attributes:
+        asked, ask, model: the facts, what asks them, and the model.
+        tops: (lang, fact_id) -> the fact's best neurons, numbered layer after layer.
+        known: lang -> relation -> (fact_id, object_id) of the facts that have some.
+        draws, near, seed, batch_tokens: as :func:`ablate`.
+    """
+
+    asked: _Asked
+    ask: Masked | Causal
+    model: PreTrainedModel
+    tops: Mapping[tuple[str, str], np.ndarray]
+    known: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]]
+    draws: int
+    near: int
+    seed: int
+    batch_tokens: int
+
+    @classmethod
+    def of(cls, asked: _Asked, ask: Masked | Causal, model: PreTrainedModel, neurons: Path, **knobs: int) -> _Silencer:
+        """Read the neurons of the facts.
+
+        Raises:
+            InputError: there are so many of a layer that no others are left.
+        """
+        width = feed_forward(model)[0].in_features
+        best = tables.read(neurons)
+        flat = best["layer"].astype(np.int64) * width + best["neuron"]
+        tops = {key: values.to_numpy() for key, values in flat.groupby([best["lang"], best["fact_id"]], sort=False)}
+        for (lang, fact), own in tops.items():
+            if 2 * np.bincount(own // width).max() > width:
+                raise InputError(
+                    f"neurons.top, {lang}, {fact}",
+                    f"more than half of the {width} neurons of a layer are the fact's, and too few others are left",
+                    "Lower it, or set neurons.ablation to null.",
+                )
+        known: dict[str, dict[str, list[tuple[str, str]]]] = {}
+        for row in asked.table[["lang", "relation", "fact_id", "object_id"]].itertuples(index=False):
+            if (row.lang, row.fact_id) in tops:
+                known.setdefault(row.lang, {}).setdefault(row.relation, []).append((row.fact_id, row.object_id))
+        return cls(asked, ask, model, tops, known, **knobs)
+
+    def rows(self, part: Part, taken: Mapping[tuple[str, str], set[str]]) -> list[dict[str, Any]]:
+        """Return rows of the table on the facts of a part that are `taken` of a language cut and that of the part."""
+        here, relation = part.rows["lang"].iloc[0], part.rows["relation"].iloc[0]
+        found = []
         for index, (fact, own_object) in enumerate(zip(part.rows["fact_id"], part.rows["object_id"], strict=True)):
-            cut = [lang for lang in known if fact in taken.get((lang, here), ())]
-            [place] = ask.places(part.at(index)) if cut else [None]
+            cut = [lang for lang in self.known if fact in taken.get((lang, here), ())]
+            one = part.at(index)
+            [place] = self.ask.places(one) if cut else [None]
             if place is None:
                 continue
-            [(_, values)] = activations(model, [place], padding=ask.padding, batch_tokens=batch_tokens)
-            sizes = np.abs(values).reshape(len(layers), width)
-
-            def drop(silent: np.ndarray, index: int = index, part: Part = part) -> float:
-                nonlocal times
-                times += 1
-                with silenced(model, silent):
-                    return 1 - float(ask.take(model, part.at(index), asked.folder)["exact"].iloc[0])
-
+            [(_, values)] = activations(self.model, [place], padding=self.ask.padding, batch_tokens=self.batch_tokens)
+            sizes = np.abs(values).reshape(self.model.config.num_hidden_layers, -1)
             for lang in cut:
-                own = tops[lang, fact]
-                relation = part.rows["relation"].iloc[0]
-                others = [other for other, answer in known[lang][relation] if answer != own_object]
-                other = min(others, key=lambda name: _lot(fact, name), default=None)
-                rng = np.random.default_rng([seed, _lot(fact, lang, here)])
-                random = [matched(sizes, own, near, rng) for _ in range(draws)]
+                own = self.tops[lang, fact]
+                others = [other for other, answer in self.known[lang][relation] if answer != own_object]
+                other = min(others, key=functools.partial(_lot, fact), default=None)
+                rng = np.random.default_rng([self.seed, _lot(fact, lang, here)])
+                random = [matched(sizes, own, self.near, rng) for _ in range(self.draws)]
                 found.append(
                     {
                         "fact_id": fact,
@@ -616,16 +659,19 @@ def ablate(
                         "lang_cut": lang,
                         "lang_asked": here,
                         "k": len(own),
-                        "own": drop(own),
-                        "other": np.nan if other is None else drop(tops[lang, other]),
-                        "random": float(np.mean([drop(silent) for silent in random])),
+                        "own": self.lost(one, own),
+                        "other": np.nan if other is None else self.lost(one, self.tops[lang, other]),
+                        "random": float(np.mean([self.lost(one, silent) for silent in random])),
                         "size": float(sizes.ravel()[own].mean()),
                         "size_random": float(np.mean([sizes.ravel()[silent].mean() for silent in random])),
                     }
                 )
-    table = pd.DataFrame(found)
-    tables.write("silenced_facts", table.assign(**asked.named(len(table))) if found else [], out)
-    return {"asked": times}
+        return found
+
+    def lost(self, one: Part, neurons: np.ndarray) -> float:
+        """Return how far a fact that the model has right is not while neurons are silenced, 0..1."""
+        with silenced(self.model, neurons):
+            return 1 - float(self.ask.take(self.model, one, self.asked.folder)["exact"].iloc[0])
 
 
 def _chosen(

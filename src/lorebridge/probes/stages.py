@@ -418,6 +418,7 @@ STAGES = (
         inputs=lambda study, w: {**_neurons_inputs(study, w), "neurons": one(item("neurons", "neurons", run=w["run"]))},
         settings=lambda study, w: {"batch_tokens": study.config["compute"]["score_tokens"]},
         threads="threads",
+        resumes=lambda study, w: True,
     ),
     Stage(
         "score",

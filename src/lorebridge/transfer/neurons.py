@@ -246,8 +246,9 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _percentiles(drawn: np.ndarray, n_clusters: int) -> dict[str, Any]:
-    """Return the estimate, which is the first of the draws, and its percentile interval."""
-    lo, hi = np.nanquantile(drawn[1:], [0.025, 0.975]) if n_clusters > 1 else (np.nan, np.nan)
+    """Return the estimate, which is the first of the draws, and its percentile interval; none where all are alike."""
+    sure = n_clusters > 1 and np.nanmax(drawn[1:]) - np.nanmin(drawn[1:]) > 1e-12
+    lo, hi = np.nanquantile(drawn[1:], [0.025, 0.975]) if sure else (np.nan, np.nan)
     return {
         "n_clusters": n_clusters,
         "jaccard": float(drawn[0]),

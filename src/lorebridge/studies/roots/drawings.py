@@ -284,6 +284,7 @@ def neuron_kin(*, neuron_kin: Path, out: Path) -> None:
             ax.set_xlabel("shared neurons, %")
             ax.set_title(run)
         if runs:
+            axes[0, 0].invert_yaxis()
             fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         else:
             _nothing(axes[0, 0])
@@ -348,7 +349,8 @@ def neurons_table(*, neuron_overlap: Path, languages: Mapping[str, Mapping[str, 
     caption = (
         "Neurons that tell a fact from others of its relation (Probeless), shared by two languages, in percent of "
         "those of either: of the fact itself, and of a fact in the one language and others in the other; above is the "
-        "fact itself less others of its relation with another object, in points. Intervals of 95 % over clusters of facts."
+        "fact itself less others of its relation with another object, in points. Intervals of 95 % over clusters of "
+        "facts."
     )
     write_table(shown, out, caption, dict.fromkeys(("jaccard", "lo", "hi"), ".1f"))
 
