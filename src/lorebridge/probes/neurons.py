@@ -27,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from lorebridge import tables
@@ -401,42 +402,42 @@ def score_neurons(
     chosen = common_references(asked.table, references) if reference == "common" else set()
     shown = shown_cases(asked.table[told], cases)
     notes = {"facts": 0, "too few": 0, "unread": 0}
-    found: list[pd.DataFrame] = []
     binned: list[pd.DataFrame] = []
     model = _loaded(ask, asked, parts)
     n_layers, width = len(feed_forward(model)), feed_forward(model)[0].in_features
     _check_size(n_layers * width, width, top, bins)
-    for part in tqdm(parts, unit="relation", desc=f"neurons {run}"):
-        places = ask.places(part)
-        right = asked.rights(part.rows)
-        compared = part.rows["fact_id"].isin(chosen).to_numpy() if reference == "common" else right
-        read = np.array([place is not None for place in places])
-        notes["unread"] += int((right & ~read).sum())
-        right, compared = right & read, compared & read
-        if not right.any() or compared.sum() < max(2, least):
-            notes["too few"] += int(right.sum())
-            continue
-        rows = np.flatnonzero(right | compared)
-        with tempfile.TemporaryFile(dir=out.parent) as file:
-            spool = Spool(file, len(rows), n_layers * width)
-            wanted = [place for place, kept in zip(places, right | compared, strict=True) if kept and place is not None]
-            for members, values in activations(model, wanted, padding=ask.padding, batch_tokens=batch_tokens):
-                for row, own in zip(members, values, strict=True):
-                    spool.put(row, own)
+    with tables.writer("neurons", out) as append:
+        for part in tqdm(parts, unit="relation", desc=f"neurons {run}"):
+            places = ask.places(part)
+            right = asked.rights(part.rows)
+            compared = part.rows["fact_id"].isin(chosen).to_numpy() if reference == "common" else right
+            read = np.array([place is not None for place in places])
+            notes["unread"] += int((right & ~read).sum())
+            right, compared = right & read, compared & read
+            if not right.any() or compared.sum() < max(2, least):
+                notes["too few"] += int(right.sum())
+                continue
+            kept = right | compared
+            wanted = [place for place, wanted in zip(places, kept, strict=True) if wanted and place is not None]
             best = Top(int(right.sum()), top)
-            facts_here = part.rows["fact_id"].to_numpy()[right]
-            whole = {row: np.empty(n_layers * width) for row, fact in enumerate(facts_here) if fact in shown}
-            for start, values in spool.blocks():
-                ranked = probeless(values, compared[rows])[right[rows]]
-                best.add(start, ranked)
-                for row, own in whole.items():
-                    own[start : start + ranked.shape[1]] = ranked[row]
-        names = part.rows.loc[right, ["fact_id", "relation", "lang"]]
-        found.append(_table(asked, names, best, width))
-        for row, own in whole.items():
-            binned.append(_bins(asked, names.iloc[row], bin_scores(own.reshape(n_layers, width), bins, binning)))
-        notes["facts"] += len(names)
-    tables.write("neurons", pd.concat(found, ignore_index=True) if found else [], out)
+            names = part.rows.loc[right, ["fact_id", "relation", "lang"]]
+            whole = {row: np.empty(n_layers * width) for row, fact in enumerate(names["fact_id"]) if fact in shown}
+            with tempfile.TemporaryFile(dir=out.parent) as file:
+                spool = Spool(file, len(wanted), n_layers * width)
+                for members, values in activations(model, wanted, padding=ask.padding, batch_tokens=batch_tokens):
+                    for row, own in zip(members, values, strict=True):
+                        spool.put(row, own)
+                for start, values in spool.blocks():
+                    ranked = probeless(values, compared[kept])[right[kept]]
+                    best.add(start, ranked)
+                    for row, own in whole.items():
+                        own[start : start + ranked.shape[1]] = ranked[row]
+            append(pa.Table.from_pandas(
+                    _table(asked, names, best, width), schema=tables.SCHEMAS["neurons"], preserve_index=False
+                ))
+            for row, own in whole.items():
+                binned.append(_bins(asked, names.iloc[row], bin_scores(own.reshape(n_layers, width), bins, binning)))
+            notes["facts"] += len(names)
     tables.write("neuron_bins", pd.concat(binned, ignore_index=True) if binned else [], bins_out)
     log.info("%s: %s", run, notes)
     return notes
