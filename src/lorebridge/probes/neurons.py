@@ -432,9 +432,11 @@ def score_neurons(
                     best.add(start, ranked)
                     for row, own in whole.items():
                         own[start : start + ranked.shape[1]] = ranked[row]
-            append(pa.Table.from_pandas(
+            append(
+                pa.Table.from_pandas(
                     _table(asked, names, best, width), schema=tables.SCHEMAS["neurons"], preserve_index=False
-                ))
+                )
+            )
             for row, own in whole.items():
                 binned.append(_bins(asked, names.iloc[row], bin_scores(own.reshape(n_layers, width), bins, binning)))
             notes["facts"] += len(names)
