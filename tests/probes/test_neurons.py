@@ -215,8 +215,8 @@ def asked(tmp_path_factory):
     """The facts in two languages, and what a model with hand-set neurons says of them."""
     folder = tmp_path_factory.mktemp("neurons")
     answers = {name: CITIES[i % 3] for lang in SUBJECTS for i, name in enumerate(SUBJECTS[lang])}
-    hand_set.give_model(folder / "model", answers, ["was", "born", "in", ".", "ist", "aus"])
-    for lang, template in (("en", "[X] was born in [Y] ."), ("de", "[X] ist aus [Y] .")):
+    hand_set.give_model(folder / "model", answers, ["was", "born", "in", ".", "kommt", "aus"])
+    for lang, template in (("en", "[X] was born in [Y] ."), ("de", "[X] kommt aus [Y] .")):
         (folder / "mlama" / lang).mkdir(parents=True)
         row = json.dumps({"relation": "P19", "template": template})
         (folder / "mlama" / lang / "templates.jsonl").write_text(row + "\n")
