@@ -478,7 +478,7 @@ def _table(asked: _Asked, names: pd.DataFrame, best: Top, width: int) -> pd.Data
     return pd.DataFrame(
         {
             **asked.named(n * k),
-            **{name: np.repeat(names[name].to_numpy(), k) for name in names},
+            **{str(name): np.repeat(names[name].to_numpy(), k) for name in names},
             "layer": (best.neurons // width).ravel(),
             "neuron": (best.neurons % width).ravel(),
             "score": best.scores.ravel(),
@@ -492,7 +492,7 @@ def _bins(asked: _Asked, names: pd.Series, binned: tuple[np.ndarray, np.ndarray]
     return pd.DataFrame(
         {
             **asked.named(layers * bins),
-            **names.to_dict(),
+            **{str(name): value for name, value in names.items()},
             "layer": np.repeat(np.arange(layers), bins),
             "bin": np.tile(np.arange(bins), layers),
             "mean": binned[0].ravel(),
@@ -634,9 +634,10 @@ class _Silencer:
                     "Lower it, or set neurons.ablation to null.",
                 )
         known: dict[str, dict[str, list[tuple[str, str]]]] = {}
-        for row in asked.table[["lang", "relation", "fact_id", "object_id"]].itertuples(index=False):
-            if (row.lang, row.fact_id) in tops:
-                known.setdefault(row.lang, {}).setdefault(row.relation, []).append((row.fact_id, row.object_id))
+        columns = [asked.table[name].tolist() for name in ("lang", "relation", "fact_id", "object_id")]
+        for lang, relation, fact, answer in zip(*columns, strict=True):
+            if (lang, fact) in tops:
+                known.setdefault(lang, {}).setdefault(relation, []).append((fact, answer))
         return cls(asked, ask, model, tops, known, **knobs)
 
     def rows(self, part: Part, taken: Mapping[tuple[str, str], set[str]]) -> list[dict[str, Any]]:

@@ -106,9 +106,9 @@ def pairs_of(neurons: pd.DataFrame, objects: pd.Series) -> Iterator[pd.DataFrame
         both = [fact for fact in known[lang_a] if fact in known[lang_b]]
         if not both:
             continue
-        tops = [_indicators(by_lang[lang], both, n_units) for lang in (lang_a, lang_b)]
+        tops_a, tops_b = (_indicators(by_lang[lang], both, n_units) for lang in (lang_a, lang_b))
         relation = relations.loc[both]
-        values = compared(*tops, pd.factorize(relation)[0], pd.factorize(objects.loc[both])[0])
+        values = compared(tops_a, tops_b, pd.factorize(relation)[0], pd.factorize(objects.loc[both])[0])
         yield pd.DataFrame({"fact_id": both, "relation": relation.to_numpy(), "lang_a": lang_a, "lang_b": lang_b}).join(
             values
         )
@@ -153,7 +153,7 @@ def overlaps_of(pairs: pd.DataFrame, clusters: pd.Series, resamples: int, seed: 
     for name in values:
         known = values[name].notna().to_numpy()
         if known.any():
-            column = values.loc[known, name].to_numpy()
+            column = values[name].to_numpy()[known]
             found = interval(column, of[known], resamples, seed, -1 if name == ABOVE else 0)
             yield {
                 **{side: pairs[side].iloc[0] for side in ("lang_a", "lang_b")},
@@ -197,7 +197,7 @@ def kin_of(
         at, shape = (number[known], cluster[known]), (len(names), n_clusters)
         sums, counts = (
             sparse.csr_array(sparse.coo_array((of, at), shape=shape))
-            for of in (values.loc[known, name].to_numpy(), np.ones(int(known.sum())))
+            for of in (values[name].to_numpy()[known], np.ones(int(known.sum())))
         )
         means = np.concatenate(
             [_ratio(sums, counts, weights[start : start + _BATCH]) for start in range(0, len(weights), _BATCH)]
@@ -335,14 +335,14 @@ def ablations_of(silenced: pd.DataFrame, clusters: pd.Series, resamples: int, se
     """
     for (cut, here), rows in silenced.groupby(["lang_cut", "lang_asked"], sort=False):
         values = rows[list(SILENCED)].copy()
-        for name in ("other", "random"):
-            values[f"own - {name}"] = values["own"] - values[name]
+        for others in ("other", "random"):
+            values[f"own - {others}"] = values["own"] - values[others]
         of = clusters.loc[rows["fact_id"]].to_numpy()
         for name in values:
             known = values[name].notna().to_numpy()
             if not known.any():
                 continue
-            column = values.loc[known, name].to_numpy()
+            column = values[name].to_numpy()[known]
             size = {"own": "size", "random": "size_random"}.get(str(name))
             yield {
                 "lang_cut": cut,
