@@ -26,6 +26,7 @@ from lorebridge.probes.masked import BARE, Query, Read, check_masked, load_maske
 from lorebridge.probes.models import (
     check_causal,
     check_vocabulary,
+    encode,
     load_model,
     load_tokenizer,
     positions,
@@ -130,13 +131,10 @@ def score_facts(
             "is a causal language model, which fills no masks",
             "Ask it with space candidates, or give a masked language model.",
         )
-    tokenizer = load_tokenizer(first)
     table = tables.read(facts)
     _check_facts(table, facts)
-    ask: _Masked | _Causal = (
-        _Masked(tokenizer, manner, first, batch_tokens) if kind == "masked" else _Causal(tokenizer, batch_tokens)
-    )
-    parts = [_Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
+    ask = asker(first, manner, batch_tokens)
+    parts = [Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
     digest = DigestCache(digests) if digests else file_digest
     found: list[pd.DataFrame] = []
     log.info("%s: %s, %d facts in %d parts, %d checkpoints", run, kind, len(table), len(parts), len(checkpoints))
@@ -164,6 +162,21 @@ def score_facts(
     return {"objective": kind, "facts": len(table), **notes}
 
 
+def asker(folder: Path, manner: Manner, batch_tokens: int) -> Masked | Causal:
+    """Return what asks the model of a folder, by what that is.
+
+    Args:
+        folder: the model's.
+        manner: of a masked model.
+        batch_tokens: tokens of a batch, padding included.
+
+    Raises:
+        InputError: the folder holds no model, or no tokenizer, or one without the mask that its model needs.
+    """
+    kind, tokenizer = objective(folder), load_tokenizer(folder)
+    return Masked(tokenizer, manner, folder, batch_tokens) if kind == "masked" else Causal(tokenizer, batch_tokens)
+
+
 def _check_facts(table: pd.DataFrame, where: object) -> None:
     """Refuse a table that is none of facts, or has a template without a place for the object.
 
@@ -185,7 +198,7 @@ def _check_facts(table: pd.DataFrame, where: object) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class Part:
     """The facts of a relation in a language.
 
     Attributes:
@@ -202,7 +215,7 @@ class _Part:
     others: list[frozenset[str]]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> _Part:
+    def of(cls, rows: pd.DataFrame) -> Part:
         """Return the part that some rows of the table make."""
         shared = tuple(dict.fromkeys(rows["object"]))
         return cls(
@@ -214,6 +227,11 @@ class _Part:
             ],
             [frozenset(g) - {gold} for g, gold in zip(rows["golds"], rows["object"], strict=True)],
         )
+
+    def at(self, index: int) -> Part:
+        """Return one fact of it, with the candidates that it has among the others."""
+        cut = slice(index, index + 1)
+        return Part(self.rows[cut], self.prompts[cut], self.candidates[cut], self.others[cut])
 
     @property
     def where(self) -> str:
@@ -232,6 +250,21 @@ class _Part:
         """Return the rows of the part in the table ``fact_scores``, without run and step."""
         named = self.rows[["fact_id", "relation", "lang"]].reset_index(drop=True)
         return named.assign(n_candidates=[len(said) for said in self.candidates], **columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a model is about to say an object.
+
+    Attributes:
+        tokens: a sequence.
+        first: the first of the tokens from whose states the object is predicted.
+        count: how many these are, 1 or more.
+    """
+
+    tokens: list[int]
+    first: int
+    count: int
 
 
 def _ranked(
@@ -292,10 +325,15 @@ class _Remembered:
         return [answers.get(index) or [self._known[key] for key in keys[index]] for index in range(len(queries))]
 
 
-class _Masked:
+class Masked:
     """Masked models, asked in one manner."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, manner: Manner, folder: Path, batch_tokens: int) -> None:
+        """Ask in a manner; `folder` is that of the model, for errors.
+
+        Raises:
+            InputError: the tokenizer has no mask.
+        """
         self.tokenizer, self.manner, self.batch_tokens = tokenizer, manner, batch_tokens
         self.mask = mask_token(tokenizer, folder)
         bare = tokenizer.get_vocab().get(BARE)
@@ -306,7 +344,7 @@ class _Masked:
         self.identity = [dataclasses.asdict(manner), _digest(tokenizer)]
         self._pieces: dict[str, Pieces] = {}
 
-    def load(self, folder: Path, device: str | None, parts: Sequence[_Part]) -> PreTrainedModel:
+    def load(self, folder: Path, device: str | None, parts: Sequence[Part]) -> PreTrainedModel:
         """Return a model that reads all that it will be asked; all prompts are looked at first.
 
         Raises:
@@ -335,7 +373,7 @@ class _Masked:
         check_masked(model, self.mask, sample, folder)
         return model
 
-    def prompts(self, part: _Part) -> list[Prompt]:
+    def prompts(self, part: Part) -> list[Prompt]:
         """Return the prompts of a part.
 
         Raises:
@@ -352,7 +390,7 @@ class _Masked:
             found.append(Prompt(tuple(ids[:place]), tuple(ids[place + 1 :])))
         return found
 
-    def pieces(self, part: _Part) -> list[dict[str, Pieces]]:
+    def pieces(self, part: Part) -> list[dict[str, Pieces]]:
         """Return the pieces of the candidates and other golds of each fact, in one mapping where these are the same."""
         leads = [self.lead * template[: template.index(OBJECT)].endswith(" ") for template in part.rows["template"]]
         texts = {
@@ -372,11 +410,19 @@ class _Masked:
             found.append(shared[key])
         return found
 
+    def places(self, part: Part) -> list[Place | None]:
+        """Return the masks of each fact, as many as its object has pieces; None of one that has no piece."""
+        golds = [own[text] for own, text in zip(self.pieces(part), part.rows["object"], strict=True)]
+        return [
+            Place(prompt.filled([self.mask] * len(own)), len(prompt.before), len(own)) if own else None
+            for prompt, own in zip(self.prompts(part), golds, strict=True)
+        ]
+
     def kept(self, ids: Sequence[int]) -> Pieces:
         """Return pieces without those that are a space alone, where these are dropped."""
         return tuple(ids) if self.dropped is None else tuple(piece for piece in ids if piece != self.dropped)
 
-    def take(self, model: PreTrainedModel, part: _Part, folder: Path) -> pd.DataFrame:
+    def take(self, model: PreTrainedModel, part: Part, folder: Path) -> pd.DataFrame:
         """Return the table of a part."""
 
         read = _Remembered(model, folder, self.batch_tokens, self.padding)
@@ -399,7 +445,7 @@ class _Masked:
 
     def _by_vocabulary(
         self,
-        part: _Part,
+        part: Part,
         prompts: Sequence[Prompt],
         pieces: Sequence[dict[str, Pieces]],
         golds: Sequence[Pieces],
@@ -438,7 +484,7 @@ class _Masked:
 
     def _by_candidates(
         self,
-        part: _Part,
+        part: Part,
         prompts: Sequence[Prompt],
         pieces: Sequence[dict[str, Pieces]],
         golds: Sequence[Pieces],
@@ -465,7 +511,7 @@ class _Masked:
         }
 
     def _values(
-        self, part: _Part, prompts: Sequence[Prompt], pieces: Sequence[dict[str, Pieces]], read: Reader
+        self, part: Part, prompts: Sequence[Prompt], pieces: Sequence[dict[str, Pieces]], read: Reader
     ) -> Iterator[np.ndarray]:
         """Yield the values of the candidates of every fact, in order; NaN of those that have no piece."""
         sets = {tuple(own[text] for text in said) for own, said in zip(pieces, part.candidates, strict=True)}
@@ -488,21 +534,36 @@ class _Masked:
             yield np.array([np.nan if one is None else one.logprob for one in found])
 
 
-class _Causal:
+class Causal:
     """Causal models, asked with every candidate filled in."""
 
+    padding = 0  # behind what is read, where a causal model does not see it
+
     def __init__(self, tokenizer: PreTrainedTokenizerBase, batch_tokens: int) -> None:
+        """Ask with batches of so many tokens, padding included."""
         self.tokenizer, self.batch_tokens = tokenizer, batch_tokens
         self.identity = [CAUSAL, _digest(tokenizer)]
         self._how: tuple[bool, int] | None = None
 
-    def load(self, folder: Path, device: str | None, parts: Sequence[_Part]) -> PreTrainedModel:
+    def load(self, folder: Path, device: str | None, parts: Sequence[Part]) -> PreTrainedModel:
         """Return a model that is causal."""
         import torch
 
         return load_model(folder, torch.float32, device)
 
-    def take(self, model: PreTrainedModel, part: _Part, folder: Path) -> pd.DataFrame:
+    def places(self, part: Part) -> list[Place | None]:
+        """Return the last token before each object; None where the object comes before the subject.
+
+        There the model has read nothing that tells one fact of a relation from another.
+        """
+        known = [t.find(SUBJECT) < t.index(OBJECT) for t in part.rows["template"]]
+        before = [text[: text.index(OBJECT)].rstrip() for text in part.prompts]
+        read = [
+            sequence if sure else None for sequence, sure in zip(encode(self.tokenizer, before), known, strict=True)
+        ]
+        return [None if sequence is None else Place(sequence, len(sequence) - 1, 1) for sequence in read]
+
+    def take(self, model: PreTrainedModel, part: Part, folder: Path) -> pd.DataFrame:
         """Return the table of a part."""
         texts, groups = [], []
         for number, (prompt, said) in enumerate(zip(part.prompts, part.candidates, strict=True)):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.plan.stage import File, Item, Stage, by, item, many, one
+from lorebridge.plan.stage import Argument, File, Item, Stage, by, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE
 from lorebridge.trace.stages import judgments
@@ -48,6 +48,16 @@ def _answers(study: Study) -> dict[str, Any]:
 def fact_scores(study: Study) -> list[Item]:
     """Return what all models of a study answer when they are asked facts."""
     return scores(study.models.values(), "fact_scores", "fact_scores")
+
+
+def _of_facts(study: Study, stage: str) -> dict[str, Argument]:
+    """Return what a stage of the probes found of every model on facts, and the facts."""
+    return {stage: many(scores(study.models.values(), stage, stage)), "facts": one(item("facts", "facts"))}
+
+
+def _alike(study: Study) -> dict[str, dict[str, str]]:
+    """Return what languages may have in common."""
+    return {lang: {key: language[key] for key in ("family", "script")} for lang, language in study.languages.items()}
 
 
 def _columns(study: Study, key: str) -> list[str]:
@@ -250,13 +260,37 @@ STAGES = (
         literals=lambda study, w: {
             **study.config["overlap"],
             "columns": _columns(study, "distances"),
-            "languages": {
-                lang: {key: language[key] for key in ("family", "script")} for lang, language in study.languages.items()
-            },
+            "languages": _alike(study),
         },
         identity=lambda study, w: _identity(study, "distances"),
         inputs=lambda study, w: {"fact_overlap": one(item("fact_overlap", "fact_overlap"))},
         sources=lambda study, w: {"distances": _path(study, "distances")},
+    ),
+    Stage(
+        "neuron_overlap",
+        "Say how much of a fact's neurons two languages share, beside what they share of other facts.",
+        "lorebridge.transfer.neurons:neuron_overlap",
+        files={
+            "neuron_overlap": File("facts/neuron_overlap.parquet", table="neuron_overlap", argument="out"),
+            "neuron_pairs": File("facts/neuron_pairs.parquet", table="neuron_pairs", argument="pairs_out"),
+            "neuron_kin": File("facts/neuron_kin.parquet", table="neuron_kin", argument="kin_out"),
+        },
+        record="facts/neuron_overlap.parquet.record.json",
+        literals=lambda study, w: {
+            **{key: study.config["precision"][key] for key in ("resamples", "seed")},
+            "permutations": study.config["overlap"]["permutations"],
+            "languages": _alike(study),
+        },
+        inputs=lambda study, w: _of_facts(study, "neurons"),
+    ),
+    Stage(
+        "ablations",
+        "Say what models lose of facts in one language without the facts' neurons of another.",
+        "lorebridge.transfer.neurons:ablations",
+        files={"ablations": File("facts/ablations.parquet", table="ablations", argument="out")},
+        record="facts/ablations.parquet.record.json",
+        literals=lambda study, w: {key: study.config["precision"][key] for key in ("resamples", "seed")},
+        inputs=lambda study, w: _of_facts(study, "silenced_facts"),
     ),
 )
 
