@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,10 +133,10 @@ def score_facts(
     tokenizer = load_tokenizer(first)
     table = tables.read(facts)
     _check_facts(table, facts)
-    ask: _Masked | _Causal = (
-        _Masked(tokenizer, manner, first, batch_tokens) if kind == "masked" else _Causal(tokenizer, batch_tokens)
+    ask: Masked | _Causal = (
+        Masked(tokenizer, manner, first, batch_tokens) if kind == "masked" else _Causal(tokenizer, batch_tokens)
     )
-    parts = [_Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
+    parts = [Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
     digest = DigestCache(digests) if digests else file_digest
     found: list[pd.DataFrame] = []
     log.info("%s: %s, %d facts in %d parts, %d checkpoints", run, kind, len(table), len(parts), len(checkpoints))
@@ -164,6 +164,57 @@ def score_facts(
     return {"objective": kind, "facts": len(table), **notes}
 
 
+def rank_facts(
+    *,
+    run: str,
+    checkpoints: Mapping[int | str | None, Path],
+    facts: Path,
+    out: Path,
+    batch_tokens: int,
+    decode: str = DEFAULT.decode,
+    bare: str = DEFAULT.bare,
+    device: str | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Write how the last checkpoint of a model ranks the candidates of every fact, as the table ``fact_rankings``.
+
+    Candidates are compared whatever their number of pieces (lengths ``any``, space ``candidates``), and are known by
+    what is the same in every language: the object's id or, of a fact that brings its candidates, their place.
+
+    Args:
+        run, facts, out, batch_tokens, decode, bare, device, threads: as :func:`score_facts`.
+        checkpoints: step -> folder; the last is asked. A given model has one, without a step.
+
+    Returns:
+        Notes for the record: ``objective``, ``facts``.
+
+    Raises:
+        InputError: as :func:`score_facts`.
+    """
+    manner = Manner(decode, "any", "candidates", bare)
+    set_threads(threads)
+    # A task's mapping stands in the order of its keys as text.
+    said = max(checkpoints, key=lambda step: int(step or 0))
+    step, folder = int(said) if said not in (None, "") else None, Path(checkpoints[said])
+    kind, tokenizer, table = objective(folder), load_tokenizer(folder), tables.read(facts)
+    _check_facts(table, facts)
+    ask: Masked | _Causal = (
+        Masked(tokenizer, manner, folder, batch_tokens) if kind == "masked" else _Causal(tokenizer, batch_tokens)
+    )
+    parts = [Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
+    model = ask.load(folder, device, parts)
+    with tables.writer("fact_rankings", out) as write:
+        for part in tqdm(parts, unit="part", desc=f"rank {run}"):
+            named = part.rows[["fact_id", "relation", "lang"]].to_dict("records")
+            write(
+                [
+                    {"run": run, "step": step, **row, "candidates": names, "values": values.tolist()}
+                    for row, names, values in zip(named, part.names, ask.values(model, part, folder), strict=True)
+                ]
+            )
+    return {"objective": kind, "facts": len(table)}
+
+
 def _check_facts(table: pd.DataFrame, where: object) -> None:
     """Refuse a table that is none of facts, or has a template without a place for the object.
 
@@ -185,7 +236,7 @@ def _check_facts(table: pd.DataFrame, where: object) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class Part:
     """The facts of a relation in a language.
 
     Attributes:
@@ -202,7 +253,7 @@ class _Part:
     others: list[frozenset[str]]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> _Part:
+    def of(cls, rows: pd.DataFrame) -> Part:
         """Return the part that some rows of the table make."""
         shared = tuple(dict.fromkeys(rows["object"]))
         return cls(
@@ -214,6 +265,15 @@ class _Part:
             ],
             [frozenset(g) - {gold} for g, gold in zip(rows["golds"], rows["object"], strict=True)],
         )
+
+    @property
+    def names(self) -> list[list[str]]:
+        """Of each fact's candidates what they are known by in all languages: object ids, or places of its own ones."""
+        ids = dict(zip(self.rows["object"][::-1], self.rows["object_id"][::-1], strict=True))  # the first of a label
+        return [
+            [ids[text] for text in said] if own is None else [str(place) for place in range(len(said))]
+            for said, own in zip(self.candidates, self.rows["candidates"], strict=True)
+        ]
 
     @property
     def where(self) -> str:
@@ -292,10 +352,15 @@ class _Remembered:
         return [answers.get(index) or [self._known[key] for key in keys[index]] for index in range(len(queries))]
 
 
-class _Masked:
+class Masked:
     """Masked models, asked in one manner."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, manner: Manner, folder: Path, batch_tokens: int) -> None:
+        """Ask in a manner; `folder` is that of the model, for errors.
+
+        Raises:
+            InputError: the tokenizer has no mask.
+        """
         self.tokenizer, self.manner, self.batch_tokens = tokenizer, manner, batch_tokens
         self.mask = mask_token(tokenizer, folder)
         bare = tokenizer.get_vocab().get(BARE)
@@ -306,7 +371,7 @@ class _Masked:
         self.identity = [dataclasses.asdict(manner), _digest(tokenizer)]
         self._pieces: dict[str, Pieces] = {}
 
-    def load(self, folder: Path, device: str | None, parts: Sequence[_Part]) -> PreTrainedModel:
+    def load(self, folder: Path, device: str | None, parts: Sequence[Part]) -> PreTrainedModel:
         """Return a model that reads all that it will be asked; all prompts are looked at first.
 
         Raises:
@@ -335,7 +400,7 @@ class _Masked:
         check_masked(model, self.mask, sample, folder)
         return model
 
-    def prompts(self, part: _Part) -> list[Prompt]:
+    def prompts(self, part: Part) -> list[Prompt]:
         """Return the prompts of a part.
 
         Raises:
@@ -352,7 +417,7 @@ class _Masked:
             found.append(Prompt(tuple(ids[:place]), tuple(ids[place + 1 :])))
         return found
 
-    def pieces(self, part: _Part) -> list[dict[str, Pieces]]:
+    def pieces(self, part: Part) -> list[dict[str, Pieces]]:
         """Return the pieces of the candidates and other golds of each fact, in one mapping where these are the same."""
         leads = [self.lead * template[: template.index(OBJECT)].endswith(" ") for template in part.rows["template"]]
         texts = {
@@ -376,7 +441,7 @@ class _Masked:
         """Return pieces without those that are a space alone, where these are dropped."""
         return tuple(ids) if self.dropped is None else tuple(piece for piece in ids if piece != self.dropped)
 
-    def take(self, model: PreTrainedModel, part: _Part, folder: Path) -> pd.DataFrame:
+    def take(self, model: PreTrainedModel, part: Part, folder: Path) -> pd.DataFrame:
         """Return the table of a part."""
 
         read = _Remembered(model, folder, self.batch_tokens, self.padding)
@@ -397,9 +462,14 @@ class _Masked:
             **columns,
         )
 
+    def values(self, model: PreTrainedModel, part: Part, folder: Path) -> Iterator[np.ndarray]:
+        """Yield the mean log-probability of a piece of each candidate of every fact; NaN of those that have none."""
+        read = _Remembered(model, folder, self.batch_tokens, self.padding)
+        yield from self._values(part, self.prompts(part), self.pieces(part), read)
+
     def _by_vocabulary(
         self,
-        part: _Part,
+        part: Part,
         prompts: Sequence[Prompt],
         pieces: Sequence[dict[str, Pieces]],
         golds: Sequence[Pieces],
@@ -438,7 +508,7 @@ class _Masked:
 
     def _by_candidates(
         self,
-        part: _Part,
+        part: Part,
         prompts: Sequence[Prompt],
         pieces: Sequence[dict[str, Pieces]],
         golds: Sequence[Pieces],
@@ -465,7 +535,7 @@ class _Masked:
         }
 
     def _values(
-        self, part: _Part, prompts: Sequence[Prompt], pieces: Sequence[dict[str, Pieces]], read: Reader
+        self, part: Part, prompts: Sequence[Prompt], pieces: Sequence[dict[str, Pieces]], read: Reader
     ) -> Iterator[np.ndarray]:
         """Yield the values of the candidates of every fact, in order; NaN of those that have no piece."""
         sets = {tuple(own[text] for text in said) for own, said in zip(pieces, part.candidates, strict=True)}
@@ -496,14 +566,14 @@ class _Causal:
         self.identity = [CAUSAL, _digest(tokenizer)]
         self._how: tuple[bool, int] | None = None
 
-    def load(self, folder: Path, device: str | None, parts: Sequence[_Part]) -> PreTrainedModel:
+    def load(self, folder: Path, device: str | None, parts: Sequence[Part]) -> PreTrainedModel:
         """Return a model that is causal."""
         import torch
 
         return load_model(folder, torch.float32, device)
 
-    def take(self, model: PreTrainedModel, part: _Part, folder: Path) -> pd.DataFrame:
-        """Return the table of a part."""
+    def values(self, model: PreTrainedModel, part: Part, folder: Path) -> Iterator[np.ndarray]:
+        """Yield the mean log-probability of a token of the prompt filled with each candidate, of every fact."""
         texts, groups = [], []
         for number, (prompt, said) in enumerate(zip(part.prompts, part.candidates, strict=True)):
             texts += [prompt.replace(OBJECT, text) for text in said]
@@ -520,12 +590,18 @@ class _Causal:
         totals = sum_logprobs(model, requests.sequences, requests.groups, trees=trees, batch_tokens=batch_tokens)
         check_finite(totals, folder)
         means = totals[requests.request] / requests.n_tokens
-        rows, logprobs, start = [], [], 0
-        for said, gold, others in zip(part.candidates, part.rows["object"], part.others, strict=True):
-            values = means[start : start + len(said)]
+        start = 0
+        for said in part.candidates:
+            yield means[start : start + len(said)]
+            start += len(said)
+
+    def take(self, model: PreTrainedModel, part: Part, folder: Path) -> pd.DataFrame:
+        """Return the table of a part."""
+        rows, logprobs = [], []
+        compared = zip(self.values(model, part, folder), part.candidates, part.rows["object"], part.others, strict=True)
+        for values, said, gold, others in compared:
             rows.append(_ranked(values, said, gold, others))
             logprobs.append(values[said.index(gold)])
-            start += len(said)
         exact, filtered, rank, best = zip(*rows, strict=True)
         return part.table(
             n_masks=pd.array([None] * len(rows), dtype="Int16"),
