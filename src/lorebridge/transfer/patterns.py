@@ -26,6 +26,8 @@ from lorebridge.transfer.stated import ELSEWHERE, HERE, NOWHERE, PLACES
 INDEPENDENT, SHARED, TRANSFERRED, UNEXPLAINED = PATTERNS = ("independent", "shared", "transferred", "unexplained")
 PATTERN, TRACED = "pattern", "traced"
 """What the shares are of: the pattern, and where the fact is traced to, which needs no neurons."""
+Tops = Mapping[tuple[str, str], np.ndarray]
+"""(Language, fact) -> the numbers of its neurons."""
 LEVEL = 0.05
 """Of the test that a fact's neurons overlap more than those of other facts of its relation."""
 
@@ -85,7 +87,7 @@ def patterns_of(
     about: pd.DataFrame,
     present: Mapping[tuple[str, str], bool],
     planted: Mapping[tuple[str, str], bool],
-    neurons: pd.DataFrame | None,
+    tops: Tops,
 ) -> Iterator[pd.DataFrame]:
     """Yield the facts of every ordered pair of languages that are right in both, of one checkpoint.
 
@@ -94,7 +96,7 @@ def patterns_of(
         about: fact_id -> ``relation, object_id``.
         present: (fact, language) -> whether its text holds the fact; without those that cannot be looked for.
         planted: (fact, language) -> whether a planted world states it there; empty for real text.
-        neurons: rows of the table "neurons" of the checkpoint, if there are any.
+        tops: the neurons of the facts; none where there is no table of them.
     """
     known: dict[str, set[str]] = {lang: set(rows["fact_id"]) for lang, rows in right.groupby("lang", sort=False)}
     for lang, other in itertools.combinations(known, 2):
@@ -103,9 +105,8 @@ def patterns_of(
             continue
         frame = pd.DataFrame({"fact_id": both, "relation": about.loc[both, "relation"].to_numpy()})
         frame = frame.assign(jaccard=np.nan, null=np.nan, n_null=pd.NA, p=np.nan)
-        if neurons is not None:
-            for relation in dict.fromkeys(frame["relation"]):
-                _compare(frame, frame.index[frame["relation"] == relation], about, neurons, lang, other)
+        for rows in frame.groupby("relation", sort=False).indices.values() if tops else ():
+            _compare(frame, rows, about, tops, lang, other)
         telling = frame["n_null"].fillna(0).astype(int) + 1 >= 1 / LEVEL
         same = [bool(p <= LEVEL) if told else None for p, told in zip(frame["p"], telling, strict=True)]
         for one, two in ((lang, other), (other, lang)):
@@ -119,29 +120,38 @@ def patterns_of(
             )
 
 
-def _compare(
-    frame: pd.DataFrame, rows: pd.Index, about: pd.DataFrame, neurons: pd.DataFrame, lang: str, other: str
-) -> None:
+def _compare(frame: pd.DataFrame, rows: np.ndarray, about: pd.DataFrame, tops: Tops, lang: str, other: str) -> None:
     """Fill in the overlap of the facts of one relation that have neurons in both languages."""
-    facts = frame.loc[rows, "fact_id"]
-    tops = []
-    for one in (lang, other):
-        own = neurons[(neurons["lang"] == one) & neurons["fact_id"].isin(facts)]
-        tops.append({fact: set(of["unit"]) for fact, of in own.groupby("fact_id", sort=False)})
-    rows = rows[[fact in tops[0] and fact in tops[1] for fact in facts]]
+    named = frame["fact_id"].to_numpy()
+    rows = np.array([row for row in rows if (lang, named[row]) in tops and (other, named[row]) in tops], np.int64)
     if not len(rows):
         return
-    kept = frame.loc[rows, "fact_id"].tolist()
-    units = {unit: number for number, unit in enumerate(sorted(set().union(*(t[f] for t in tops for f in kept))))}
-    matrices = []
-    for top in tops:
-        where = [(number, units[unit]) for number, fact in enumerate(kept) for unit in sorted(top[fact])]
-        row, column = np.array(where).T
-        matrices.append(sparse.csr_array((np.ones(len(where)), (row, column)), shape=(len(kept), len(units))))
-    answers = about.loc[kept, "object_id"].to_numpy()
-    found = alike(*matrices, answers[:, None] != answers[None, :])
+    facts = named[rows]
+    own = [[tops[one, fact] for fact in facts] for one in (lang, other)]
+    units, place = np.unique(np.concatenate([*own[0], *own[1]]), return_inverse=True)
+    half = sum(map(len, own[0]))
+    one, two = (
+        sparse.csr_array(
+            (np.ones(len(columns)), (np.repeat(np.arange(len(facts)), list(map(len, said))), columns)),
+            shape=(len(facts), len(units)),
+        )
+        for said, columns in zip(own, (place[:half], place[half:]), strict=True)
+    )
+    answers = about.loc[facts, "object_id"].to_numpy()
+    found = alike(one, two, answers[:, None] != answers[None, :])
     for name in found:
-        frame.loc[rows, name] = found[name].to_numpy()
+        frame.loc[frame.index[rows], name] = found[name].to_numpy()
+
+
+def tops_of(neurons: pd.DataFrame) -> Tops:
+    """Return the neurons of each fact in each language, numbered over layers.
+
+    Args:
+        neurons: rows of the table "neurons" of one checkpoint.
+    """
+    unit = pd.factorize(pd.MultiIndex.from_frame(neurons[["layer", "neuron"]]))[0]
+    groups = neurons.groupby(["lang", "fact_id"], sort=False).indices
+    return {(str(lang), str(fact)): unit[rows] for (lang, fact), rows in groups.items()}
 
 
 def shares_of(found: pd.DataFrame, subjects: Mapping[str, str], resamples: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -226,18 +236,17 @@ def fact_patterns(
     if truth is not None:
         said = stated(tables.read(truth, ["question_id", "corpus", "doc_ids"]), heldout or {})
         planted = {(fact, lang): bool(told) for fact, lang, told in said.itertuples(index=False)}
-    tops: dict[tuple[str, int | None], pd.DataFrame] = {}
+    tops: dict[tuple[str, int | None], Tops] = {}
     for path in neurons:
         for named, rows in checkpoints(tables.read(path)):
-            units = pd.MultiIndex.from_frame(rows[["layer", "neuron"]])
-            tops[named["run"], named["step"]] = rows.assign(unit=pd.factorize(units)[0])
+            tops[named["run"], named["step"]] = tops_of(rows)
     n_rows = n_told = 0
     told_of: list[dict[str, Any]] = []
     with tables.writer("fact_patterns", out) as write:
         for path in scores:
             for named, asked in checkpoints(tables.read(path)):
                 right = asked.loc[asked["exact"] > 0.5, ["fact_id", "lang"]]
-                own = tops.get((named["run"], named["step"]))
+                own = tops.get((named["run"], named["step"]), {})
                 for found in patterns_of(right, about, present, planted, own):
                     pair = {"lang": found["lang"].iloc[0], "other": found["other"].iloc[0]}
                     told_of += [
