@@ -342,8 +342,8 @@ def absent_table(*, absent_facts: Path, languages: Mapping[str, Mapping[str, Any
         "Facts that a model has right in a language although its text does not hold them, by what may tell their "
         "object of the label of the subject: the share of each class in percent, with intervals of 95 % over subjects; "
         "the class among all facts (base_rate); the ratio of the two (enrichment); how many there would be if tracing "
-        "alone had missed them (missed), and of a planted world how many its text does state (stated) and how many names have "
-        "that form (planted: of all facts; planted_absent_right: of these)."
+        "alone had missed them (missed), and of a planted world how many its text does state (stated) and how many "
+        "names have that form (planted: of all facts; planted_absent_right: of these)."
     )
     numbers = dict.fromkeys((*percent, "missed"), ".1f") | dict.fromkeys(
         ("enrichment", "enrichment_lo", "enrichment_hi", "recall"), ".2f"
