@@ -284,7 +284,6 @@ rule fact_patterns:
                 facts="facts/facts.parquet",
                 origins="facts/origins.parquet",
                 truth="world/truth.parquet",
-                neurons="facts/neurons/*.parquet",
             )
         ),
     output:

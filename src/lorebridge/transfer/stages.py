@@ -60,11 +60,6 @@ def _asked_and_traced(study: Study) -> Arguments:
     }
 
 
-def _neurons(study: Study) -> Arguments:
-    """Which neurons tell each fact, of a kind of study that reads them."""
-    return {"neurons": many(scores(study.models.values(), "neurons", "neurons"))} if "neurons" in study.stages else {}
-
-
 def _drawn(study: Study) -> dict[str, Any]:
     return {key: study.config["precision"][key] for key in ("resamples", "seed")}
 
@@ -284,7 +279,7 @@ STAGES = (
         },
         record="facts/patterns.parquet.record.json",
         literals=lambda study, w: {**_drawn(study), **asks_facts(study), "unit": study.config["origins"]["unit"]},
-        inputs=lambda study, w: {**_asked_and_traced(study), **_neurons(study)},
+        inputs=lambda study, w: _asked_and_traced(study),
     ),
     Stage(
         "rank_consistency",

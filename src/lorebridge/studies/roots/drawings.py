@@ -313,13 +313,13 @@ def absent(*, absent_facts: Path, languages: Mapping[str, Mapping[str, Any]], ou
                 )
                 if rows["planted_absent_right"].notna().any():
                     planted = 100 * rows["planted_absent_right"] / whole.where(whole > 0)
-                    ax.plot(planted, y, "x", color="black", markersize=4, label=None if index else "planted")
+                    ax.plot(planted, y, "x", color="black", markersize=5, zorder=3, label=None if index else "planted")
             ax.set_title(name)
             ax.set_xlim(0, 100)
         axes[0].set_yticks(range(len(langs)), names, fontsize=6)
         axes[0].set_ylim(len(langs) - 0.4, -0.6)
         axes[1].set_xlabel("% of the facts that are right although absent")
-        axes[-1].legend(loc="best")
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2 + len(runs))
         style.save(fig, out)
         plt.close(fig)
 
