@@ -43,16 +43,21 @@ def answered(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["lang", "in the base language", "arm", "model", "placed", "accuracy"])
 
 
+def over_models(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over models, with its 95 % interval by Student's t, of each language, arm and placement."""
+    keys = ["lang", "in the base language", "arm", "placed"]
+    table = found.groupby(keys)["accuracy"].agg(["mean", "min", "max", "sem", "size"]).reset_index()
+    half = stats.t.ppf((1 + LEVEL) / 2, table["size"] - 1) * table.pop("sem")
+    table["lo"], table["hi"] = table["mean"] - half, table["mean"] + half
+    return table.rename(columns={"size": "models"})
+
+
 def main() -> None:
     """Read finished studies and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, action="append", required=True, help="of a planted study that has run")
     found = pd.concat([answered(path) for path in parser.parse_args().config], ignore_index=True)
-    keys = ["lang", "in the base language", "arm", "placed"]
-    table = found.groupby(keys)["accuracy"].agg(["mean", "min", "max", "sem", "size"]).reset_index()
-    half = stats.t.ppf((1 + LEVEL) / 2, table["size"] - 1) * table.pop("sem")
-    table["lo"], table["hi"] = table["mean"] - half, table["mean"] + half
-    print(table.rename(columns={"size": "models"}).to_markdown(index=False, floatfmt=".3f"))
+    print(over_models(found).to_markdown(index=False, floatfmt=".3f"))
 
 
 if __name__ == "__main__":

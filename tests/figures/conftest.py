@@ -363,6 +363,7 @@ def draw(folder: Path, inputs: dict, out: Path) -> None:
     )
     inference.matched_gaps(matched_gaps=folder / "matched_gaps.parquet", last=3, out=to / "matched_gaps", **of_tests)
     inference.verdicts(verdicts=folder / "verdicts.parquet", last=3, out=to / "verdicts", **of_tests)
+    inference.declared(verdicts=folder / "verdicts.parquet", last=3, out=out / "declared", **of_tests)
     inference.asymmetry_table(asymmetry=folder / "asymmetry.parquet", last=3, out=to / "asymmetry", **of_tests)
     inference.cultures(
         asymmetry=folder / "asymmetry.parquet",

@@ -14,7 +14,7 @@ from lorebridge.figures.curves import figure3
 from lorebridge.figures.examples import examples
 from lorebridge.tokens.arms import ARMS
 
-FIGURES = ("figure3", "loss", "gaps", "asymmetry", "occurrences", "recovery", "dose_response", "examples")
+FIGURES = ("figure3", "loss", "declared", "gaps", "asymmetry", "occurrences", "recovery", "dose_response", "examples")
 NAMES = {"en": "English", "ko": "Korean", "zh": "Chinese", "bo": "Tibetan", "mn": "Mongolian"}
 STACK = "རྒྱ"  # one column: ra above ga above ya
 WORD = "ᠮᠣᠩᠭᠣᠯ"

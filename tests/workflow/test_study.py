@@ -169,6 +169,7 @@ def of_runs(**counts):
         "items": 1,
         "item_effects": 1,
         "draw_figure3": 1,
+        "draw_declared": 1,
         "draw_gaps": 1,
         "draw_occurrences": 1,
         "draw_losses": 1,
@@ -209,6 +210,7 @@ CHANGES = {
             "items": 1,
             "item_effects": 1,
             "draw_recovery": 1,
+            "draw_declared": 1,
             "draw_gaps": 1,
             "draw_asymmetry": 1,
             "draw_occurrences": 1,
@@ -216,7 +218,10 @@ CHANGES = {
             "table": 12,
         },
     ),
-    "a declaration": (lambda c: c["prereg"]["tests"][0].update(margin=0.1), {"verdicts": 1, "table": 1}),
+    "a declaration": (
+        lambda c: c["prereg"]["tests"][0].update(margin=0.1),
+        {"verdicts": 1, "draw_declared": 1, "table": 1},
+    ),
     "a moving average": (lambda c: c["transfer"].update(ema=0.5), {"draw_figure3": 1}),
     "a new seed": (
         lambda c: c["seeds"].append(1),

@@ -180,6 +180,32 @@ def test_repeated_documents_state_one_off_clauses_twice(world, truth):
             assert not kinds[True, True] and min(kinds[True, False], kinds[False, True]) > 20
 
 
+def test_own_documents_switch_to_the_base_but_for_what_they_alone_state(tmp_path):
+    """All but the text of the language's own documents is as without it; what only they state is in its own words."""
+    knobs = {"seed": 5, "placements": {"en_only": 1, "xx_only": 1, "both": 3, "neither": 1}}
+    plain, switched = (plant(tmp_path / str(share), switched=share, **knobs) for share in (0.0, 0.3))
+    one, other = files(plain), files(switched)
+    assert {name for name in one if one[name] != other[name]} == {"corpora/ko.jsonl.gz"}
+    known = of(tables.read(switched / "truth.parquet"), "ko", "ko")
+    own = set(known.loc[known["placed"] == "xx_only", "doc_ids"].explode())
+    translated, slots, alone = defaultdict(set), Counter(), []
+    for before, after in zip(rows(plain / "corpora/ko.jsonl.gz"), rows(switched / "corpora/ko.jsonl.gz"), strict=True):
+        assert {key: before[key] for key in ("id", "title")} == {key: after[key] for key in ("id", "title")}
+        for was, said in zip(clauses(before["text"]), clauses(after["text"]), strict=True):
+            for slot, mine, now in zip("nro", words(was, "ko"), words(said, "ko"), strict=True):
+                slots[slot, now.isascii()] += 1
+                if now.isascii():
+                    translated[slot, mine].add(now)
+                else:
+                    assert now == mine
+        if f"planted/{after['id']}" in own:
+            alone.append(after["text"] == before["text"])
+    assert len(alone) == len(own) > 24 and all(alone)
+    assert all(len(found) == 1 for found in translated.values()), "each has one translation"
+    shares = [slots[slot, True] / (slots[slot, True] + slots[slot, False]) for slot in "nro"]
+    assert max(shares) - min(shares) < 0.05 and 0.1 < np.mean(shares) < 0.3
+
+
 def test_pairs_translate_word_by_word_in_either_order(world):
     pairs = rows(world / "parallel/en-ko.jsonl.gz")
     assert len(pairs) == SMALL["pairs"] == len({pair["en"] for pair in pairs})

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import direction_label
+from lorebridge.figures.write import final_checkpoints
 from lorebridge.probes.prefixes import prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
 from lorebridge.transfer.asymmetry import DIRECTIONS
@@ -107,7 +108,7 @@ def figure3(
             "legend lies on top. "
             + (f"Dashed: its moving average (weight {ema:g}), as in the paper. " if ema else "")
             + "Darker: 95 % interval of each checkpoint alone; lighter: 95 % band, which holds all checkpoints of "
-            f"a mean at once. At the right edge: mean of the last {last} checkpoints, 95 % interval. All are over "
+            f"a mean at once. At the right edge: mean of {final_checkpoints(last)}, 95 % interval. All are over "
             f"questions, given these seeds. Questions: {subset}, {prefix_phrase(prefix)}; ties share the credit. "
             f"{remark}",
         )

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
+from lorebridge.figures.write import final_checkpoints
 from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.contrasts import ALL, STEP0
@@ -100,7 +101,7 @@ def gaps(
         )
         axes[0].set_ylim(len(questions) - 0.45, -0.55)
         handles = [Line2D([], [], color=colour[c], marker="o", markersize=5, linewidth=1.8, label=c) for c in contrasts]
-        note = f"Mean of the last {last} checkpoints. Thick: 95 % interval over questions, given these seeds. "
+        note = f"Mean of {final_checkpoints(last)}. Thick: 95 % interval over questions, given these seeds. "
         if seeds.max() > 1:
             handles.append(Line2D([], [], color="0.3", marker="|", markersize=6, linewidth=0, label="one seed"))
             note += "Thin: over questions and seeds. "

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import direction_label
-from lorebridge.figures.write import two_digits, write_table
+from lorebridge.figures.write import final_checkpoints, two_digits, write_table
 from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer import cultures as cultures_
 from lorebridge.transfer import planted as planted_
@@ -21,6 +25,7 @@ from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, HIGH, INTERACT
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 from lorebridge.transfer.item_model import RELATIVE
+from lorebridge.transfer.verdicts import ABOVE, BELOW, EQUIVALENT
 
 # As many digits as some thousands of draws bear.
 _P = {"p": ".3f", "p_holm": ".3f"}
@@ -94,7 +99,7 @@ def asymmetry(
             note="Risk set: of the questions known in the source and not answered by the second arm, what the first "
             "answers more, less what wrong options show when each is scored as the answer. "
             f"Resource level: {members}; the test is conditional on these. Difference: "
-            f"{direction_label(DIFFERENCE, names[base])}, on the same questions. Mean of the last {last} checkpoints. "
+            f"{direction_label(DIFFERENCE, names[base])}, on the same questions. Mean of {final_checkpoints(last)}. "
             "Thick: 95 % interval over questions, given these seeds; thin: over questions and seeds. "
             f"Questions {prefix_phrase(prefix)}. {remark}",
         )
@@ -152,10 +157,11 @@ def matched_gaps(*, matched_gaps: Path, names: Mapping[str, str], base: str, las
     write_table(
         table.replace({"lang": dict(names)}),
         out,
-        "Gaps (percentage points, all questions) of arms at the same checkpoints (matched on step: the last "
-        f"{last}), and where they predict held-out text equally well, in the language learned (loss_xx) or in "
-        f"{names[base]} (loss_en), behind the same prefix as the questions: one arm stays at its last {last} "
-        "checkpoints, the other is read where its loss was the same, between checkpoints by linear interpolation; "
+        "Gaps (percentage points, all questions) of arms at the same checkpoints (matched on step: "
+        f"{final_checkpoints(last)}), and where they predict held-out text equally well, in the language learned "
+        f"(loss_xx) or in {names[base]} (loss_en), behind the same prefix as the questions: one arm stays at "
+        f"{final_checkpoints(last)}, the other is read where its loss was the same, between checkpoints by linear "
+        "interpolation; "
         "step, step reference: where that is on average. loss end, loss end reference: bits per byte over the last "
         "checkpoints; loss: at which they are compared. Missing, with the reason, where neither arm ever had the loss "
         "at which the other ends: nothing is extrapolated. Intervals: 95 %, by Student's t over questions, and over "
@@ -166,6 +172,73 @@ def matched_gaps(*, matched_gaps: Path, names: Mapping[str, str], base: str, las
         | dict.fromkeys(("step", "step_reference"), ".1f")
         | _P,
     )
+
+
+def declared(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
+    """Draw the declared tests in their order: estimate, interval, the margin around 0, and the verdict.
+
+    Args:
+        verdicts: the table "verdicts".
+        names: language code -> English name.
+        base: code of the base language.
+        last: number of final checkpoints pooled.
+        out: path without suffix; .pdf, .svg and .png are written.
+    """
+    table = tables.read(verdicts)
+    table["label"] = [
+        f"{row['name']}\n({row['contrast']}, {direction_label(row['direction'], names[base])}: "
+        f"{', '.join(names[lang] for lang in row['langs'])}"
+        + (f" less {', '.join(names[lang] for lang in row['minus'])}" if len(row["minus"]) else "")
+        + f"; {row['among']})"
+        for row in table.to_dict("records")
+    ]
+    with style.styled():
+        fig = forest(
+            table,
+            note=f"Mean of {final_checkpoints(last)}. Line: {100 * (1 - table['alpha'].iloc[0]):g} % interval of the "
+            "test alone; grey: within the margin of 0, the smallest effect declared to be of interest. The verdicts "
+            "are of one family, so that an interval beside 0 may be undecided.",
+        )
+        style.save(fig, out)
+
+
+def forest(rows: pd.DataFrame, *, note: str) -> Figure:
+    """Return a figure of tests, one below the other.
+
+    Args:
+        rows: label, estimate, lo, hi, margin (all shares) and verdict of each; a line without an estimate
+            stays empty but for its verdict.
+        note: how to read it.
+    """
+    colour = dict(zip((ABOVE, BELOW, EQUIVALENT), (style.palette()[i] for i in (0, 1, 2)), strict=True))
+    labels = ["\n".join(textwrap.fill(part, 62) for part in label.split("\n")) for label in rows["label"]]
+    lines = [label.count("\n") + 1 for label in labels]
+    at = np.cumsum([0.0, *((a + b) / 2 + 0.9 for a, b in itertools.pairwise(lines))])
+    fig, ax = plt.subplots(layout="constrained", figsize=(style.PRINTED + 1.2, 1.1 + 0.145 * (at[-1] + lines[-1] + 1)))
+    ax.axvline(0, color="0.3", linewidth=0.8)
+    for y, n, row in zip(at, lines, rows.to_dict("records"), strict=True):
+        look = {"color": colour.get(row["verdict"], "0.45")}
+        if not np.isnan(row["margin"]):
+            ax.barh(y, 200 * row["margin"], height=0.6 * n + 0.4, left=-100 * row["margin"], color="0.92", zorder=0)
+        if not np.isnan(row["estimate"]):
+            ax.hlines(y, 100 * row["lo"], 100 * row["hi"], linewidth=1.6, **look)
+            ax.scatter(100 * row["estimate"], y, s=26, zorder=5, edgecolors="white", linewidths=0.6, **look)
+        ax.annotate(
+            row["verdict"],
+            (1.02, y),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
+            annotation_clip=False,
+            **look,
+        )
+    ax.set_yticks(at, labels)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(at[-1] + lines[-1] / 2 + 0.5, -lines[0] / 2 - 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(7))
+    ax.set_xlabel("points; of what is at risk on the scales 'risk set'")
+    style.legend(fig, [], note=note)
+    return fig
 
 
 def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, out: Path) -> None:
@@ -188,7 +261,7 @@ def verdicts(*, verdicts: Path, names: Mapping[str, str], base: str, last: int, 
     write_table(
         table.rename(columns={"langs": "languages"}),
         out,
-        f"Verdicts on the declared tests, mean of the last {last} checkpoints (percentage points; of what is at risk "
+        f"Verdicts on the declared tests, mean of {final_checkpoints(last)} (percentage points; of what is at risk "
         "on the scales 'risk set'). They are one family (Holm, with Shaffer's restriction: a quantity is not both 0 "
         "and as large as its margin): that any verdict is wrong has a probability of at most "
         f"{100 * alpha:g} %. above, below: not 0 (p family); equivalent: within the margin, the smallest effect "
@@ -309,7 +382,7 @@ def placements(
     write_table(
         table.replace({"lang": dict(names)}),
         out,
-        f"Gaps (percentage points, mean of the last {last} checkpoints) by where the planted world states the fact, "
+        f"Gaps (percentage points, mean of {final_checkpoints(last)}) by where the planted world states the fact, "
         "and by whether parallel text mentions its entity (covered). What crosses is 'source only - neither': a fact "
         "that is stated nowhere cannot cross, so a gap there is proficiency or luck. scale 'risk set': of "
         "what is known in the source and not answered by the second arm, less what wrong options show when each is "
@@ -366,7 +439,7 @@ def dose_response(
     write_table(
         table,
         out,
-        f"Accuracy of each arm (%) and gaps (points) over the last {last} checkpoints, by dose: how many documents of "
+        f"Accuracy of each arm (%) and gaps (points) over {final_checkpoints(last)}, by dose: how many documents of "
         "the source language state the fact, which the other language's corpus never does. Covered: parallel text "
         "mentions the entity. Languages weigh the same. 95 % intervals and p over questions alone, and over "
         f"questions and seeds. Questions {prefix_phrase(prefix)}.",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.figures.effects import published
-from lorebridge.figures.write import write_table
+from lorebridge.figures.write import final_checkpoints, write_table
 from lorebridge.transfer.people import DIFFERENCE, EVERY, PEOPLE
 
 
@@ -42,7 +42,7 @@ def people(*, people_gaps: Path, names: Mapping[str, str], base: str, last: int,
         table.rename(columns={"lang": "language"}),
         out,
         f"Questions on people of whom only {names[base]} text tells, asked in the language that is learned, beside the "
-        f"questions on culture: mean of the last {last} checkpoints. gap: first arm − second arm (percentage points). "
+        f"questions on culture: mean of {final_checkpoints(last)}. gap: first arm − second arm (percentage points). "
         "relative: the gap over the accuracy of the second arm; of 'people - culture' the gap on people over that on "
         "culture, less one (%). 95 % intervals by Student's t, of ratios by Fieller's method, missing where the "
         "denominator is not told from 0. A person is a cluster of questions. The mean of all languages weighs them "

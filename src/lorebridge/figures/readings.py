@@ -10,6 +10,7 @@ import pandas as pd
 
 from lorebridge import declared
 from lorebridge.figures.mechanism import KNOWN, NOWHERE
+from lorebridge.figures.write import final_checkpoints
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
 from lorebridge.transfer.contrasts import ALL, BEYOND
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
@@ -255,7 +256,7 @@ def accuracy(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> lis
         asked = table[(table["culture"] == table["asked_in"]) == own]
         low, high = (asked.loc[asked["accuracy"].agg(end)] for end in ("idxmin", "idxmax"))
         found.append(
-            f"In {label}, accuracy over the last {config['transfer']['last']} checkpoints goes from "
+            f"In {label}, accuracy at {final_checkpoints(config['transfer']['last'])} goes from "
             f"{low['accuracy']:.1f} % ({low['culture']}, {low['arm']}) to {high['accuracy']:.1f} % ({high['culture']}, "
             f"{high['arm']}); at step 0 it was {_range(asked['before'], '%')}, and chance is "
             f"{_range(asked['chance'], '%')}."

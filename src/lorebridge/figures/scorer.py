@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from lorebridge import tables
 from lorebridge.figures import style
-from lorebridge.figures.write import write_table
+from lorebridge.figures.write import final_checkpoints, write_table
 from lorebridge.probes import decisions
 from lorebridge.probes.prefixes import behind, prefix_phrase
 from lorebridge.transfer.accuracies import EVERY, of_arms
@@ -212,7 +212,7 @@ def ties(
     write_table(
         frame,
         out,
-        f"Ties of the trained runs, mean of their last {last} checkpoints (%): questions with more than one best "
+        f"Ties of the trained runs, mean of {final_checkpoints(last)} (%): questions with more than one best "
         "option, and accuracy in float32 with ties sharing the credit, with the mean loss rounded to bfloat16 and ties "
         "sharing, and so rounded with the first listed winning. All released questions count; of questions without a "
         f"blank all options tie. Questions {prefix_phrase(prefix)}.",

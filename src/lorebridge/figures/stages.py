@@ -146,6 +146,18 @@ FIGURES = (
         f"{_PAGE}:accuracy",
     ),
     Drawing(
+        "declared",
+        f"{_INFERENCE}:declared",
+        reads("verdicts"),
+        ("base", "names", "last"),
+        "Results",
+        "What was declared, and what was found",
+        "The tests that the study declared, in their order: estimate, interval, the margin within which an effect "
+        "would not matter, and the verdict of the family. How the declaration stands to the runs is said in the table "
+        "of verdicts.",
+        when=declares,
+    ),
+    Drawing(
         "gaps",
         f"{_EFFECTS}:gaps",
         reads("gaps", "questions"),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.figures.effects import direction_label, published
-from lorebridge.figures.write import write_table
+from lorebridge.figures.write import final_checkpoints, write_table
 from lorebridge.probes import decisions
 from lorebridge.probes.prefixes import behind, in_order, prefix_phrase
 from lorebridge.probes.questions import in_subset
@@ -104,7 +104,7 @@ def accuracy(
     write_table(
         pd.DataFrame(rows),
         out,
-        f"Accuracy (%), mean of the last {last} checkpoints and of the seeds; before: at step 0, the base model. "
+        f"Accuracy (%), mean of {final_checkpoints(last)} and of the seeds; before: at step 0, the base model. "
         "Interval: 95 %, bootstrap over clusters of questions, given these seeds. Beside it what needs no model: "
         f"chance, always the first or the longest option, always the most frequent place. Questions: {subset}, "
         f"{prefix_phrase(prefix)}; options compared by the rule '{rule}'; ties share the credit."
@@ -134,7 +134,7 @@ def gaps(*, gaps: Path, names: Mapping[str, str], base: str, last: int, out: Pat
     write_table(
         table,
         out,
-        f"Gaps between arms (percentage points), mean of the last {last} checkpoints. accuracy is that of the first "
+        f"Gaps between arms (percentage points), mean of {final_checkpoints(last)}. accuracy is that of the first "
         "arm, accuracy reference that of the second (%), or what the arm itself had at step 0. scale: 'risk set' "
         "divides the gap among questions known in the source by the share of questions (at risk, %) that are known "
         "there and not answered by the second arm; 'risk set, gold - distractors' takes from it what wrong options "
@@ -173,7 +173,7 @@ def prefixes(*, gaps: Path, names: Mapping[str, str], base: str, last: int, out:
     write_table(
         found,
         out,
-        f"Gaps between arms (percentage points), mean of the last {last} checkpoints, with the questions behind the "
+        f"Gaps between arms (percentage points), mean of {final_checkpoints(last)}, with the questions behind the "
         "start of a document alone (bare) and behind the label of their language (label), as the template of the pairs "
         "puts it. An arm whose training text has English behind its label only is a stranger to bare English: a gap "
         "that is there behind one prefix and not behind the other is one of format. Intervals: 95 %.",
@@ -218,7 +218,7 @@ def consistency(
         rows.astype({"n_questions": int}),
         out,
         f"RankC: how alike the options of a question are ranked in its two languages, rightly or not; 1 is the same "
-        f"order. Mean of the last {last} checkpoints and of the seeds; before: at step 0, the base model; chance: two "
+        f"order. Mean of {final_checkpoints(last)} and of the seeds; before: at step 0, the base model; chance: two "
         f"unrelated rankings. Questions: {subset}, {prefix_phrase(prefix)}; options compared by the rule '{rule}'.",
         dict.fromkeys(("before", "rankc", "chance"), ".3f"),
     )

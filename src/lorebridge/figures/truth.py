@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.effects import direction_label
+from lorebridge.figures.write import final_checkpoints
 from lorebridge.probes.prefixes import prefix_phrase
 from lorebridge.transfer.asymmetry import DIRECTIONS
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS
@@ -211,7 +212,7 @@ def dose_response(
                 ),
             ],
             note="Questions whose fact is stated in documents of the other language alone; at dose 0 it is stated "
-            f"nowhere, and what is right there is luck or proficiency. Means of the last {last} checkpoints, languages "
+            f"nowhere, and what is right there is luck or proficiency. Means of {final_checkpoints(last)}, languages "
             f"weighing the same; 95 % intervals over {over}. Dotted: chance. "
             f"Questions {prefix_phrase(prefix)}. {remark}".strip(),
         )

@@ -35,6 +35,15 @@ def two_digits(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
+def final_checkpoints(last: int) -> str:
+    """Return which checkpoints are pooled, in words.
+
+    >>> final_checkpoints(1), final_checkpoints(3)
+    ('the last checkpoint', 'the last 3 checkpoints')
+    """
+    return "the last checkpoint" if last == 1 else f"the last {last} checkpoints"
+
+
 def write_table(table: pd.DataFrame, stem: Path, caption: str, formats: Mapping[str, Format] | None = None) -> None:
     """Write `table` as STEM.csv, STEM.md and STEM.tex; the bytes depend on the arguments alone.
 

@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("lorebridge.probes")
 
 RANDOM, CLAUSES, AGAIN = "random tokens", "clauses", "held-out text"
-"""What is said twice: tokens drawn at random, clauses of a planted world that no text states, or its held-out documents'
-own answers."""
+"""What is said twice: tokens drawn at random, clauses of a planted world that no text states, or the answers of its
+held-out documents."""
 
 DECIDES = (AGAIN, CLAUSES, RANDOM)
-"""Which of them says whether a model copies: the first that there is. Text of a planted world has few shapes, so that who
-has learned to copy in these may not do it with random tokens, nor in a clause of a shape that no text says twice."""
+"""Which of them says whether a model copies: the first that there is. Text of a planted world has few shapes: who has
+learned to copy in these may not do it with random tokens, nor in a clause of a shape that no text says twice."""
 
 COPIES = 0.5
 """Share of what only copying can tell from which on a model is said to copy. A model without induction is at 0 and one
@@ -194,8 +194,8 @@ def answers_again(
 ) -> list[Document]:
     """Return the documents that say an answer again behind what stood before it the first time.
 
-    Counted are the tokens of an answer that stands behind the same three tokens as before, beside those of the first place
-    where it did, so that a model can take it from there.
+    Counted are the tokens of an answer that stands behind the same three tokens as before, beside those of the first
+    place where it did, so that a model can take it from there.
 
     Args:
         texts: held-out documents.

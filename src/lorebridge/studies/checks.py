@@ -103,12 +103,18 @@ def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, s
                 f"is {entry['min_chars']}, and would drop the short documents of a world of statements",
                 "Set it to 0.",
             )
-        own = {"names": "transliterated", "anchored": 0, **world, **world.get("languages", {}).get(lang, {})}
+        own = {
+            "names": "transliterated",
+            "anchored": 0,
+            "switched": 0,
+            **world,
+            **world.get("languages", {}).get(lang, {}),
+        }
         kept = entry["filter"] == "none" or languages[lang]["script"] == languages[base]["script"]
-        if lang != base and (own["names"] == "shared" or own["anchored"]) and not kept:
+        if lang != base and (own["names"] == "shared" or own["anchored"] or own["switched"]) and not kept:
             yield (
                 f"corpora.{lang}.filter",
-                "deletes the names that the world writes in the base language's script",
+                "deletes the words that the world writes in the base language's script",
                 "Set it to none.",
             )
 

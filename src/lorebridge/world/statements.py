@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ ORDERS = {"svo": " {subject} {relation} {object}", "sov": " {subject} {object} {
 LABELS = tuple(label for label, *_ in PLACEMENTS)
 # Keys of a language beside its script, in the base language and in another.
 BASE_KEYS = ("order",)
-OWN_KEYS = ("order", "names", "anchored", "coverage", "repetition", "pairs", "one_off")
+OWN_KEYS = ("order", "names", "anchored", "coverage", "repetition", "pairs", "one_off", "switched")
 PASSING = 0.05
 """Share of a language's documents that state one-off clauses once, where none states them twice: so that every word of
 the language stands in its own text, which a tokenizer is trained on."""
@@ -154,6 +154,17 @@ class Language:
             object=pool[clause.object] if given is None else given,
         )
 
+    def switched(self, clauses: Sequence[Clause], base: Language, rng: np.random.Generator, share: float) -> str:
+        """Return clauses as a text in which a share of the names, relations and objects stand in the base's words."""
+        return "".join(
+            self.frame.format(
+                subject=(base if in_base[0] else self).name(clause.subject),
+                relation=(base if in_base[1] else self).relations[clause.relation],
+                object=(base if in_base[2] else self).objects[clause.relation % len(self.objects)][clause.object],
+            )
+            for clause, in_base in zip(clauses, rng.random((len(clauses), 3)) < share, strict=True)
+        )
+
     def words(self) -> set[str]:
         """Return all words that it writes."""
         pools = itertools.chain.from_iterable(self.objects)
@@ -232,6 +243,7 @@ def generate_statements(
     coverage: float = 0.7,
     pairs: int = 20000,
     one_off: float = 0.6,
+    switched: float = 0.0,
 ) -> None:
     """Write a planted world of statements below `out`, in the files of :func:`lorebridge.world.planting.generate`.
 
@@ -248,8 +260,8 @@ def generate_statements(
         base: code of the base language, a key of `languages`.
         languages: code -> {"script": Latin, Hangul, Han, Tibetan or Mongolian} and, if it is to differ from the world,
             ``order`` (svo or sov; svo unless it says so) and, in a language that is not the base, ``names``,
-            ``anchored``, ``coverage``, ``repetition`` (of its own documents; 0 unless it says so), ``pairs`` and
-            ``one_off``.
+            ``anchored``, ``coverage``, ``repetition`` (of its own documents; 0 unless it says so), ``pairs``,
+            ``one_off`` and ``switched``.
         seed: of the world.
         entities: how many there are.
         objects: answers of a relation; a question offers four of them.
@@ -271,11 +283,15 @@ def generate_statements(
         coverage: share of the entities that pairs mention.
         pairs: sentence pairs of a language.
         one_off: share of the pairs' clauses that are one-off.
+        switched: share of the names, relations and objects of a language's own documents that stand in the base's words
+            (code-switching). Documents that state what the language alone states have none, so that nothing states it
+            in the base's words.
 
     Raises:
         InputError: a knob, language or script that cannot be; names the key.
     """
-    shares = {"repetition": repetition, "anchored": anchored, "coverage": coverage, "one_off": one_off}
+    shares = {"repetition": repetition, "anchored": anchored, "coverage": coverage}
+    shares |= {"one_off": one_off, "switched": switched}
     least = {
         "entities": (entities, 1),
         "objects": (objects, N_OPTIONS + 1),
@@ -311,7 +327,7 @@ def generate_statements(
     words = {base: _draw_words(seed, base, SCRIPTS[languages[base]["script"]], [], *sizes)}
     own: dict[str, dict[str, Any]] = {
         lang: {"names": names, "anchored": anchored, "coverage": coverage, "repetition": 0.0, "pairs": pairs}
-        | {"one_off": one_off, "order": "svo"}
+        | {"one_off": one_off, "switched": switched, "order": "svo"}
         | dict(languages[lang])
         for lang in languages
     }
@@ -331,7 +347,7 @@ def generate_statements(
         )
     writer = _Writer(facts, clauses, background_names)
     rows, stating = writer.documents(
-        generator(seed, base, "documents"), told[base], facts.stated("en_only", "both"), repetition
+        generator(seed, base, "documents"), told[base], facts.stated("en_only", "both"), repetition, told[base].text
     )
     write_jsonl(out / "corpora" / f"{base}.jsonl.gz", rows)
     log.info("%s: %d documents", base, len(rows))
@@ -344,7 +360,11 @@ def generate_statements(
         )
         write_jsonl(out / "parallel" / f"{base}-{lang}.jsonl.gz", pair_rows)
         rows, own_stating = writer.documents(
-            generator(seed, lang, "documents"), told[lang], facts.stated("xx_only", "both"), own[lang]["repetition"]
+            generator(seed, lang, "documents"),
+            told[lang],
+            facts.stated("xx_only", "both"),
+            own[lang]["repetition"],
+            _aloud(generator(seed, lang, "switched"), facts, told[lang], told[base], own[lang]["switched"]),
         )
         write_jsonl(out / "corpora" / f"{lang}.jsonl.gz", rows)
         log.info("%s: %d documents, %d pairs", lang, len(rows), len(pair_rows))
@@ -499,6 +519,20 @@ def _spell(
     return found
 
 
+def _aloud(
+    rng: np.random.Generator, facts: Facts, language: Language, base: Language, share: float
+) -> Callable[[Sequence[Clause]], str]:
+    """Return how a language's documents are written: in its own words, or switching to the base's."""
+    own = set(facts.stated("xx_only"))
+
+    def text(clauses: Sequence[Clause]) -> str:
+        if not share or any((clause.subject, clause.relation) in own for clause in clauses):
+            return language.text(clauses)
+        return language.switched(clauses, base, rng, share)
+
+    return text
+
+
 class _Writer:
     """Writes the documents and pairs of a world."""
 
@@ -506,7 +540,12 @@ class _Writer:
         self._facts, self._clauses, self._n_background = facts, clauses, n_background
 
     def documents(
-        self, rng: np.random.Generator, language: Language, stated: Sequence[tuple[int, int]], repetition: float
+        self,
+        rng: np.random.Generator,
+        language: Language,
+        stated: Sequence[tuple[int, int]],
+        repetition: float,
+        aloud: Callable[[Sequence[Clause]], str],
     ) -> tuple[list[dict[str, str]], dict[tuple[int, int], list[str]]]:
         """Write the documents of a language.
 
@@ -516,13 +555,14 @@ class _Writer:
             stated: the facts that they state, each in as many as its dose.
             repetition: share of all documents that state one-off clauses twice; if 0, some (:data:`PASSING`) state
                 them once. There are more of them where a word of the language would else not be said.
+            aloud: how clauses are written in the end.
 
         Returns:
             The rows ``id, title, text, source``, shuffled; for each fact the ids of the documents that state it.
         """
         facts = self._facts
         seen: set[str] = set()
-        written: list[tuple[list[Clause], str]] = []
+        written: list[tuple[list[Clause], list[Clause]]] = []  # what a document states, and all that it says
         waiting = [facts.clause(fact) for fact in stated for _ in range(int(facts.dose[fact]))]
         waiting = [waiting[i] for i in rng.permutation(len(waiting))]
         while waiting:
@@ -537,10 +577,10 @@ class _Writer:
                     document.append(waiting.pop(place))
                 place -= 1
             seen.add(language.text(document))
-            written.append((document, language.text(document)))
+            written.append((document, document))
         everyone = range(len(facts.gold))
         share = repetition or PASSING
-        unsaid = language.words() - {word for _, text in written for word in text.split()}
+        unsaid = language.words() - {word for _, said in written for word in language.text(said).split()}
         wanted = round(len(written) * share / (1 - share))
         while wanted > 0 or unsaid:
             once = self._together(rng, lambda: facts.passing(rng, everyone, self._n_background))
@@ -551,14 +591,16 @@ class _Writer:
             wanted -= 1
             unsaid -= set(text.split())
             seen.add(text)
-            written.append((once, text))
+            written.append((once, [*once, *again]))
         rows: list[dict[str, str]] = []
         stating: dict[tuple[int, int], list[str]] = {}
         n_relations = facts.gold.shape[1]
         for number, index in enumerate(rng.permutation(len(written))):
-            document, text = written[index]
+            document, said = written[index]
             identity = f"{language.code}-{number:06d}"
-            rows.append({"id": identity, "title": language.name(document[0].subject), "text": text, "source": SOURCE})
+            rows.append(
+                {"id": identity, "title": language.name(document[0].subject), "text": aloud(said), "source": SOURCE}
+            )
             for clause in document:
                 if clause.subject >= 0 and clause.relation < n_relations:
                     stating.setdefault((clause.subject, clause.relation), []).append(identity)

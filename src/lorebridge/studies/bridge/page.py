@@ -12,6 +12,7 @@ from lorebridge.figures.effects import direction_label
 from lorebridge.figures.page import Account
 from lorebridge.figures.readings import HEADLINES, verdicts
 from lorebridge.figures.style import seeds_phrase
+from lorebridge.figures.write import final_checkpoints
 from lorebridge.tokens.arms import ARMS
 from lorebridge.transfer.standard import contrasts
 
@@ -56,7 +57,7 @@ def _design(config: Mapping[str, Any]) -> dict[str, str]:
         "credit",
         "Seeds": f"{seeds_phrase(len(config['seeds']))} of data order"
         + (" and of the base model" if training["base_per_seed"] else ", one base model"),
-        "Headline": f"mean of the last {config['transfer']['last']} checkpoints; gaps between arms, "
+        "Headline": f"mean of {final_checkpoints(config['transfer']['last'])}; gaps between arms, "
         + ", ".join(" - ".join(pair) for pair in contrasts(config)),
         "Directions": f"{direction_label('en->xx', language)}: what crosses from {language}, asked for in the other "
         f"language; {direction_label('xx->en', language)}: what crosses into {language}, asked for in {language}",
