@@ -1,12 +1,14 @@
 """Alarms of corpora: text of another language or script, and one text under two names."""
 
 import gzip
+import itertools
 import json
+from collections import Counter
 
 import pytest
 
 from lorebridge.corpora.facts import OBJECT, SUBJECT, read_facts
-from lorebridge.trace.languages import ALIKE, CANNOT_TELL, LANGUAGE, RINGS, SCRIPT, TO_DO, alarms_of
+from lorebridge.trace.languages import ALIKE, CANNOT_TELL, LANGUAGE, RINGS, SCRIPT, SILENT, TO_DO, alarms_of
 from lorebridge.world.multilingual import generate_multilingual
 
 SCRIPTS = {"en": "Latin", "it": "Latin", "ko": "Hangul"}
@@ -57,3 +59,31 @@ def test_an_empty_corpus_is_not_called_right(said):
     corpora, facts = said
     found = {(row["alarm"], row["lang"]): row["verdict"] for row in alarms_of({**corpora, "it": []}, facts, SCRIPTS)}
     assert found[SCRIPT, "it"] == found[LANGUAGE, "it"] == found[ALIKE, "it"] == CANNOT_TELL
+
+
+REAL = {"en": "Latin", "de": "Latin", "id": "Latin", "af": "Latin", "ru": "Cyrillic", "ja": "Japanese", "zh": "Han"}
+REAL |= {"ko": "Hangul", "ar": "Arabic", "fa": "Arabic", "hi": "Devanagari", "ta": "Tamil"}
+
+
+def test_real_languages_are_told_apart_and_one_text_under_two_names_is_not(data):
+    """Half of the facts of mLAMA tell what a language looks like, the other half, filled in, are its corpus."""
+    facts, corpora = {}, {}
+    for lang in REAL:
+        some = read_facts("mlama", data / "facts/mlama", [lang]).facts[::4]
+        facts[lang] = {text for fact in some[::2] for text in (fact.template, fact.object, fact.subject)}
+        corpora[lang] = [fact.prompt.replace(OBJECT, fact.object) for fact in some[1::2]]
+    among = Counter(text for texts in facts.values() for text in texts)
+    facts = {
+        lang: [text.replace(SUBJECT, " ").replace(OBJECT, " ") for text in sorted(texts) if among[text] == 1]
+        for lang, texts in facts.items()
+    }
+    found = list(alarms_of(corpora, facts, REAL))
+    assert not [row for row in found if row["verdict"] == RINGS]
+    # Of a family (de and en, af and de) and others.
+    assert 0.3 < max(row["value"] for row in found if row["alarm"] == ALIKE) < 0.6
+    with gzip.open(data / "corpora/en.jsonl.gz", "rt", encoding="utf-8") as file:
+        english = [json.loads(line)["text"] for line in itertools.islice(file, 300)]
+    halves = {"en": english[:150], "af": english[150:]}
+    found = {(row["alarm"], row["lang"]): row for row in alarms_of(halves, facts, REAL)}
+    assert found[LANGUAGE, "en"]["verdict"] == SILENT and found[LANGUAGE, "af"]["other"] == "en"
+    assert found[LANGUAGE, "af"]["verdict"] == found[ALIKE, "en"]["verdict"] == RINGS
