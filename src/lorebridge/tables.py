@@ -462,7 +462,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "planted": STR,
             "jaccard": F64,
             "null": F64,
-            "n_null": I32,
+            "n_others": I32,
             "p": F64,
             "pattern": STR,
         },

@@ -1,6 +1,6 @@
-"""Independent, shared, transferred: planted neurons and planted statements come back as patterns."""
+"""Independent, shared, transferred: planted overlaps and planted statements come back as patterns."""
 
-import numpy as np
+import pyarrow as pa
 import pytest
 
 from lorebridge import tables
@@ -12,8 +12,7 @@ N = 40
 
 def write(folder, *, neurons=True, n=N):
     """Facts by turns with the same neurons in both languages or with their own; the first half is stated in `it`."""
-    rng = np.random.default_rng(0)
-    facts, scores, traced, tops, truth = [], [], [], [], []
+    facts, scores, traced, truth = [], [], [], []
     for lang in ("en", "it"):
         for i in range(n):
             fact = f"f{i:02d}"
@@ -30,23 +29,21 @@ def write(folder, *, neurons=True, n=N):
             truth.append(
                 {"question_id": fact, "corpus": lang, "doc_ids": ["d"] if here else [], "n_statements": int(here)}
             )
-            same = i % 2 == 0
-            own = np.arange(10) + 10 * i if same else rng.choice(1000, 10, replace=False) + 10_000 * (lang == "it")
-            tops += [
-                {"run": "m", "step": 9, "fact_id": fact, "relation": "r", "lang": lang, "layer": 0, "neuron": int(u),
-                 "score": 1.0, "rank": rank}
-                for rank, u in enumerate(own)
-            ]  # fmt: skip
     for name, rows in (("facts", facts), ("fact_scores", scores), ("origins", traced), ("truth", truth)):
         tables.write(name, rows, folder / f"{name}.parquet")
+    pairs = [
+        {"run": "m", "step": step, "lang_a": "it", "lang_b": "en", "fact_id": f"f{i:02d}", "same_fact": 0.5,
+         "same_relation": 0.2, "n_others": n - 1, "p": p if step == 9 else 1.0}
+        for step in (0, 9)
+        for i in range(n)
+        for p in [0.5 if i % 2 else 1 / (2 * n - 1)]
+    ]  # fmt: skip
     if neurons:
-        import pyarrow as pa
-
-        tables.write(pa.Table.from_pylist(tops).schema, tops, folder / "neurons.parquet")
+        tables.write(pa.Table.from_pylist(pairs).schema, pairs, folder / "pairs.parquet")
     return {
         "scores": [folder / "fact_scores.parquet"], "facts": folder / "facts.parquet", "unit": "window",
         "origins": folder / "origins.parquet", "resamples": 100, "seed": 0, "out": folder / "patterns.parquet",
-        "shares": folder / "shares.parquet", "neurons": [folder / "neurons.parquet"] if neurons else [],
+        "shares": folder / "shares.parquet", "neuron_pairs": folder / "pairs.parquet" if neurons else None,
     }  # fmt: skip
 
 
@@ -58,8 +55,7 @@ def test_planted_patterns_come_back(tmp_path):
     number = found["fact_id"].str[1:].astype(int)
     same, here = number % 2 == 0, (found["lang"] == "en") | (number < N // 2)
     expected = [pattern(bool(a), bool(b)) for a, b in zip(same, here, strict=True)]
-    # One in twenty of the facts without neurons in common may pass by chance, and no more.
-    assert np.mean(found["pattern"] == expected) > 0.9 and (found["pattern"][same] == np.array(expected)[same]).all()
+    assert found["pattern"].tolist() == expected and (found["jaccard"] == 0.5).all()
     assert (found["planted"] == found["traced"]).all()
     shares = tables.read(given["shares"])
     own = shares[(shares["lang"] == "it") & (shares["what"] == PATTERN)].set_index("value")
@@ -83,7 +79,7 @@ def test_few_facts_cannot_tell_whether_neurons_are_alike(tmp_path):
     given = write(tmp_path, n=10)
     fact_patterns(**given)
     found = tables.read(given["out"])
-    assert (found["n_null"] == 2 * 8).all() and found["pattern"].isna().all() and found["p"].notna().all()
+    assert (found["n_others"] == 9).all() and found["pattern"].isna().all() and found["p"].notna().all()
 
 
 def test_what_cannot_be_looked_for_has_no_place(tmp_path):

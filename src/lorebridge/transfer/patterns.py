@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy import sparse
 
 from lorebridge import tables
 from lorebridge.trace.origins import stated
@@ -24,10 +23,10 @@ from lorebridge.transfer.precision import checkpoints
 from lorebridge.transfer.stated import ELSEWHERE, HERE, NOWHERE, PLACES
 
 INDEPENDENT, SHARED, TRANSFERRED, UNEXPLAINED = PATTERNS = ("independent", "shared", "transferred", "unexplained")
+PAIRED = ["run", "step", "lang_a", "lang_b", "fact_id", "same_fact", "same_relation", "n_others", "p"]
+"""Columns of the table "neuron_pairs"."""
 PATTERN, TRACED = "pattern", "traced"
 """What the shares are of: the pattern, and where the fact is traced to, which needs no neurons."""
-Tops = Mapping[tuple[str, str], np.ndarray]
-"""(Language, fact) -> the numbers of its neurons."""
 LEVEL = 0.05
 """Of the test that a fact's neurons overlap more than those of other facts of its relation."""
 
@@ -50,44 +49,12 @@ def place(here: bool | None, there: bool | None) -> str | None:
     return HERE if here else ELSEWHERE if there else NOWHERE
 
 
-def alike(tops_a: sparse.csr_array, tops_b: sparse.csr_array, kin: np.ndarray) -> pd.DataFrame:
-    """Return how far the neurons of each fact overlap in two languages, beside other facts of its relation.
-
-    The null of a fact is the overlap of it in either language with each other fact of its relation, with another
-    object, in the other: were its neurons no more its own than theirs, its own overlap would rank among these anywhere.
-
-    Args:
-        tops_a, tops_b: indicators of the neurons of the same facts, [facts, neurons].
-        kin: whether two facts are of one relation and have different objects, [facts, facts].
-
-    Returns:
-        ``jaccard``; ``null``, the mean of the others; ``n_null`` of them; and ``p``, the share of all that are as large
-        or larger, its own among them.
-    """
-    shared = (tops_a @ tops_b.T).toarray()
-    sizes = np.asarray(tops_a.sum(axis=1)).ravel()[:, None] + np.asarray(tops_b.sum(axis=1)).ravel()[None, :]
-    values = np.divide(shared, sizes - shared, out=np.zeros_like(shared), where=sizes > shared)
-    own = np.diag(values)
-    n = 2 * kin.sum(axis=1)
-    total = (values * kin).sum(axis=1) + (values * kin).sum(axis=0)
-    larger = ((values >= own[:, None]) & kin).sum(axis=1) + ((values >= own[None, :]) & kin).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return pd.DataFrame(
-            {
-                "jaccard": own,
-                "null": np.where(n, total / np.maximum(n, 1), np.nan),
-                "n_null": n,
-                "p": (1 + larger) / (1 + n),
-            }
-        )
-
-
 def patterns_of(
     right: pd.DataFrame,
     about: pd.DataFrame,
     present: Mapping[tuple[str, str], bool],
     planted: Mapping[tuple[str, str], bool],
-    tops: Tops,
+    pairs: pd.DataFrame,
 ) -> Iterator[pd.DataFrame]:
     """Yield the facts of every ordered pair of languages that are right in both, of one checkpoint.
 
@@ -96,18 +63,24 @@ def patterns_of(
         about: fact_id -> ``relation, object_id``.
         present: (fact, language) -> whether its text holds the fact; without those that cannot be looked for.
         planted: (fact, language) -> whether a planted world states it there; empty for real text.
-        tops: the neurons of the facts; none where there is no table of them.
+        pairs: rows of the table "neuron_pairs" of the checkpoint; none where there is no such table.
     """
+    columns = {"same_fact": "jaccard", "same_relation": "null"}
+    named = pairs.rename(columns=columns)[["lang_a", "lang_b", "fact_id", *columns.values(), "n_others", "p"]]
+    overlap = {
+        frozenset(langs): rows.drop(columns=["lang_a", "lang_b"])
+        for langs, rows in named.groupby(["lang_a", "lang_b"], sort=False)
+    }
+    nothing = named[:0].drop(columns=["lang_a", "lang_b"])
     known: dict[str, set[str]] = {lang: set(rows["fact_id"]) for lang, rows in right.groupby("lang", sort=False)}
     for lang, other in itertools.combinations(known, 2):
         both = sorted(known[lang] & known[other])
         if not both:
             continue
         frame = pd.DataFrame({"fact_id": both, "relation": about.loc[both, "relation"].to_numpy()})
-        frame = frame.assign(jaccard=np.nan, null=np.nan, n_null=pd.NA, p=np.nan)
-        for rows in frame.groupby("relation", sort=False).indices.values() if tops else ():
-            _compare(frame, rows, about, tops, lang, other)
-        telling = frame["n_null"].fillna(0).astype(int) + 1 >= 1 / LEVEL
+        frame = frame.merge(overlap.get(frozenset((lang, other)), nothing), on="fact_id", how="left")
+        # Of few others none can be rare enough.
+        telling = 1 + 2 * frame["n_others"].fillna(0).astype(int) >= 1 / LEVEL
         same = [bool(p <= LEVEL) if told else None for p, told in zip(frame["p"], telling, strict=True)]
         for one, two in ((lang, other), (other, lang)):
             here = [present.get((fact, one)) for fact in both]
@@ -118,40 +91,6 @@ def patterns_of(
                 planted=[place(planted.get((fact, one)), planted.get((fact, two))) for fact in both],
                 pattern=[pattern(a, b) for a, b in zip(same, here, strict=True)],
             )
-
-
-def _compare(frame: pd.DataFrame, rows: np.ndarray, about: pd.DataFrame, tops: Tops, lang: str, other: str) -> None:
-    """Fill in the overlap of the facts of one relation that have neurons in both languages."""
-    named = frame["fact_id"].to_numpy()
-    rows = np.array([row for row in rows if (lang, named[row]) in tops and (other, named[row]) in tops], np.int64)
-    if not len(rows):
-        return
-    facts = named[rows]
-    own = [[tops[one, fact] for fact in facts] for one in (lang, other)]
-    units, place = np.unique(np.concatenate([*own[0], *own[1]]), return_inverse=True)
-    half = sum(map(len, own[0]))
-    one, two = (
-        sparse.csr_array(
-            (np.ones(len(columns)), (np.repeat(np.arange(len(facts)), list(map(len, said))), columns)),
-            shape=(len(facts), len(units)),
-        )
-        for said, columns in zip(own, (place[:half], place[half:]), strict=True)
-    )
-    answers = about.loc[facts, "object_id"].to_numpy()
-    found = alike(one, two, answers[:, None] != answers[None, :])
-    for name in found:
-        frame.loc[frame.index[rows], name] = found[name].to_numpy()
-
-
-def tops_of(neurons: pd.DataFrame) -> Tops:
-    """Return the neurons of each fact in each language, numbered over layers.
-
-    Args:
-        neurons: rows of the table "neurons" of one checkpoint.
-    """
-    unit = pd.factorize(pd.MultiIndex.from_frame(neurons[["layer", "neuron"]]))[0]
-    groups = neurons.groupby(["lang", "fact_id"], sort=False).indices
-    return {(str(lang), str(fact)): unit[rows] for (lang, fact), rows in groups.items()}
 
 
 def shares_of(found: pd.DataFrame, subjects: Mapping[str, str], resamples: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -203,7 +142,7 @@ def fact_patterns(
     unit: str,
     resamples: int,
     seed: int,
-    neurons: Sequence[Path] = (),
+    neuron_pairs: Path | None = None,
     heldout: Mapping[str, float] | None = None,
     truth: Path | None = None,
     out: Path,
@@ -218,7 +157,7 @@ def fact_patterns(
         unit: of these, by which a fact is stated in a language: ``tokens`` or ``window``.
         resamples: of the subjects.
         seed: of these.
-        neurons: tables "neurons", one a model; what needs them is missing of a model or checkpoint that has none.
+        neuron_pairs: the table "neuron_pairs"; what needs it is missing of a model or checkpoint that it lacks.
         heldout: language -> the share of its documents that is held out.
         truth: the table "truth" of a planted world; None of real text.
         out: table "fact_patterns", a row a fact and ordered pair of languages in both of which it is right.
@@ -236,17 +175,16 @@ def fact_patterns(
     if truth is not None:
         said = stated(tables.read(truth, ["question_id", "corpus", "doc_ids"]), heldout or {})
         planted = {(fact, lang): bool(told) for fact, lang, told in said.itertuples(index=False)}
-    tops: dict[tuple[str, int | None], Tops] = {}
-    for path in neurons:
-        for named, rows in checkpoints(tables.read(path)):
-            tops[named["run"], named["step"]] = tops_of(rows)
+    pairs = dict.fromkeys(PAIRED, ()) if neuron_pairs is None else tables.read(neuron_pairs, PAIRED)
+    overlaps = pd.DataFrame(pairs)
     n_rows = n_told = 0
     told_of: list[dict[str, Any]] = []
     with tables.writer("fact_patterns", out) as write:
         for path in scores:
             for named, asked in checkpoints(tables.read(path)):
                 right = asked.loc[asked["exact"] > 0.5, ["fact_id", "lang"]]
-                own = tops.get((named["run"], named["step"]), {})
+                step = overlaps["step"].isna() if named["step"] is None else overlaps["step"] == named["step"]
+                own = overlaps[(overlaps["run"] == named["run"]) & step]
                 for found in patterns_of(right, about, present, planted, own):
                     pair = {"lang": found["lang"].iloc[0], "other": found["other"].iloc[0]}
                     told_of += [
