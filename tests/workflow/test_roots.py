@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
+import hand_set
 from lorebridge import config, studies, tables
 from lorebridge.errors import InputError
 from lorebridge.trace.origins import UNITS
@@ -30,8 +28,15 @@ PLANNED = {
     "overlap_distances": 1,
     "fact_rankings": 1,
     "rank_consistency": 1,
-    "table": 5,
+    "neurons": 1,
+    "silenced_facts": 1,
+    "neuron_overlap": 1,
+    "ablations": 1,
+    "table": 8,
     "draw_precision": 1,
+    "draw_neurons": 1,
+    "draw_neuron_kin": 1,
+    "draw_neuron_cases": 1,
     "draw_overlap_by_family": 1,
     "draw_overlap_by_script": 1,
     "page": 1,
@@ -56,20 +61,10 @@ def write_facts(folder, n=12):
         (folder / lang / "P19.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def give(folder, seed):
-    words = ["was", "born", "in", ".", *dict.fromkeys([*CITIES["en"], *CITIES["de"]]), *(f"p{i}" for i in range(12))]
-    vocabulary = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
-    found = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    found.pre_tokenizer = pre_tokenizers.Whitespace()
-    found.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=found, mask_token="[MASK]", pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder)
-    torch.manual_seed(seed)
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    BertForMaskedLM(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=32, **shape)).save_pretrained(folder)
+def give(folder):
+    """A model that knows all of it, by one neuron a person, the same in both languages."""
+    answers = {f"p{i}": CITIES["en"][i % 3] for i in range(12)}
+    hand_set.give_model(folder, answers, ["was", "born", "in", ".", "rom"])
 
 
 def roots(tiny):
@@ -81,6 +76,7 @@ def roots(tiny):
         "facts": {"shape": "mlama", "path": "mlama"},
         "given": {"bert": {"path": "bert"}},
         "precision": {"resamples": 100, "seed": 0},
+        "neurons": {"top": 2, "ablation": {"n_facts": 2, "draws": 1}},
         "compute": tiny["compute"],
     }
 
@@ -91,7 +87,7 @@ def made(new_study, tmp_path_factory):
     study.config = roots(study.config)
     study.write()
     write_facts(study.folder / "mlama")
-    give(study.folder / "bert", seed=0)
+    give(study.folder / "bert")
     assert study.planned() == PLANNED
     study.run()
     return study
@@ -110,6 +106,37 @@ def test_a_model_in_a_folder_is_asked_and_shown(made):
     page = (made.results / "report/summary.html").read_text(encoding="utf-8")
     assert "<h1>Which facts does a multilingual model know in which language?</h1>" in page
     assert "points from the majority answer of the relation" in page and "in the shape of mlama" in page
+
+
+def test_neurons_are_found_compared_and_silenced(made):
+    """The right facts of either language: those whose city is spelt alike, in both by one neuron each."""
+    pairs = tables.read(made.results / "facts/neuron_pairs.parquet")
+    assert (
+        len(pairs) == 8
+        and pairs["same_fact"].between(0.3, 1).all()
+        and (pairs["same_fact"] > pairs["same_relation"]).all()
+    )
+    best = tables.read(made.results / "facts/neurons/bert.parquet").query("rank == 1").set_index(["lang", "fact_id"])
+    assert len(best) == 8 + 12 and (best["layer"] == hand_set.CARRIES).all()
+    assert all(best.loc[("en", fact), "neuron"] == best.loc[("de", fact), "neuron"] for fact in pairs["fact_id"])
+    lost = tables.read(made.results / "facts/ablations.parquet").set_index(["lang_cut", "lang_asked", "silenced"])[
+        "drop"
+    ]
+    assert lost["en", "de", "own"] == 1 and lost["en", "de", "random"] == 0 and lost["en", "de", "other"] == 0
+    page = (made.results / "report/summary.html").read_text(encoding="utf-8")
+    assert "bert loses 100.0 points of the facts that it has right when another language" in page
+    assert "Shared neurons of related languages" in page and "Neurons of one fact" in page
+
+
+def test_a_study_without_neurons_plans_none(made, tmp_path):
+    study = made.copy(tmp_path / "study")
+    study.config["neurons"] = None
+    study.write()
+    assert not {"neurons", "silenced_facts", "neuron_overlap", "ablations"} & set(study.planned("--forceall"))
+    study.config["neurons"] = {"ablation": None}
+    study.write()
+    planned = study.planned("--forceall")
+    assert planned["neuron_overlap"] == 1 and "ablations" not in planned and planned["table"] == 6
 
 
 def test_another_manner_asks_again_and_reads_no_facts_again(made, tmp_path):
@@ -134,6 +161,7 @@ def demo():
     found["origins"] = {"tokens": 16}  # as long as a clause or two
     found["training"]["joint"] |= {"steps": 4, "batch_tokens": 512, "checkpoints": {"every": 4, "early": []}}
     found["precision"]["resamples"] = 100
+    found["neurons"] |= {"top": 5, "ablation": {"n_facts": 3, "draws": 1}}
     return found
 
 
@@ -203,4 +231,8 @@ def test_a_wrong_configuration_stops_a_plan(made):
     )
     refused("base_language: 'fr' is not among the languages", base_language="fr")
     refused("given: names no model", given={})
+    refused(
+        "neurons.languages: 'fr' is not among|neurons.languages.fr: is not a language", neurons={"languages": ["fr"]}
+    )
+    refused("neurons.references: is below neurons.least", neurons={"references": 4})
     refused("facts: there is no file of the shape mlama in nowhere", facts={"shape": "mlama", "path": "nowhere"})

@@ -189,6 +189,70 @@ rule fact_rankings:
         "../scripts/make.py"
 
 
+rule neurons:
+    """Find the neurons that tell the facts which a model has right from others of their relation."""
+    input:
+        unpack(
+            needs(
+                "neurons",
+                checkpoints="models/*/{run}/step* | models/given/{run}/model",
+                facts="facts/facts.parquet",
+                scores="facts/scores/{run}.parquet",
+            )
+        ),
+    output:
+        **makes(
+            "neurons",
+            neurons="facts/neurons/{run}.parquet",
+            neuron_bins="facts/neuron_bins/{run}.parquet",
+        ),
+    log:
+        f"{plan.root}/logs/neurons/{{run}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        mem_mb=escalated(16000),
+        runtime=escalated(240),
+    params:
+        task=task("neurons"),
+    script:
+        "../scripts/make.py"
+
+
+rule silenced_facts:
+    """Ask a model facts in one language while their neurons of another are silenced, and while others are."""
+    input:
+        unpack(
+            needs(
+                "silenced_facts",
+                checkpoints="models/*/{run}/step* | models/given/{run}/model",
+                facts="facts/facts.parquet",
+                scores="facts/scores/{run}.parquet",
+                neurons="facts/neurons/{run}.parquet",
+            )
+        ),
+    output:
+        **makes("silenced_facts", silenced_facts="facts/silenced/{run}.parquet"),
+    log:
+        f"{plan.root}/logs/silenced_facts/{{run}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        mem_mb=escalated(16000),
+        runtime=escalated(480),
+    params:
+        task=task("silenced_facts"),
+        work=plan.work,
+    script:
+        "../scripts/make.py"
+
+
 rule score:
     """Ask all checkpoints of a model the questions, and measure it on held-out text and pairs."""
     input:

@@ -284,6 +284,7 @@ rule fact_patterns:
                 facts="facts/facts.parquet",
                 origins="facts/origins.parquet",
                 truth="world/truth.parquet",
+                neuron_pairs="facts/neuron_pairs.parquet",
             )
         ),
     output:
@@ -360,5 +361,48 @@ rule overlap_distances:
         runtime=20,
     params:
         task=task("overlap_distances"),
+    script:
+        "../scripts/make.py"
+
+
+rule neuron_overlap:
+    """Say how much of a fact's neurons two languages share, beside what they share of other facts."""
+    input:
+        unpack(needs("neuron_overlap", neurons="facts/neurons/*.parquet", facts="facts/facts.parquet")),
+    output:
+        **makes(
+            "neuron_overlap",
+            neuron_overlap="facts/neuron_overlap.parquet",
+            neuron_pairs="facts/neuron_pairs.parquet",
+            neuron_kin="facts/neuron_kin.parquet",
+        ),
+    log:
+        f"{plan.root}/logs/neuron_overlap.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(16000),
+        runtime=240,
+    params:
+        task=task("neuron_overlap"),
+    script:
+        "../scripts/make.py"
+
+
+rule ablations:
+    """Say what models lose of facts in one language without the facts' neurons of another."""
+    input:
+        unpack(needs("ablations", silenced_facts="facts/silenced/*.parquet", facts="facts/facts.parquet")),
+    output:
+        **makes("ablations", ablations="facts/ablations.parquet"),
+    log:
+        f"{plan.root}/logs/ablations.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("ablations"),
     script:
         "../scripts/make.py"

@@ -26,6 +26,7 @@ from lorebridge.probes.masked import BARE, Query, Read, check_masked, load_maske
 from lorebridge.probes.models import (
     check_causal,
     check_vocabulary,
+    encode,
     load_model,
     load_tokenizer,
     positions,
@@ -130,12 +131,9 @@ def score_facts(
             "is a causal language model, which fills no masks",
             "Ask it with space candidates, or give a masked language model.",
         )
-    tokenizer = load_tokenizer(first)
     table = tables.read(facts)
     _check_facts(table, facts)
-    ask: Masked | _Causal = (
-        Masked(tokenizer, manner, first, batch_tokens) if kind == "masked" else _Causal(tokenizer, batch_tokens)
-    )
+    ask = asker(first, manner, batch_tokens)
     parts = [Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
     digest = DigestCache(digests) if digests else file_digest
     found: list[pd.DataFrame] = []
@@ -196,11 +194,9 @@ def rank_facts(
     # A task's mapping stands in the order of its keys as text.
     said = max(checkpoints, key=lambda step: int(step or 0))
     step, folder = int(said) if said not in (None, "") else None, Path(checkpoints[said])
-    kind, tokenizer, table = objective(folder), load_tokenizer(folder), tables.read(facts)
+    table = tables.read(facts)
     _check_facts(table, facts)
-    ask: Masked | _Causal = (
-        Masked(tokenizer, manner, folder, batch_tokens) if kind == "masked" else _Causal(tokenizer, batch_tokens)
-    )
+    ask = asker(folder, manner, batch_tokens)
     parts = [Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
     model = ask.load(folder, device, parts)
     with tables.writer("fact_rankings", out) as write:
@@ -212,7 +208,22 @@ def rank_facts(
                     for row, names, values in zip(named, part.names, ask.values(model, part, folder), strict=True)
                 ]
             )
-    return {"objective": kind, "facts": len(table)}
+    return {"objective": objective(folder), "facts": len(table)}
+
+
+def asker(folder: Path, manner: Manner, batch_tokens: int) -> Masked | Causal:
+    """Return what asks the model of a folder, by what that is.
+
+    Args:
+        folder: the model's.
+        manner: of a masked model.
+        batch_tokens: tokens of a batch, padding included.
+
+    Raises:
+        InputError: the folder holds no model, or no tokenizer, or one without the mask that its model needs.
+    """
+    kind, tokenizer = objective(folder), load_tokenizer(folder)
+    return Masked(tokenizer, manner, folder, batch_tokens) if kind == "masked" else Causal(tokenizer, batch_tokens)
 
 
 def _check_facts(table: pd.DataFrame, where: object) -> None:
@@ -266,6 +277,11 @@ class Part:
             [frozenset(g) - {gold} for g, gold in zip(rows["golds"], rows["object"], strict=True)],
         )
 
+    def at(self, index: int) -> Part:
+        """Return one fact of it, with the candidates that it has among the others."""
+        cut = slice(index, index + 1)
+        return Part(self.rows[cut], self.prompts[cut], self.candidates[cut], self.others[cut])
+
     @property
     def names(self) -> list[list[str]]:
         """Of each fact's candidates what they are known by in all languages: object ids, or places of its own ones."""
@@ -292,6 +308,21 @@ class Part:
         """Return the rows of the part in the table ``fact_scores``, without run and step."""
         named = self.rows[["fact_id", "relation", "lang"]].reset_index(drop=True)
         return named.assign(n_candidates=[len(said) for said in self.candidates], **columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a model is about to say an object.
+
+    Attributes:
+        tokens: a sequence.
+        first: the first of the tokens from whose states the object is predicted.
+        count: how many these are, 1 or more.
+    """
+
+    tokens: list[int]
+    first: int
+    count: int
 
 
 def _ranked(
@@ -437,6 +468,14 @@ class Masked:
             found.append(shared[key])
         return found
 
+    def places(self, part: Part) -> list[Place | None]:
+        """Return the masks of each fact, as many as its object has pieces; None of one that has no piece."""
+        golds = [own[text] for own, text in zip(self.pieces(part), part.rows["object"], strict=True)]
+        return [
+            Place(prompt.filled([self.mask] * len(own)), len(prompt.before), len(own)) if own else None
+            for prompt, own in zip(self.prompts(part), golds, strict=True)
+        ]
+
     def kept(self, ids: Sequence[int]) -> Pieces:
         """Return pieces without those that are a space alone, where these are dropped."""
         return tuple(ids) if self.dropped is None else tuple(piece for piece in ids if piece != self.dropped)
@@ -558,10 +597,13 @@ class Masked:
             yield np.array([np.nan if one is None else one.logprob for one in found])
 
 
-class _Causal:
+class Causal:
     """Causal models, asked with every candidate filled in."""
 
+    padding = 0  # behind what is read, where a causal model does not see it
+
     def __init__(self, tokenizer: PreTrainedTokenizerBase, batch_tokens: int) -> None:
+        """Ask with batches of so many tokens, padding included."""
         self.tokenizer, self.batch_tokens = tokenizer, batch_tokens
         self.identity = [CAUSAL, _digest(tokenizer)]
         self._how: tuple[bool, int] | None = None
@@ -571,6 +613,18 @@ class _Causal:
         import torch
 
         return load_model(folder, torch.float32, device)
+
+    def places(self, part: Part) -> list[Place | None]:
+        """Return the last token before each object; None where the object comes before the subject.
+
+        There the model has read nothing that tells one fact of a relation from another.
+        """
+        known = [t.find(SUBJECT) < t.index(OBJECT) for t in part.rows["template"]]
+        before = [text[: text.index(OBJECT)].rstrip() for text in part.prompts]
+        read = [
+            sequence if sure else None for sequence, sure in zip(encode(self.tokenizer, before), known, strict=True)
+        ]
+        return [None if sequence is None else Place(sequence, len(sequence) - 1, 1) for sequence in read]
 
     def values(self, model: PreTrainedModel, part: Part, folder: Path) -> Iterator[np.ndarray]:
         """Yield the mean log-probability of a token of the prompt filled with each candidate, of every fact."""

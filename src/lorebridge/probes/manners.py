@@ -22,3 +22,13 @@ BARES = {
     "keep": "it is a piece as others are",
 }
 """What becomes of SentencePiece's bare space."""
+REFERENCES = {
+    "common": "the same facts of its relation in every language, right or not, those that are asked in most languages",
+    "right": "the facts of its relation that the model has right in the language (Zhao et al., EACL 2024)",
+}
+"""What a fact's neurons tell it from."""
+BINNINGS = {
+    "contiguous": "neurons that stand beside each other are one bin",
+    "strided": "every n-th neuron is of one bin, as in the paper's code",
+}
+"""How the neurons of a layer are put into n bins."""

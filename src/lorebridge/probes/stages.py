@@ -20,6 +20,19 @@ from lorebridge.tokens.stages import template, tokenizer, told
 from lorebridge.train.stages import checkpoints
 
 
+def _neurons(study: Study, run: str) -> dict[str, Any]:
+    """Return the literals that what is done with a model's neurons has in common."""
+    return {"run": run, "languages": study.config["neurons"]["languages"] or list(study.languages)}
+
+
+def _neurons_inputs(study: Study, w: Wildcards) -> Arguments:
+    return {
+        "checkpoints": by("step", [checkpoints(study.model(w["run"]))], first=True),
+        "facts": one(item("facts", "facts")),
+        "scores": one(item("fact_scores", "fact_scores", run=w["run"])),
+    }
+
+
 def _source(study: Study, w: Wildcards) -> dict[str, Any]:
     return study.config["questions"][w["culture"]]["files"][w["lang"]]
 
@@ -386,6 +399,40 @@ STAGES = (
         },
         settings=lambda study, w: {"batch_tokens": study.config["compute"]["score_tokens"]},
         threads="threads",
+    ),
+    Stage(
+        "neurons",
+        "Find the neurons that tell the facts which a model has right from others of their relation.",
+        "lorebridge.probes.neurons:score_neurons",
+        files={
+            "neurons": File("facts/neurons/{run}.parquet", table="neurons", argument="out"),
+            "neuron_bins": File("facts/neuron_bins/{run}.parquet", table="neuron_bins", argument="bins_out"),
+        },
+        record="facts/neurons/{run}.parquet.record.json",
+        literals=lambda study, w: {
+            **{key: said for key, said in study.config["neurons"].items() if key != "ablation"},
+            **_neurons(study, w["run"]),
+            "bare": study.config["asking"]["bare"],
+        },
+        inputs=_neurons_inputs,
+        settings=lambda study, w: {"batch_tokens": study.config["compute"]["score_tokens"]},
+        threads="threads",
+    ),
+    Stage(
+        "silenced_facts",
+        "Ask a model facts in one language while their neurons of another are silenced, and while others are.",
+        "lorebridge.probes.neurons:ablate",
+        files={"silenced_facts": File("facts/silenced/{run}.parquet", table="silenced_facts", argument="out")},
+        record="facts/silenced/{run}.parquet.record.json",
+        literals=lambda study, w: {
+            **study.config["neurons"]["ablation"],
+            **_neurons(study, w["run"]),
+            "asking": study.config["asking"],
+        },
+        inputs=lambda study, w: {**_neurons_inputs(study, w), "neurons": one(item("neurons", "neurons", run=w["run"]))},
+        settings=lambda study, w: {"batch_tokens": study.config["compute"]["score_tokens"]},
+        threads="threads",
+        resumes=lambda study, w: True,
     ),
     Stage(
         "score",

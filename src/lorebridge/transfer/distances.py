@@ -80,7 +80,7 @@ def distances_of(
             for x, distance in distances.items():
                 both = shared.index.intersection(distance.index, sort=False)
                 far, alike = (table.loc[both, both].to_numpy(np.float64) for table in (distance, shared))
-                kept = _complete(np.isnan(far) | np.isnan(alike))
+                kept = complete(np.isnan(far) | np.isnan(alike))
                 cut = np.ix_(kept, kept)
                 found = assignment(far[cut], alike[cut], permutations, seed)
                 yield {"within": within, "x": x, "y": y, "n": len(kept), **found}
@@ -96,7 +96,7 @@ def _matrix(first: pd.Series, second: pd.Series, values: pd.Series) -> pd.DataFr
     return pd.DataFrame(found, index=langs, columns=langs)
 
 
-def _complete(lacking: np.ndarray) -> list[int]:
+def complete(lacking: np.ndarray) -> list[int]:
     """Return places of a symmetric matrix between which nothing is lacking."""
     kept = list(range(len(lacking)))
     lacking = lacking & ~np.eye(len(lacking), dtype=bool)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.plan.stage import Arguments, File, Item, Stage, by, item, many, one
+from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, by, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE
 from lorebridge.trace.stages import asks_facts, judgments, pieces_by, traced, truth_of
@@ -60,8 +60,23 @@ def _asked_and_traced(study: Study) -> Arguments:
     }
 
 
+def _paired(study: Study) -> Arguments:
+    """How alike the neurons of each fact are in two languages, where the study reads neurons."""
+    return {"neuron_pairs": one(item("neuron_overlap", "neuron_pairs"))} if study.config["neurons"] else {}
+
+
 def _drawn(study: Study) -> dict[str, Any]:
     return {key: study.config["precision"][key] for key in ("resamples", "seed")}
+
+
+def _of_facts(study: Study, stage: str) -> dict[str, Argument]:
+    """Return what a stage of the probes found of every model on facts, and the facts."""
+    return {stage: many(scores(study.models.values(), stage, stage)), "facts": one(item("facts", "facts"))}
+
+
+def _alike(study: Study) -> dict[str, dict[str, str]]:
+    """Return what languages may have in common."""
+    return {lang: {key: language[key] for key in ("family", "script")} for lang, language in study.languages.items()}
 
 
 def _columns(study: Study, key: str) -> list[str]:
@@ -279,7 +294,7 @@ STAGES = (
         },
         record="facts/patterns.parquet.record.json",
         literals=lambda study, w: {**_drawn(study), **asks_facts(study), "unit": study.config["origins"]["unit"]},
-        inputs=lambda study, w: _asked_and_traced(study),
+        inputs=lambda study, w: {**_asked_and_traced(study), **_paired(study)},
     ),
     Stage(
         "rank_consistency",
@@ -310,13 +325,37 @@ STAGES = (
         literals=lambda study, w: {
             **study.config["overlap"],
             "columns": _columns(study, "distances"),
-            "languages": {
-                lang: {key: language[key] for key in ("family", "script")} for lang, language in study.languages.items()
-            },
+            "languages": _alike(study),
         },
         identity=lambda study, w: _identity(study, "distances"),
         inputs=lambda study, w: {"fact_overlap": one(item("fact_overlap", "fact_overlap"))},
         sources=lambda study, w: {"distances": _path(study, "distances")},
+    ),
+    Stage(
+        "neuron_overlap",
+        "Say how much of a fact's neurons two languages share, beside what they share of other facts.",
+        "lorebridge.transfer.neurons:neuron_overlap",
+        files={
+            "neuron_overlap": File("facts/neuron_overlap.parquet", table="neuron_overlap", argument="out"),
+            "neuron_pairs": File("facts/neuron_pairs.parquet", table="neuron_pairs", argument="pairs_out"),
+            "neuron_kin": File("facts/neuron_kin.parquet", table="neuron_kin", argument="kin_out"),
+        },
+        record="facts/neuron_overlap.parquet.record.json",
+        literals=lambda study, w: {
+            **{key: study.config["precision"][key] for key in ("resamples", "seed")},
+            "permutations": study.config["overlap"]["permutations"],
+            "languages": _alike(study),
+        },
+        inputs=lambda study, w: _of_facts(study, "neurons"),
+    ),
+    Stage(
+        "ablations",
+        "Say what models lose of facts in one language without the facts' neurons of another.",
+        "lorebridge.transfer.neurons:ablations",
+        files={"ablations": File("facts/ablations.parquet", table="ablations", argument="out")},
+        record="facts/ablations.parquet.record.json",
+        literals=lambda study, w: {key: study.config["precision"][key] for key in ("resamples", "seed")},
+        inputs=lambda study, w: _of_facts(study, "silenced_facts"),
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.trace.origins import WINDOW
 from lorebridge.transfer.absent import CLASSES, HOUSE
+from lorebridge.transfer.neurons import ABOVE, COMPARED
 from lorebridge.transfer.overlap import WITHIN
 from lorebridge.transfer.precision import LANGUAGES, ROWS, RULES
 from lorebridge.transfer.stated import ELSEWHERE, HERE, NOWHERE, TRANSFER
 
 _MARKERS = "osD^vP*X"
+_CASES = 4  # languages in which a fact's neurons are drawn
 _PLACES = {HERE: "stated in the language", ELSEWHERE: "in another alone", NOWHERE: "nowhere"}
 
 
@@ -133,31 +135,53 @@ def _overlap(table: pd.DataFrame, languages: Mapping[str, Mapping[str, Any]], by
     """Draw a square a model: below the diagonal the Jaccard index, above it what lies above its expectation."""
     table = _last(table)
     plain, strict = (table[table["within"] == within] for within in WITHIN)
+    _squares(
+        (plain.assign(value=plain["jaccard"]), "shared, % of what either knows"),
+        (strict.assign(value=strict["jaccard"] - strict["expected"]), "above independence, points"),
+        languages,
+        by,
+        out,
+    )
+
+
+def _squares(
+    lower: tuple[pd.DataFrame, str],
+    upper: tuple[pd.DataFrame, str],
+    languages: Mapping[str, Mapping[str, Any]],
+    by: tuple[str, str],
+    out: Path,
+) -> None:
+    """Draw a square of languages a model, one share of 0..1 below the diagonal, and a difference above it.
+
+    Args:
+        lower, upper: ``run, lang_a, lang_b, value``, and what the values are.
+        languages: code -> ``name, script, family``.
+        by: what languages are ordered by.
+        out: path without suffix.
+    """
+    every = pd.concat([lower[0], upper[0]])
     langs = sorted(
-        set(table["lang_a"]) | set(table["lang_b"]), key=lambda lang: (*(languages[lang][what] for what in by), lang)
+        set(every["lang_a"]) | set(every["lang_b"]), key=lambda lang: (*(languages[lang][what] for what in by), lang)
     )
     place = {lang: index for index, lang in enumerate(langs)}
     groups = [languages[lang][by[0]] for lang in langs]
     edges = [index for index in range(1, len(langs)) if groups[index] != groups[index - 1]]
-    runs = list(dict.fromkeys(table["run"]))
+    runs = list(dict.fromkeys(every["run"]))
     letters = float(np.clip(300 / max(len(langs), 1), 4, 8))
     with style.styled():
         fig, axes = plt.subplots(
-            len(runs), 1, layout="constrained", squeeze=False, figsize=(style.PRINTED, 0.3 + 5.6 * len(runs))
+            max(len(runs), 1), 1, layout="constrained", squeeze=False, figsize=(style.PRINTED, 0.3 + 5.6 * len(runs))
         )
-        for ax, run in zip(axes[:, 0], runs, strict=True):
-            for rows, values, colours, label, lower in (
-                (plain, plain["jaccard"], "viridis", "shared, % of what either knows", True),
-                (strict, strict["jaccard"] - strict["expected"], "RdBu_r", "above independence, points", False),
-            ):
-                own = rows["run"] == run
-                first, second = (rows.loc[own, side].map(place).to_numpy() for side in ("lang_a", "lang_b"))
-                low, high = np.minimum(first, second), np.maximum(first, second)
+        for ax, run in zip(axes[:, 0], runs, strict=False):
+            for (rows, label), colours, low in ((lower, "viridis", True), (upper, "RdBu_r", False)):
+                own = rows[rows["run"] == run]
+                first, second = (own[side].map(place).to_numpy() for side in ("lang_a", "lang_b"))
+                places = np.maximum(first, second), np.minimum(first, second)
                 square = np.full((len(langs), len(langs)), np.nan)
-                square[(high, low) if lower else (low, high)] = 100 * values[own]
+                square[places if low else places[::-1]] = 100 * own["value"]
                 reach = max(float(np.nanmax(np.abs(square), initial=0)), 1.0)
-                image = ax.imshow(square, cmap=colours, vmin=0 if lower else -reach, vmax=reach)
-                fig.colorbar(image, ax=ax, label=label, shrink=0.6, location="right" if lower else "left")
+                image = ax.imshow(square, cmap=colours, vmin=0 if low else -reach, vmax=reach)
+                fig.colorbar(image, ax=ax, label=label, shrink=0.6, location="right" if low else "left")
             names = [f"{languages[lang]['name']}" for lang in langs]
             ax.set_xticks(range(len(langs)), names, rotation=90, fontsize=letters)
             ax.set_yticks(range(len(langs)), names, fontsize=letters)
@@ -165,8 +189,16 @@ def _overlap(table: pd.DataFrame, languages: Mapping[str, Mapping[str, Any]], by
                 ax.axhline(edge - 0.5, color="0.4", linewidth=0.4)
                 ax.axvline(edge - 0.5, color="0.4", linewidth=0.4)
             ax.set_title(run)
+        if not runs:
+            _nothing(axes[0, 0])
         style.save(fig, out)
         plt.close(fig)
+
+
+def _nothing(ax: Any) -> None:
+    """Say in a panel that there is nothing to show."""
+    ax.axis("off")
+    ax.text(0.5, 0.5, "no fact has neurons in two languages", ha="center", va="center", transform=ax.transAxes)
 
 
 def overlap_table(*, fact_overlap: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
@@ -204,6 +236,172 @@ def distances_table(*, overlap_distances: Path, out: Path) -> None:
         "two-sided p-value by permutations of the languages (QAP)."
     )
     write_table(table, out, caption, {"r": ".2f", "p": ".3f"})
+
+
+def neurons(*, neuron_overlap: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw the neurons that every two languages share of a fact, and what lies above another fact of its relation.
+
+    Args:
+        neuron_overlap: the table.
+        languages: code -> ``name, script, family``.
+        out: path without suffix.
+    """
+    table = _last(tables.read(neuron_overlap)).rename(columns={"jaccard": "value"})
+    _squares(
+        (table[table["compared"] == "same_fact"], "shared neurons of a fact, %"),
+        (table[table["compared"] == ABOVE], "above another fact of its relation, points"),
+        languages,
+        ("family", "script"),
+        out,
+    )
+
+
+def neuron_kin(*, neuron_kin: Path, out: Path) -> None:
+    """Draw what languages share on average by how they are related, a panel a model.
+
+    Args:
+        neuron_kin: the table.
+        out: path without suffix.
+    """
+    table = _last(tables.read(neuron_kin))
+    runs, kinds = (list(dict.fromkeys(table[name])) for name in ("run", "kin"))
+    with style.styled():
+        fig, axes = plt.subplots(
+            1, max(len(runs), 1), layout="constrained", squeeze=False, sharey=True, figsize=(style.PRINTED, 2.8)
+        )
+        for ax, run in zip(axes[0], runs, strict=False):
+            for index, (name, label) in enumerate(COMPARED.items()):
+                rows = table[(table["run"] == run) & (table["compared"] == name)].set_index("kin").reindex(kinds)
+                value, lo, hi = (100 * rows[column] for column in ("jaccard", "lo", "hi"))
+                ax.errorbar(
+                    value,
+                    np.arange(len(kinds)) + 0.15 * (index - (len(COMPARED) - 1) / 2),
+                    xerr=np.abs(np.stack([value - lo.fillna(value), hi.fillna(value) - value])),
+                    fmt=_MARKERS[index],
+                    markersize=4,
+                    linewidth=0.9,
+                    label=label,
+                )
+            ax.set_yticks(range(len(kinds)), kinds)
+            ax.set_xlabel("shared neurons, %")
+            ax.set_title(run)
+        if runs:
+            axes[0, 0].invert_yaxis()
+            fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        else:
+            _nothing(axes[0, 0])
+        style.save(fig, out)
+        plt.close(fig)
+
+
+def neuron_cases(*, neuron_bins: Sequence[Path], languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw the neurons of the fact of each model that is right in most languages, a row a model, a panel a language.
+
+    Args:
+        neuron_bins: tables, one a model.
+        languages: code -> ``name, script, family``.
+        out: path without suffix.
+    """
+    shown = []
+    for path in neuron_bins:
+        table = tables.read(path)
+        if len(table):
+            counts = table.groupby("fact_id", sort=True)["lang"].nunique()
+            rows = table[table["fact_id"] == counts.idxmax()]
+            shown.append((rows, list(dict.fromkeys(rows["lang"]))[:_CASES]))
+    wide = max((len(langs) for _, langs in shown), default=1)
+    with style.styled():
+        fig, axes = plt.subplots(
+            max(len(shown), 1),
+            wide,
+            layout="constrained",
+            squeeze=False,
+            figsize=(style.PRINTED, 2.4 * max(len(shown), 1)),
+        )
+        for line, (rows, langs) in zip(axes, shown, strict=False):
+            top = float(rows["max"].max())
+            for ax, lang in zip(line, langs, strict=False):
+                own = rows[rows["lang"] == lang].pivot(index="layer", columns="bin", values="max")
+                image = ax.imshow(own, cmap="magma", vmin=0, vmax=top, aspect="auto", origin="lower")
+                ax.set_title(f"{languages[lang]['name']}", fontsize=7)
+                ax.set_xlabel("bin")
+            for ax in line[len(langs) :]:
+                ax.axis("off")
+            line[0].set_ylabel(f"{rows['run'].iloc[0]}\n{rows['fact_id'].iloc[0]}\nlayer", fontsize=6)
+            fig.colorbar(image, ax=list(line), shrink=0.8)
+        if not shown:
+            _nothing(axes[0, 0])
+        style.save(fig, out)
+        plt.close(fig)
+
+
+def neurons_table(*, neuron_overlap: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write the neurons that every two languages share."""
+    table = tables.read(neuron_overlap)
+    shown = pd.DataFrame(
+        {
+            "model": table["run"],
+            "step": table["step"].astype("Int64"),
+            **{side: table[side].map(lambda lang: languages[lang]["name"]) for side in ("lang_a", "lang_b")},
+            "compared": _said(table["compared"]),
+            **{name: table[name] for name in ("n_facts", "n_clusters")},
+            **{name: 100 * table[name] for name in ("jaccard", "lo", "hi")},
+        }
+    )
+    caption = (
+        "Neurons that tell a fact from others of its relation (Probeless), shared by two languages, in percent of "
+        "those of either: of the fact itself, and of a fact in the one language and others in the other; above is the "
+        "fact itself less others of its relation with another object, in points. Intervals of 95 % over clusters of "
+        "facts."
+    )
+    write_table(shown, out, caption, dict.fromkeys(("jaccard", "lo", "hi"), ".1f"))
+
+
+def kin_table(*, neuron_kin: Path, out: Path) -> None:
+    """Write what languages share on average by how they are related."""
+    table = tables.read(neuron_kin)
+    shown = table.assign(
+        step=table["step"].astype("Int64"),
+        compared=_said(table["compared"]),
+        **{name: 100 * table[name] for name in ("jaccard", "lo", "hi")},
+    ).rename(columns={"run": "model"})
+    caption = (
+        "Neurons that two languages share, in percent, on average over pairs of languages, by family and by script. "
+        "Intervals of 95 % over clusters of facts, these languages given; the difference is that of what lies above, "
+        "in points, with a two-sided p-value by permutations of the languages (QAP)."
+    )
+    write_table(shown, out, caption, {**dict.fromkeys(("jaccard", "lo", "hi"), ".1f"), "p": ".3f"})
+
+
+def ablations_table(*, ablations: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write what models lose without some neurons."""
+    table = tables.read(ablations)
+    shown = pd.DataFrame(
+        {
+            "model": table["run"],
+            "step": table["step"].astype("Int64"),
+            **{
+                heading: table[side].map(lambda lang: languages[lang]["name"])
+                for heading, side in (("neurons_of", "lang_cut"), ("asked_in", "lang_asked"))
+            },
+            "silenced": table["silenced"],
+            **{name: table[name] for name in ("k", "n_facts", "n_clusters")},
+            **{name: 100 * table[name] for name in ("drop", "lo", "hi")},
+            "size": table["size"],
+        }
+    )
+    caption = (
+        "What a model loses, in points of P@1, of facts that it has right in two languages, asked in the one while "
+        "neurons of the other are silenced: the fact's own, those of another fact of its relation, and random ones of "
+        "the same layers and sizes. Size is their mean activation, taken positive. Intervals of 95 % over clusters of "
+        "facts."
+    )
+    write_table(shown, out, caption, {**dict.fromkeys(("drop", "lo", "hi"), ".1f"), "size": ".2g"})
+
+
+def _said(compared: pd.Series) -> pd.Series:
+    """Return what is compared in words."""
+    return compared.map(lambda name: COMPARED.get(name, name))
 
 
 def transfer(*, fact_transfer: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from lorebridge.figures.page import Account
-from lorebridge.probes.manners import BARES, DECODES, LENGTHS, SPACES
+from lorebridge.probes.manners import BARES, DECODES, LENGTHS, REFERENCES, SPACES
 from lorebridge.trace.languages import RINGS
 from lorebridge.trace.origins import WINDOW
 from lorebridge.transfer.absent import HOUSE, OTHER
+from lorebridge.transfer.neurons import ABOVE, COMPARED
 
 
 def above(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -41,6 +42,50 @@ def shared(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[
             "each relation, object and numbers of masks independently."
         )
     return found
+
+
+def neurons(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say how much of a fact's neurons languages share, and what the facts lose without them."""
+    table = rows["neuron_overlap"]
+    found = []
+    for model, of in table.groupby("model", sort=False):
+        mean = of.groupby("compared")["jaccard"].mean()
+        pairs = of[of["compared"] == COMPARED["same_fact"]]
+        above = of[of["compared"] == ABOVE]
+        said = (
+            f"{model}: two languages share {mean[COMPARED['same_fact']]:.1f} % of the neurons of a fact, on average "
+            f"over {len(pairs):,} {_pairs(len(pairs))}"
+        )
+        if len(above):
+            clear = int((above["lo"] > 0).sum())
+            said += (
+                f"; of another fact of its relation {mean[COMPARED['same_relation']]:.1f} %. In {clear:,} of "
+                f"{len(above):,} {_pairs(len(above))} the interval of the difference lies above 0"
+            )
+        found.append(f"{said}.")
+    if "ablations" in rows:
+        found += _losses(rows["ablations"])
+    return found
+
+
+def _pairs(n: int) -> str:
+    return "pair" if n == 1 else "pairs"
+
+
+def _losses(table: pd.DataFrame) -> Iterator[str]:
+    """Yield what the facts of each model lose without their neurons, on average over pairs of languages."""
+    for model, of in table.groupby("model", sort=False):
+        here = of["neurons_of"] == of["asked_in"]
+        for rows, what in ((of[here], "the language's own"), (of[~here], "another language's")):
+            mean = rows.groupby("silenced")["drop"].mean()
+            if "own" in mean:
+                other = (
+                    f", {mean['other']:.1f} without those of another fact of the relation" if "other" in mean else ""
+                )
+                yield (
+                    f"{model} loses {mean['own']:.1f} points of the facts that it has right when {what} neurons of "
+                    f"them are silenced{other}, {mean['random']:.1f} without random ones of the same layers and sizes."
+                )
 
 
 def crosses(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -92,6 +137,11 @@ def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Acco
     said = {"Masks": (DECODES, "decode"), "Lengths": (LENGTHS, "lengths"), "Compared": (SPACES, "space")}
     design = {heading: f"{asking[key]}: {known[asking[key]]}" for heading, (known, key) in said.items()}
     design["Bare spaces"] = BARES[asking["bare"]]
+    if config["neurons"]:
+        reference = config["neurons"]["reference"]
+        design["Neurons"] = (
+            f"the best {config['neurons']['top']} by Probeless; told from {reference}: {REFERENCES[reference]}"
+        )
     trained = [f"joint-s{seed} (trained here)" for seed in config["seeds"]] if "training" in config else []
     design["Models"] = ", ".join(
         trained

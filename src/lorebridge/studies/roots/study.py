@@ -10,7 +10,7 @@ from lorebridge import config as configuration
 from lorebridge.corpora import stages as corpora
 from lorebridge.corpora.facts import FACTS, PLANTED
 from lorebridge.figures import stages as figures
-from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, one
+from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
 from lorebridge.plan.study import Model, Study, Text, rows
 from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.shared import SHARED
@@ -43,6 +43,18 @@ def _published_identity(study: Study, w: Wildcards) -> dict[str, Any]:
 
 def _planted(study: Study) -> bool:
     return study.planted
+
+
+def _has_neurons(study: Study) -> bool:
+    return study.config["neurons"] is not None
+
+
+def _silences(study: Study) -> bool:
+    return _has_neurons(study) and study.config["neurons"]["ablation"] is not None
+
+
+def _overlap_of(file: str) -> Callable[[Study], Arguments]:
+    return lambda study: {file: one(item("neuron_overlap", file))}
 
 
 def _trained(study: Study) -> bool:
@@ -100,6 +112,42 @@ FIGURES = (
         for what in ("family", "script")
     ),
     Drawing(
+        "neurons",
+        f"{HERE}.drawings:neurons",
+        _overlap_of("neuron_overlap"),
+        ("languages",),
+        "Results",
+        "Shared neurons",
+        "Of the neurons that tell a fact from others of its relation, those that two languages share, on average over "
+        "the facts that are right in both (below the diagonal), and how far that lies above what they share of another "
+        "fact of the relation with another object (above it). Languages stand by family.",
+        f"{HERE}.page:neurons",
+        when=_has_neurons,
+    ),
+    Drawing(
+        "neuron_kin",
+        f"{HERE}.drawings:neuron_kin",
+        _overlap_of("neuron_kin"),
+        (),
+        "Results",
+        "Shared neurons of related languages",
+        "Neurons that two languages share of a fact, of others with its object, of others of its relation, and of "
+        "unrelated ones, by whether the languages are of one family and of one script; with intervals of 95 % over "
+        "clusters of facts, these languages given.",
+        when=_has_neurons,
+    ),
+    Drawing(
+        "neuron_cases",
+        f"{HERE}.drawings:neuron_cases",
+        lambda study: {"neuron_bins": many(item("neurons", "neuron_bins", run=run) for run in study.models)},
+        ("languages",),
+        "Results",
+        "Neurons of one fact",
+        "How far the neurons of a fact lie from those of other facts of its relation, by layer and bin (the highest "
+        "score of each), in languages in which it is right: of each model the fact that is right in most.",
+        when=_has_neurons,
+    ),
+    Drawing(
         "transfer",
         f"{HERE}.drawings:transfer",
         _of("fact_transfer"),
@@ -132,6 +180,15 @@ TABLES = (
     Drawing("correlates", f"{HERE}.drawings:correlates_table", _of("correlates"), ()),
     Drawing("overlap", f"{HERE}.drawings:overlap_table", _of("fact_overlap"), ("languages",)),
     Drawing("overlap_distances", f"{HERE}.drawings:distances_table", _of("overlap_distances"), ()),
+    Drawing(
+        "neuron_overlap",
+        f"{HERE}.drawings:neurons_table",
+        _overlap_of("neuron_overlap"),
+        ("languages",),
+        when=_has_neurons,
+    ),
+    Drawing("neuron_kin", f"{HERE}.drawings:kin_table", _overlap_of("neuron_kin"), (), when=_has_neurons),
+    Drawing("ablations", f"{HERE}.drawings:ablations_table", _of("ablations"), ("languages",), when=_silences),
     Drawing("transfer", f"{HERE}.drawings:transfer_table", _of("fact_transfer"), ("languages",), when=_planted),
     Drawing("rank_consistency", f"{HERE}.drawings:rankings_table", _of("rank_consistency"), ("languages",)),
     Drawing("corpus_alarms", f"{HERE}.drawings:alarms_table", _of("corpus_alarms"), ("languages",), when=_traced),
@@ -167,6 +224,12 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         lost := [lang for lang in languages if lang not in shares]
     ):
         yield "training.shares", f"has none for {lost[0]!r}", "Give each language its share."
+    neurons = config["neurons"] or {"languages": None, "reference": "right"}
+    for lang in neurons["languages"] or ():
+        if lang not in languages:
+            yield not_a_language("neurons.languages", lang, list(languages))
+    if neurons["reference"] == "common" and neurons["references"] < neurons["least"]:
+        yield "neurons.references", f"is below neurons.least ({neurons['least']})", "Raise it, or lower the other."
     if asking["decode"] == "pll" and asking["space"] == "vocabulary":
         yield "asking.decode", "pll scores strings and writes none", "Set asking.space to candidates."
 
