@@ -264,7 +264,7 @@ def _recovered(table: pd.DataFrame, truth: Path, heldout: Mapping[str, float]) -
         yield {
             "lang": lang,
             "unit": unit,
-            "run": None if pd.isna(run) else run,
+            "run": run if isinstance(run, str) else None,
             "n_facts": len(rows),
             "n_stated": n_stated,
             "n_present": n_present,

@@ -144,7 +144,7 @@ def classes_of(
         naming: the relations that are naming cues.
     """
     cut = functools.cache(pieces)
-    for lang, rows in facts.groupby("lang", sort=False):
+    for lang, rows in ((str(lang), rows) for lang, rows in facts.groupby("lang", sort=False)):
         if lang not in scripts:
             continue
         script, reading = scripts[lang], script_of(scripts[lang])
@@ -153,7 +153,7 @@ def classes_of(
         among = Counter(text for label in set(house.values()) for text in {text for _, text in cut(label)})
         bound = max(FEWEST, FREQUENT * len(set(house.values())))
         frequent = frozenset(piece for piece, n in among.items() if n > bound)
-        for relation, of in rows.groupby("relation", sort=False):
+        for relation, of in ((str(relation), of) for relation, of in rows.groupby("relation", sort=False)):
             subjects, answers = ([house[label] for label in of[name]] for name in ("subject", "object"))
             told = endings(subjects, answers, reading)
             for row, subject, answer, guess in zip(of.itertuples(), subjects, answers, told, strict=True):

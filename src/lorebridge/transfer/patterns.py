@@ -72,7 +72,7 @@ def patterns_of(
         for langs, rows in named.groupby(["lang_a", "lang_b"], sort=False)
     }
     nothing = named[:0].drop(columns=["lang_a", "lang_b"])
-    known: dict[str, set[str]] = {lang: set(rows["fact_id"]) for lang, rows in right.groupby("lang", sort=False)}
+    known: dict[str, set[str]] = {str(lang): set(rows["fact_id"]) for lang, rows in right.groupby("lang", sort=False)}
     for lang, other in itertools.combinations(known, 2):
         both = sorted(known[lang] & known[other])
         if not both:
@@ -84,12 +84,13 @@ def patterns_of(
         same = [bool(p <= LEVEL) if told else None for p, told in zip(frame["p"], telling, strict=True)]
         for one, two in ((lang, other), (other, lang)):
             here = [present.get((fact, one)) for fact in both]
+            told = {
+                "traced": [place(a, present.get((fact, two))) for fact, a in zip(both, here, strict=True)],
+                "planted": [place(planted.get((fact, one)), planted.get((fact, two))) for fact in both],
+                "pattern": [pattern(a, b) for a, b in zip(same, here, strict=True)],
+            }
             yield frame.assign(
-                lang=one,
-                other=two,
-                traced=[place(a, present.get((fact, two))) for fact, a in zip(both, here, strict=True)],
-                planted=[place(planted.get((fact, one)), planted.get((fact, two))) for fact in both],
-                pattern=[pattern(a, b) for a, b in zip(same, here, strict=True)],
+                lang=one, other=two, **{name: pd.Series(values, dtype=object) for name, values in told.items()}
             )
 
 
@@ -168,6 +169,7 @@ def fact_patterns(
     """
     table = tables.read(facts, ["fact_id", "lang", "relation", "subject_id", "object_id"])
     about = table.drop_duplicates("fact_id").set_index("fact_id")
+    subjects = dict(zip(about.index, about["subject_id"], strict=True))
     traced = tables.read(origins, ["fact_id", "lang", "unit", "present"]).dropna(subset=["present"])
     traced = traced[traced["unit"] == unit]
     present = {(fact, lang): bool(told) for fact, lang, _, told in traced.itertuples(index=False)}
@@ -187,9 +189,7 @@ def fact_patterns(
                 own = overlaps[(overlaps["run"] == named["run"]) & step]
                 for found in patterns_of(right, about, present, planted, own):
                     pair = {"lang": found["lang"].iloc[0], "other": found["other"].iloc[0]}
-                    told_of += [
-                        {**named, **pair, **row} for row in shares_of(found, about["subject_id"], resamples, seed)
-                    ]
+                    told_of += [{**named, **pair, **row} for row in shares_of(found, subjects, resamples, seed)]
                     n_rows, n_told = n_rows + len(found), n_told + int(found["pattern"].notna().sum())
                     schema = tables.SCHEMAS["fact_patterns"]
                     write(pa.Table.from_pandas(found.assign(**named)[schema.names], schema, preserve_index=False))

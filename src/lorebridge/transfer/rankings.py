@@ -103,7 +103,7 @@ def _compared(a: pd.DataFrame, b: pd.DataFrame, answers: np.ndarray, seed: int) 
         if len(names) >= FEWEST:
             sets.setdefault(tuple(names), []).append(number)
     frames = []
-    for names, rows in sets.items():
+    for candidates, rows in sets.items():
         one, two = (np.stack([matrices[row][side] for row in rows]) for side in (0, 1))
         gold = answers[rows]
         other = np.full(len(rows), np.nan)
@@ -117,9 +117,9 @@ def _compared(a: pd.DataFrame, b: pd.DataFrame, answers: np.ndarray, seed: int) 
             pd.DataFrame(
                 {
                     "rankc": rank_consistency(one, two),
-                    "chance": rankc_by_chance(len(names)),
+                    "chance": rankc_by_chance(len(candidates)),
                     "other": other,
-                    "n": len(names),
+                    "n": len(candidates),
                 },
                 index=a.index[rows],
             )

@@ -566,7 +566,7 @@ def origins_table(
     shown = counted.merge(told, on=key, how="left") if len(told) else counted
     shown = _named(shown, languages, "lang").rename(columns={"lang": "language"})
     share = 100 * shown["present"] / (shown["n"] - shown["not_looked_for"])
-    shown.insert(shown.columns.get_loc("present") + 1, "present_share", share)
+    shown.insert(list(shown).index("present") + 1, "present_share", share)
     caption = (
         "Facts whose subject and object stand together in the text of their language: in a stretch of so many tokens, "
         "in a window of sentences, or in what a run consumed; of a planted world, how many are stated and how well one "
@@ -590,7 +590,7 @@ def rankings_table(*, rank_consistency: Path, languages: Mapping[str, Mapping[st
         "(RankC - chance) / (1 - chance), with intervals of 95 % over subjects (above). Beside it RankC of a fact and "
         "another of its relation with another object (other_fact), and what the fact's own has more (own)."
     )
-    write_table(shown, out, caption, dict.fromkeys(shown.columns[shown.columns.get_loc("candidates") :], ".2f"))
+    write_table(shown, out, caption, dict.fromkeys(map(str, list(shown)[list(shown).index("candidates") :]), ".2f"))
 
 
 def patterns_table(*, pattern_shares: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:

@@ -115,14 +115,14 @@ def absent(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[
     table = rows["absent"]
     kept = table[(table["language"] == "all") & (table["rules"] == HOUSE) & (table["unit"] == WINDOW)]
     for model, of in kept.groupby("model", sort=False):
-        total, told = int(of["n_absent_right"].sum()), of.set_index("class")
-        easy = total - int(told.loc[OTHER, "n_absent_right"])
+        told = of[of["class"] != OTHER]  # what the names may tell
+        total, easy = int(of["n_absent_right"].sum()), int(told["n_absent_right"].sum())
         line = (
             f"{model}: {total:,} facts are right in a language whose text does not hold them; the names alone may tell "
             f"{easy:,} of them."
         )
         if of["stated"].notna().any():
-            made = int(of["planted_absent_right"].sum() - told.loc[OTHER, "planted_absent_right"])
+            made = int(told["planted_absent_right"].sum())
             line += (
                 f" The planted text states {int(of['stated'].sum()):,} of them all the same, and the names of {made:,} "
                 "were made to tell."
