@@ -282,12 +282,19 @@ def test_a_relation_of_few_right_facts_says_nothing(asked, tmp_path):
     files_ = {"scores": tmp_path / "s.parquet"}
     assert find(asked, tmp_path / "n.parquet", **files_) == {"facts": 12, "too few": 4, "unread": 0}
     assert set(tables.read(tmp_path / "n.parquet")["lang"]) == {"en"}
+    given = {"run": "hand", "checkpoints": {"": asked[0]}, "facts": files["facts"], "languages": ["en", "de"]}
+    given |= {"neurons": tmp_path / "n.parquet", "out": tmp_path / "a.parquet", "batch_tokens": 64, "asking": ASKING}
+    knobs = {"n_facts": 1, "draws": 1, "near": 5, "seed": 0}
+    # English neurons are silenced in both languages, and there are no German ones.
+    assert ablate(**given, **knobs, **files_) == {"asked": 2 * 3} and len(tables.read(tmp_path / "a.parquet")) == 2
     # Of common references there are enough, right or not.
     assert find(asked, tmp_path / "n.parquet", reference="common", **files_)["facts"] == 16
     said["exact"] = 0.0
     tables.write("fact_scores", said, tmp_path / "s.parquet")
     assert find(asked, tmp_path / "n.parquet", **files_) == {"facts": 0, "too few": 0, "unread": 0}
     assert len(tables.read(tmp_path / "n.parquet")) == 0
+    assert ablate(**given, **knobs, **files_, work=tmp_path / "work") == {"asked": 0}
+    assert len(tables.read(tmp_path / "a.parquet")) == 0
     assert find(asked, tmp_path / "n.parquet", languages=["en"])["facts"] == 12
 
 

@@ -574,7 +574,8 @@ def ablate(
     ask = asker(asked.folder, Manner(**asking), batch_tokens)
     parts = asked.parts()
     model = _loaded(ask, asked, parts)
-    found, times = [], 0
+    found: list[pd.DataFrame] = []
+    times = 0
     silencer = _Silencer.of(asked, ask, model, neurons, draws=draws, near=near, seed=seed, batch_tokens=batch_tokens)
     taken = _chosen(asked, silencer.known, n_facts)
     for part in tqdm(parts, unit="relation", desc=f"ablations {run}"):
@@ -587,8 +588,9 @@ def ablate(
             if kept is not None:
                 tables.write("silenced_facts", rows, kept, {"identity": own})
         times += int((1 + rows["other"].notna() + draws).sum())
-        found.append(rows)
-    tables.write("silenced_facts", pd.concat(found, ignore_index=True), out)
+        if len(rows):
+            found.append(rows)
+    tables.write("silenced_facts", pd.concat(found, ignore_index=True) if found else [], out)
     return {"asked": times}
 
 
