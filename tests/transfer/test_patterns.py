@@ -1,6 +1,5 @@
 """Independent, shared, transferred: planted overlaps and planted statements come back as patterns."""
 
-import pyarrow as pa
 import pytest
 
 from lorebridge import tables
@@ -39,7 +38,7 @@ def write(folder, *, neurons=True, n=N):
         for p in [0.5 if i % 2 else 1 / (2 * n - 1)]
     ]  # fmt: skip
     if neurons:
-        tables.write(pa.Table.from_pylist(pairs).schema, pairs, folder / "pairs.parquet")
+        tables.write("neuron_pairs", pairs, folder / "pairs.parquet")
     return {
         "scores": [folder / "fact_scores.parquet"], "facts": folder / "facts.parquet", "unit": "window",
         "origins": folder / "origins.parquet", "resamples": 100, "seed": 0, "out": folder / "patterns.parquet",
