@@ -120,6 +120,16 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
         seen.add(name)
     further = {"given_model", "selected_questions", "made_questions", "facts", "fact_scores"}
     further |= {"p_at_1", "correlates", "fact_overlap", "overlap_distances", "fact_transfer"}
+    further |= {
+        "fact_subjects",
+        "corpus_alarms",
+        "stretches",
+        "origins",
+        "fact_classes",
+        "absent_facts",
+        "fact_patterns",
+    }
+    further |= {"fact_rankings", "rank_consistency"}
     further |= {"neurons", "silenced_facts", "neuron_overlap", "ablations"}
     assert stages(seen) == set(paper.study.stages) - {
         "world",

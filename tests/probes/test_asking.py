@@ -24,7 +24,7 @@ from transformers import (
 from lorebridge import cli, tables
 from lorebridge.errors import InputError
 from lorebridge.probes import masked
-from lorebridge.probes.asking import score_facts
+from lorebridge.probes.asking import rank_facts, score_facts
 from lorebridge.probes.decoding import Prompt, score_pieces, score_sets, write_pieces
 from lorebridge.probes.masked import Read, objective, read_masks
 
@@ -288,6 +288,20 @@ def test_own_candidates_are_asked_of_each_fact(bert, tmp_path):
         row.best_candidate in ("oslo", "rome", answer)
         for row, (_, answer) in zip(found.itertuples(), FACTS, strict=True)
     )
+
+
+@pytest.mark.parametrize("kind", ["masked", "causal"])
+def test_the_first_of_a_ranking_is_the_candidate_that_is_preferred(kind, bert, checkpoints, facts, tmp_path):
+    """Of the last checkpoint, whose step a task's mapping does not put last."""
+    folder = bert if kind == "masked" else checkpoints[-1][1]
+    scores = ask(folder, facts, tmp_path / "scores.parquet", "simultaneous", "any", "candidates")
+    out = tmp_path / "rankings.parquet"
+    notes = rank_facts(run="m", checkpoints={"1000": folder, "500": bert}, facts=facts, out=out, batch_tokens=512)
+    found = tables.read(out)
+    assert notes == {"objective": kind, "facts": len(FACTS)} and set(found["step"]) == {1000}
+    best = [names[int(np.argmax(values))] for names, values in zip(found["candidates"], found["values"], strict=True)]
+    assert best == scores["best_candidate"].tolist()
+    assert {tuple(names) for names in found["candidates"]} == {tuple(dict.fromkeys(answer for _, answer in FACTS))}
 
 
 def test_logits_are_of_the_masks_alone_and_few_at_a_time(bert, facts, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import yaml
 import hand_set
 from lorebridge import config, studies, tables
 from lorebridge.errors import InputError
+from lorebridge.trace.origins import UNITS
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +26,13 @@ PLANNED = {
     "correlates": 1,
     "fact_overlap": 1,
     "overlap_distances": 1,
+    "fact_rankings": 1,
+    "rank_consistency": 1,
     "neurons": 1,
     "silenced_facts": 1,
     "neuron_overlap": 1,
     "ablations": 1,
-    "table": 7,
+    "table": 8,
     "draw_precision": 1,
     "draw_neurons": 1,
     "draw_neuron_kin": 1,
@@ -140,7 +143,9 @@ def test_another_manner_asks_again_and_reads_no_facts_again(made, tmp_path):
     study = made.copy(tmp_path / "study")
     study.config["asking"] = {"space": "candidates", "lengths": "any"}
     study.write()
-    assert study.planned() == {k: n for k, n in PLANNED.items() if k not in ("facts", "given_model")}
+    # Rankings are of all candidates, whatever a fact is compared with.
+    kept = ("facts", "given_model", "fact_rankings", "rank_consistency")
+    assert study.planned() == {k: n - (k == "table") for k, n in PLANNED.items() if k not in kept}
 
 
 def demo():
@@ -153,6 +158,7 @@ def demo():
         corpus["heldout"] = 0.3  # of few documents
     found["world"] |= {"subjects": 12, "relations": 2, "objects": 4, "doses": [2], "remarks": 2}
     found["tokenizer"] |= {"vocab_size": 400, "bytes_per_group": 5000}
+    found["origins"] = {"tokens": 16}  # as long as a clause or two
     found["training"]["joint"] |= {"steps": 4, "batch_tokens": 512, "checkpoints": {"every": 4, "early": []}}
     found["precision"]["resamples"] = 100
     found["neurons"] |= {"top": 5, "ablation": {"n_facts": 3, "draws": 1}}
@@ -173,8 +179,30 @@ def test_a_masked_model_is_trained_on_a_planted_world_and_its_truth_stands_besid
     assert set(found["place"]) == {"here", "elsewhere", "nowhere", "transfer"}
     counted = found[(found["step"] == 4) & (found["lang"] == "it")].set_index("place")["n"]
     assert counted.to_dict() == {"here": 12, "elsewhere": 6, "nowhere": 6, "transfer": 12}
+    traced(study.results)
     page = (study.results / "report/summary.html").read_text(encoding="utf-8")
     assert "What crosses" in page and "joint-s0 (trained here)" in page
+    assert "facts are right in a language whose text does not hold them" in page
+
+
+def traced(results):
+    """Check where facts are traced to: what the truth says, by every unit."""
+    recovered = tables.read(results / "facts/origin_recovery.parquet").set_index(["unit", "lang"])
+    assert (recovered.loc[["tokens", "window"], "recall"] == 1).all()
+    assert set(recovered.index) == {(unit, lang) for unit in UNITS for lang in ("en", "it")}
+    origins = tables.read(results / "facts/origins.parquet")
+    assert len(origins) == 3 * 2 * 24 and set(origins["run"].dropna()) == {"joint-s0"}
+    by_unit = origins.pivot(index=["fact_id", "lang"], columns="unit", values="present").astype(bool)
+    # What a run consumed is some of the text.
+    assert not (by_unit["presentation"] & ~by_unit["window"]).any()
+    found = tables.read(results / "facts/absent.parquet")
+    whole = found[found["lang"].isna() & (found["step"] == 4) & (found["unit"] == "window")]
+    assert whole.groupby("rules")["n"].sum().to_dict() == {"paper": 48, "house": 48}
+    assert (whole["stated"] == 0).all() and (whole["recall"] == 1).all()
+    ranks = tables.read(results / "facts/rank_consistency.parquet")
+    assert ranks["n_facts"].tolist() == [24] and ranks["candidates"].tolist() == [4]
+    alarms = tables.read(results / "facts/corpus_alarms.parquet")
+    assert len(alarms) == 5 and not (alarms["verdict"] == "rings").any()
 
 
 def test_a_study_of_its_own_models_says_what_it_lacks():

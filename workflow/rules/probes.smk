@@ -161,6 +161,34 @@ rule fact_scores:
         " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
 
 
+rule fact_rankings:
+    """Rank the candidates of every fact by the last checkpoint of a model."""
+    input:
+        unpack(
+            needs(
+                "fact_rankings",
+                checkpoints="models/*/{run}/step* | models/given/{run}/model",
+                facts="facts/facts.parquet",
+            )
+        ),
+    output:
+        **makes("fact_rankings", fact_rankings="facts/rankings/{run}.parquet"),
+    log:
+        f"{plan.root}/logs/fact_rankings/{{run}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        gpu=min(1, HARDWARE["gpus"]),
+        nodes=1,
+        mem_mb=escalated(16000),
+        runtime=escalated(240),
+    params:
+        task=task("fact_rankings"),
+    script:
+        "../scripts/make.py"
+
+
 rule neurons:
     """Find the neurons that tell the facts which a model has right from others of their relation."""
     input:

@@ -179,7 +179,7 @@ rule mentions:
                 "mentions",
                 texts="corpora/*/documents-*.parquet | parallel/*.parquet",
                 audits="corpora/*/audit.json",
-                subjects="trace/subjects/*.parquet",
+                subjects="trace/subjects/*.parquet | facts/subjects/*.parquet",
             )
         ),
     output:
@@ -206,7 +206,7 @@ rule exposure:
                 "exposure",
                 order="order/{run}.parquet",
                 stores="tokens/*/tokens.bin",
-                subjects="trace/subjects/*.parquet",
+                subjects="trace/subjects/*.parquet | facts/subjects/*.parquet",
                 mentions="trace/mentions/*.parquet",
                 tokenizer="tokenizer/tokenizer.json",
                 base="trace/exposure/*.parquet",
@@ -223,6 +223,106 @@ rule exposure:
         runtime=escalated(120),
     params:
         task=task("exposure"),
+    script:
+        "../scripts/make.py"
+
+
+rule fact_subjects:
+    """Say what is looked for in texts on behalf of the facts that are asked in a language."""
+    input:
+        unpack(needs("fact_subjects", facts="facts/facts.parquet")),
+    output:
+        **makes("fact_subjects", subjects="facts/subjects/{lang}.parquet"),
+    log:
+        f"{plan.root}/logs/fact_subjects/{{lang}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(4000),
+        runtime=20,
+    params:
+        task=task("fact_subjects"),
+    script:
+        "../scripts/make.py"
+
+
+rule corpus_alarms:
+    """Say whether corpora are in their languages, and whether two are alike, before facts are traced."""
+    input:
+        unpack(
+            needs(
+                "corpus_alarms",
+                facts="facts/facts.parquet",
+                corpora="corpora/*/documents-*.parquet",
+                audits="corpora/*/audit.json",
+            )
+        ),
+    output:
+        **makes("corpus_alarms", corpus_alarms="facts/corpus_alarms.parquet"),
+    log:
+        f"{plan.root}/logs/corpus_alarms.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("corpus_alarms"),
+    script:
+        "../scripts/make.py"
+
+
+rule stretches:
+    """Count the stretches of a text that hold the subject, the object, and both of every fact."""
+    input:
+        unpack(
+            needs(
+                "stretches",
+                texts="corpora/*/documents-*.parquet",
+                audits="corpora/*/audit.json",
+                subjects="facts/subjects/*.parquet",
+                tokenizer="tokenizer/tokenizer.json | models/given/*/model",
+            )
+        ),
+    output:
+        **makes("stretches", stretches="facts/stretches/{stream}.parquet"),
+    log:
+        f"{plan.root}/logs/stretches/{{stream}}.log",
+    conda:
+        "../../envs/train.yaml"
+    threads: HARDWARE["threads"]
+    resources:
+        mem_mb=escalated(16000),
+        runtime=escalated(480),
+    params:
+        task=task("stretches"),
+    script:
+        "../scripts/make.py"
+
+
+rule origins:
+    """Say whether the text of each language holds each fact: by stretches, by sentences, by what a run consumed."""
+    input:
+        unpack(
+            needs(
+                "origins",
+                facts="facts/facts.parquet",
+                texts="facts/subjects/*.parquet | trace/mentions/*.parquet | facts/stretches/*.parquet",
+                exposure="trace/exposure/*.parquet",
+                truth="world/truth.parquet",
+            )
+        ),
+    output:
+        **makes("origins", origins="facts/origins.parquet", origin_recovery="facts/origin_recovery.parquet"),
+    log:
+        f"{plan.root}/logs/origins.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(16000),
+        runtime=60,
+    params:
+        task=task("origins"),
     script:
         "../scripts/make.py"
 

@@ -220,6 +220,113 @@ rule fact_transfer:
         "../scripts/make.py"
 
 
+rule fact_classes:
+    """Say of each fact what may tell its object of its subject's label alone."""
+    input:
+        unpack(
+            needs(
+                "fact_classes",
+                facts="facts/facts.parquet",
+                tokenizer="tokenizer/tokenizer.json | models/given/*/model",
+            )
+        ),
+    output:
+        **makes("fact_classes", fact_classes="facts/classes.parquet"),
+    log:
+        f"{plan.root}/logs/fact_classes.log",
+    conda:
+        "../../envs/train.yaml"
+    resources:
+        mem_mb=escalated(4000),
+        runtime=30,
+    params:
+        task=task("fact_classes"),
+    script:
+        "../scripts/make.py"
+
+
+rule absent_facts:
+    """Count the facts that models have right although text does not hold them, by class."""
+    input:
+        unpack(
+            needs(
+                "absent_facts",
+                scores="facts/scores/*.parquet",
+                facts="facts/facts.parquet",
+                origins="facts/origins.parquet",
+                truth="world/truth.parquet",
+                classes="facts/classes.parquet",
+                forms="world/forms.parquet",
+            )
+        ),
+    output:
+        **makes("absent_facts", absent_facts="facts/absent.parquet"),
+    log:
+        f"{plan.root}/logs/absent_facts.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("absent_facts"),
+    script:
+        "../scripts/make.py"
+
+
+rule fact_patterns:
+    """Say of each fact and pair of languages whether it is independent, shared or transferred."""
+    input:
+        unpack(
+            needs(
+                "fact_patterns",
+                scores="facts/scores/*.parquet",
+                facts="facts/facts.parquet",
+                origins="facts/origins.parquet",
+                truth="world/truth.parquet",
+                neuron_pairs="facts/neuron_pairs.parquet",
+            )
+        ),
+    output:
+        **makes("fact_patterns", fact_patterns="facts/patterns.parquet", pattern_shares="facts/pattern_shares.parquet"),
+    log:
+        f"{plan.root}/logs/fact_patterns.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(16000),
+        runtime=240,
+    params:
+        task=task("fact_patterns"),
+    script:
+        "../scripts/make.py"
+
+
+rule rank_consistency:
+    """Say how alike models rank the candidates of a fact in two languages, beside what unrelated rankings get."""
+    input:
+        unpack(
+            needs(
+                "rank_consistency",
+                rankings="facts/rankings/*.parquet",
+                facts="facts/facts.parquet",
+            )
+        ),
+    output:
+        **makes("rank_consistency", rank_consistency="facts/rank_consistency.parquet"),
+    log:
+        f"{plan.root}/logs/rank_consistency.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=escalated(16000),
+        runtime=240,
+    params:
+        task=task("rank_consistency"),
+    script:
+        "../scripts/make.py"
+
+
 rule fact_overlap:
     """Count the facts that models have right in two languages, beside what independent languages would share."""
     input:

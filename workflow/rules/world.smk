@@ -11,6 +11,7 @@ if plan.study.planted:
                 parallel="world/parallel/*-*.jsonl.gz",
                 cloze="world/questions/*-culture-cloze_*.json",
                 facts="world/facts/*.jsonl.gz",
+                forms="world/forms.parquet",
                 truth="world/truth.parquet",
                 people_file="world/people.json",
             ),

@@ -28,6 +28,8 @@ from lorebridge.records import fingerprint
 
 SUBJECT, OBJECT = "[X]", "[Y]"
 REPEATS = ("drop", "keep")
+FACTS = "facts"
+"""What tables that know questions by their culture call facts, which are nobody's own."""
 
 
 @dataclasses.dataclass(frozen=True)

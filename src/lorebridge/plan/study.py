@@ -108,6 +108,8 @@ class Study:
         settings: what drawings are drawn with.
         targets: what the study is for, beside its drawings.
         declared: what it declares before its runs, which no recipe of these holds; None for nothing.
+        named_by: the stage that says what is looked for in texts, a file ``subjects`` a language.
+        reading: how texts are read for what they state: ``window`` (sentences) and ``max_chars`` (of a chunk).
         local: parts of its configuration, beside the sources of text, that name a file or folder to obtain (``path``,
             ``obtain``).
     """
@@ -128,6 +130,8 @@ class Study:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     targets: list[Artifact] = dataclasses.field(default_factory=list)
     declared: Mapping[str, Any] | None = None
+    named_by: str = "subjects"
+    reading: Mapping[str, int] = dataclasses.field(default_factory=dict)
     local: Sequence[Mapping[str, Any]] = ()
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,55 @@ def score_facts(
     return {"objective": kind, "facts": len(table), **notes}
 
 
+def rank_facts(
+    *,
+    run: str,
+    checkpoints: Mapping[int | str | None, Path],
+    facts: Path,
+    out: Path,
+    batch_tokens: int,
+    decode: str = DEFAULT.decode,
+    bare: str = DEFAULT.bare,
+    device: str | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Write how the last checkpoint of a model ranks the candidates of every fact, as the table ``fact_rankings``.
+
+    Candidates are compared whatever their number of pieces (lengths ``any``, space ``candidates``), and are known by
+    what is the same in every language: the object's id or, of a fact that brings its candidates, their place.
+
+    Args:
+        run, facts, out, batch_tokens, decode, bare, device, threads: as :func:`score_facts`.
+        checkpoints: step -> folder; the last is asked. A given model has one, without a step.
+
+    Returns:
+        Notes for the record: ``objective``, ``facts``.
+
+    Raises:
+        InputError: as :func:`score_facts`.
+    """
+    manner = Manner(decode, "any", "candidates", bare)
+    set_threads(threads)
+    # A task's mapping stands in the order of its keys as text.
+    said = max(checkpoints, key=lambda step: int(step or 0))
+    step, folder = int(said) if said not in (None, "") else None, Path(checkpoints[said])
+    table = tables.read(facts)
+    _check_facts(table, facts)
+    ask = asker(folder, manner, batch_tokens)
+    parts = [Part.of(rows) for _, rows in table.groupby(["lang", "relation"], sort=False)]
+    model = ask.load(folder, device, parts)
+    with tables.writer("fact_rankings", out) as write:
+        for part in tqdm(parts, unit="part", desc=f"rank {run}"):
+            named = part.rows[["fact_id", "relation", "lang"]].to_dict("records")
+            write(
+                [
+                    {"run": run, "step": step, **row, "candidates": names, "values": values.tolist()}
+                    for row, names, values in zip(named, part.names, ask.values(model, part, folder), strict=True)
+                ]
+            )
+    return {"objective": objective(folder), "facts": len(table)}
+
+
 def asker(folder: Path, manner: Manner, batch_tokens: int) -> Masked | Causal:
     """Return what asks the model of a folder, by what that is.
 
@@ -232,6 +281,15 @@ class Part:
         """Return one fact of it, with the candidates that it has among the others."""
         cut = slice(index, index + 1)
         return Part(self.rows[cut], self.prompts[cut], self.candidates[cut], self.others[cut])
+
+    @property
+    def names(self) -> list[list[str]]:
+        """Of each fact's candidates what they are known by in all languages: object ids, or places of its own ones."""
+        ids = dict(zip(self.rows["object"][::-1], self.rows["object_id"][::-1], strict=True))  # the first of a label
+        return [
+            [ids[text] for text in said] if own is None else [str(place) for place in range(len(said))]
+            for said, own in zip(self.candidates, self.rows["candidates"], strict=True)
+        ]
 
     @property
     def where(self) -> str:
@@ -443,6 +501,11 @@ class Masked:
             **columns,
         )
 
+    def values(self, model: PreTrainedModel, part: Part, folder: Path) -> Iterator[np.ndarray]:
+        """Yield the mean log-probability of a piece of each candidate of every fact; NaN of those that have none."""
+        read = _Remembered(model, folder, self.batch_tokens, self.padding)
+        yield from self._values(part, self.prompts(part), self.pieces(part), read)
+
     def _by_vocabulary(
         self,
         part: Part,
@@ -563,8 +626,8 @@ class Causal:
         ]
         return [None if sequence is None else Place(sequence, len(sequence) - 1, 1) for sequence in read]
 
-    def take(self, model: PreTrainedModel, part: Part, folder: Path) -> pd.DataFrame:
-        """Return the table of a part."""
+    def values(self, model: PreTrainedModel, part: Part, folder: Path) -> Iterator[np.ndarray]:
+        """Yield the mean log-probability of a token of the prompt filled with each candidate, of every fact."""
         texts, groups = [], []
         for number, (prompt, said) in enumerate(zip(part.prompts, part.candidates, strict=True)):
             texts += [prompt.replace(OBJECT, text) for text in said]
@@ -581,12 +644,18 @@ class Causal:
         totals = sum_logprobs(model, requests.sequences, requests.groups, trees=trees, batch_tokens=batch_tokens)
         check_finite(totals, folder)
         means = totals[requests.request] / requests.n_tokens
-        rows, logprobs, start = [], [], 0
-        for said, gold, others in zip(part.candidates, part.rows["object"], part.others, strict=True):
-            values = means[start : start + len(said)]
+        start = 0
+        for said in part.candidates:
+            yield means[start : start + len(said)]
+            start += len(said)
+
+    def take(self, model: PreTrainedModel, part: Part, folder: Path) -> pd.DataFrame:
+        """Return the table of a part."""
+        rows, logprobs = [], []
+        compared = zip(self.values(model, part, folder), part.candidates, part.rows["object"], part.others, strict=True)
+        for values, said, gold, others in compared:
             rows.append(_ranked(values, said, gold, others))
             logprobs.append(values[said.index(gold)])
-            start += len(said)
         exact, filtered, rank, best = zip(*rows, strict=True)
         return part.table(
             n_masks=pd.array([None] * len(rows), dtype="Int16"),

@@ -259,26 +259,82 @@ def consistency(
     rows = []
     for n_options in np.unique(sizes):
         block = starts[sizes == n_options][:, None] + np.arange(n_options)
-        options = values[block]
-        better = (options[:, None, :] > options[:, :, None]).sum(axis=2)
-        equal = (options[:, None, :] == options[:, :, None]).sum(axis=2)
-        # [questions, options, j]: the probability to be among the j best.
-        among = np.clip((np.arange(1, n_options + 1) - better[..., None]) / equal[..., None], 0, 1)
         first = merged.iloc[block[:, 0]]
         in_base = (first["lang"] == base).to_numpy()
         key = [name for name in DECISION if name != "lang"]
         place = pd.MultiIndex.from_frame(first.loc[~in_base, key]).get_indexer(
             pd.MultiIndex.from_frame(first.loc[in_base, key])
         )
-        overlap = (among[in_base] * among[~in_base][place]).sum(axis=1) / np.arange(1, n_options + 1)
-        weights = np.exp(-np.arange(n_options)) / np.exp(-np.arange(n_options)).sum()
-        chance = float(weights @ np.arange(1, n_options + 1)) / n_options
-        rows.append(first.loc[in_base, key].assign(rankc=overlap @ weights, chance=chance))
+        options = values[block]
+        found = rank_consistency(options[in_base], options[~in_base][place])
+        rows.append(first.loc[in_base, key].assign(rankc=found, chance=rankc_by_chance(int(n_options))))
     return (
         pd.concat(rows, ignore_index=True)
         .groupby(["run", "learned", "arm", "seed", "prefix", "step", "culture"], as_index=False, dropna=False)
         .agg(n_questions=("rankc", "size"), rankc=("rankc", "mean"), chance=("chance", "mean"))
     )
+
+
+_TIED = 64  # questions with ties that are compared at a time
+
+
+def rank_consistency(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return how alike the options of questions are ranked twice: RankC of Qi et al. (EMNLP 2023, section 3).
+
+    Of tied options each is among the j best as often as if lots were drawn, in each ranking by itself.
+
+    Args:
+        one, other: [questions, options] what is ranked by, the highest first; the same options at the same places.
+
+    Returns:
+        [questions]
+    """
+    n = one.shape[1]
+    # An overlap of 1 among the j best weighs softmax(n - j) / j.
+    weights = _rankc_weights(n) / np.arange(1, n + 1)
+    found = np.zeros(len(one))
+    (worst, tied), (worst_other, tied_other) = (_ranks(values) for values in (one, other))
+    plain = ~(tied | tied_other)
+    # An option counts from the place on at which it is among the best of both.
+    tail = np.cumsum(weights[::-1])[::-1]
+    found[plain] = tail[np.maximum(worst[plain], worst_other[plain]) - 1].sum(axis=1)
+    rows = np.flatnonzero(~plain)
+    for start in range(0, len(rows), _TIED):
+        some = rows[start : start + _TIED]
+        both = _among(one[some]) * _among(other[some])
+        found[some] = both.sum(axis=1) @ weights
+    return found
+
+
+def _rankc_weights(n: int) -> np.ndarray:
+    """Return softmax(n - j), j from 1, [n]."""
+    weights = np.exp(-np.arange(n))
+    return weights / weights.sum()
+
+
+def rankc_by_chance(n: int) -> float:
+    """Return RankC of two unrelated rankings of `n` options, on average.
+
+    >>> round(rankc_by_chance(2), 2), round(rankc_by_chance(10), 2)
+    (0.63, 0.16)
+    """
+    return float(_rankc_weights(n) @ np.arange(1, n + 1)) / n
+
+
+def _ranks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rank of each option from 1, [questions, options], and whether a question has ties, [questions]."""
+    order = np.argsort(-values, axis=1, kind="stable")
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(1, values.shape[1] + 1), order.shape), axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    return ranks, (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+
+
+def _among(values: np.ndarray) -> np.ndarray:
+    """Return the probability of each option to be among the j best, [questions, options, j]."""
+    better = (values[:, None, :] > values[:, :, None]).sum(axis=2)
+    equal = (values[:, None, :] == values[:, :, None]).sum(axis=2)
+    return np.clip((np.arange(1, values.shape[1] + 1) - better[..., None]) / equal[..., None], 0, 1)
 
 
 def summarise(

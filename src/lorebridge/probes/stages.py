@@ -387,6 +387,20 @@ STAGES = (
         },
     ),
     Stage(
+        "fact_rankings",
+        "Rank the candidates of every fact by the last checkpoint of a model.",
+        "lorebridge.probes.asking:rank_facts",
+        files={"fact_rankings": File("facts/rankings/{run}.parquet", table="fact_rankings", argument="out")},
+        record="facts/rankings/{run}.parquet.record.json",
+        literals=lambda study, w: {"run": w["run"], **{key: study.config["asking"][key] for key in ("decode", "bare")}},
+        inputs=lambda study, w: {
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))], first=True),
+            "facts": one(item("facts", "facts")),
+        },
+        settings=lambda study, w: {"batch_tokens": study.config["compute"]["score_tokens"]},
+        threads="threads",
+    ),
+    Stage(
         "neurons",
         "Find the neurons that tell the facts which a model has right from others of their relation.",
         "lorebridge.probes.neurons:score_neurons",

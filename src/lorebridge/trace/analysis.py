@@ -241,6 +241,30 @@ class Han(Script):
         return units + pairs
 
 
+class Unbroken(Script):
+    """Japanese, Thai: no space stands between words, so that a letter with its marks is read as one.
+
+    Katakana that stand together are one word, as names are written, and so are other letters and digits.
+    """
+
+    sentence_end = Han.sentence_end
+    _gap = BLANK
+    _unit = regex.compile(
+        r"[\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
+        r"|[\p{L}\p{M}\p{N}--[\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+",
+        regex.V1,
+    )
+    joiner = ""
+
+    def words(self, text: str) -> list[str]:
+        """Return each letter of a script without spaces, and each run of others."""
+        return self._unit.findall(self.fold(text))
+
+    def capitals(self, text: str) -> list[bool]:
+        """Say that nothing begins with a capital, as these scripts have none."""
+        return [False] * len(self.words(text))
+
+
 # Case particles, auxiliary particles and the copula, as they are written onto a noun.
 _JOSA = (
     "에서는|에서도|에서의|으로서|으로써|으로는|으로도|에게서|에게는|한테서|이라는|이라고|이라도|까지|"
@@ -430,7 +454,9 @@ _SCRIPTS: dict[str, Script] = {
     "Arabic": Arabic(),
     "Han": Han(),
     "Hangul": Hangul(),
+    "Japanese": Unbroken(),
     "Mongolian": Mongolian(),
+    "Thai": Unbroken(),
     "Tibetan": Tibetan(),
 }
 _WORDS = Script()

@@ -243,13 +243,19 @@ def _prepare(asked: Sequence[Asked], script: str, window: int, max_chars: int) -
     _matcher = Matcher(asked, script, window=window, max_chars=max_chars)
 
 
+def prepared() -> Matcher:
+    """Return the matcher of this process, which :func:`over_blocks` has built by its `setup`."""
+    assert _matcher is not None
+    return _matcher
+
+
 def _match(block: Block, *, column: str) -> list[dict[str, Any]]:
     """Return the rows of table "mentions" for a block of texts."""
-    assert _matcher is not None
+    matcher = prepared()
     rows = []
     for piece, text in enumerate(block_texts(block, column), block.first):
-        for number, mention in sorted(_matcher.find(text).items()):
-            asked = _matcher.asked[number]
+        for number, mention in sorted(matcher.find(text).items()):
+            asked = matcher.asked[number]
             controlled = bool(asked.terms) and bool(asked.distractors)
             rows.append(
                 {

@@ -6,10 +6,26 @@ from collections.abc import Iterable
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge.corpora.facts import FACTS
 from lorebridge.corpora.stages import shard_files, sound
-from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, item, many, one, table
+from lorebridge.plan.stage import (
+    Arguments,
+    File,
+    Item,
+    Stage,
+    Wildcards,
+    after,
+    by,
+    folder,
+    groups,
+    item,
+    many,
+    one,
+    table,
+)
 from lorebridge.plan.study import Study, Text, folder_files
 from lorebridge.tokens.stages import stores, tokenizer, told
+from lorebridge.train.stages import checkpoints
 
 # What of a dense retriever makes the index of a corpus; what of a judge says how it is reached, and not what it says.
 ENCODER = ("model", "revision", "truncate")
@@ -30,9 +46,9 @@ def judge_settings(study: Study) -> dict[str, Any]:
     return {k: v for k, v in study.config["tracing"]["judge"].items() if k in JUDGE_SETTINGS}
 
 
-def subjects(lang: str) -> Item:
-    """Return the subjects of the questions that are asked in a language."""
-    return item("subjects", "subjects", lang=lang)
+def subjects(study: Study, lang: str) -> Item:
+    """Return what is looked for on behalf of the questions that are asked in a language."""
+    return item(study.named_by, "subjects", lang=lang)
 
 
 def mentions(text: Text) -> Item:
@@ -101,7 +117,7 @@ def _judgments_inputs(study: Study, w: Wildcards) -> Arguments:
     if w["corpus"] in tracing["translation"]:
         more["translations"] = one(item("translate", "translations", **w))
     if tracing["judge"]["kind"] == "cooccurrence":
-        more["subjects"] = one(subjects(w["corpus"]))
+        more["subjects"] = one(subjects(study, w["corpus"]))
     return {**_read(study, w), **more}
 
 
@@ -145,8 +161,7 @@ def _exposure_literals(study: Study, w: Wildcards) -> dict[str, Any]:
         "scripts": {text.name: study.script(text.lang) for text in texts},
         "langs": {text.name: text.lang for text in texts},
         "pairs": {text.name: text.pairs for text in texts if text.pairs},
-        "window": study.config["tracing"]["window"],
-        "max_chars": study.config["tracing"]["chunk_chars"],
+        **study.reading,
     }
 
 
@@ -157,7 +172,7 @@ def _exposure_inputs(study: Study, w: Wildcards) -> Arguments:
     return {
         "order": one(item("order", "order", run=model.name)),
         "stores": by("stream", stores(model.texts)),
-        "subjects": by("stream", [subjects(text.lang).known_by(stream=text.name) for text in texts]),
+        "subjects": by("stream", [subjects(study, text.lang).known_by(stream=text.name) for text in texts]),
         "mentions": by("stream", [mentions(text) for text in texts]),
         "tokenizer": one(tokenizer()),
         **before,
@@ -203,7 +218,99 @@ def _subjects_inputs(study: Study, w: Wildcards) -> Arguments:
     }
 
 
+def traced(study: Study) -> list[Text]:
+    """Return the texts that facts are looked for in."""
+    return [text for text in study.texts.values() if FACTS in text.cultures]
+
+
+def asks_facts(study: Study) -> dict[str, Any]:
+    """Return what is known of a planted world's facts, as literals: which documents are no part of its corpora."""
+    heldout = {text.lang: study.config["corpora"][text.lang]["heldout"] for text in traced(study)}
+    return {"heldout": heldout} if study.planted else {}
+
+
+def truth_of(study: Study) -> Arguments:
+    """Return the truth about a planted world's facts."""
+    return {"truth": one(item("world", "truth"))} if study.planted else {}
+
+
+def pieces_by(study: Study) -> Item:
+    """Return the folder of the tokenizer by which labels and stretches are cut: the study's, or the first model's."""
+    return tokenizer() if study.trained else checkpoints(next(iter(study.models.values())))
+
+
 STAGES = (
+    Stage(
+        "fact_subjects",
+        "Say what is looked for in texts on behalf of the facts that are asked in a language.",
+        "lorebridge.trace.origins:fact_subjects",
+        files={"subjects": File("facts/subjects/{lang}.parquet", table="subjects", argument="out")},
+        record="facts/subjects/{lang}.parquet.record.json",
+        literals=lambda study, w: _script(study, w["lang"]),
+        inputs=lambda study, w: {"facts": one(item("facts", "facts"))},
+    ),
+    Stage(
+        "corpus_alarms",
+        "Say whether corpora are in their languages, and whether two are alike, before facts are traced.",
+        "lorebridge.trace.languages:corpus_alarms",
+        files={"corpus_alarms": File("facts/corpus_alarms.parquet", table="corpus_alarms", argument="out")},
+        record="facts/corpus_alarms.parquet.record.json",
+        literals=lambda study, w: {"scripts": {text.lang: study.script(text.lang) for text in traced(study)}},
+        inputs=lambda study, w: {
+            "facts": one(item("facts", "facts")),
+            "corpora": groups("lang", [i for text in traced(study) for i in text.tables]),
+            "audits": after([i for text in traced(study) for i in text.checked]),
+        },
+    ),
+    Stage(
+        "stretches",
+        "Count the stretches of a text that hold the subject, the object, and both of every fact.",
+        "lorebridge.trace.origins:count_stretches",
+        files={"stretches": File("facts/stretches/{stream}.parquet", table="stretches", argument="out")},
+        record="facts/stretches/{stream}.parquet.record.json",
+        literals=lambda study, w: {
+            "stream": w["stream"],
+            "script": study.script(study.text(w["stream"]).lang),
+            "tokens": study.config["origins"]["tokens"],
+            "column": study.text(w["stream"]).column,
+        },
+        inputs=lambda study, w: {
+            **_texts(study, w),
+            "subjects": one(subjects(study, study.text(w["stream"]).lang)),
+            "tokenizer": one(pieces_by(study)),
+        },
+        threads="workers",
+    ),
+    Stage(
+        "origins",
+        "Say whether the text of each language holds each fact: by stretches, by sentences, by what a run consumed.",
+        "lorebridge.trace.origins:origins",
+        files={
+            "origins": File("facts/origins.parquet", table="origins", argument="out"),
+            "origin_recovery": File(
+                "facts/origin_recovery.parquet",
+                "without a row of real text",
+                table="origin_recovery",
+                argument="recovery",
+            ),
+        },
+        record="facts/origins.parquet.record.json",
+        literals=lambda study, w: asks_facts(study),
+        inputs=lambda study, w: {
+            "facts": one(item("facts", "facts")),
+            "texts": table(
+                {
+                    "lang": text.lang,
+                    "subjects": subjects(study, text.lang),
+                    "mentions": mentions(text),
+                    "stretches": item("stretches", "stretches", stream=text.name),
+                }
+                for text in traced(study)
+            ),
+            "exposure": many(item("exposure", "exposure", run=model.name) for model in study.trained),
+            **truth_of(study),
+        },
+    ),
     Stage(
         "index",
         "Make what a corpus is searched by: embeddings, block by block, or a Lucene index.",
@@ -287,12 +394,11 @@ STAGES = (
         literals=lambda study, w: {
             "stream": w["stream"],
             "script": study.script(study.text(w["stream"]).lang),
-            "window": study.config["tracing"]["window"],
-            "max_chars": study.config["tracing"]["chunk_chars"],
+            **study.reading,
             "cultures": list(study.text(w["stream"]).cultures),
             "column": study.text(w["stream"]).column,
         },
-        inputs=lambda study, w: {**_texts(study, w), "subjects": one(subjects(study.text(w["stream"]).lang))},
+        inputs=lambda study, w: {**_texts(study, w), "subjects": one(subjects(study, study.text(w["stream"]).lang))},
         threads="workers",
     ),
     Stage(
@@ -318,7 +424,7 @@ STAGES = (
                     "corpus": corpus,
                     "culture": culture,
                     "text": kind,
-                    "subjects": subjects(corpus),
+                    "subjects": subjects(study, corpus),
                     "mentions": mentions(text),
                     "tokens": _store(text),
                 }
@@ -337,7 +443,7 @@ STAGES = (
                 {
                     "culture": culture,
                     "lang": text.lang,
-                    "subjects": subjects(text.lang),
+                    "subjects": subjects(study, text.lang),
                     "mentions": mentions(text),
                     "pairs": text.tables[0],
                 }
@@ -393,7 +499,7 @@ STAGES = (
                     "hits": item("retrieve", "hits", corpus=corpus, culture=culture),
                     "judgments": item("judge", "judgments", corpus=corpus, culture=culture),
                     "mentions": mentions(study.mono(corpus)),
-                    "subjects": subjects(corpus),
+                    "subjects": subjects(study, corpus),
                     "documents": shard_files(study, corpus, "documents"),
                 }
                 for corpus, culture in study.cells

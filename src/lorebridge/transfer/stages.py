@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.plan.stage import Argument, File, Item, Stage, by, item, many, one
+from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, by, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE
-from lorebridge.trace.stages import judgments
+from lorebridge.trace.stages import asks_facts, judgments, pieces_by, traced, truth_of
 from lorebridge.transfer.standard import contrasts
 
 
@@ -48,6 +48,25 @@ def _answers(study: Study) -> dict[str, Any]:
 def fact_scores(study: Study) -> list[Item]:
     """Return what all models of a study answer when they are asked facts."""
     return scores(study.models.values(), "fact_scores", "fact_scores")
+
+
+def _asked_and_traced(study: Study) -> Arguments:
+    """What is known of facts that models are asked: their answers, and where text holds them."""
+    return {
+        "scores": many(fact_scores(study)),
+        "facts": one(item("facts", "facts")),
+        "origins": one(item("origins", "origins")),
+        **truth_of(study),
+    }
+
+
+def _paired(study: Study) -> Arguments:
+    """How alike the neurons of each fact are in two languages, where the study reads neurons."""
+    return {"neuron_pairs": one(item("neuron_overlap", "neuron_pairs"))} if study.config["neurons"] else {}
+
+
+def _drawn(study: Study) -> dict[str, Any]:
+    return {key: study.config["precision"][key] for key in ("resamples", "seed")}
 
 
 def _of_facts(study: Study, stage: str) -> dict[str, Argument]:
@@ -241,6 +260,55 @@ STAGES = (
             "scores": many(fact_scores(study)),
             "facts": one(item("facts", "facts")),
             "truth": one(item("world", "truth")),
+        },
+    ),
+    Stage(
+        "fact_classes",
+        "Say of each fact what may tell its object of its subject's label alone.",
+        "lorebridge.transfer.absent:fact_classes",
+        files={"fact_classes": File("facts/classes.parquet", table="fact_classes", argument="out")},
+        record="facts/classes.parquet.record.json",
+        literals=lambda study, w: {
+            "scripts": {text.lang: study.script(text.lang) for text in traced(study)},
+            "naming": study.config["origins"]["naming"],
+        },
+        inputs=lambda study, w: {"facts": one(item("facts", "facts")), "tokenizer": one(pieces_by(study))},
+    ),
+    Stage(
+        "absent_facts",
+        "Count the facts that models have right although text does not hold them, by class.",
+        "lorebridge.transfer.absent:absent_facts",
+        files={"absent_facts": File("facts/absent.parquet", table="absent_facts", argument="out")},
+        record="facts/absent.parquet.record.json",
+        literals=lambda study, w: {**_drawn(study), **asks_facts(study)},
+        inputs=lambda study, w: {
+            **_asked_and_traced(study),
+            "classes": one(item("fact_classes", "fact_classes")),
+            **({"forms": one(item("world", "forms"))} if study.planted else {}),
+        },
+    ),
+    Stage(
+        "fact_patterns",
+        "Say of each fact and pair of languages whether it is independent, shared or transferred.",
+        "lorebridge.transfer.patterns:fact_patterns",
+        files={
+            "fact_patterns": File("facts/patterns.parquet", table="fact_patterns", argument="out"),
+            "pattern_shares": File("facts/pattern_shares.parquet", table="pattern_shares", argument="shares"),
+        },
+        record="facts/patterns.parquet.record.json",
+        literals=lambda study, w: {**_drawn(study), **asks_facts(study), "unit": study.config["origins"]["unit"]},
+        inputs=lambda study, w: {**_asked_and_traced(study), **_paired(study)},
+    ),
+    Stage(
+        "rank_consistency",
+        "Say how alike models rank the candidates of a fact in two languages, beside what unrelated rankings get.",
+        "lorebridge.transfer.rankings:consistency",
+        files={"rank_consistency": File("facts/rank_consistency.parquet", table="rank_consistency", argument="out")},
+        record="facts/rank_consistency.parquet.record.json",
+        literals=lambda study, w: _drawn(study),
+        inputs=lambda study, w: {
+            "rankings": many(scores(study.models.values(), "fact_rankings", "fact_rankings")),
+            "facts": one(item("facts", "facts")),
         },
     ),
     Stage(

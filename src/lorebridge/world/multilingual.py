@@ -31,7 +31,8 @@ EVERYWHERE, BASE, ONE, NOWHERE = PLACEMENTS = ("everywhere", "base", "one", "now
 """Where a fact is stated: in all languages, in the base alone, in one of the others alone (by turns), or in none."""
 CULTURE = "facts"
 """What the table "truth" calls the culture of these facts, which are nobody's own."""
-PLAIN, HOLDS, CUE = "plain", "holds", "cue"
+PLAIN, HOLDS, CUE = FORMS = ("plain", "holds", "cue")
+"""What a subject's name says of its fact: nothing; it holds the object; it ends as the object asks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,8 @@ def generate_multilingual(
     """Write a planted world of facts below `out`.
 
     ``corpora/LANG.jsonl.gz`` are documents, ``facts/LANG.jsonl.gz`` the facts as they are asked
-    (the attributes of ``corpora.facts.Fact``), ``truth.parquet`` says which language states which fact where.
+    (the attributes of ``corpora.facts.Fact``), ``truth.parquet`` says which language states which fact where, and
+    ``forms.parquet`` which facts the form of their subject's name tells (:data:`FORMS`).
 
     Args:
         out: folder to write to.
@@ -191,6 +193,13 @@ def generate_multilingual(
     from lorebridge import tables  # here, since plans read the knobs of this module and load no pandas
 
     tables.write("truth", truth, out / "truth.parquet")
+    # A name holds or tells the object of its fact of the first relation, and nothing of the others.
+    forms = [
+        {"fact_id": f"s{s:04d}-r{r}", "form": kind if r == 0 else PLAIN}
+        for s, kind in enumerate(facts.kind)
+        for r in range(relations)
+    ]
+    tables.write("forms", forms, out / "forms.parquet")
 
 
 def _check(

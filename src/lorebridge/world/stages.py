@@ -169,6 +169,13 @@ STAGES = (
                 when=lambda study: not _has_cultures(study),
                 argument="",
             ),
+            "forms": File(
+                "world/forms.parquet",
+                "of a world of the kind `multilingual`",
+                table="forms",
+                when=lambda study: not _has_cultures(study),
+                argument="",
+            ),
             "truth": File("world/truth.parquet", table="truth", argument="out", given="folder"),
             "people_file": File(
                 "world/people.json",

@@ -38,6 +38,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         cells=[(corpus, culture) for culture in langs for corpus in (base, culture)],
         settings=_settings(config, base),
         declared=declaration(config),
+        reading={"window": config["tracing"]["window"], "max_chars": config["tracing"]["chunk_chars"]},
     )
     found.texts |= {text.name: text for text in _texts(found)}
     found.models |= {model.name: model for model in _models(found)}

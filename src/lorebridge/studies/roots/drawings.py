@@ -13,6 +13,8 @@ from matplotlib import pyplot as plt
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
+from lorebridge.trace.origins import WINDOW
+from lorebridge.transfer.absent import CLASSES, HOUSE
 from lorebridge.transfer.neurons import ABOVE, COMPARED
 from lorebridge.transfer.overlap import WITHIN
 from lorebridge.transfer.precision import LANGUAGES, ROWS, RULES
@@ -463,3 +465,142 @@ def published_table(*, published: Path, out: Path) -> None:
     table = tables.read(published)
     caption = "What Zhao et al. (EACL 2024) print, and what their data give."
     write_table(table, out, caption)
+
+
+def absent(*, absent_facts: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw the classes of what is right although absent, a panel a class, beside the class among all facts.
+
+    By our rules, and by windows of sentences.
+
+    Args:
+        absent_facts: the table.
+        languages: code -> ``name, script, family``.
+        out: path without suffix.
+    """
+    table = _last(tables.read(absent_facts))
+    kept = table[(table["rules"] == HOUSE) & (table["unit"] == WINDOW)]
+    langs = [None, *(lang for lang in languages if (kept["lang"] == lang).any())]
+    names = ["all languages" if lang is None else f"{languages[lang]['name']} ({lang})" for lang in langs]
+    runs = list(dict.fromkeys(kept["run"]))
+    with style.styled():
+        fig, axes = plt.subplots(
+            1,
+            len(CLASSES),
+            layout="constrained",
+            sharex=True,
+            sharey=True,
+            figsize=(style.PRINTED, 1.4 + (0.12 + 0.1 * len(runs)) * len(langs)),
+        )
+        for ax, name in zip(axes, CLASSES, strict=True):
+            for index, run in enumerate(runs):
+                of_run = kept[kept["run"] == run].fillna({"lang": ""})
+                whole = of_run.groupby("lang")["n_absent_right"].sum().reindex([lang or "" for lang in langs])
+                rows = of_run[of_run["class"] == name].set_index("lang").reindex([lang or "" for lang in langs])
+                if not index:
+                    ax.barh(range(len(langs)), 100 * rows["base_rate"], color="0.85", label="of all facts")
+                y = np.arange(len(langs)) + 0.25 * (index - (len(runs) - 1) / 2)
+                share, lo, hi = (100 * rows[column] for column in ("share", "lo", "hi"))
+                ax.errorbar(
+                    share,
+                    y,
+                    xerr=np.abs(np.stack([share - lo.fillna(share), hi.fillna(share) - share])),
+                    fmt=_MARKERS[index % len(_MARKERS)],
+                    markersize=3,
+                    linewidth=0.8,
+                    label=run,
+                )
+                if rows["planted_absent_right"].notna().any():
+                    planted = 100 * rows["planted_absent_right"] / whole.where(whole > 0)
+                    ax.plot(planted, y, "x", color="black", markersize=5, zorder=3, label=None if index else "planted")
+            ax.set_title(name)
+            ax.set_xlim(0, 100)
+        axes[0].set_yticks(range(len(langs)), names, fontsize=6)
+        axes[0].set_ylim(len(langs) - 0.4, -0.6)
+        axes[1].set_xlabel("% of the facts that are right although absent")
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2 + len(runs))
+        style.save(fig, out)
+        plt.close(fig)
+
+
+def _named(table: pd.DataFrame, languages: Mapping[str, Mapping[str, Any]], *columns: str) -> pd.DataFrame:
+    """Return a table with its languages by name and its steps whole, in which a run is a model."""
+    shown = table.rename(columns={"run": "model"})
+    for column in columns:
+        shown[column] = [languages[lang]["name"] if isinstance(lang, str) else None for lang in shown[column]]
+    return shown.assign(step=shown["step"].astype("Int64")) if "step" in shown else shown
+
+
+def absent_table(*, absent_facts: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write the classes of what is right although absent, by both sets of rules and every unit."""
+    shown = _named(_last(tables.read(absent_facts)), languages, "lang").rename(columns={"lang": "language"})
+    shown["language"] = shown["language"].fillna("all")
+    percent = ["share", "lo", "hi", "base_rate"]
+    shown[percent] = 100 * shown[percent]
+    caption = (
+        "Facts that a model has right in a language although its text does not hold them, by what may tell their "
+        "object of the label of the subject: the share of each class in percent, with intervals of 95 % over subjects; "
+        "the class among all facts (base_rate); the ratio of the two (enrichment); how many there would be if tracing "
+        "alone had missed them (missed), and of a planted world how many its text does state (stated) and how many "
+        "names have that form (planted: of all facts; planted_absent_right: of these)."
+    )
+    numbers = dict.fromkeys((*percent, "missed"), ".1f") | dict.fromkeys(
+        ("enrichment", "enrichment_lo", "enrichment_hi", "recall"), ".2f"
+    )
+    write_table(shown, out, caption, numbers)
+
+
+def origins_table(
+    *, origins: Path, origin_recovery: Path, languages: Mapping[str, Mapping[str, Any]], out: Path
+) -> None:
+    """Write how many facts the text of each language holds, by each unit, and how far that is what was planted."""
+    key = ["lang", "unit", "run"]
+    groups = tables.read(origins, [*key, "present"]).groupby(key, sort=False, dropna=False)["present"]
+    counted = pd.DataFrame(
+        {
+            "n": groups.size(),
+            "present": groups.apply(lambda told: int(told.fillna(False).astype(bool).sum())),
+            "not_looked_for": groups.apply(lambda told: int(told.isna().sum())),
+        }
+    ).reset_index()
+    told = tables.read(origin_recovery)[[*key, "n_stated", "recall", "precision"]]
+    shown = counted.merge(told, on=key, how="left") if len(told) else counted
+    shown = _named(shown, languages, "lang").rename(columns={"lang": "language"})
+    share = 100 * shown["present"] / (shown["n"] - shown["not_looked_for"])
+    shown.insert(list(shown).index("present") + 1, "present_share", share)
+    caption = (
+        "Facts whose subject and object stand together in the text of their language: in a stretch of so many tokens, "
+        "in a window of sentences, or in what a run consumed; of a planted world, how many are stated and how well one "
+        "tells the other."
+    )
+    write_table(shown, out, caption, {"present_share": ".1f", "recall": ".2f", "precision": ".2f"})
+
+
+def alarms_table(*, corpus_alarms: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write which corpora are not in their language, and which are alike."""
+    shown = _named(tables.read(corpus_alarms), languages, "lang", "other")
+    caption = "Corpora that are not in their script or language, and pairs of corpora that are alike."
+    write_table(shown, out, caption, {"value": ".2f", "bound": ".2f"})
+
+
+def rankings_table(*, rank_consistency: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write how alike two languages rank the candidates of a fact, above chance."""
+    shown = _named(tables.read(rank_consistency), languages, "lang_a", "lang_b")
+    caption = (
+        "RankC (Qi et al., EMNLP 2023) of a fact in two languages; what unrelated rankings get (chance); and "
+        "(RankC - chance) / (1 - chance), with intervals of 95 % over subjects (above). Beside it RankC of a fact and "
+        "another of its relation with another object (other_fact), and what the fact's own has more (own)."
+    )
+    write_table(shown, out, caption, dict.fromkeys(map(str, list(shown)[list(shown).index("candidates") :]), ".2f"))
+
+
+def patterns_table(*, pattern_shares: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write how many facts that are right in two languages are independent, shared, transferred."""
+    shown = _named(_last(tables.read(pattern_shares)), languages, "lang", "other")
+    shown = shown.rename(columns={"lang": "language", "value": "is"})
+    shown[["share", "lo", "hi"]] = 100 * shown[["share", "lo", "hi"]]
+    caption = (
+        "Facts that a model has right in a language and in another, in percent, with intervals of 95 % over subjects: "
+        "by where they are traced to, seen from the language, and by pattern (Zhao et al., EACL 2024), which needs a "
+        "table of neurons and is left out without one. Of a planted world, where those facts are stated."
+    )
+    write_table(shown, out, caption, dict.fromkeys(("share", "lo", "hi"), ".1f"))

@@ -9,6 +9,9 @@ import pandas as pd
 
 from lorebridge.figures.page import Account
 from lorebridge.probes.manners import BARES, DECODES, LENGTHS, REFERENCES, SPACES
+from lorebridge.trace.languages import RINGS
+from lorebridge.trace.origins import WINDOW
+from lorebridge.transfer.absent import HOUSE, OTHER
 from lorebridge.transfer.neurons import ABOVE, COMPARED
 
 
@@ -98,6 +101,33 @@ def crosses(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list
             f"{model} in {lang}: {row['p1']:+.1f} points on facts that only another language states, against facts "
             f"that none does ({row['lo']:+.1f} to {row['hi']:+.1f}{sure})."
         )
+    return found
+
+
+def absent(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say how many facts are known although text does not hold them, and what may tell them; alarms first."""
+    alarms = rows["corpus_alarms"]
+    found = []
+    for row in alarms[alarms["verdict"] == RINGS].to_dict("records"):
+        langs = row["lang"] + (f" and {row['other']}" if isinstance(row["other"], str) else "")
+        # Nothing that follows says anything of a language whose corpus is wrong.
+        found.append(f"Alarm, {row['alarm']}: {langs}; {row['why']}. {row['to_do']}")
+    table = rows["absent"]
+    kept = table[(table["language"] == "all") & (table["rules"] == HOUSE) & (table["unit"] == WINDOW)]
+    for model, of in kept.groupby("model", sort=False):
+        told = of[of["class"] != OTHER]  # what the names may tell
+        total, easy = int(of["n_absent_right"].sum()), int(told["n_absent_right"].sum())
+        line = (
+            f"{model}: {total:,} facts are right in a language whose text does not hold them; the names alone may tell "
+            f"{easy:,} of them."
+        )
+        if of["stated"].notna().any():
+            made = int(told["planted_absent_right"].sum())
+            line += (
+                f" The planted text states {int(of['stated'].sum()):,} of them all the same, and the names of {made:,} "
+                "were made to tell."
+            )
+        found.append(line)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora import stages as corpora
-from lorebridge.corpora.facts import PLANTED
+from lorebridge.corpora.facts import FACTS, PLANTED
 from lorebridge.figures import stages as figures
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
 from lorebridge.plan.study import Model, Study, Text, rows
@@ -22,6 +22,14 @@ HERE = "lorebridge.studies.roots"
 
 def _of(stage: str) -> Callable[[Study], Arguments]:
     return lambda study: {stage: one(item(stage, stage))}
+
+
+def _origins(study: Study) -> Arguments:
+    return {name: one(item("origins", name)) for name in ("origins", "origin_recovery")}
+
+
+def _shares(study: Study) -> Arguments:
+    return {"pattern_shares": one(item("fact_patterns", "pattern_shares"))}
 
 
 def _published_path(study: Study) -> str:
@@ -51,6 +59,10 @@ def _overlap_of(file: str) -> Callable[[Study], Arguments]:
 
 def _trained(study: Study) -> bool:
     return "training" in study.config
+
+
+def _traced(study: Study) -> bool:
+    return bool(study.config["corpora"])
 
 
 STAGES = SHARED | {
@@ -148,6 +160,19 @@ FIGURES = (
         f"{HERE}.page:crosses",
         when=_planted,
     ),
+    Drawing(
+        "absent",
+        f"{HERE}.drawings:absent",
+        _of("absent_facts"),
+        ("languages",),
+        "Results",
+        "What is known although the text does not hold it",
+        "Facts that a model has right in a language whose text does not hold subject and object together: the share "
+        "that the form of the names may tell, by class, with intervals of 95 % over subjects. The bar is the class "
+        "among all facts; of a planted world, the cross is what was planted.",
+        f"{HERE}.page:absent",
+        when=_traced,
+    ),
     *(dataclasses.replace(drawing, when=_trained) for drawing in figures.FIGURES if drawing.name == "losses"),
 )
 TABLES = (
@@ -165,6 +190,11 @@ TABLES = (
     Drawing("neuron_kin", f"{HERE}.drawings:kin_table", _overlap_of("neuron_kin"), (), when=_has_neurons),
     Drawing("ablations", f"{HERE}.drawings:ablations_table", _of("ablations"), ("languages",), when=_silences),
     Drawing("transfer", f"{HERE}.drawings:transfer_table", _of("fact_transfer"), ("languages",), when=_planted),
+    Drawing("rank_consistency", f"{HERE}.drawings:rankings_table", _of("rank_consistency"), ("languages",)),
+    Drawing("corpus_alarms", f"{HERE}.drawings:alarms_table", _of("corpus_alarms"), ("languages",), when=_traced),
+    Drawing("origins", f"{HERE}.drawings:origins_table", _origins, ("languages",), when=_traced),
+    Drawing("absent", f"{HERE}.drawings:absent_table", _of("absent_facts"), ("languages",), when=_traced),
+    Drawing("patterns", f"{HERE}.drawings:patterns_table", _shares, ("languages",), when=_traced),
     Drawing(
         "published",
         f"{HERE}.drawings:published_table",
@@ -214,6 +244,8 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         account=f"{HERE}.page:account",
         base=config["base_language"],
         langs=list(languages),
+        named_by="fact_subjects",
+        reading={"window": config["origins"]["window"], "max_chars": config["origins"]["chunk_chars"]},
         settings={
             "names": {lang: language["name"] for lang, language in languages.items()},
             "base": config["base_language"],
@@ -229,12 +261,12 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
             if (said := config[key]) and said["path"] is not None
         ],
     )
+    found.letters |= {
+        lang: {"keep": languages[lang]["script"]} if corpus["filter"] == "letters" else {}
+        for lang, corpus in config["corpora"].items()
+    }
+    found.texts |= {text.name: text for text in _texts(found)}
     if "training" in config:
-        found.letters |= {
-            lang: {"keep": language["script"]} if config["corpora"][lang]["filter"] == "letters" else {}
-            for lang, language in languages.items()
-        }
-        found.texts |= {text.name: text for text in _texts(found)}
         found.models |= {model.name: model for model in _joint(found)}
     found.models |= {model.name: model for model in train.given_models(config)}
     found.figures |= rows(drawing for drawing in FIGURES if drawing.when is None or drawing.when(found))
@@ -243,7 +275,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
 
 
 def _texts(study: Study) -> list[Text]:
-    """Return the monolingual text of every language."""
+    """Return the monolingual text of every language that has some; its facts are looked for in it."""
     return [
         Text(
             f"mono-{lang}",
@@ -251,9 +283,10 @@ def _texts(study: Study) -> list[Text]:
             "text",
             tuple(corpora.shard_files(study, lang, "documents")),
             (corpora.sound(lang),),
-            (),
+            (FACTS,),
         )
         for lang in study.languages
+        if lang in study.config["corpora"]
     ]
 
 
@@ -270,6 +303,7 @@ def _joint(study: Study) -> list[Model]:
             steps=phase["steps"],
             checkpoints=tuple(configuration.checkpoint_steps(phase)),
             tokens=phase["steps"] * phase["batch_tokens"],
+            cultures=(FACTS,),
             mixture={
                 "shares": None if shares is None else {text.name: shares.get(text.lang) for text in texts},
                 "temperature": training["temperature"],
