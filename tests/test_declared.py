@@ -134,7 +134,7 @@ def test_a_changed_declaration_changes_the_recipes_of_verdicts_and_page_alone(de
         change(other)
         plan = studies.plan(config.check(other))
         after = {name: plan.recipe(name) for name in plan.walk()}
-        gone = {("verdicts", ()), ("table", (("table", "verdicts"),))}
+        gone = {("verdicts", ()), ("table", (("table", "verdicts"),)), ("figure", (("figure", "declared"),))}
         assert {name for name in before if after.get(name) != before[name]} == gone | {("page", ())}
         assert not set(after) - set(before)
 

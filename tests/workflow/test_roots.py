@@ -136,7 +136,7 @@ def test_a_study_without_neurons_plans_none(made, tmp_path):
     study.config["neurons"] = {"ablation": None}
     study.write()
     planned = study.planned("--forceall")
-    assert planned["neuron_overlap"] == 1 and "ablations" not in planned and planned["table"] == 6
+    assert planned["neuron_overlap"] == 1 and "ablations" not in planned and planned["table"] == 7
 
 
 def test_another_manner_asks_again_and_reads_no_facts_again(made, tmp_path):
