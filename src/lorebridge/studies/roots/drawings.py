@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from lorebridge import tables
 from lorebridge.figures import style
@@ -325,6 +326,8 @@ def neuron_cases(*, neuron_bins: Sequence[Path], languages: Mapping[str, Mapping
                 image = ax.imshow(own, cmap="magma", vmin=0, vmax=top, aspect="auto", origin="lower")
                 ax.set_title(f"{languages[lang]['name']}", fontsize=7)
                 ax.set_xlabel("bin")
+                for axis in (ax.xaxis, ax.yaxis):
+                    axis.set_major_locator(MaxNLocator(6, integer=True))
             for ax in line[len(langs) :]:
                 ax.axis("off")
             line[0].set_ylabel(f"{rows['run'].iloc[0]}\n{rows['fact_id'].iloc[0]}\nlayer", fontsize=6)
