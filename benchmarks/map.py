@@ -102,9 +102,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
             note=f"Asked in the language that is learned, at the last checkpoint; {table['n'].max()} seeds. Left: mean "
             "over models, 95 % interval over them. Right: gaps, 95 % interval over questions and seeds.",
         )
-        style.save(fig, out.with_suffix(""))
-    for suffix in {"pdf", "svg", "png"} - {out.suffix[1:]}:
-        out.with_suffix(f".{suffix}").unlink()
+        fig.savefig(out, bbox_inches="tight", pad_inches=0.04)
 
 
 def main() -> None:

@@ -127,8 +127,8 @@ def asymmetry_table(*, asymmetry: Path, names: Mapping[str, str], base: str, las
         table.rename(columns={"unleaked": "leaked_questions", "langs": "languages", "group": "resource"}),
         out,
         "The asymmetry (percentage points; on the scales 'risk set' % of what is at risk: known in the source and not "
-        "answered by the second arm), mean of the last "
-        f"{last} checkpoints: the four readings of the paper's Figure 3 (mean gap of a level's languages in a "
+        f"answered by the second arm), mean of {final_checkpoints(last)}: the four "
+        "readings of the paper's Figure 3 (mean gap of a level's languages in a "
         "direction), the difference of the directions taken question by question, and the interaction of direction and "
         "resource level, behind each prefix of the questions. All is conditional on these languages. Intervals: 95 %; "
         "over questions Student's t (Satterthwaite), over questions and seeds by Behrens and Fisher, from the spread "

@@ -218,7 +218,7 @@ def answers_again(
         repeated: list[int] = []
         fresh: list[int] = []
         for start, end in (match.span() for match in answer.finditer(text)):
-            of_answer = [i for i, at in enumerate(encoded["offset_mapping"], 1) if at[0] < end and at[1] > start]
+            of_answer = _places(encoded["offset_mapping"], start, end)
             places = range(of_answer[0], of_answer[-1] + 1)
             if places.start > BEFORE:
                 before = first.setdefault(tuple(ids[places.start - BEFORE : places.stop]), places)
@@ -249,8 +249,13 @@ def encoded_behind(
         return_offsets_mapping=True,
         verbose=False,
     )
-    places = [i for i, at in enumerate(encoded["offset_mapping"], start=1) if at[0] < end and at[1] > start]
+    places = _places(encoded["offset_mapping"], start, end)
     return [start_token(tokenizer), *encoded["input_ids"]], np.array(places, np.int64)
+
+
+def _places(offsets: Sequence[tuple[int, int]], start: int, end: int) -> list[int]:
+    """Return the places, behind a start token, of the tokens that hold some characters."""
+    return [place for place, at in enumerate(offsets, start=1) if at[0] < end and at[1] > start]
 
 
 def token_predictions(

@@ -34,6 +34,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.probes.asking import Causal, Manner, Masked, Part, Place, asker
 from lorebridge.probes.models import check_causal, set_threads
+from lorebridge.probes.trees import make_batches, padded
 from lorebridge.records import fingerprint
 
 if TYPE_CHECKING:
@@ -131,13 +132,10 @@ def activations(
     with contextlib.ExitStack() as hooks, torch.inference_mode():
         for number, layer in enumerate(layers):
             hooks.enter_context(_removed(layer.register_forward_pre_hook(average(number))))
-        for members in _batches([len(place.tokens) for place in places], batch_tokens):
-            longest = max(len(places[i].tokens) for i in members)
-            ids = torch.full((len(members), longest), padding)
-            seen = torch.zeros((len(members), longest), dtype=torch.long)
-            share = torch.zeros((len(members), longest))
+        for members in make_batches([len(place.tokens) for place in places], batch_tokens):
+            ids = torch.from_numpy(padded([np.asarray(places[i].tokens) for i in members], padding))
+            seen, share = torch.zeros_like(ids), torch.zeros(ids.shape)
             for row, place in enumerate(places[i] for i in members):
-                ids[row, : len(place.tokens)] = torch.as_tensor(place.tokens)
                 seen[row, : len(place.tokens)] = 1
                 share[row, place.first : place.first + place.count] = 1 / place.count
             weight = share.to(model.device)
@@ -176,18 +174,6 @@ def silenced(model: PreTrainedModel, neurons: Sequence[int] | np.ndarray) -> Ite
                     )
                 )
         yield
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield which sequences are read together, the shortest first."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and lengths[index] * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 class Spool:

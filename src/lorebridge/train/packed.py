@@ -7,6 +7,7 @@ packed with.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -57,7 +58,7 @@ def check_divides(config: PreTrainedConfig, over: str, under: str) -> None:
         )
 
 
-class PackedModel(nn.Module):
+class PackedModel(nn.Module, abc.ABC):
     """A model whose forward gives the summed loss of packed rows.
 
     Attributes:
@@ -87,6 +88,7 @@ class PackedModel(nn.Module):
             input_ids=input_ids, position_ids=positions, use_cache=False, cu_seq_lens_q=bounds, **self.masks
         ).last_hidden_state
 
+    @abc.abstractmethod
     def forward(
         self, input_ids: torch.Tensor, targets: torch.Tensor, positions: torch.Tensor, documents: torch.Tensor
     ) -> torch.Tensor:
@@ -94,4 +96,3 @@ class PackedModel(nn.Module):
 
         `targets` and `documents` may lie on the CPU: then the host waits for the device nowhere in a pass.
         """
-        raise NotImplementedError
