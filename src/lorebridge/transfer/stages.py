@@ -128,7 +128,7 @@ STAGES = (
         "accuracies",
         "Reckon the accuracy of every model at every checkpoint, with its interval.",
         "lorebridge.transfer.accuracies:accuracies",
-        version=4,
+        version=5,
         files={"accuracies": File("transfer/accuracies.parquet", table="accuracies", argument="out")},
         record="transfer/accuracies.parquet.record.json",
         literals=lambda study, w: {
