@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from scipy import stats
 from tqdm import tqdm
 
 from lorebridge import tables
@@ -903,10 +902,14 @@ def deepest(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The peer of the band: the quantile-based sup-t band (Montiel Olea & Plagborg-Moller 2019, algorithm 2).
     """
-    above, below = (stats.rankdata(side, "max", axis=1) for side in (-drawn, drawn))
-    depth = np.sort(np.minimum(above, below).min(axis=0))
-    at = max(int(depth[int(0.05 * len(depth))]), 1)
     ordered = np.sort(drawn, axis=1)
+    # How many replicates of the row lie at each one or further out, on the side where they are fewer.
+    sides = [
+        (np.searchsorted(row, of, "right"), len(of) - np.searchsorted(row, of, "left"))
+        for row, of in zip(ordered, drawn, strict=True)
+    ]
+    depth = np.sort(np.array(sides).min(axis=(0, 1)))
+    at = max(int(depth[int(0.05 * len(depth))]), 1)
     return ordered[:, at - 1], ordered[:, -at]
 
 
