@@ -237,15 +237,18 @@ def test_word_order(world):
     assert all(re.search(r" ____ \S+$", q["question"]) for q in questions(world, "bo", "bo"))
 
 
+def as_tables(world: Path, langs, folder: Path) -> dict[str, list[Path]]:
+    """The corpora as tables "documents", of the columns that a tokenizer is trained on."""
+    documents = {lang: [folder / f"{lang}.parquet"] for lang in langs}
+    for lang, (path,) in documents.items():
+        texts = rows(world / f"corpora/{lang}.jsonl.gz")
+        pd.DataFrame([{"doc_id": f"planted/{row['id']}", "text": row["text"]} for row in texts]).to_parquet(path)
+    return documents
+
+
 def test_a_trained_tokenizer_keeps_every_word_whole(world, tmp_path):
     """A clause has as many tokens in one language as in any other, wherever it stands."""
-    documents = {}
-    for lang in LANGUAGES:
-        documents[lang] = [tmp_path / f"{lang}.parquet"]
-        texts = [
-            {"doc_id": f"planted/{row['id']}", "text": row["text"]} for row in rows(world / f"corpora/{lang}.jsonl.gz")
-        ]
-        pd.DataFrame(texts).to_parquet(documents[lang][0])
+    documents = as_tables(world, LANGUAGES, tmp_path)
     train_on_corpora(documents=documents, vocab_size=4096, bytes_per_group=400_000, out=tmp_path / "tokenizer")
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))
     spelled: dict[str, dict[str, set[int]]] = {lang: defaultdict(set) for lang in LANGUAGES}
@@ -344,6 +347,24 @@ def test_a_clone_changes_no_text_of_another_language(clones, tmp_path):
     generate_statements(out=tmp_path, base="en", languages=without, **{**SMALL, "seed": 9})
     bare = files(tmp_path)
     assert all(files(clones)[name] == text for name, text in bare.items() if name != "truth.parquet")
+
+
+def test_a_clone_has_as_many_tokens_as_its_original_or_training_stops(clones, tmp_path):
+    known = {
+        "documents": as_tables(clones, CLONED, tmp_path),
+        "bytes_per_group": 200_000,
+        "clones": {lang: clone["of"] for lang, clone in CLONES.items()},
+    }
+    train_on_corpora(**known, vocab_size=4096, out=tmp_path / "whole")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "whole" / "tokenizer.json"))
+    for lang, of in known["clones"].items():
+        one, other = (
+            [len(tokenizer.encode(row["text"]).ids) for row in rows(clones / f"corpora/{code}.jsonl.gz")]
+            for code in (lang, of)
+        )
+        assert one == other
+    with pytest.raises(InputError, match=r"other letters.* documents .*Raise tokenizer\.vocab_size"):
+        train_on_corpora(**known, vocab_size=500, out=tmp_path / "small")
 
 
 IN_LATIN = {

@@ -94,8 +94,10 @@ def _folder_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
 
 
 def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Filters that a planted world of statements does not outlive: its documents are short."""
+    """What a planted world of statements does not outlive: filters, since its documents are short, and a tokenizer."""
     languages, world = config["languages"], config["world"]
+    if cloned(world) and config["tokenizer"]["kind"] == "pretrained":
+        yield "tokenizer.kind", "is pretrained, and cuts a clone into other tokens than its original", "Train one."
     base = config.get("base_language", next(iter(languages)))
     for lang, entry in config["corpora"].items():
         if entry["min_chars"] and any(source["kind"] == "planted" for source in entry["sources"]):
