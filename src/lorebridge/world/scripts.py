@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -179,7 +179,7 @@ def transcribed(text: str, script: str, into: str) -> str:
 
 
 def clone_problems(
-    clones: Mapping[str, Mapping[str, str]], scripts: Mapping[str, str], own: Mapping[str, object], base: str
+    clones: Mapping[str, Mapping[str, str]], scripts: Mapping[str, str], own: Collection[str], base: str
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of clones that cannot be written.
 
