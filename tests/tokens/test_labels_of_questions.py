@@ -15,7 +15,6 @@ from lorebridge.probes.scoring import build_requests
 from lorebridge.tokens.arms import template_labels
 from lorebridge.tokens.reader import OrderReader
 
-
 PAPER = Path(__file__).parents[2] / "config" / "config.yaml"
 
 
