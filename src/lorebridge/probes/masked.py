@@ -15,6 +15,7 @@ import numpy as np
 
 from lorebridge.errors import InputError
 from lorebridge.probes.models import ROUNDING, TRIED, WANTED, load_weights, require_model_folder
+from lorebridge.probes.trees import make_batches, padded
 
 if TYPE_CHECKING:
     import torch
@@ -163,15 +164,12 @@ def read_masks(
     found: list[list[Read]] = [[] for _ in queries]
     if not rows:
         return found
-    order = sorted(range(len(queries)), key=lambda i: len(queries[i].tokens))
     with torch.inference_mode(), _captured(model, head) as captured:
-        for batch in _batches([len(queries[i].tokens) for i in order], batch_tokens):
-            members = [queries[order[i]] for i in batch]
-            width = max(len(query.tokens) for query in members)
-            ids = torch.full((len(members), width), padding)
-            seen = torch.zeros((len(members), width), dtype=torch.long)
+        for batch in make_batches([len(query.tokens) for query in queries], batch_tokens):
+            members = [queries[index] for index in batch]
+            ids = torch.from_numpy(padded([np.asarray(query.tokens) for query in members], padding))
+            seen = torch.zeros_like(ids)
             for number, query in enumerate(members):
-                ids[number, : len(query.tokens)] = torch.as_tensor(query.tokens)
                 seen[number, : len(query.tokens)] = 1
             captured.places = (
                 torch.tensor([n for n, query in enumerate(members) for _ in query.places], device=model.device),
@@ -181,19 +179,10 @@ def read_masks(
             wanted = [tokens for query in members for tokens in query.wanted]
             said = list(_said(head, captured.taken(), wanted, ranks))
             start = 0
-            for number, query in zip(batch, members, strict=True):
-                found[order[number]] = said[start : start + len(query.places)]
+            for index, query in zip(batch, members, strict=True):
+                found[index] = said[start : start + len(query.places)]
                 start += len(query.places)
     return found
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[range]:
-    """Yield runs of ascending lengths that fill a batch."""
-    start = 0
-    for end in range(1, len(lengths) + 1):
-        if end == len(lengths) or lengths[end] * (end + 1 - start) > batch_tokens:
-            yield range(start, end)
-            start = end
 
 
 class _captured:
