@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Bytes of logits that are held at a time: of an XLM-R (250,002 tokens) those of 134 masks. Beside them stand one copy
-# of their size, for the sum over the vocabulary, and the activations of a batch.
+# Bytes of logits that are held at a time: of an XLM-R (250,002 tokens) those of 134 masks. The activations of a batch
+# are gone by then.
 LOGIT_BYTES = 128 * 2**20
+# Numbers of logits that stay in a core's cache while several operations run over them.
+IN_CACHE = 2**20
 
 BARE = "\u2581"
 """The piece of SentencePiece that is a space and nothing else."""
@@ -219,24 +221,32 @@ class _captured:
 
 def _said(head: Any, hidden: Any, wanted: Sequence[np.ndarray], ranks: bool) -> Iterator[Read]:
     """Yield what is said at each row of hidden states, (rows, width), for logits of so many rows at a time."""
-    import torch
-
     size = max(1, LOGIT_BYTES // (4 * len(head.weight)))
     for start in range(0, len(hidden), size):
         logits = head(hidden[start : start + size]).float()
+        # A GPU takes them as one piece; a CPU what its cache holds: the sum over the vocabulary needs a copy.
+        rows = size if logits.is_cuda else max(1, IN_CACHE // logits.shape[1])
         here = wanted[start : start + size]
-        best = logits.argmax(dim=1)
-        total = torch.logsumexp(logits, dim=1)
-        widest = max(1, *map(len, here))
-        ids = np.zeros((len(here), widest), np.int64)
-        for row, tokens in enumerate(here):
-            ids[row, : len(tokens)] = tokens
-        chosen = logits.gather(1, torch.from_numpy(ids).to(logits.device))
-        logprobs = (chosen - total[:, None]).double().cpu().numpy()
-        above = np.zeros((len(here), 0), np.int64)
-        if ranks:
-            higher = [(logits > chosen[:, column, None]).sum(dim=1) for column in range(widest)]
-            above = torch.stack(higher, dim=1).cpu().numpy() + 1
-        top = (logits.gather(1, best[:, None])[:, 0] - total).double().tolist()
-        for row, tokens in enumerate(here):
-            yield Read(int(best[row]), top[row], logprobs[row, : len(tokens)], above[row, : len(tokens)])
+        for row in range(0, len(here), rows):
+            yield from _told(logits[row : row + rows], here[row : row + rows], ranks)
+
+
+def _told(logits: Any, wanted: Sequence[np.ndarray], ranks: bool) -> Iterator[Read]:
+    """Yield what some logits say, (rows, vocabulary)."""
+    import torch
+
+    best = logits.argmax(dim=1)
+    total = torch.logsumexp(logits, dim=1)
+    widest = max(1, *map(len, wanted))
+    ids = np.zeros((len(wanted), widest), np.int64)
+    for row, tokens in enumerate(wanted):
+        ids[row, : len(tokens)] = tokens
+    chosen = logits.gather(1, torch.from_numpy(ids).to(logits.device))
+    logprobs = (chosen - total[:, None]).double().cpu().numpy()
+    above = np.zeros((len(wanted), 0), np.int64)
+    if ranks:
+        higher = [(logits > chosen[:, column, None]).sum(dim=1) for column in range(widest)]
+        above = torch.stack(higher, dim=1).cpu().numpy() + 1
+    top = (logits.gather(1, best[:, None])[:, 0] - total).double().tolist()
+    for row, tokens in enumerate(wanted):
+        yield Read(int(best[row]), top[row], logprobs[row, : len(tokens)], above[row, : len(tokens)])
