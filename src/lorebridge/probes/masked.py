@@ -229,6 +229,7 @@ def _said(head: Any, hidden: Any, wanted: Sequence[np.ndarray], ranks: bool) -> 
         here = wanted[start : start + size]
         for row in range(0, len(here), rows):
             yield from _told(logits[row : row + rows], here[row : row + rows], ranks)
+        del logits  # before the next ones are made
 
 
 def _told(logits: Any, wanted: Sequence[np.ndarray], ranks: bool) -> Iterator[Read]:
