@@ -252,7 +252,7 @@ STAGES = (
         "fact_transfer",
         "Say what models know of planted facts that the language states, that only another states, that none does.",
         "lorebridge.transfer.stated:fact_transfer",
-        version=2,
+        version=3,
         files={"fact_transfer": File("facts/transfer.parquet", table="fact_transfer", argument="out")},
         record="facts/transfer.parquet.record.json",
         literals=lambda study, w: {key: study.config["precision"][key] for key in ("resamples", "seed")},
