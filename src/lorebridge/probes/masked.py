@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lorebridge.errors import InputError
+from lorebridge.probes.manners import named_objective
 from lorebridge.probes.models import ROUNDING, TRIED, WANTED, load_weights, require_model_folder
 from lorebridge.probes.trees import make_batches, padded
 
@@ -82,10 +83,9 @@ def objective(folder: Path) -> Literal["causal", "masked"]:
     except (OSError, ValueError, KeyError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(folder, f"no model can be loaded ({said})", "Give a Hugging Face model folder.") from error
-    named = " ".join(config.architectures or ())
-    if "MaskedLM" in named:
-        return "masked"
-    if "CausalLM" in named or "LMHead" in named or getattr(config, "is_decoder", False):
+    if said := named_objective(config.architectures):
+        return said
+    if getattr(config, "is_decoder", False):
         return "causal"
     return "masked" if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "causal"
 
