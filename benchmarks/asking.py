@@ -42,6 +42,7 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedT
 from lorebridge import tables
 from lorebridge.probes.asking import Manner, Masked, Part, asker
 from lorebridge.probes.facts import build_facts
+from lorebridge.probes.masked import CPU_TOKENS
 
 SHAPES = {
     "tiny": {"vocab_size": 1000, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
@@ -54,7 +55,6 @@ LANGS, RELATIONS = ["en", "de", "ru"], ["P19", "P103"]
 # Of the tokenizer: with so many the objects of these facts have some two pieces on average, as mBERT's have.
 PIECES = 4000
 NEAR = 1e-4
-BATCH_TOKENS = 4096
 
 
 def invented(n: int) -> pd.DataFrame:
@@ -140,7 +140,7 @@ def weights_of(model: Any) -> int:
 def ours(model: Path, facts: Path, out: Path, decode: str, lengths: str) -> dict[str, float]:
     """Ask all facts as the product does, a relation of a language after the other."""
     at_start = memory("VmRSS")
-    ask = asker(model, Manner(decode=decode, lengths=lengths), BATCH_TOKENS)
+    ask = asker(model, Manner(decode=decode, lengths=lengths), CPU_TOKENS)
     assert isinstance(ask, Masked)
     parts = [Part.of(rows) for _, rows in tables.read(facts).groupby(["lang", "relation"], sort=False)]
     network = ask.load(model, "cpu", parts)
@@ -290,7 +290,7 @@ def main() -> None:
     print(
         f"`python benchmarks/asking.py {' '.join(sys.argv[1:])}` on {platform.processor() or platform.machine()}, "
         f"{arguments.threads} thread(s); torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"tokenizers {tokenizers.__version__}, float32, sdpa, batches of {BATCH_TOKENS} tokens."
+        f"tokenizers {tokenizers.__version__}, float32, sdpa, batches of {CPU_TOKENS} tokens."
     )
     print(
         f"{len(facts)} facts of {'mLAMA' if os.environ.get('LOREBRIDGE_DATA') else 'invented words'}, {len(plain)} of "

@@ -7,6 +7,7 @@ become queries is :mod:`lorebridge.probes.decoding`'s.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # Bytes of logits that are held at a time: of an XLM-R (250,002 tokens) those of 134 masks. The activations of a batch
 # are gone by then.
 LOGIT_BYTES = 128 * 2**20
+# Tokens of a batch on a CPU, where so many fill the matrix products. Of the activations of larger ones the allocator keeps
+# much that is given back: with batches of 4,096 tokens several hundred MB.
+CPU_TOKENS = 1024
 # Numbers of logits that stay in a core's cache while several operations run over them.
 IN_CACHE = 2**20
 
@@ -152,7 +156,8 @@ def read_masks(
     Args:
         model: a masked language model in evaluation mode.
         queries: any number; one of n places counts once.
-        batch_tokens: tokens of a batch, padding included; 1 reads one sequence at a time.
+        batch_tokens: tokens of a batch, padding included; 1 reads one sequence at a time. On a CPU at most
+            :data:`CPU_TOKENS`.
         padding: the id of the padding token.
         ranks: whether ranks are wanted.
 
@@ -166,6 +171,8 @@ def read_masks(
     found: list[list[Read]] = [[] for _ in queries]
     if not rows:
         return found
+    if model.device.type == "cpu":
+        batch_tokens = min(batch_tokens, CPU_TOKENS)
     with torch.inference_mode(), _captured(model, head) as captured:
         for batch in make_batches([len(query.tokens) for query in queries], batch_tokens):
             members = [queries[index] for index in batch]
@@ -222,6 +229,8 @@ class _captured:
 def _said(head: Any, hidden: Any, wanted: Sequence[np.ndarray], ranks: bool) -> Iterator[Read]:
     """Yield what is said at each row of hidden states, (rows, width), for logits of so many rows at a time."""
     size = max(1, LOGIT_BYTES // (4 * len(head.weight)))
+    # Pieces of about the same size: of few rows each reads all weights for little.
+    size = math.ceil(len(hidden) / math.ceil(len(hidden) / size))
     for start in range(0, len(hidden), size):
         logits = head(hidden[start : start + size]).float()
         # A GPU takes them as one piece; a CPU what its cache holds: the sum over the vocabulary needs a copy.
