@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # Bytes of logits that are held at a time: of an XLM-R (250,002 tokens) those of 134 masks. The activations of a batch
 # are gone by then.
 LOGIT_BYTES = 128 * 2**20
-# Tokens of a batch on a CPU, where so many fill the matrix products. Of the activations of larger ones the allocator keeps
-# much that is given back: with batches of 4,096 tokens several hundred MB.
+# Tokens of a batch on a CPU, where so many fill the matrix products. Of the activations of larger ones the allocator
+# keeps much that is given back: with batches of 4,096 tokens several hundred MB.
 CPU_TOKENS = 1024
 # Numbers of logits that stay in a core's cache while several operations run over them.
 IN_CACHE = 2**20
@@ -230,7 +230,7 @@ def _said(head: Any, hidden: Any, wanted: Sequence[np.ndarray], ranks: bool) -> 
     """Yield what is said at each row of hidden states, (rows, width), for logits of so many rows at a time."""
     size = max(1, LOGIT_BYTES // (4 * len(head.weight)))
     # Pieces of about the same size: of few rows each reads all weights for little.
-    size = math.ceil(len(hidden) / math.ceil(len(hidden) / size))
+    size = math.ceil(len(hidden) / max(1, math.ceil(len(hidden) / size))) or 1
     for start in range(0, len(hidden), size):
         logits = head(hidden[start : start + size]).float()
         # A GPU takes them as one piece; a CPU what its cache holds: the sum over the vocabulary needs a copy.
