@@ -6,6 +6,8 @@ become queries is :mod:`lorebridge.probes.decoding`'s.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 # Bytes of logits that are held at a time: of an XLM-R (250,002 tokens) those of 134 masks. The activations of a batch
 # are gone by then.
 LOGIT_BYTES = 128 * 2**20
-# Tokens of a batch on a CPU, where so many fill the matrix products. Of the activations of larger ones the allocator
-# keeps much that is given back: with batches of 4,096 tokens several hundred MB.
+# Tokens of a batch on a CPU, where so many fill the matrix products: more take memory, and no less time.
 CPU_TOKENS = 1024
 # Numbers of logits that stay in a core's cache while several operations run over them.
 IN_CACHE = 2**20
+
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 
 BARE = "\u2581"
 """The piece of SentencePiece that is a space and nothing else."""
@@ -115,7 +118,20 @@ def load_masked(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrai
     """
     from transformers import AutoModelForMaskedLM
 
-    return load_weights(folder, AutoModelForMaskedLM, "masked", dtype, device)
+    model = load_weights(folder, AutoModelForMaskedLM, "masked", dtype, device)
+    if model.device.type == "cpu":
+        _give_back()
+    return model
+
+
+def _give_back() -> None:
+    """Have the C library give large blocks back as soon as they are free.
+
+    glibc lays blocks of up to 32 MB, as activations are, between others, and keeps them when they are freed: over
+    batches of many shapes that grows to a GB and more (benchmarks/asking.py). Blocks of 1 MB are now mapped alone.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def check_masked(model: PreTrainedModel, mask: int, sequences: Sequence[Sequence[int]], where: object) -> None:
