@@ -90,8 +90,8 @@ def objective(folder: Path) -> Literal["causal", "masked"]:
     except (OSError, ValueError, KeyError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(folder, f"no model can be loaded ({said})", "Give a Hugging Face model folder.") from error
-    if said := named_objective(config.architectures):
-        return said
+    if told := named_objective(config.architectures):
+        return told
     if getattr(config, "is_decoder", False):
         return "causal"
     return "masked" if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "causal"
