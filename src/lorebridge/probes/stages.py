@@ -423,6 +423,7 @@ STAGES = (
         inputs=_neurons_inputs,
         settings=lambda study, w: {"batch_tokens": study.config["compute"]["score_tokens"]},
         threads="threads",
+        resumes=lambda study, w: True,
     ),
     Stage(
         "silenced_facts",
