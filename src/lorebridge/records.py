@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lorebridge import declared
+from lorebridge import declared, publish
 from lorebridge.errors import TRACEBACK, ChangedFile, StaleInput, told
 
 RECORD = "record.json"
@@ -151,7 +151,6 @@ class DigestCache:
     def _remember(self, path: Path, status: os.stat_result, digest: str) -> None:
         if time.time() - max(status.st_mtime, status.st_ctime) > self.SETTLED:
             with contextlib.suppress(OSError):  # a full disk must not stop who reads
-                self.folder.mkdir(parents=True, exist_ok=True)
                 place = self.folder / f"{fingerprint(str(path.resolve()))}.json"
                 _replace(place, {"path": str(path.resolve()), "status": _status(status), "sha256": digest})
 
@@ -657,17 +656,14 @@ def write_record(
         "argv": sys.argv,
         **environment(),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, record)
+    _replace(Path(path), record)
     return record
 
 
 def _replace(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all, also where another process writes the same file."""
-    partial = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}-{threading.get_ident()}.partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with publish.whole(path, by=f"{platform.node()}-{os.getpid()}-{threading.get_ident()}") as partial:
+        partial.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 @functools.lru_cache
@@ -727,13 +723,27 @@ def source_digest() -> str:
     return fingerprint({str(p.relative_to(root)): file_digest(p) for p in sorted(root.rglob("*.py"))})
 
 
+class _LogFile(logging.FileHandler):
+    """A log that goes on without what a full disk does not take: the terminal has it, too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Pass over what the system refuses."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what is still to be written may be lost."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def logging_to(logfile: Path | str | None) -> Iterator[None]:
     """Send log messages to the terminal and, where given, to `logfile`."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if logfile:
         Path(logfile).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(logfile, mode="w", encoding="utf-8"))
+        handlers.append(_LogFile(logfile, mode="w", encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
         log.addHandler(handler)
