@@ -145,7 +145,7 @@ class Store:
         try:
             offsets = np.load(path / "offsets.npy", mmap_mode="r")
             notes = json.loads((path / "store.json").read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise InputError(path, f"cannot be read ({error})", mend) from error
         size = (path / "tokens.bin").stat().st_size
         if size != offsets[-1] * TOKEN.itemsize:
