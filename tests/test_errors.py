@@ -171,6 +171,8 @@ def _without_reader():
         (ModuleNotFoundError("x", name="pyserini"), "the package pyserini is not installed here"),
         (InputError("a", "b", "c"), "a: b. c"),
         (InputError("a", "b (Invalid data\n)", "c"), "a: b (Invalid data ). c"),
+        (InputError("a", "b (a\x1eb\x1b[2J\u2028\x85\ud800)", "c"), r"a: b (a\x1eb\x1b[2J\u2028\x85\ud800). c"),
+        (PermissionError(errno.EACCES, "x", "a\x85\udcff.json"), r"a\x85\udcff.json: Permission denied."),
     ],
 )
 def test_both_entrances_say_the_same_line(monkeypatch, capsys, tmp_path, error, line):

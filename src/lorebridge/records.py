@@ -397,14 +397,16 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
     missing = "format" in record and not record.keys() >= _OF_ALL.keys()
     if missing or not all(isinstance(record[key], kind) for key, kind in kinds.items() if key in record):
         return False
-    described = [
-        file
-        for said in (record.get("files") or {}).values()
-        for file in [said, *(said.get("files", {}).values() if isinstance(said, dict) else ())]
-    ]
-    return all(isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in described) and all(
-        isinstance(said.get("path"), str) for said in (record.get("files") or {}).values()
-    )
+    files = list((record.get("files") or {}).values())
+    if not all(_is_described(said) and isinstance(said.get("path"), str) for said in files):
+        return False
+    inner = [said["files"] for said in files if "files" in said]
+    return all(isinstance(tree, dict) and all(map(_is_described, tree.values())) for tree in inner)
+
+
+def _is_described(said: Any) -> bool:
+    """Return whether it is said of a file how large it is, and its sha256."""
+    return isinstance(said, dict) and isinstance(said.get("bytes"), int) and isinstance(said.get("sha256"), str)
 
 
 class Records:
