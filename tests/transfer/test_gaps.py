@@ -96,6 +96,16 @@ def test_seed_variance_widens_the_second_interval(study, tmp_path):
     assert both["lo"] < 0 < 0.75 < both["hi"]
 
 
+def test_three_seeds_have_an_interval_over_them(study, tmp_path, write_scores):
+    def right(arm, seed, step, lang):
+        return np.arange(N) < (20 if arm == "bridge" and lang == "ko" and step >= 20 else 0)
+
+    study["scores"] += [write_scores("ko", arm, 2, STEPS, ["en", "ko"], N, right) for arm in ("bridge", "no_bridge")]
+    made(study, tmp_path)
+    table = main_rows(tmp_path / "gaps.parquet").set_index(["direction", "interval"])
+    assert table.loc[("en->xx", QUESTIONS_AND_SEEDS), "gap"] == pytest.approx((20 + 10 + 20) / 3 / N)
+
+
 def test_one_seed_has_no_interval_over_seeds(study, tmp_path):
     study["scores"] = [path for path in study["scores"] if "s0" in path.name]
     made(study, tmp_path)
