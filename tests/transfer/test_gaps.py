@@ -228,11 +228,12 @@ def test_the_last_checkpoints_are_pooled_and_no_other(study, tmp_path, write_sco
 
 
 def test_a_wrong_option_that_comes_along_is_taken_from_the_risk_set(study, tmp_path):
-    """English prefers the second option of questions 20 to 29, and so does Korean, with the bridge alone."""
+    """English prefers the second option of questions 20 to 29 at step 0, and Korean does then, with the bridge alone."""
     paths = []
     for path in study["scores"]:
         table = tables.read(path)
-        liked = (table["lang"] == "en") | ((table["arm"] == "bridge") & (table["step"] > 0))
+        taken = (table["lang"] == "ko") & (table["arm"] == "bridge") & (table["step"] > 0)
+        liked = ((table["lang"] == "en") & (table["step"] == 0)) | taken
         liked &= table["question_id"].between("ko-0020", "ko-0029")
         table.loc[liked & (table["option_index"] == 1), "sum_logprob"] = -1.0
         paths.append(tmp_path / f"alike-{path.name}")
