@@ -34,7 +34,7 @@ def cell(tmp_path):
             row["doc_id"] = f"s/{row['doc_id']}"
         for shard, rows in enumerate((documents[:2], documents[2:])):
             tables.write("documents", rows, tmp_path / f"documents-{shard}.parquet")
-        # The exact search meets s/a and s/x for the first question, and s/c for the third, where a distractor does, too.
+        # The exact search meets s/a and s/x for the first question, and s/c for the third, as a distractor does.
         mentions = [
             {
                 "question_id": f"ko-000{q}",

@@ -228,7 +228,7 @@ def test_the_last_checkpoints_are_pooled_and_no_other(study, tmp_path, write_sco
 
 
 def test_a_wrong_option_that_comes_along_is_taken_from_the_risk_set(study, tmp_path):
-    """English prefers the second option of questions 20 to 29 at step 0, and Korean does then, with the bridge alone."""
+    """English prefers the second option of ten questions at step 0, and then Korean does, with the bridge alone."""
     paths = []
     for path in study["scores"]:
         table = tables.read(path)
