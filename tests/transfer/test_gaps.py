@@ -5,7 +5,7 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.contrasts import ALL, AT_RISK, BEYOND
+from lorebridge.transfer.contrasts import ALL, AT_RISK, BEYOND, SCALES, Contrast
 from lorebridge.transfer.gaps import gaps
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 
@@ -247,6 +247,29 @@ def test_a_wrong_option_that_comes_along_is_taken_from_the_risk_set(study, tmp_p
     # three. Of 16 other questions they tie in English, and in Korean until the bridge has the answer right.
     assert rows.loc[(BEYOND, "0"), "gap"] == pytest.approx((4 - 10 * (1 - 1 / 3) / 3 + 16 * (1 / 3) ** 2) / 4)
     assert (rows["at_risk"] == 0.1).all()
+
+
+def test_a_gap_among_those_at_risk_has_no_bounds():
+    """One of four questions is at risk and counts for all."""
+    first, second = np.zeros((2, 1, 1, 4))
+    first[..., 0] = 0.5
+    contrast = Contrast(
+        culture="ko",
+        direction="en->xx",
+        name="bridge - no_bridge",
+        clusters=np.arange(4),
+        questions=list("abcd"),
+        seeds=[0],
+        steps=[0],
+        first=first,
+        second=second,
+        known=np.array([[1.0, 0, 0, 0]]),
+        alike=np.zeros((1, 4)),
+        last=1,
+    )
+    assert {scale: contrast.sample(scale).bounds for scale in SCALES} == {ALL: (-1, 1), AT_RISK: None, BEYOND: None}
+    assert contrast.sample(ALL).values.tolist() == [[0.5, 0, 0, 0]]
+    assert contrast.sample(AT_RISK).estimate == 0.5
 
 
 def test_leaked_questions_are_left_out(study, tmp_path):
