@@ -91,6 +91,9 @@ def truth(tmp_path):
         }
         for question, documents in {"ko-0000": ["s/a", "s/b"], "ko-0001": [], "ko-0002": ["s/c"]}.items()
     ]
+    # What other cultures ask of the same documents, and what other corpora say, is not compared.
+    rows += [rows[0] | {"question_id": f"{culture}-0000", "culture": culture} for culture in ("bo", "mn")]
+    rows += [rows[0] | {"question_id": "ko-0001", "corpus": corpus} for corpus in ("bo", "ko")]
     tables.write("truth", rows, tmp_path / "truth.parquet")
     return tmp_path / "truth.parquet"
 
@@ -147,8 +150,8 @@ def test_what_is_held_out_is_not_missed(cell, truth, tmp_path):
 
 
 def test_a_corpus_that_was_not_planted_is_refused(cell, truth, tmp_path):
-    entry = cell({}) | {"corpus": "bo"}
-    with pytest.raises(InputError, match="nothing of culture 'ko' in corpus 'bo'"):
+    entry = cell({}) | {"corpus": "mn"}
+    with pytest.raises(InputError, match="nothing of culture 'ko' in corpus 'mn'"):
         recover(truth=truth, heldout={"en": 0.0}, corpora=[entry], out=tmp_path / "recovery.parquet")
 
 
