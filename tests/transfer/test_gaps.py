@@ -154,6 +154,15 @@ def test_runs_that_cannot_be_paired_are_refused(study, tmp_path, write_scores):
         made(study, tmp_path)
 
 
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_a_question_that_one_language_is_not_asked_is_refused(study, tmp_path, lang):
+    for name, path in [("questions", study["questions"]["ko"]), *(("scores", path) for path in study["scores"])]:
+        table = tables.read(path)
+        tables.write(name, table[(table["lang"] != lang) | (table["question_id"] != "ko-0039")], path)
+    with pytest.raises(InputError, match="not all questions of ko are asked in both languages"):
+        made(study, tmp_path)
+
+
 def test_too_few_checkpoints_and_absent_runs_are_refused(study, tmp_path):
     with pytest.raises(InputError, match="last 9 checkpoints"):
         made(study | {"last": 9}, tmp_path)
