@@ -32,6 +32,15 @@ def changed(demo, path, value):
     return demo
 
 
+def test_a_key_that_is_required_is_missed(demo):
+    """Also one that has a default in studies of other kinds."""
+    required = config.schema("bridge")["required"]
+    assert {"corpora", "parallel", "questions"} < set(required)
+    for key in required:
+        with pytest.raises(ConfigError, match=f"the key '{key}' is missing"):
+            config.check({name: value for name, value in demo.items() if name != key} | {"kind": "bridge"})
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [

@@ -24,6 +24,7 @@ from lorebridge.records import (
     read_record,
     resized,
     whole,
+    write_record,
 )
 
 json_values = st.recursive(
@@ -150,6 +151,18 @@ def test_the_digest_cache_reads_a_file_once_and_sees_what_changed_it(tmp_path, m
     for place in (tmp_path / "digests").iterdir():
         place.write_text("{torn")
     assert cache(source) == file_digest(source)
+
+
+@pytest.mark.parametrize("said", [None, [], {"y": None}, {"y": {"bytes": "1", "sha256": ""}}, {"y": {"bytes": 1}}])
+def test_a_record_that_describes_no_files_of_a_folder_is_none(tmp_path, said):
+    place = tmp_path / "record.json"
+    folder = {"path": "x", "bytes": 1, "sha256": "", "files": {"y": {"bytes": 1, "sha256": ""}}}
+    files = describe({"table": Path(__file__)}, tmp_path) | {"tree": folder}
+    record = write_record(place, Task("pairs", {}), notes={}, rule="pairs", wall_seconds=1, files=files)
+    assert read_record(place)["files"] == record["files"]
+    folder["files"] = said
+    place.write_text(json.dumps(record))
+    assert read_record(place) is None
 
 
 def test_the_digest_cache_does_not_trust_a_file_that_may_change_within_the_same_tick(tmp_path, monkeypatch):

@@ -299,10 +299,13 @@ def _not_finite(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 
 def _fill_defaults(validator, properties, instance, schema):
-    """Validate `properties` as JSON Schema does, filling in the defaults of absent keys first."""
+    """Validate `properties` as JSON Schema does, filling in the defaults of absent keys first.
+
+    A kind of study may require a key that has a default elsewhere: filled in, it would not be missing.
+    """
     if isinstance(instance, dict):
         for key, subschema in properties.items():
-            if "default" in subschema and key not in instance:
+            if "default" in subschema and key not in {*instance, *schema.get("required", ())}:
                 instance[key] = copy.deepcopy(subschema["default"])
     yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
 

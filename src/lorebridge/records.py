@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lorebridge import declared
+from lorebridge import declared, publish
 from lorebridge.errors import TRACEBACK, ChangedFile, StaleInput, told
 
 RECORD = "record.json"
@@ -151,7 +151,6 @@ class DigestCache:
     def _remember(self, path: Path, status: os.stat_result, digest: str) -> None:
         if time.time() - max(status.st_mtime, status.st_ctime) > self.SETTLED:
             with contextlib.suppress(OSError):  # a full disk must not stop who reads
-                self.folder.mkdir(parents=True, exist_ok=True)
                 place = self.folder / f"{fingerprint(str(path.resolve()))}.json"
                 _replace(place, {"path": str(path.resolve()), "status": _status(status), "sha256": digest})
 
@@ -398,14 +397,16 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
     missing = "format" in record and not record.keys() >= _OF_ALL.keys()
     if missing or not all(isinstance(record[key], kind) for key, kind in kinds.items() if key in record):
         return False
-    described = [
-        file
-        for said in (record.get("files") or {}).values()
-        for file in [said, *(said.get("files", {}).values() if isinstance(said, dict) else ())]
-    ]
-    return all(isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in described) and all(
-        isinstance(said.get("path"), str) for said in (record.get("files") or {}).values()
-    )
+    files = list((record.get("files") or {}).values())
+    if not all(_is_described(said) and isinstance(said.get("path"), str) for said in files):
+        return False
+    inner = [said["files"] for said in files if "files" in said]
+    return all(isinstance(tree, dict) and all(map(_is_described, tree.values())) for tree in inner)
+
+
+def _is_described(said: Any) -> bool:
+    """Return whether it is said of a file how large it is, and its sha256."""
+    return isinstance(said, dict) and isinstance(said.get("bytes"), int) and isinstance(said.get("sha256"), str)
 
 
 class Records:
@@ -657,17 +658,14 @@ def write_record(
         "argv": sys.argv,
         **environment(),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, record)
+    _replace(Path(path), record)
     return record
 
 
 def _replace(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all, also where another process writes the same file."""
-    partial = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}-{threading.get_ident()}.partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with publish.whole(path, by=f"{platform.node()}-{os.getpid()}-{threading.get_ident()}") as partial:
+        partial.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 @functools.lru_cache
@@ -727,13 +725,27 @@ def source_digest() -> str:
     return fingerprint({str(p.relative_to(root)): file_digest(p) for p in sorted(root.rglob("*.py"))})
 
 
+class _LogFile(logging.FileHandler):
+    """A log that goes on without what a full disk does not take: the terminal has it, too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Pass over what the system refuses."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what is still to be written may be lost."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def logging_to(logfile: Path | str | None) -> Iterator[None]:
     """Send log messages to the terminal and, where given, to `logfile`."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if logfile:
         Path(logfile).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(logfile, mode="w", encoding="utf-8"))
+        handlers.append(_LogFile(logfile, mode="w", encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
         log.addHandler(handler)

@@ -218,6 +218,7 @@ def test_a_recorded_response_gives_its_people(tmp_path: Path) -> None:
     assert "birthplace" not in people["Q900000004"][1], "the name says it"
     assert audit["kept"] == len(people) == 6
     assert audit["people"] == 12
+    assert audit["rows"] == len(json.loads(RECORDED.read_text(encoding="utf-8"))["results"]["bindings"])
     assert tables.read(tmp_path / "p.parquet")["person_id"].is_monotonic_increasing
 
 

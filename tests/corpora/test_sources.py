@@ -546,6 +546,24 @@ def test_a_zip_that_is_damaged(tmp_path: Path) -> None:
         list(open_source(MOSES, path, ["en", "ko"]).batches())
 
 
+def test_a_zip_that_is_packed_in_an_unknown_way(tmp_path: Path) -> None:
+    """As Windows packs large files, by deflate64: the code of the method stands in both headers of each member."""
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.en", "One\n")
+        archive.writestr("b.ko", "하나\n")
+    whole = path.read_bytes()
+    for header, method in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        whole = re.sub(
+            re.escape(header) + b".{%d}" % (method - 4) + b"\x08", lambda m: m[0][:-1] + b"\x09", whole, flags=re.S
+        )
+    path.write_bytes(whole)
+    with pytest.raises(
+        InputError, match=r"x\.zip: not a zip that can be read \(That compression .* pack it by `zip`\."
+    ):
+        list(open_source(MOSES, path, ["en", "ko"]).batches())
+
+
 def test_a_zip_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "_BOMB_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:

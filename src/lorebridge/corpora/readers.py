@@ -14,6 +14,8 @@ import dataclasses
 import io
 import itertools
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +31,7 @@ import pyarrow.parquet as pq
 from isal import igzip, isal_zlib
 
 from lorebridge.corpora.specs import RepeatedKey, unique_keys
-from lorebridge.errors import InputError
+from lorebridge.errors import InputError, said, told
 
 Rows = tuple[npt.NDArray[np.int64], pa.RecordBatch]
 
@@ -38,6 +40,8 @@ _PARQUET_ROWS, _PARQUET_PAIRS = 1024, 16384  # the halves of pairs are sentences
 # Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
 _BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
 _DAMAGED = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error), igzip.BadGzipFile, zipfile.BadZipFile)
+# What zipfile raises of an archive that is torn, or packed in a way that Python does not know (deflate64, say).
+_NO_ZIP = (*_DAMAGED, NotImplementedError, UnicodeDecodeError, lzma.LZMAError, RuntimeError, struct.error, ValueError)
 _NO_LINES = (
     (b"\x28\xb5\x2f\xfd", "packed by zstd", "Unpack it, or pack it by gzip."),
     (b"\xfd7zXZ\0", "packed by xz", "Unpack it, or pack it by gzip."),
@@ -524,13 +528,12 @@ def read_moses(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> I
             damaged, encrypted, or blown up.
     """
     with contextlib.ExitStack() as stack:
-        halves = _open_halves(path, columns, stack)
+        with _zipped(path):
+            halves = _open_halves(path, columns, stack)
         number = 0
         while True:
-            try:
+            with _zipped(path, number):
                 lines = [list(itertools.islice(half, 8192)) for half in halves]
-            except _DAMAGED as error:
-                raise _damaged(path, number, error) from error
             lengths = [len(half) for half in lines]
             if min(lengths) != max(lengths):
                 short = columns.required[lengths.index(min(lengths))]
@@ -556,12 +559,27 @@ def read_moses(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> I
                 yield numbers, columns.batch(arrays)
 
 
+@contextlib.contextmanager
+def _zipped(path: Path, number: int | None = None) -> Iterator[None]:
+    """Tell of a zip that cannot be opened, or not be read after some rows.
+
+    Raises:
+        InputError: it is torn, or packed in a way that is not known.
+    """
+    try:
+        yield
+    except (*_NO_ZIP, OSError) as error:
+        if told(error):
+            raise  # of the system: others are bzip2's, or of a place that a torn archive names
+        if number is not None:
+            raise _damaged(path, number, error) from error
+        mend = "Fetch the file again; or unpack it, and pack it by `zip`."
+        raise InputError(path, f"not a zip that can be read ({said(error)})", mend) from error
+
+
 def _open_halves(path: Path, columns: Columns, stack: contextlib.ExitStack) -> list[IO[bytes]]:
     """Open the file of each language."""
-    try:
-        archive = stack.enter_context(zipfile.ZipFile(path))
-    except zipfile.BadZipFile as error:
-        raise InputError(path, f"not a zip ({error})", "Fetch the file again.") from error
+    archive = stack.enter_context(zipfile.ZipFile(path))
     halves = []
     for name in columns.required:
         member = archive.getinfo(_one(path, sorted(archive.namelist()), columns, name))

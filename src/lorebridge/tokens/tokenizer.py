@@ -294,6 +294,11 @@ def end_of_text_id(tokenizer: Tokenizer) -> int:
     return found
 
 
+def n_ids(tokenizer: Tokenizer) -> int:
+    """Return how many rows an embedding needs: one more than the largest id, as a vocabulary may leave some out."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
 def tokenizer_fingerprint(folder: Path | str) -> str:
     """Return 16 hexadecimal digits that identify the tokenizer of a folder: a hash of its ``tokenizer.json``."""
     return file_digest(Path(folder) / "tokenizer.json")[:16]
@@ -307,7 +312,6 @@ class BulkEncoder:
 
     Attributes:
         fingerprint: of the tokenizer (:func:`tokenizer_fingerprint`).
-        vocab_size: one more than the largest id.
     """
 
     # Characters of a text that are compared: enough for every kind of token, and a book costs no more than a page.
@@ -330,7 +334,6 @@ class BulkEncoder:
                 self._path, f"cannot be read by fastokens ({error})", "Use a byte-level BPE, such as Qwen's."
             ) from error
         self.fingerprint = tokenizer_fingerprint(folder)
-        self.vocab_size = self._reference.get_vocab_size()
 
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         """Encode texts.
