@@ -96,6 +96,8 @@ def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, s
     """Filters that a planted world of statements does not outlive: its documents are short."""
     languages, world = config["languages"], config["world"]
     base = config.get("base_language", next(iter(languages)))
+    if not {base, *config["corpora"]} <= languages.keys():
+        return  # said elsewhere
     for lang, entry in config["corpora"].items():
         if entry["min_chars"] and any(source["kind"] == "planted" for source in entry["sources"]):
             yield (
