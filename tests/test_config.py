@@ -248,7 +248,7 @@ def test_a_misspelt_language_code_names_the_right_one(demo):
 
 
 def slips(node, langs, path=()):
-    """Yield (path, whether to rename) of the keys that a person may misspell or leave out, and of values that are codes."""
+    """Yield (path, whether to rename) of keys that a person may misspell or leave out, and of values that are codes."""
     for key, value in node.items() if isinstance(node, dict) else ():
         if key in langs:
             yield (*path, key), True

@@ -48,7 +48,9 @@ def _sources(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
     paths = plan.sources(stage.name, **w)
     if not paths:
         return {}
-    made = {path for a in plan.inputs(stage.name, **w) for file in plan.stage(a[0]).files for path in _of(plan, a, file)}
+    made = {
+        path for a in plan.inputs(stage.name, **w) for file in plan.stage(a[0]).files for path in _of(plan, a, file)
+    }
     digest = plan.study.digest
     # What is not there yet, a person has to put in place first; the run is refused before it begins.
     found = {path: None if path in made else digest(path) for path in paths if path in made or Path(path).is_file()}
