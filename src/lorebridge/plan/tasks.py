@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
     """Return how a job calls a stage's function (:mod:`lorebridge.call`)."""
     study = plan.study
+    sources = stage.sources(study, w)
     calls = stage.calls if isinstance(stage.calls, str) else stage.calls(study, w)
     return {
         "function": plan.drawing(stage.name, w).calls if stage.by_row else calls,
@@ -29,8 +30,8 @@ def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
             for name, file in stage.files.items()
             if file.argument != ""
         },
-        "given": {**stage.sources(study, w), **stage.settings(study, w)},
-        **_sources(plan, stage, w),
+        "given": {**sources, **stage.settings(study, w)},
+        **(_sources(plan, stage, w, sources) if sources else {}),
         "withheld": list(stage.identity(study, w)),
         "threads": stage.threads,
         "resumes": stage.resumes(study, w),
@@ -40,12 +41,12 @@ def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
     }
 
 
-def _sources(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
+def _sources(plan: Plan, stage: Stage, w: Wildcards, sources: Mapping[str, Any]) -> dict[str, Any]:
     """Return path -> sha256 by which the recipe knows a source; None for one that the study makes, a planted world's.
 
     Beside it the folder in which the plan remembers what it has hashed, so that a job need not read them again.
     """
-    paths = plan.sources(stage.name, **w)
+    paths = [path for said in sources.values() for path in (said if isinstance(said, list) else [said]) if path]
     if not paths:
         return {}
     made = {
