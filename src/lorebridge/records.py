@@ -506,14 +506,14 @@ class Task:
                 wanted |= {p: described[beside][p] for p in taken}
                 rules |= dict.fromkeys(taken, str(records[beside]["rule"]))
         if reads is not None:
-            beside = {path: place for place, said in described.items() for path in said}
+            place_of = {path: place for place, said in described.items() for path in said}
             for path in map(Path, self._check_sources()):
-                if path not in beside:
+                if path not in place_of:
                     raise ChangedFile(
                         f"{path}: no record says what was written there. Make it again: snakemake --forcerun {path}"
                     )
-                wanted[path] = described[beside[path]][path]
-                rules[path] = str(records[beside[path]]["rule"])
+                wanted[path] = described[place_of[path]][path]
+                rules[path] = str(records[place_of[path]]["rule"])
         found = changes(wanted, rules.__getitem__, self._digest)
         refuse_changed([*found, *_behind(found, records, self._digest)])
         return {str(path): said["sha256"] for path, said in wanted.items()}
