@@ -15,7 +15,7 @@ from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildca
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE, LABEL
 from lorebridge.records import fingerprint
-from lorebridge.tokens.arms import template_labels
+from lorebridge.tokens.arms import HALF, template_labels
 from lorebridge.tokens.stages import template, tokenizer, told
 from lorebridge.train.stages import checkpoints
 
@@ -239,15 +239,21 @@ def named(study: Study, model: Model) -> dict[str, Any]:
 def _asked_behind(study: Study, langs: Iterable[str]) -> dict[str, Any]:
     """Return what questions stand behind, with the labels of the base language and of each of others in its pairs.
 
-    In a kind of study that knows no labels it is the start of a document alone.
+    In a kind of study that knows no labels it is the start of a document alone. Where training text gives the space
+    behind a label to the half that follows (``training.label_space``), so do questions.
     """
     prefixes = study.config["probing"].get("prefixes", [BARE])
+    if LABEL not in prefixes:
+        return {"prefixes": prefixes, "labels": {}}
+    lead = " " if (study.config["training"] or {}).get("label_space") == HALF else ""
     labels = {
-        lang: dict(zip((study.base, lang), template_labels(template(study, lang)), strict=True))
+        lang: {
+            of: label.removesuffix(lead)
+            for of, label in zip((study.base, lang), template_labels(template(study, lang)), strict=True)
+        }
         for lang in langs
-        if LABEL in prefixes
     }
-    return {"prefixes": prefixes, "labels": labels}
+    return {"prefixes": prefixes, "labels": labels, **({"lead": lead} if lead else {})}
 
 
 def _heldout_pairs(study: Study, culture: str) -> list[Item]:

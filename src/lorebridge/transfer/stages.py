@@ -136,7 +136,7 @@ STAGES = (
         "accuracies",
         "Reckon the accuracy of every model at every checkpoint, with its interval.",
         "lorebridge.transfer.accuracies:accuracies",
-        version=4,
+        version=5,
         files={"accuracies": File("transfer/accuracies.parquet", table="accuracies", argument="out")},
         record="transfer/accuracies.parquet.record.json",
         literals=lambda study, w: {
@@ -286,6 +286,7 @@ STAGES = (
         "absent_facts",
         "Count the facts that models have right although text does not hold them, by class.",
         "lorebridge.transfer.absent:absent_facts",
+        version=2,
         files={"absent_facts": File("facts/absent.parquet", table="absent_facts", argument="out")},
         record="facts/absent.parquet.record.json",
         literals=lambda study, w: {**_drawn(study), **asks_facts(study)},
@@ -299,6 +300,7 @@ STAGES = (
         "fact_patterns",
         "Say of each fact and pair of languages whether it is independent, shared or transferred.",
         "lorebridge.transfer.patterns:fact_patterns",
+        version=2,
         files={
             "fact_patterns": File("facts/patterns.parquet", table="fact_patterns", argument="out"),
             "pattern_shares": File("facts/pattern_shares.parquet", table="pattern_shares", argument="shares"),
@@ -311,6 +313,7 @@ STAGES = (
         "rank_consistency",
         "Say how alike models rank the candidates of a fact in two languages, beside what unrelated rankings get.",
         "lorebridge.transfer.rankings:consistency",
+        version=2,
         files={"rank_consistency": File("facts/rank_consistency.parquet", table="rank_consistency", argument="out")},
         record="facts/rank_consistency.parquet.record.json",
         literals=lambda study, w: _drawn(study),
@@ -346,6 +349,7 @@ STAGES = (
         "neuron_overlap",
         "Say how much of a fact's neurons two languages share, beside what they share of other facts.",
         "lorebridge.transfer.neurons:neuron_overlap",
+        version=2,
         files={
             "neuron_overlap": File("facts/neuron_overlap.parquet", table="neuron_overlap", argument="out"),
             "neuron_pairs": File("facts/neuron_pairs.parquet", table="neuron_pairs", argument="pairs_out"),
