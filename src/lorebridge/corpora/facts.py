@@ -15,6 +15,7 @@ import dataclasses
 import gzip
 import io
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -397,8 +398,9 @@ def _text(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if path.name.endswith(".gz") else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        packed = path.name.endswith(".gz") or content.startswith(b"\x1f\x8b")
+        return (gzip.decompress(content) if packed else content).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "Fetch the file again.") from error
 
 
