@@ -38,7 +38,7 @@ from lorebridge.corpora.openqa import known_languages
 from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer.alarms import RINGS, Alarm, unrelated
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, asymmetry_table
-from lorebridge.transfer.cells import PAIRS, SOURCE_RIGHT, STAR, cells, crossed, predictors
+from lorebridge.transfer.cells import PAIRS, SOURCE_RIGHT, STAR, cells_of, crossed, predictors
 from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.contrasts import ALL, AT_RISK, Contrast, form
 from lorebridge.transfer.credits import LAST, Credits, directions
@@ -1040,7 +1040,7 @@ def dealt_out(shape: str) -> Term:
 
 
 def judged_answers(shape: str, beta: float, rng: np.random.Generator) -> tuple[pd.DataFrame, float]:
-    """Return judged answers of a set of questions, and the true average marginal effect of one script on those that count.
+    """Return judged answers of a set of questions, and the true marginal effect of one script on those that count.
 
     Languages are harder or easier as a source and as a target, pairs of them too, and so are questions: what a row does
     not know. That one script or one family helps is added to the log odds, and what is tested is the marginal effect.
@@ -1091,7 +1091,7 @@ def scripts_judged(line: tuple[str, float], number: int, seed: int) -> Study:
     shape, beta = line
     answers, true = judged_answers(shape, beta, np.random.default_rng([seed, number, int(10 * beta), shape == STAR]))
     rows = crossed(answers, SOURCE_RIGHT)
-    found, of = cells(rows), dealt_out(shape)
+    found, of = cells_of(rows), dealt_out(shape)
     said = effect(found, of)
     row = {
         "true": true,

@@ -583,8 +583,8 @@ def _power_of_scripts(arguments: argparse.Namespace) -> None:
 
     print("smallest detectable effect of one script, in percentage points of answers")
     print(
-        f"(80 % power at a two-sided 5 %; {arguments.models} models, right in {arguments.known:.0%} of the questions in "
-        f"their own language and in {arguments.right:.0%} of these in another; two languages differ by "
+        f"(80 % power at a two-sided 5 %; {arguments.models} models, right in {arguments.known:.0%} of the questions "
+        f"in their own language and in {arguments.right:.0%} of these in another; two languages differ by "
         f"{100 * arguments.pair_sd:g} points)"
     )
     questions = read(arguments.questions, ["dataset", "question_id", "source_lang", "lang"])

@@ -110,7 +110,7 @@ def hub_of(pairs: Sequence[tuple[str, str]]) -> str | None:
     return next(iter(shared)) if len(shared) == 1 else None
 
 
-def cells(rows: pd.DataFrame) -> Cells:
+def cells_of(rows: pd.DataFrame) -> Cells:
     """Add up answers by pair.
 
     Taken out are, of each model, the effects of questions and target languages (a question has one source); of a star,
@@ -166,7 +166,7 @@ def cells(rows: pd.DataFrame) -> Cells:
         hub=hub,
         questions=int(question.max()) + 1,
         models=int(model.max()) + 1,
-        spread=float(max(within - explained, 0) / max(freedom - n, 1)),
+        spread=max(float(within - explained), 0.0) / max(freedom - n, 1),
     )
 
 

@@ -24,8 +24,8 @@ def read_judged(path: Path | str) -> pd.DataFrame:
     Args:
         path: CSV or Parquet, an answer a row, with :data:`NEEDED` and, where they tell answers apart, ``dataset`` (else
             the name of the file), ``hint`` (else none), ``sample`` (else 0) and ``judge``; other columns are not read.
-            An empty ``source_lang`` is of a question that was written for no language, as those of KLAR: each that it is
-            asked in counts as a source for the others.
+            An empty ``source_lang`` is of a question that was written for no language, as those of KLAR: each that it
+            is asked in is a source for the others.
 
     Returns:
         The rows of the table "judged", in the order of the file.
@@ -122,7 +122,7 @@ def _refuse_two_sources(path: Path, found: pd.DataFrame) -> None:
         row = found[other].iloc[0]
         raise InputError(
             f"{path}, row {_first(other)}, column source_lang",
-            f"the question {row['question_id']} is of {source[other].iloc[0]} here, and of {first[other].iloc[0]} above",
+            f"the question {row['question_id']} is of {source[other].iloc[0]} here and of {first[other].iloc[0]} above",
             "Give a question one source, and questions of two languages two ids.",
         )
 

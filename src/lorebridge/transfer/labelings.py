@@ -1,8 +1,8 @@
 """Labels of languages, and all ways to deal them out anew: what an exact permutation test goes through.
 
-A pair of languages is alike where both have the same label, so that what is dealt out are languages and not pairs, as in
-the quadratic assignment procedure (Hubert and Schultz, British Journal of Mathematical and Statistical Psychology 1976).
-Labels that one language alone has are all the same to this: none makes a pair.
+A pair of languages is alike where both have the same label, so that what is dealt out are languages and not pairs, as
+in the quadratic assignment procedure (Hubert and Schultz, British Journal of Mathematical and Statistical Psychology
+1976). Labels that one language alone has are all the same to this: none makes a pair.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Other models of the same answers, by statsmodels: what the headline of :mod:`lorebridge.transfer.scripts` is held against.
+"""Other models of the same answers, by statsmodels, beside the headline of :mod:`lorebridge.transfer.scripts`.
 
-Each gives the average marginal effect of a term of pairs of languages: the mean over the answers of how probable a right
-one is with the term and without, all else as it is.
+Each gives the average marginal effect of a term of pairs of languages: the mean over the answers of how probable a
+right one is with the term and without, all else as it is.
 """
 
 from __future__ import annotations
@@ -222,8 +222,7 @@ MODELS: dict[str, Callable[[pd.DataFrame, Values, str | None], Fitted]] = {
 
 def fitted(method: str, rows: pd.DataFrame, values: Values, hub: str | None) -> Fitted:
     """Return the effect by one of :data:`MODELS`; what it does not stand is said in the note, and is no error."""
-    term, others = values(rows)
-    if np.ptp(term) == 0:
+    if np.ptp(values(rows)[0]) == 0:
         return Fitted(None, None, None, None, "the term does not vary")
     try:
         with warnings.catch_warnings():

@@ -1,10 +1,10 @@
 """Whether knowledge stays within a script: the average marginal effect of one script, and how sure it is.
 
-The estimate is a linear probability model of an answer in another language, right or wrong, given that the model is right
-in the question's own: effects of questions and of target languages, each by model, and what else is said of the pair of
-languages. Inference deals out script labels over the languages anew, all ways (:mod:`lorebridge.transfer.labelings`). A
-language stands in many pairs and a pair in thousands of answers, so that errors of rows, clustered by question or not,
-are those of another experiment; docs/scripts.md has the false positives.
+The estimate is a linear probability model of an answer in another language, right or wrong, given that the model is
+right in the question's own: effects of questions and of target languages, each by model, and what else is said of the
+pair of languages. Inference deals out script labels over the languages anew, in all ways
+(:mod:`lorebridge.transfer.labelings`). A language stands in many
+pairs and a pair in thousands of answers, so that errors of rows, clustered by question or not, are those of another experiment; docs/scripts.md has the false positives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError, said
-from lorebridge.transfer.cells import ALL, SOURCE_RIGHT, Cells, cells, crossed, predictors
+from lorebridge.transfer.cells import ALL, SOURCE_RIGHT, Cells, cells_of, crossed, predictors
 from lorebridge.transfer.correlates import read_volumes
 from lorebridge.transfer.distances import read_distances
 from lorebridge.transfer.judged import NO_HINT
@@ -209,8 +209,8 @@ def _information(found: Cells, residual: np.ndarray) -> dict[str, float]:
 def shapley(found: Cells, named: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float, float, float]]:
     """Yield what each predictor explains of how pairs differ: (name, R² alone, R² last, Shapley's R²).
 
-    R² is of the sums over pairs, effects of questions and languages taken out. Shapley's is the mean, over all orders in
-    which predictors may enter, of what one adds (Lindeman, Merenda and Gold 1980); they add up to the R² of all.
+    R² is of the sums over pairs, effects of questions and languages taken out. Shapley's is the mean, over all orders
+    in which predictors may enter, of what one adds (Lindeman, Merenda and Gold 1980); they add up to the R² of all.
 
     Args:
         found: answers by pair.
@@ -285,7 +285,7 @@ def detectable_effect_of_script(
         The effect, in shares; None where scripts cannot be told from families.
     """
     answers = questions.rename(columns={"lang": "target_lang"}).assign(model="", sample=0, correct=True)
-    found = cells(crossed(answers, ALL))
+    found = cells_of(crossed(answers, ALL))
     others = predictors(found.langs, found.first, found.second, languages, {}, None)
     of = term("same script", found.langs, found.first, found.second, languages, others, found.hub, 0, 0)
     estimated = effect(found, of)
@@ -376,7 +376,7 @@ def _one_set(
 
     for given in (SOURCE_RIGHT, ALL):
         rows = crossed(answers, given)
-        whole = cells(rows)
+        whole = cells_of(rows)
         told = terms(whole)
         named = _varying(
             {name: of.values for name, of in told.items()}
@@ -413,12 +413,12 @@ def _one_set(
         for name, of in told.items():
             values = values_of(whole, of)
             for method in methods:
-                model = fitted(method, rows, values, whole.hub)
-                numbers = {key: getattr(model, key) for key in ("estimate", "lo", "hi", "p")}
-                found.script_effects.append(row(whole, name, method) | numbers | {"note": model.note or None})
+                peer = fitted(method, rows, values, whole.hub)
+                numbers = {key: getattr(peer, key) for key in ("estimate", "lo", "hi", "p")}
+                found.script_effects.append(row(whole, name, method) | numbers | {"note": peer.note or None})
         if whole.models > 1:
             for model, own in rows.groupby("model", sort=True):
-                part = cells(own)
+                part = cells_of(own)
                 of = terms(part)["same script"]
                 single = row(part, of.name, LINEAR) | _told(effect(part, of), of)
                 found.script_effects.append(single | {"model": model, "pair_sd": None})
@@ -462,7 +462,7 @@ def _influence(
     # Without the language that is in every pair nothing is left.
     for lang in (lang for lang in whole.langs if lang != whole.hub):
         left = rows[(rows["source"] != lang) & (rows["target"] != lang)]
-        part = cells(left) if len({*left["source"], *left["target"]}) > 2 else None
+        part = cells_of(left) if len({*left["source"], *left["target"]}) > 2 else None
         of_part = None if part is None else terms(part)
         for name in told:
             without = None if part is None or of_part is None else effect(part, of_part[name])
@@ -524,7 +524,7 @@ def shown(found: Regression) -> list[str]:
             f"{dataset}: {first['n_answers']:,} answers of {first['n_models']} models that are right in the source, "
             f"{first['n_questions']:,} questions, {first['n_languages']} languages ({first['shape']}); two languages "
             f"differ by {100 * first['pair_sd']:.1f} points",
-            f"  {'effect, in points':<14} {'answers':<18}{'method':<13}{'model':<16}{'estimate':>9}{'95 %':>16}{'p':>8}",
+            f"  {'points':<18}{'answers':<18}{'method':<13}{'model':<16}{'estimate':>9}{'95 %':>16}{'p':>8}",
         ]
         for row in rows.to_dict("records"):
             name = "" if pd.isna(row["model"]) else str(row["model"])[:15]
@@ -544,12 +544,12 @@ def shown(found: Regression) -> list[str]:
                 for row in own.to_dict("records")
                 if row["p"] is not None and not pd.isna(row["p"])
             ]
-        for row in found.script_predictors:
-            if row["dataset"] == dataset:
-                vif = "none is left" if row["vif"] is None else f"{row['vif']:.1f}"
+        for told in found.script_predictors:
+            if told["dataset"] == dataset:
+                vif = "none is left" if told["vif"] is None else f"{told['vif']:.1f}"
                 lines.append(
-                    f"  {row['predictor']}: explains {row['r2_shapley']:.1%} of how pairs differ (Shapley), "
-                    f"{row['r2_alone']:.1%} alone; variance inflation {vif}"
+                    f"  {told['predictor']}: explains {told['r2_shapley']:.1%} of how pairs differ (Shapley), "
+                    f"{told['r2_alone']:.1%} alone; variance inflation {vif}"
                 )
     return lines
 
@@ -574,7 +574,7 @@ def script_effects(
     volumes: Path | str | None = None,
     volume_columns: Sequence[str] = (),
 ) -> None:
-    """Write what judged answers say of scripts: the tables ``script_effects``, ``script_influence``, ``script_predictors``.
+    """Write what judged answers say of scripts: ``script_effects``, ``script_influence``, ``script_predictors``.
 
     Args:
         judged: the table "judged".
