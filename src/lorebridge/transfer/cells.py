@@ -100,6 +100,11 @@ class Cells:
         return PAIRS if self.hub is None else STAR
 
 
+def inverse(matrix: np.ndarray) -> np.ndarray:
+    """Return the generalised inverse of a symmetric matrix, whose effects that stand twice are left out."""
+    return np.linalg.pinv(matrix, rcond=1e-10, hermitian=True)
+
+
 def hub_of(pairs: Sequence[tuple[str, str]]) -> str | None:
     """Return the language that is in every pair, if there is one and more than two languages.
 
@@ -147,14 +152,14 @@ def cells_of(rows: pd.DataFrame) -> Cells:
         means = np.bincount(units, values) / sizes
         counted = np.diag(asked.sum(axis=0)) - asked.T @ (asked / sizes[:, None])
         summed = np.bincount(of, values, n) - asked.T @ means
-        solved = np.linalg.pinv(dummies.T @ counted @ dummies, hermitian=True)
+        solved = inverse(dummies.T @ counted @ dummies)
         taken = counted @ dummies @ solved
         gram += counted - taken @ dummies.T @ counted
         moment += summed - taken @ dummies.T @ summed
         left = values - means[units]
         within += left @ left - (dummies.T @ summed) @ solved @ (dummies.T @ summed)
         freedom += len(values) - len(sizes)
-    explained = moment @ np.linalg.pinv(gram, hermitian=True) @ moment
+    explained = moment @ inverse(gram) @ moment
     return Cells(
         langs=langs,
         first=first,

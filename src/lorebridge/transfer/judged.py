@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lorebridge import tables
@@ -48,7 +49,7 @@ def read_judged(path: Path | str) -> pd.DataFrame:
             for column in ("dataset", "model", "question_id", "source_lang", "target_lang", "hint", "judge")
         }
     )
-    found["sample"] = _samples(path, table["sample"]) if "sample" in table else 0
+    found["sample"] = _samples(path, table["sample"]) if "sample" in table else np.int32(0)
     found["correct"] = _verdicts(path, table["correct"])
     _refuse_twice(path, found)
     _refuse_two_sources(path, found)

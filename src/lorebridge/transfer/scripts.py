@@ -3,8 +3,8 @@
 The estimate is a linear probability model of an answer in another language, right or wrong, given that the model is
 right in the question's own: effects of questions and of target languages, each by model, and what else is said of the
 pair of languages. Inference deals out script labels over the languages anew, in all ways
-(:mod:`lorebridge.transfer.labelings`). A language stands in many
-pairs and a pair in thousands of answers, so that errors of rows, clustered by question or not, are those of another experiment; docs/scripts.md has the false positives.
+(:mod:`lorebridge.transfer.labelings`). A language stands in many pairs and a pair in thousands of answers, so that
+errors of rows, clustered by question or not, are those of another experiment; docs/scripts.md has the false positives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError, said
-from lorebridge.transfer.cells import ALL, SOURCE_RIGHT, Cells, cells_of, crossed, predictors
+from lorebridge.transfer.cells import ALL, SOURCE_RIGHT, Cells, cells_of, crossed, inverse, predictors
 from lorebridge.transfer.correlates import read_volumes
 from lorebridge.transfer.distances import read_distances
 from lorebridge.transfer.judged import NO_HINT
@@ -140,7 +140,7 @@ def _projected(gram: np.ndarray, others: Mapping[str, np.ndarray]) -> tuple[np.n
     if not others:
         return gram, np.eye(len(gram))
     z = np.stack(list(others.values()), axis=1)
-    taken = gram @ z @ np.linalg.pinv(z.T @ gram @ z, rcond=1e-10, hermitian=True) @ z.T
+    taken = gram @ z @ inverse(z.T @ gram @ z) @ z.T
     return gram - taken @ gram, np.eye(len(gram)) - taken
 
 
@@ -196,7 +196,7 @@ def _fitted(gram: np.ndarray, of: Term) -> np.ndarray:
     if not of.others:
         return np.zeros_like(of.values)
     z = np.stack(list(of.others.values()), axis=1)
-    return z @ np.linalg.pinv(z.T @ gram @ z, rcond=1e-10, hermitian=True) @ (z.T @ gram @ of.values)
+    return z @ inverse(z.T @ gram @ z) @ (z.T @ gram @ of.values)
 
 
 def _information(found: Cells, residual: np.ndarray) -> dict[str, float]:
@@ -217,14 +217,14 @@ def shapley(found: Cells, named: Mapping[str, np.ndarray]) -> Iterator[tuple[str
         named: name -> [pairs]; two to the power of their number regressions are made.
     """
     names = list(named)
-    total = float(found.moment @ np.linalg.pinv(found.gram, hermitian=True) @ found.moment)
+    total = float(found.moment @ inverse(found.gram) @ found.moment)
 
     def explained(subset: tuple[str, ...]) -> float:
         if not subset or total <= 0:
             return 0.0
         z = np.stack([named[name] for name in subset], axis=1)
         m = z.T @ found.moment
-        return float(m @ np.linalg.pinv(z.T @ found.gram @ z, rcond=1e-10, hermitian=True) @ m / total)
+        return float(m @ inverse(z.T @ found.gram @ z) @ m / total)
 
     subsets = [s for k in range(len(names) + 1) for s in itertools.combinations(names, k)]
     r2 = {frozenset(s): explained(s) for s in subsets}
@@ -249,10 +249,9 @@ def pair_sd(found: Cells, named: Mapping[str, np.ndarray]) -> float:
         named: name -> [pairs].
     """
     x = np.stack(list(named.values()), axis=1)
-    inverse = np.linalg.pinv(found.gram, hermitian=True)
-    solved = np.linalg.pinv(x.T @ found.gram @ x, rcond=1e-10, hermitian=True)
+    solved = inverse(x.T @ found.gram @ x)
     m = x.T @ found.moment
-    left = float(found.moment @ inverse @ found.moment - m @ solved @ m)
+    left = float(found.moment @ inverse(found.gram) @ found.moment - m @ solved @ m)
     freedom = np.linalg.matrix_rank(found.gram, hermitian=True) - np.linalg.matrix_rank(x.T @ found.gram @ x)
     scale = float(np.trace(found.gram) - np.trace(solved @ x.T @ found.gram @ found.gram @ x))
     return math.sqrt(max(left - found.spread * freedom, 0) / scale) if scale > _NIL else 0.0
@@ -532,7 +531,7 @@ def shown(found: Regression) -> list[str]:
                 f"  {row['term']:<17} {row['given']:<18}{row['method']:<13}{name:<16}{_points(row['estimate']):>9}"
                 f"{_points(row['lo']) + ' to ' + _points(row['hi']):>16}"
                 f"{'' if row['p'] is None or pd.isna(row['p']) else format(row['p'], '.3f'):>8}"
-                + (f"  {row['note']}" if row["note"] else "")
+                + (f"  {row['note']}" if isinstance(row["note"], str) else "")
             )
         influence = pd.DataFrame(found.script_influence)
         own = influence[(influence["dataset"] == dataset) & (influence["term"] == "same script")]
