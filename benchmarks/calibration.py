@@ -48,9 +48,10 @@ from lorebridge.transfer.item_model import CROSSED, ECHO, SLOPE, Answers, effect
 from lorebridge.transfer.items import BY_LOT, RISK, occurrence_means
 from lorebridge.transfer.items import DIFFERENCE as DIFFERENCE_OF_MEANS
 from lorebridge.transfer.judged import NO_HINT
+from lorebridge.transfer.methods import GEE, LOGIT, MOST, ROWS
 from lorebridge.transfer.power import ALIKE, APART, detectable_effect, detectable_with_seeds, power_with_seeds
-from lorebridge.transfer.script_models import GEE, LOGIT, ROWS, fitted
-from lorebridge.transfer.scripts import MOST, Term, detectable_effect_of_script, effect, pair_sd, term, values_of
+from lorebridge.transfer.script_models import fitted
+from lorebridge.transfer.scripts import Term, detectable_effect_of_script, effect, pair_sd, term, values_of
 from lorebridge.transfer.verdicts import ABOVE, BELOW, EQUIVALENT, verdict_table
 
 QUESTIONS = {"ko": 593, "zh": 327, "bo": 268, "mn": 265}  # of the released sets' subset "clean", about
@@ -1012,12 +1013,12 @@ def clusters_table(found: pd.DataFrame) -> pd.DataFrame:
 ECLEKTIC = ("de", "en", "es", "fr", "he", "hi", "id", "it", "ja", "ko", "pt", "zh")
 MULTILOKO = tuple(lang for lang, said in known_languages().items() if "multiloko" in said)
 JUDGED = {
-    f"{shape}, {said}": (shape, beta)
+    f"{shape}, {said}": (shape, beta, 3)
     for shape in (PAIRS, STAR)
     for beta, said in ((0.0, "no effect of script"), (0.5, "one script: + .5 log odds"))
 }
-"""Shape of the questions, and the effect of one script in log odds."""
-MODELS_JUDGED = 3
+"""Shape of the questions, the effect of one script in log odds, and how many models are judged."""
+MORE_MODELS = {f"{models} models": (PAIRS, 0.0, models) for models in (1, 3, 8)}
 OF_LANGUAGE = {
     PAIRS: 32,
     STAR: 100,
@@ -1039,7 +1040,7 @@ def dealt_out(shape: str) -> Term:
     return term("same script", langs, first, second, known_languages(), others, hub, MOST, 0)
 
 
-def judged_answers(shape: str, beta: float, rng: np.random.Generator) -> tuple[pd.DataFrame, float]:
+def judged_answers(shape: str, beta: float, models: int, rng: np.random.Generator) -> tuple[pd.DataFrame, float]:
     """Return judged answers of a set of questions, and the true marginal effect of one script on those that count.
 
     Languages are harder or easier as a source and as a target, pairs of them too, and so are questions: what a row does
@@ -1058,7 +1059,7 @@ def judged_answers(shape: str, beta: float, rng: np.random.Generator) -> tuple[p
     english = np.arange(n) == langs.index("en")
     asked = own | (shape == PAIRS) | english | english[written][:, None]
     parts, gained, n_counting = [], 0.0, 0
-    for model in range(MODELS_JUDGED):
+    for model in range(models):
         able = rng.normal(0.3, DIFFERENCES["models"])
         there = (able - 0.5 - hard + source[written])[:, None] + target + pair[written]
         here = np.broadcast_to((able + 0.6 - hard + source[written])[:, None], there.shape)
@@ -1086,10 +1087,12 @@ def judged_answers(shape: str, beta: float, rng: np.random.Generator) -> tuple[p
     return pd.concat(parts, ignore_index=True), float(gained / n_counting)
 
 
-def scripts_judged(line: tuple[str, float], number: int, seed: int) -> Study:
+def scripts_judged(line: tuple[str, float, int], number: int, seed: int) -> Study:
     """Return what one set of judged answers says of one script, by the headline's method and by its peers."""
-    shape, beta = line
-    answers, true = judged_answers(shape, beta, np.random.default_rng([seed, number, int(10 * beta), shape == STAR]))
+    shape, beta, models = line
+    answers, true = judged_answers(
+        shape, beta, models, np.random.default_rng([seed, number, int(10 * beta), shape == STAR])
+    )
     rows = crossed(answers, SOURCE_RIGHT)
     found, of = cells_of(rows), dealt_out(shape)
     said = effect(found, of)
@@ -1110,7 +1113,7 @@ def scripts_judged(line: tuple[str, float], number: int, seed: int) -> Study:
             row["detectable"] = detectable_effect_of_script(
                 answers[answers["model"] == "m0"].rename(columns={"target_lang": "lang"}),
                 known_languages(),
-                models=MODELS_JUDGED,
+                models=models,
                 known=float(answers.loc[own, "correct"].mean()),
                 right=float(rows["right"].mean()),
                 pair_sd=row["pair sd"],
@@ -1125,7 +1128,7 @@ def scripts_table(found: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for line, part in found.groupby("line", sort=False):
-        none = not JUDGED[str(line)][1]
+        none = not part["true"].any()
         peers = part.dropna(subset=[f"{ROWS} rejected"])
         rows.append(
             {
@@ -1148,6 +1151,24 @@ def scripts_table(found: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def more_models_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return how often an effect of one script is found where there is none, by how many models are judged.
+
+    Rows grow in number, and languages do not.
+    """
+    return pd.DataFrame(
+        {
+            "answers": line,
+            "permutation: rejected %": percent(part["rejected"], REJECTS),
+            **{
+                f"{method}: rejected %": percent(part[f"{method} rejected"].dropna().astype(bool), REJECTS)
+                for method in (LOGIT, GEE, ROWS)
+            },
+        }
+        for line, part in found.groupby("line", sort=False)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -1177,6 +1198,7 @@ SCENARIOS = {
     "bands": Scenario(BANDS, banded, bands_table),
     "clusters": Scenario({line: line for line in HELD}, clustered, clusters_table),
     "scripts": Scenario(JUDGED, scripts_judged, scripts_table),
+    "more-models": Scenario(MORE_MODELS, scripts_judged, more_models_table),
 }
 
 

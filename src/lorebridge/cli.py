@@ -39,6 +39,7 @@ from lorebridge.records import (
     source_digest,
 )
 from lorebridge.studies import former
+from lorebridge.transfer.methods import MOST
 
 MANNER = ("decode", "lengths", "space", "bare")
 # Which of the figures' fonts a page needs where a browser has none.
@@ -277,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     regress.add_argument("--mixed", action="store_true", help="a mixed logit, too (minutes for ten thousand answers)")
     regress.add_argument(
-        "--labelings", type=_positive, default=20_000, help="up to so many all are gone through (default: 20000)"
+        "--labelings", type=_positive, default=MOST, help=f"up to so many all are gone through (default: {MOST})"
     )
     regress.add_argument("--seed", type=_natural, default=0, help="of draws, where there are more")
     regress.add_argument("--out", type=Path, help="a .parquet or .csv file of effects, or .json of all that is found")
@@ -1047,7 +1048,8 @@ def _regress(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.correlates import read_volumes
     from lorebridge.transfer.distances import read_distances
     from lorebridge.transfer.judged import joined
-    from lorebridge.transfer.scripts import CHEAP, MIXED, read_languages, regress, shown
+    from lorebridge.transfer.methods import CHEAP, MIXED
+    from lorebridge.transfer.scripts import read_languages, regress, shown
 
     for name in ("distances", "volumes"):
         if (said := getattr(arguments, name)) and len(said) < 2:

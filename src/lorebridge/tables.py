@@ -845,6 +845,16 @@ SCHEMAS: dict[str, pa.Schema] = {
             "p": F64,
             "n_answers": I64,
         },
+        "script_power": {
+            "dataset": STR,
+            "n_questions": I32,
+            "n_languages": I32,
+            "models": I32,
+            "known": F64,
+            "right": F64,
+            "pair_sd": F64,
+            "effect": F64,
+        },
         "script_predictors": {
             "dataset": STR,
             "predictor": STR,

@@ -18,8 +18,7 @@ from scipy import sparse, stats
 from scipy.special import expit
 from statsmodels.genmod.bayes_mixed_glm import BinomialBayesMixedGLM
 
-LOGIT, GEE, MIXED, ROWS = "logit", "gee", "mixed", "rows"
-TERM = "term"
+from lorebridge.transfer.methods import GEE, LOGIT, MIXED, ROWS
 
 
 @dataclasses.dataclass(frozen=True)

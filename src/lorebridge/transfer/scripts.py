@@ -27,23 +27,11 @@ from lorebridge.transfer.correlates import read_volumes
 from lorebridge.transfer.distances import read_distances
 from lorebridge.transfer.judged import NO_HINT
 from lorebridge.transfer.labelings import ALONE, alike, labelings, numbered
-from lorebridge.transfer.script_models import GEE, LOGIT, MIXED, ROWS, Values, fitted
+from lorebridge.transfer.methods import CHEAP, LINEAR, MOST
+from lorebridge.transfer.script_models import Values, fitted
 
 TERMS = {"same script": "script", "same family": "family"}
 """What is estimated -> the label of a language that it compares."""
-LINEAR = "permutation"
-"""The method of the headline: the linear model, inference over labelings."""
-METHODS = {
-    LINEAR: "linear model with effects of questions and languages; inference over labelings",
-    LOGIT: "logit of cells (model × source × target), errors clustered by two languages",
-    GEE: "generalised estimating equations of the same cells",
-    ROWS: "logit of rows with models and difficulty, clustered by question: what not to do",
-    MIXED: "mixed logit of rows by variational Bayes; minutes for ten thousand answers",
-}
-"""Method -> what it is."""
-CHEAP = (LOGIT, GEE, ROWS)
-MOST = 20_000
-"""Labelings up to which all are gone through; MultiLoKo has 16,016 within families, ECLeKTic 792."""
 _NIL = 1e-9
 """Of what a predictor varies by, the share below which nothing is left of it."""
 
@@ -326,7 +314,7 @@ def regress(
         hint: which answers are taken.
         distances: name -> [languages, languages].
         volumes: ``lang`` and measures of languages.
-        methods: of :data:`METHODS` beside the first.
+        methods: of :data:`lorebridge.transfer.methods.PEERS`.
         labelings: up to which all are gone through; of more, so many are drawn.
         seed: of these draws.
 
@@ -555,6 +543,39 @@ def shown(found: Regression) -> list[str]:
 
 def _points(value: float | None) -> str:
     return "–" if value is None or pd.isna(value) else f"{100 * value:+.1f}"
+
+
+def script_power(
+    *,
+    questions: Sequence[Path],
+    languages: Mapping[str, Mapping[str, str]],
+    models: int,
+    known: float,
+    right: float,
+    pair_sd: float,
+    out: Path,
+) -> None:
+    """Write the table ``script_power``: what effect of one script sets of questions can show, before they are asked.
+
+    Args:
+        questions: tables "open_questions".
+        languages, models, known, right, pair_sd: see :func:`detectable_effect_of_script`.
+        out: the table to write.
+    """
+    said: dict[str, Any] = {"models": models, "known": known, "right": right, "pair_sd": pair_sd}
+    rows = []
+    for path in questions:
+        table = tables.read(path, ["dataset", "question_id", "source_lang", "lang"])
+        rows.append(
+            {
+                "dataset": table["dataset"].iloc[0],
+                "n_questions": table["question_id"].nunique(),
+                "n_languages": table["lang"].nunique(),
+                **said,
+                "effect": detectable_effect_of_script(table, languages, **said),
+            }
+        )
+    tables.write("script_power", rows, out)
 
 
 def script_effects(
