@@ -474,7 +474,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         return
     counted = [(models, "that go on from another"), (bases, "from scratch"), (study.of_phase("given"), "given")]
     said = ", ".join(f"{len(some)} {what}" for some, what in counted if some)
-    print(f"study {plan.config['study']}: models: {said}\n")
+    print(f"study {plan.config['study']}: models: {said or 'none'}\n")
     width = max(24, 2 + max((len(run["run"]) for run in base_runs + runs), default=0))
     print(f"{'run':<{width}}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
     for run in base_runs + runs:
