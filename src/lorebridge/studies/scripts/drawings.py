@@ -131,10 +131,10 @@ def effects_table(*, script_effects: Path, out: Path) -> None:
     shown = table.drop(columns=["n_pairs", "n_languages"]).rename(columns={"given": "answers"})
     caption = (
         "Average marginal effects of one script and of one family on whether an answer in another language is right, "
-        "in points, with intervals of 95 %. The method permutation is the headline: its p is exact over all ways to deal "
-        "out labels to the languages, and its interval holds the effects that this test does not reject. Rows with a "
-        "model are of it alone. The method rows is what not to do. pair_sd is how much pairs of languages differ "
-        "beyond script and family."
+        "in points, with intervals of 95 %. The method permutation is the headline: its p is exact over all ways to "
+        "deal out labels to the languages, and its interval holds the effects that this test does not reject. Rows "
+        "with a model are of it alone. The method rows is what not to do. pair_sd is how much pairs of languages "
+        "differ beyond script and family."
     )
     numbers = dict.fromkeys(points, ".1f") | {"p": ".3f", "vif": ".1f"}
     write_table(shown, out, caption, numbers)
@@ -172,7 +172,7 @@ def power_table(*, script_power: Path, out: Path) -> None:
     table[["effect", "pair_sd"]] = 100 * table[["effect", "pair_sd"]].astype(float)
     caption = (
         "The smallest effect of one script that is found in 80 % (two-sided, 5 %), in points, before any model is "
-        "asked: with so many models, right in a share known of the questions in their own language and in a share right "
-        "of these in another, where pairs of languages differ by pair_sd points."
+        "asked: with so many models, right in a share known of the questions in their own language and in a share "
+        "right of these in another, where pairs of languages differ by pair_sd points."
     )
     write_table(table, out, caption, {"effect": ".1f", "pair_sd": ".1f", "known": ".2f", "right": ".2f"})

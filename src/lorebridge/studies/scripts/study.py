@@ -152,9 +152,9 @@ FIGURES = (
         "Results",
         "Effect by method",
         "How much more often a model that is right in a question's own language is right in another, if the two have "
-        "one script and if they are of one family: average marginal effects with intervals of 95 %. Filled marks are the "
-        "headline, whose interval deals out labels over languages. The rows at the bottom are what not to do: their "
-        "errors know nothing of languages.",
+        "one script and if they are of one family: average marginal effects with intervals of 95 %. Filled marks are "
+        "the headline, whose interval deals out labels over languages. The rows at the bottom are what not to do: "
+        "their errors know nothing of languages.",
         f"{HERE}.page:effects",
     ),
     Drawing(
