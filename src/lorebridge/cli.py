@@ -41,6 +41,8 @@ from lorebridge.records import (
 from lorebridge.studies import former
 from lorebridge.transfer.methods import MOST
 
+# What is assumed of models that are yet to be asked.
+ASSUMED: dict[str, Any] = {"models": 8, "known": 0.5, "right": 0.5, "pair_sd": 0.05}
 MANNER = ("decode", "lengths", "space", "bare")
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
@@ -145,15 +147,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="instead: a table of open questions (open-questions writes it); prints the smallest effect of one script",
     )
-    power.add_argument("--models", type=_positive, default=8, help="models that are asked them (default: 8)")
-    power.add_argument(
-        "--known", type=_share, default=0.5, help="share that a model has right in their own language (default: 0.5)"
-    )
-    power.add_argument("--right", type=_share, default=0.5, help="share of these right in another (default: 0.5)")
+    power.add_argument("--models", type=_positive, help="models that are asked them (default: 8)")
+    power.add_argument("--known", type=_share, help="share that a model has right in their own language (default: 0.5)")
+    power.add_argument("--right", type=_share, help="share of these right in another (default: 0.5)")
     power.add_argument(
         "--pair-sd",
         type=_share,
-        default=0.05,
         help="how much two languages differ from others, a standard deviation, 0..1 (default: 0.05; regress prints it)",
     )
     configured(power)
@@ -544,6 +543,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _power(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.power import detectable_effects
 
+    of_seeds, of_models = ("seeds", "seed_sd"), tuple(ASSUMED)
+    for name in of_seeds if arguments.questions is not None else of_models:
+        if getattr(arguments, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            what = "is not of --questions" if name in of_seeds else "is of --questions"
+            raise InputError(option, what, f"Leave {option} out, or --questions." if name in of_seeds else "Give both.")
     if arguments.questions is not None:
         _power_of_scripts(arguments)
         return
@@ -582,22 +587,17 @@ def _power_of_scripts(arguments: argparse.Namespace) -> None:
     from lorebridge.tables import read
     from lorebridge.transfer.scripts import detectable_effect_of_script
 
+    given = {name: getattr(arguments, name) for name in ASSUMED}
+    said = {name: ASSUMED[name] if value is None else value for name, value in given.items()}
+    questions = read(arguments.questions, ["dataset", "question_id", "source_lang", "lang"])
     print("smallest detectable effect of one script, in percentage points of answers")
     print(
-        f"(80 % power at a two-sided 5 %; {arguments.models} models, right in {arguments.known:.0%} of the questions "
-        f"in their own language and in {arguments.right:.0%} of these in another; two languages differ by "
-        f"{100 * arguments.pair_sd:g} points)"
+        f"(80 % power at a two-sided 5 %; {said['models']} models, right in {said['known']:.0%} of the questions in "
+        f"their own language and in {said['right']:.0%} of these in another; two languages differ by "
+        f"{100 * said['pair_sd']:g} points)"
     )
-    questions = read(arguments.questions, ["dataset", "question_id", "source_lang", "lang"])
     for dataset, own in questions.groupby("dataset", sort=True):
-        effect = detectable_effect_of_script(
-            own,
-            known_languages(),
-            models=arguments.models,
-            known=arguments.known,
-            right=arguments.right,
-            pair_sd=arguments.pair_sd,
-        )
+        effect = detectable_effect_of_script(own, known_languages(), **said)
         seen = "none: script cannot be told from the rest" if effect is None else f"{100 * effect:.1f}"
         print(
             f"  {dataset}: {seen} with {own['question_id'].nunique():,} questions in {own['lang'].nunique()} languages"

@@ -234,10 +234,21 @@ def test_what_cannot_be_regressed_is_one_line():
         (judged, {"de": KNOWN["de"]}, "language en: its script and family are not known"),
         (judged[judged["source_lang"] != judged["target_lang"]], KNOWN, "no question is answered in its own language"),
         (judged[~judged["target_lang"].isin(["he"]) & (judged["source_lang"] != "he")], KNOWN, "de and en alone"),
+        (judged.assign(dataset="a set")[judged["source_lang"] != judged["target_lang"]], KNOWN, "a set, column target"),
         (judged.assign(correct=False), KNOWN, "none in another language than its question's counts"),
     ):
         with pytest.raises(InputError, match=said):
             regress(table, languages)
+
+
+def test_a_model_with_few_languages_has_no_effect_of_its_own():
+    judged = answers(SIX, np.random.default_rng(0), n=4)
+    few = judged["model"].eq("m1") & ~(
+        judged["source_lang"].isin(["de", "en"]) & judged["target_lang"].isin(["de", "en"])
+    )
+    effects = pd.DataFrame(regress(judged[~few], KNOWN, methods=[]).script_effects)
+    by_model = effects[effects["model"].notna()].set_index("model")
+    assert by_model.loc["m0", "estimate"] is not None and "fewer than 3 languages" in by_model.loc["m1", "note"]
 
 
 def test_the_tables_and_the_command(tmp_path, capsys):
@@ -305,3 +316,10 @@ def test_power_of_a_set_of_questions(tmp_path, capsys):
     tables.write("open_questions", pd.DataFrame(rows).reindex(columns=columns), tmp_path / "questions.parquet")
     assert main(["power", "--questions", str(tmp_path / "questions.parquet"), "--models", "3"]) == 0
     assert "set: " in (printed := capsys.readouterr().out) and "36 questions in 12 languages" in printed
+    for options, said in (
+        (["--models", "3"], "--models: is of --questions"),
+        (["--questions", str(tmp_path / "questions.parquet"), "--seeds", "2"], "--seeds: is not of --questions"),
+        (["--questions", str(tmp_path / "questions.parquet"), "--known", "0"], "known: is 0, of which nothing"),
+    ):
+        assert main(["power", *options]) == 1
+        assert said in capsys.readouterr().err

@@ -18,11 +18,13 @@ from lorebridge.errors import InputError
 
 SOURCE_RIGHT, ALL = "right in source", "all"
 """Which answers count: those of a model that is right in the question's own language; or all of them."""
+LEAST = 3
+"""Languages without which no two pairs differ in what they have in common."""
 PAIRS, STAR = "pairs", "star"
 """Shapes: questions go from many languages to many; or one language is in every pair."""
 
 
-def crossed(judged: pd.DataFrame, given: str) -> pd.DataFrame:
+def crossed(judged: pd.DataFrame, given: str, name: str = "judged answers") -> pd.DataFrame:
     """Return the answers in other languages than their question's.
 
     Sample for sample: an answer of sample 2 counts if sample 2 is right in the source.
@@ -30,6 +32,7 @@ def crossed(judged: pd.DataFrame, given: str) -> pd.DataFrame:
     Args:
         judged: rows of the table "judged", of one data set, hint and judge.
         given: :data:`SOURCE_RIGHT` or :data:`ALL`.
+        name: what a person calls them.
 
     Returns:
         ``model, question, source, target, right``; questions are numbered within a source.
@@ -51,14 +54,14 @@ def crossed(judged: pd.DataFrame, given: str) -> pd.DataFrame:
     if given == SOURCE_RIGHT:
         if own.empty:
             raise InputError(
-                "column target_lang",
+                f"{name}, column target_lang",
                 "no question is answered in its own language, and what counts is who is right there",
                 "Judge the answers in source_lang, too, or count all of them (all).",
             )
         found = found.merge(own.loc[own["right"].astype(bool), key], on=key)
     if found.empty:
         raise InputError(
-            "judged answers",
+            name,
             f"none in another language than its question's counts ({given})",
             "Ask in other languages, too, or models that are right in the source.",
         )
@@ -115,7 +118,7 @@ def hub_of(pairs: Sequence[tuple[str, str]]) -> str | None:
     return next(iter(shared)) if len(shared) == 1 else None
 
 
-def cells_of(rows: pd.DataFrame) -> Cells:
+def cells_of(rows: pd.DataFrame, name: str = "judged answers") -> Cells:
     """Add up answers by pair.
 
     Taken out are, of each model, the effects of questions and target languages (a question has one source); of a star,
@@ -123,13 +126,14 @@ def cells_of(rows: pd.DataFrame) -> Cells:
 
     Args:
         rows: as :func:`crossed` returns them.
+        name: what a person calls them.
 
     Raises:
         InputError: fewer than three languages.
     """
     langs = tuple(sorted({*rows["source"], *rows["target"]}))
-    if len(langs) < 3:
-        raise InputError("judged answers", f"are in {' and '.join(langs)} alone", "Ask in three languages or more.")
+    if len(langs) < LEAST:
+        raise InputError(name, f"are in {' and '.join(langs)} alone", "Ask in three languages or more.")
     place = {lang: index for index, lang in enumerate(langs)}
     code = rows["source"].map(place).to_numpy() * len(langs) + rows["target"].map(place).to_numpy()
     codes, pair = np.unique(code, return_inverse=True)

@@ -22,7 +22,7 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError, said
-from lorebridge.transfer.cells import ALL, SOURCE_RIGHT, Cells, cells_of, crossed, inverse, predictors
+from lorebridge.transfer.cells import ALL, LEAST, SOURCE_RIGHT, Cells, cells_of, crossed, inverse, predictors
 from lorebridge.transfer.correlates import read_volumes
 from lorebridge.transfer.distances import read_distances
 from lorebridge.transfer.judged import NO_HINT
@@ -270,7 +270,13 @@ def detectable_effect_of_script(
 
     Returns:
         The effect, in shares; None where scripts cannot be told from families.
+
+    Raises:
+        InputError: a share that is not between 0 and 1, or fewer than three languages.
     """
+    for what, share in (("known", known), ("right", right)):
+        if not 0 < share < 1:
+            raise InputError(what, f"is {share:g}, of which nothing can be learned", "Take one between 0 and 1.")
     answers = questions.rename(columns={"lang": "target_lang"}).assign(model="", sample=0, correct=True)
     found = cells_of(crossed(answers, ALL))
     others = predictors(found.langs, found.first, found.second, languages, {}, None)
@@ -362,8 +368,8 @@ def _one_set(
         }
 
     for given in (SOURCE_RIGHT, ALL):
-        rows = crossed(answers, given)
-        whole = cells_of(rows)
+        rows = crossed(answers, given, dataset)
+        whole = cells_of(rows, dataset)
         told = terms(whole)
         named = _varying(
             {name: of.values for name, of in told.items()}
@@ -381,6 +387,7 @@ def _one_set(
                 "term": name,
                 "method": method,
                 "shape": of.shape,
+                **dict.fromkeys(("estimate", "lo", "hi", "p")),
                 "labelings": None,
                 "vif": None,
                 "pair_sd": between,
@@ -405,6 +412,11 @@ def _one_set(
                 found.script_effects.append(row(whole, name, method) | numbers | {"note": peer.note or None})
         if whole.models > 1:
             for model, own in rows.groupby("model", sort=True):
+                if not _enough(own):
+                    note = f"its answers are in fewer than {LEAST} languages"
+                    none = {"model": model, "n_answers": len(own), "n_models": 1, "pair_sd": None, "note": note}
+                    found.script_effects.append(row(whole, "same script", LINEAR) | none)
+                    continue
                 part = cells_of(own)
                 of = terms(part)["same script"]
                 single = row(part, of.name, LINEAR) | _told(effect(part, of), of)
@@ -422,6 +434,11 @@ def _told(found: Effect, of: Term) -> dict[str, Any]:
     elif found.lo is None or found.hi is None:
         note = f"{found.labelings} labelings are too few for an interval of 95 %"
     return numbers | {"n_alike": int(of.values.sum()), "note": note}
+
+
+def _enough(rows: pd.DataFrame) -> bool:
+    """Return whether answers are in as many languages as a regression takes."""
+    return len({*rows["source"], *rows["target"]}) >= LEAST
 
 
 def _varying(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -449,7 +466,7 @@ def _influence(
     # Without the language that is in every pair nothing is left.
     for lang in (lang for lang in whole.langs if lang != whole.hub):
         left = rows[(rows["source"] != lang) & (rows["target"] != lang)]
-        part = cells_of(left) if len({*left["source"], *left["target"]}) > 2 else None
+        part = cells_of(left) if _enough(left) else None
         of_part = None if part is None else terms(part)
         for name in told:
             without = None if part is None or of_part is None else effect(part, of_part[name])

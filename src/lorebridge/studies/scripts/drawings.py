@@ -96,7 +96,8 @@ def influence(*, script_influence: Path, languages: Mapping[str, Mapping[str, An
     table = tables.read(script_influence)
     table = table[table["term"] == SCRIPT]
     sets = list(dict.fromkeys(table["dataset"]))
-    longest = table.groupby("dataset").size().max()
+    heights = [0.9 + 0.14 * int((table["dataset"] == name).sum()) for name in sets]
+    colour = style.palette()[0]
     with style.styled():
         fig, axes = plt.subplots(
             len(sets),
@@ -104,18 +105,20 @@ def influence(*, script_influence: Path, languages: Mapping[str, Mapping[str, An
             layout="constrained",
             squeeze=False,
             sharey="row",
-            figsize=(style.PRINTED, (0.9 + 0.17 * longest) * len(sets)),
+            figsize=(style.PRINTED, sum(heights)),
+            height_ratios=heights,
         )
         for (left, right), name in zip(axes, sets, strict=True):
             rows = table[table["dataset"] == name].sort_values("information", kind="stable").reset_index(drop=True)
             left.barh(rows.index, rows["information"], color="0.75")
             style.percent(left.xaxis)
             left.set_yticks(rows.index, [f"{languages[lang]['name']} ({lang})" for lang in rows["lang"]], fontsize=7)
+            left.set_ylim(-0.7, len(rows) - 0.3)
             left.set_xlabel("information, %")
             left.set_title(name)
             for place, row in rows.dropna(subset=["estimate"]).iterrows():
                 right.errorbar(
-                    100 * row["estimate"], place, xerr=_reach(row), fmt="o", color="C0", markersize=3, linewidth=0.9
+                    100 * row["estimate"], place, xerr=_reach(row), fmt="o", color=colour, markersize=3, linewidth=0.9
                 )
             right.axvline(0, color="0.6", linewidth=0.7, zorder=0)
             right.set_xlabel("effect without it, points")

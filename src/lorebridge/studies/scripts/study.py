@@ -165,7 +165,7 @@ FIGURES = (
         "Results",
         "What the effect of one script rests on",
         "Left, the share of the information on one script that stands in pairs with each language (together two, as a "
-        "pair has two); right, the effect without the language, with intervals of 95 %. The line is the effect of all.",
+        "pair has two); right, the effect without the language, with intervals of 95 %.",
         f"{HERE}.page:influence",
     ),
 )
