@@ -3,6 +3,8 @@
 
 rule judged:
     """Read judged answers, and put them in one table."""
+    input:
+        unpack(needs("judged")),
     output:
         **makes("judged", judged="scripts/judged.parquet"),
     log:
@@ -46,6 +48,8 @@ if plan.config["sets"]:
 
     rule open_questions:
         """Read a set of open questions in its languages, and put it in one table."""
+        input:
+            unpack(needs("open_questions")),
         output:
             **makes("open_questions", open_questions="scripts/questions/{dataset}.parquet"),
         log:
