@@ -8,7 +8,8 @@ in a process of its own, with ``pair_supply`` 1.25. Then a process reads a few s
 pairs drawn, seconds of processor and wall, and the most memory that was resident; of the reader what is its own,
 without the maps of token stores that all processes of a machine share.
 
-The table of pairs is filtered too, as a source (``filter_pairs``): once for each N, in a process of its own.
+The table of pairs is filtered too, as a source (``filter_pairs``): once for each N, in a process of its own,
+which reads ahead in a second thread.
 
 What is needed for 71 million pairs on disk and 1,500 steps follows by slope: the last line extrapolates linearly from
 the pairs on disk and the steps (least squares, intercept included; needs three different runs that are not on a line).
@@ -191,9 +192,11 @@ def main() -> None:
         for n_pairs in arguments.pairs:
             folder = Path(root) / str(n_pairs)
             make_text(folder, n_pairs)
-            cpu, _, gigabytes = measured("filter", folder, 1)
-            filtered.append((1, n_pairs, cpu, gigabytes))
-            print(f"{n_pairs:16,} pairs filtered: {cpu:.1f} s of processor, {gigabytes:.2f} GB", flush=True)
+            cpu, wall, gigabytes = measured("filter", folder, 1)
+            filtered.append((1, n_pairs, cpu, wall, gigabytes))
+            print(
+                f"{n_pairs:16,} pairs filtered: {cpu:.1f} s of processor, {wall:.1f} s, {gigabytes:.2f} GB", flush=True
+            )
             for steps in arguments.steps:
                 cpu, wall, gigabytes = measured("draw", folder, steps)
                 reading, _, of_reader = measured("read", folder, steps)
@@ -208,8 +211,10 @@ def main() -> None:
     if len(arguments.pairs) > 1:
         sizes = np.array(filtered)
         slopes = np.linalg.lstsq(sizes[:, :2], sizes[:, 2:], rcond=None)[0]
-        cpu, gigabytes = np.array([1, PAPER["pairs"]]) @ slopes
-        print(f"by slope, {PAPER['pairs']:,} pairs filtered: {cpu:.0f} s, {gigabytes:.1f} GB")
+        cpu, wall, gigabytes = np.array([1, PAPER["pairs"]]) @ slopes
+        print(
+            f"by slope, {PAPER['pairs']:,} pairs filtered: {cpu:.0f} s of processor, {wall:.0f} s, {gigabytes:.1f} GB"
+        )
     table = np.array(runs)
     if np.linalg.matrix_rank(table[:, :3]) == 3:
         slopes = np.linalg.lstsq(table[:, :3], table[:, 3:], rcond=None)[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lorebridge.transfer.stated import by_place, places
+from lorebridge.transfer.stated import by_place, places, within_languages
 
 
 def test_a_place_is_seen_from_a_language():
@@ -66,3 +66,20 @@ def test_what_says_nothing_is_missing():
     here, elsewhere, _, transfer = by_place(rows, 100, 0)
     assert here == {"place": "here", "n": 1, "n_subjects": 1, "p1": 1.0, "lo": None, "hi": None}
     assert elsewhere["p1"] is None and transfer["p1"] is None and transfer["n"] == 0
+
+
+def test_over_all_languages_a_fact_is_compared_within_its_language():
+    """English is easy and told elsewhere, Korean hard and told nowhere: pooled, that would pass for transfer."""
+    rng = np.random.default_rng(2)
+    rows = pd.DataFrame(
+        [
+            (f"s{n}", "r", lang, "elsewhere" if rng.random() < share else "nowhere", float(rng.random() < form))
+            for lang, form, share in (("en", 0.7, 0.8), ("ko", 0.1, 0.2))
+            for n in range(200)
+        ],
+        columns=["subject_id", "relation", "lang", "place", "exact"],
+    )
+    *_, transfer = by_place(within_languages(rows), 200, 0)
+    assert transfer["lo"] < 0 < transfer["hi"]
+    *_, pooled = by_place(rows, 200, 0)
+    assert pooled["lo"] > 0.1

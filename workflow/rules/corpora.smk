@@ -98,6 +98,7 @@ rule filter_pairs:
         f"{plan.root}/logs/filter_pairs/{{lang}}.log",
     conda:
         "../../envs/cpu.yaml"
+    threads: 2  # one reads ahead
     resources:
         mem_mb=escalated(8000),
         runtime=escalated(240),

@@ -6,6 +6,7 @@ rule tokenizer:
         **makes("tokenizer", tokenizer="tokenizer/tokenizer.json", settings="tokenizer/tokenizer_config.json"),
     log:
         f"{plan.root}/logs/tokenizer.log",
+    priority: 1
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -37,6 +38,7 @@ rule token_store:
         ),
     log:
         f"{plan.root}/logs/token_store/{{stream}}.log",
+    priority: 1
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -64,6 +66,7 @@ rule order:
         **makes("order", order="order/{run}.parquet"),
     log:
         f"{plan.root}/logs/order/{{run}}.log",
+    priority: 1
     conda:
         "../../envs/cpu.yaml"
     resources:

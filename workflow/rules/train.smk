@@ -60,6 +60,8 @@ for phase in plan.study.phases:
             ),
         log:
             f"{plan.root}/logs/train/{{run}}.log",
+        # What takes longest begins first, then what it waits for (tokens.smk): the rest fills the gaps that are left.
+        priority: 2
         conda:
             "../../envs/train.yaml"
         threads: HARDWARE["threads"]

@@ -17,6 +17,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -306,9 +307,12 @@ def _resolved(opened: Sequence[Source]) -> dict[str, Any]:
 
 
 def _batches(source: Source, shard: int, of: int) -> Iterator[Batch]:
-    """Yield the batches of a source under a progress bar."""
-    with tqdm(desc=source.name, unit=" rows", mininterval=1) as bar:
-        for batch in source.batches(shard, of):
+    """Yield the batches of a source under a progress bar: the next one is read while one is used."""
+    batches = source.batches(shard, of)
+    with tqdm(desc=source.name, unit=" rows", mininterval=1) as bar, ThreadPoolExecutor(1) as reading:
+        coming = reading.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reading.submit(next, batches, None)
             yield batch
             bar.update(len(batch.columns))
 

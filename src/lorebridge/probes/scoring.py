@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 from tqdm import tqdm
 
 from lorebridge import publish, tables
@@ -560,6 +559,8 @@ def score_file(
         asked.assign(sum_logprob=totals, n_tokens=requests.n_tokens, mean_nll=losses, predicted=predicted),
         out,
     )
+    from statsmodels.stats.proportion import proportion_confint  # a second, which scoring a run does not need
+
     lo, hi = proportion_confint(correct, n_answers, alpha=0.05, method="wilson")
     return {
         "mode": mode,

@@ -14,9 +14,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from lorebridge import publish, tables
@@ -163,7 +165,13 @@ def train_tokenizer(
 
 
 def train_on_corpora(
-    *, documents: Mapping[str, Sequence[Path]], vocab_size: int, bytes_per_group: int, out: Path, mask: bool = False
+    *,
+    documents: Mapping[str, Sequence[Path]],
+    vocab_size: int,
+    bytes_per_group: int,
+    out: Path,
+    mask: bool = False,
+    clones: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, object]:
     """Train a tokenizer on equal bytes of every language.
 
@@ -173,9 +181,41 @@ def train_on_corpora(
         bytes_per_group: UTF-8 bytes of text of each language.
         out: the folder to write.
         mask: as of :func:`train_tokenizer`.
+        clones: languages that are another one in other letters -> which: every document must have as many tokens in
+            the one as in the other, or more than the script differs.
+
+    Raises:
+        InputError: as :func:`train_tokenizer`; or a document of a clone has more or fewer tokens than in its original.
     """
-    tables = [(lang, "text", path) for lang, paths in documents.items() for path in paths]
-    return train_tokenizer(tables=tables, vocab_size=vocab_size, bytes_per_group=bytes_per_group, out=out, mask=mask)
+    texts = [(lang, "text", path) for lang, paths in documents.items() for path in paths]
+    notes = train_tokenizer(tables=texts, vocab_size=vocab_size, bytes_per_group=bytes_per_group, out=out, mask=mask)
+    tokenizer = load_tokenizer(out)
+    lengths = {lang: _lengths(tokenizer, documents[lang]) for lang in {*clones, *clones.values()}}
+    for lang, of in clones.items():
+        both = sorted(lengths[lang].keys() & lengths[of].keys())
+        if not both:
+            what = f"{lang!r} is {of!r} in other letters, and their corpora have no document in common"
+            raise InputError("tokenizer", what, "Filter and hold out both alike.")
+        apart = [identity for identity in both if lengths[lang][identity] != lengths[of][identity]]
+        if apart:
+            one, other = (lengths[code][apart[0]] for code in (of, lang))
+            raise InputError(
+                "tokenizer",
+                f"{lang!r} is {of!r} in other letters, and {len(apart):,} of {len(both):,} documents have another "
+                f"number of tokens there ({apart[0]}: {one} and {other})",
+                "Raise tokenizer.vocab_size or tokenizer.bytes_per_group, until every word is one token.",
+            )
+    return notes
+
+
+def _lengths(tokenizer: Tokenizer, paths: Sequence[Path]) -> dict[str, int]:
+    """Return the number of tokens of every document of some tables "documents"."""
+    found: dict[str, int] = {}
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["doc_id", "text"]):
+            cut = tokenizer.encode_batch_fast(batch["text"].to_pylist(), add_special_tokens=False)
+            found |= zip(batch["doc_id"].to_pylist(), map(len, cut), strict=True)
+    return found
 
 
 def fetch_tokenizer(*, source: str, revision: str | None, out: Path) -> dict[str, object]:

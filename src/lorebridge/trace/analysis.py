@@ -28,6 +28,8 @@ import regex
 from lorebridge.corpora.released import BLANK, fill_blanks
 
 # Letters with their marks, and digits. Marks matter: the vowel signs of Tibetan are marks, and `\w` leaves them out.
+# A study asks for the same few thousand names again and again; regex itself keeps five hundred.
+_compiled = functools.lru_cache(maxsize=1 << 13)(regex.compile)
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 # Default_Ignorable_Code_Point (Unicode Standard Annex 44), but for letters and what only Mongolian has.
 _UNSEEN = (
@@ -154,7 +156,7 @@ class Script:
     def phrase(self, text: str) -> regex.Pattern[str] | None:
         """Return a pattern for the words of `text` as whole, consecutive words, or None if it has no word."""
         words = self.words(text)
-        return regex.compile(f"(?<= ){self._pattern(words)}(?= )") if words else None
+        return _compiled(f"(?<= ){self._pattern(words)}(?= )") if words else None
 
     def _pattern(self, words: list[str]) -> str:
         return " ".join(map(regex.escape, words))

@@ -13,8 +13,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from lorebridge.errors import InputError
 from lorebridge.tokens.reader import Batch
 from lorebridge.tokens.tokenizer import MASK, end_of_text_id
-from lorebridge.train import masked as bert
-from lorebridge.train import model as qwen2
 from lorebridge.train.masking import masked
 from lorebridge.train.packed import PackedModel
 
@@ -64,14 +62,23 @@ class Architecture:
         return lambda batch, step, rows: masked(batch, seed=seed, step=step, rows=rows, **words)
 
 
-ARCHITECTURES = {
-    "qwen2": Architecture(qwen2.qwen2_config, qwen2.build, qwen2.PackedLanguageModel, masked=False),
-    "bert": Architecture(bert.bert_config, bert.build, bert.PackedMaskedModel, masked=True),
-}
-"""By ``model.kind``; what has none is the first."""
+def _qwen2() -> Architecture:
+    from lorebridge.train import model as qwen2
+
+    return Architecture(qwen2.qwen2_config, qwen2.build, qwen2.PackedLanguageModel, masked=False)
+
+
+def _bert() -> Architecture:
+    from lorebridge.train import masked as bert
+
+    return Architecture(bert.bert_config, bert.build, bert.PackedMaskedModel, masked=True)
+
+
+ARCHITECTURES = {"qwen2": _qwen2, "bert": _bert}
+"""By ``model.kind``; what has none is the first. Only the one that is trained is imported."""
 
 
 def architecture(model: Mapping[str, Any]) -> tuple[Architecture, dict[str, Any]]:
     """Return the architecture that a section ``model`` names, and the rest of the section."""
     rest = dict(model)
-    return ARCHITECTURES[rest.pop("kind", next(iter(ARCHITECTURES)))], rest
+    return ARCHITECTURES[rest.pop("kind", next(iter(ARCHITECTURES)))](), rest

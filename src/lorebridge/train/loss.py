@@ -58,8 +58,15 @@ def chunked_cross_entropy(
 def _softmax_(logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
     """Replace logits [n, V] by their softmax; return the cross-entropies [n, 1] of the tokens `gold` [n, 1]."""
     log_p = torch.log_softmax(logits, dim=1, dtype=torch.float32)
-    logits.copy_(log_p.exp())
-    return -log_p.gather(1, gold)
+    losses = -log_p.gather(1, gold)
+    logits.copy_(log_p.exp_())
+    return losses
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_empty(*shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return a buffer that stands from step to step: a CPU takes longer to be given the memory than to fill it."""
+    return torch.empty(*shape, dtype=dtype, device=device)
 
 
 @functools.cache
@@ -94,7 +101,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             states, embedding = hidden.to(precision), weight.to(precision)
             # One buffer for all chunks; what the last one leaves of it is stale and not used.
-            logits = torch.zeros(chunk, vocabulary, dtype=precision, device=hidden.device)
+            logits = (torch.empty if hidden.is_cuda else _kept_empty)(
+                chunk, vocabulary, dtype=precision, device=hidden.device
+            )
             # One chunk at least: a micro-batch of padding alone has no target.
             all_gold = F.pad(targets, (0, math.ceil(max(len(targets), 1) / chunk) * chunk - len(targets))).unsqueeze(1)
             for some, d_some, gold in zip(

@@ -101,6 +101,14 @@ def _asks_where(study: Study) -> bool:
     return any(test["among"] not in ("all", "unleaked") for test in (study.declared or {"tests": []})["tests"])
 
 
+def _same_facts(study: Study) -> dict[str, bool]:
+    """Say, where a declared test is of several languages, whether these are asked the same facts."""
+    several = any(
+        len(test["languages"]) + len(test["minus"]) > 1 for test in (study.declared or {"tests": []})["tests"]
+    )
+    return {"same_facts": True} if several and (study.config["world"] or {}).get("kind") == "statements" else {}
+
+
 STAGES = (
     Stage(
         "sample_questions",
@@ -175,7 +183,7 @@ STAGES = (
         version=2,
         files={"verdicts": File("transfer/verdicts.parquet", table="verdicts", argument="out")},
         record="transfer/verdicts.parquet.record.json",
-        literals=lambda study, w: {"base": study.base, **(study.declared or {})},
+        literals=lambda study, w: {"base": study.base, **(study.declared or {}), **_same_facts(study)},
         settings=lambda study, w: {"first": study.first_declared},
         inputs=lambda study, w: {
             **_answers(study),
@@ -254,7 +262,7 @@ STAGES = (
         "fact_transfer",
         "Say what models know of planted facts that the language states, that only another states, that none does.",
         "lorebridge.transfer.stated:fact_transfer",
-        version=2,
+        version=3,
         files={"fact_transfer": File("facts/transfer.parquet", table="fact_transfer", argument="out")},
         record="facts/transfer.parquet.record.json",
         literals=lambda study, w: {key: study.config["precision"][key] for key in ("resamples", "seed")},

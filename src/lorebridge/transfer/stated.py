@@ -83,6 +83,14 @@ def by_place(rows: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[str
         }
 
 
+def within_languages(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return facts of several languages with the relations of each as relations of their own.
+
+    How hard a relation is depends on its wording: it is compared with itself in one language.
+    """
+    return rows.assign(relation=rows["relation"] + "\0" + rows["lang"])
+
+
 def _by_place(right: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Return precision by place, (draws, places), of sums by relation and place."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -120,7 +128,7 @@ def _contrast(right: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def fact_transfer(*, scores: Sequence[Path], facts: Path, truth: Path, resamples: int, seed: int, out: Path) -> None:
-    """Write the table ``fact_transfer``.
+    """Write the table ``fact_transfer``: over the facts of all languages, and of each.
 
     Args:
         scores: tables "fact_scores", one a model.
@@ -137,6 +145,7 @@ def fact_transfer(*, scores: Sequence[Path], facts: Path, truth: Path, resamples
     for path in scores:
         for named, table in checkpoints(tables.read(path)):
             merged = table.merge(known, on=["fact_id", "lang"], validate="one_to_one")
+            rows += [{**named, "lang": None, **row} for row in by_place(within_languages(merged), resamples, seed)]
             for lang, of in merged.groupby("lang", sort=False):
                 rows += [{**named, "lang": lang, **row} for row in by_place(of, resamples, seed)]
     tables.write("fact_transfer", rows, out)

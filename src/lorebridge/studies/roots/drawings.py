@@ -66,7 +66,7 @@ def precision(*, p_at_1: Path, languages: Mapping[str, Mapping[str, Any]], out: 
         ax.set_yticks(range(len(order)), [f"{languages[lang]['name']} ({lang})" for lang in order], fontsize=6)
         ax.set_ylim(-0.7, len(order) - 0.3)
         ax.set_xlabel("P@1, %")
-        ax.legend(loc="lower right")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         style.save(fig, out)
         plt.close(fig)
 
@@ -416,7 +416,7 @@ def transfer(*, fact_transfer: Path, languages: Mapping[str, Mapping[str, Any]],
         out: path without suffix.
     """
     table = _last(tables.read(fact_transfer))
-    table = table[table["place"] != TRANSFER]
+    table = table[(table["place"] != TRANSFER) & table["lang"].notna()]
     runs, langs = (list(dict.fromkeys(table[name])) for name in ("run", "lang"))
     with style.styled():
         fig, axes = plt.subplots(
@@ -450,7 +450,7 @@ def transfer_table(*, fact_transfer: Path, languages: Mapping[str, Mapping[str, 
         {
             "model": table["run"],
             "step": table["step"].astype("Int64"),
-            "language": table["lang"].map(lambda lang: languages[lang]["name"]),
+            "language": [languages[lang]["name"] if isinstance(lang, str) else "all" for lang in table["lang"]],
             **{name: table[name] for name in ("place", "n", "n_subjects")},
             **{name: 100 * table[name] for name in ("p1", "lo", "hi")},
         }
@@ -458,7 +458,7 @@ def transfer_table(*, fact_transfer: Path, languages: Mapping[str, Mapping[str, 
     caption = (
         "Precision at one, in percent, on facts of a planted world that the language itself states (here), that only "
         "another one states (elsewhere), and that none does (nowhere); transfer is the difference of the last two "
-        "within relations, in points. Intervals of 95 % over subjects."
+        "within relations (over all languages, those of each), in points. Intervals of 95 % over subjects, each alone."
     )
     write_table(shown, out, caption, dict.fromkeys(("p1", "lo", "hi"), ".1f"))
 
@@ -511,10 +511,12 @@ def absent(*, absent_facts: Path, languages: Mapping[str, Mapping[str, Any]], ou
                     markersize=3,
                     linewidth=0.8,
                     label=run,
+                    clip_on=False,  # markers lie on both ends of the axis
                 )
                 if rows["planted_absent_right"].notna().any():
                     planted = 100 * rows["planted_absent_right"] / whole.where(whole > 0)
-                    ax.plot(planted, y, "x", color="black", markersize=5, zorder=3, label=None if index else "planted")
+                    label = None if index else "planted"
+                    ax.plot(planted, y, "x", color="black", markersize=5, zorder=3, label=label, clip_on=False)
             ax.set_title(name)
             ax.set_xlim(0, 100)
         axes[0].set_yticks(range(len(langs)), names, fontsize=6)

@@ -13,6 +13,7 @@ from lorebridge.trace.languages import RINGS
 from lorebridge.trace.origins import WINDOW
 from lorebridge.transfer.absent import HOUSE, OTHER
 from lorebridge.transfer.neurons import ABOVE, COMPARED
+from lorebridge.transfer.stated import HERE, TRANSFER
 
 
 def above(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -89,19 +90,34 @@ def _losses(table: pd.DataFrame) -> Iterator[str]:
 
 
 def crosses(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
-    """Say what crosses between languages, of each model at its last checkpoint."""
-    table = rows["transfer"]
-    found = []
-    for (model, lang), of in table[table["place"] == "transfer"].groupby(["model", "language"], sort=False):
+    """Say what crosses between languages, of each model at its last checkpoint: over all languages, then of each."""
+    found = crosses_over_all(rows, config)
+    table = _crossed(rows["transfer"])
+    for (model, lang), of in table[table["language"] != "all"].groupby(["model", "language"], sort=False):
         row = of.iloc[-1]
-        if pd.isna(row["p1"]) or pd.isna(row["lo"]):
-            continue
-        sure = "" if row["lo"] > 0 or row["hi"] < 0 else ", which does not exclude none"
+        found.append(f"{model} in {lang} alone: {row['p1']:+.1f} points ({row['lo']:+.1f} to {row['hi']:+.1f}).")
+    return found
+
+
+def crosses_over_all(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say what crosses over the facts of all languages, beside what is known where a language states it."""
+    whole = rows["transfer"][rows["transfer"]["language"] == "all"]
+    found = []
+    for model, of in _crossed(whole).groupby("model", sort=False):
+        row = of.iloc[-1]
+        there = whole[(whole["model"] == model) & (whole["place"] == HERE)].iloc[-1]
+        shown = "" if row["lo"] > 0 or row["hi"] < 0 else "; the interval holds 0, so that nothing is shown to cross"
         found.append(
-            f"{model} in {lang}: {row['p1']:+.1f} points on facts that only another language states, against facts "
-            f"that none does ({row['lo']:+.1f} to {row['hi']:+.1f}{sure})."
+            f"{model} has {there['p1']:.1f} % of the facts right that the language itself states. Of facts that only "
+            f"another language states it has {row['p1']:+.1f} points more than of facts that none does "
+            f"({row['lo']:+.1f} to {row['hi']:+.1f}{shown})."
         )
     return found
+
+
+def _crossed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that say what crosses, and how surely."""
+    return table[(table["place"] == TRANSFER) & table["p1"].notna() & table["lo"].notna()]
 
 
 def absent(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
@@ -155,7 +171,7 @@ def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Acco
         question="Which facts does a multilingual model know in which language?",
         about="Models are asked the same facts in many languages. A fact that a model gets right may be no more "
         "than the answer that most facts of its relation have: what counts is what lies above that.",
-        found=above(rows, config),
+        found=above(rows, config) + (crosses_over_all(rows, config) if "transfer" in rows else []),
         design=design,
         roles={lang: language["family"] for lang, language in config["languages"].items()},
         sources={"facts": f"in the shape of {config['facts']['shape']}"},

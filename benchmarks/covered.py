@@ -1,7 +1,7 @@
 """Which entities of a planted world the parallel text mentions, found by the workflow and by the world's own record.
 
     snakemake --cores 2 results/articles/trace/leaks.parquet --configfile config/articles.yaml
-    python benchmarks/coverage.py results/articles results/demo
+    python benchmarks/covered.py results/articles results/demo
 
 Each folder is that of a study, of which this table is made. The run fails where recall or precision is below .90.
 """
