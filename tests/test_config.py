@@ -142,7 +142,7 @@ def changed(demo, path, value):
             ["tracing.retrieval.zz", "default, en, ko, bo"],
         ),
         ("languages.bo.name", "Korean", ["languages.bo.name: 'Korean' is the name of 'ko', too"]),
-        ("languages.bo.script", "Cyrillic", ["languages.bo.script", "the planted world has no names in Cyrillic"]),
+        ("languages.bo.script", "Arabic", ["languages.bo.script", "the planted world has no names in Arabic"]),
         ("model.vocab_size", 4095, ["model.vocab_size: 4095 is less than the tokenizer's 4096"]),
         ("model.vocab_size", 0, ["model.vocab_size: 0 is out of range"]),
         ("model.rope_theta", 0, ["model.rope_theta: 0 is out of range. It must be more than 0"]),
