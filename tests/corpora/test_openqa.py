@@ -158,8 +158,10 @@ def test_klar_has_no_source(tmp_path):
         samples = [{"subject": f"{lang} s{i}", "object": f"{lang} o{i}", "index": i} for i in range(2 + (lang == "de"))]
         said = {"prompt_templates": ["<subject> is in <mask>"], "samples": samples}
         (tmp_path / lang / "place.json").write_text(json.dumps(said))
+        (tmp_path / lang / "none.json").write_text(json.dumps({"samples": samples[:2]}))
     found = read_open("klar", tmp_path, LANGS)
-    assert len(found.questions) == 6 and found.left_out == {"not in every language": 1}
+    assert len(found.questions) == 6
+    assert found.left_out == {"not in every language": 1, "facts without a template": 6}
     first = found.questions[0]
     assert (first.source_lang, first.question, first.answers) == (None, "de s0 is in ____", ("de o0",))
 

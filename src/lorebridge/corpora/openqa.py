@@ -204,7 +204,8 @@ def _klar(path: Path, langs: Sequence[str], translation: str, left_out: Counter[
     A question is the cloze prompt. A fact that a language lacks is left out in all.
     """
     found = read_facts("klar", path, langs)
-    left_out.update({f"{what}": n for what, n in found.left_out.items() if isinstance(n, int)})
+    for what, of in found.left_out.items():
+        left_out[what] += of if isinstance(of, int) else sum(of.values()) if isinstance(of, Mapping) else len(of)
     answers = golds(found.facts)
     by_id: dict[str, dict[str, Any]] = {}
     for fact in found.facts:
