@@ -142,8 +142,8 @@ FIGURES = (
         "in the base language, what crosses into it. Points are seeds and lines their means, both raw. Two shades lie "
         "around a mean: the interval of each checkpoint alone and, wider, the band that holds the whole curve at once. "
         "What is said of the course of a curve, and not of one checkpoint named beforehand, takes the band. In "
-        "simulated studies, of 60, 250 and 600 questions, it holds the whole curve in 92 to 96 %. A moving average, where "
-        "one is drawn, is for the eye: no statistic uses it.",
+        "simulated studies, of 60, 250 and 600 questions, it holds the whole curve in 92 to 96 %. A moving average, "
+        "where one is drawn, is for the eye: no statistic uses it.",
         f"{_PAGE}:accuracy",
     ),
     Drawing(
