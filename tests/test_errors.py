@@ -198,6 +198,21 @@ def test_both_entrances_say_the_same_line(monkeypatch, capsys, tmp_path, error, 
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_commands_before_anything_is_made_answer_in_a_line(root, tmp_path, monkeypatch, capsys):
+    """Also in a kind of study that has not all sections."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"text": "One"}\n')
+    asked = {
+        "roots-mini": [["filter", "in.jsonl", "out.jsonl", "--lang", "en"], ["sample-audit", "--out", "sample"]],
+        "demo": [["verify", "ko-bridge-s0"], ["show-batch", "ko-bridge-s0", "--step", "0"], ["power"], ["alarms"]],
+    }
+    for name, commands in asked.items():
+        for command in commands:
+            assert cli.main([*command, "--config", str(root / "config" / f"{name}.yaml")]) == 1
+            told, printed = capsys.readouterr().err.splitlines(), command[0]
+            assert printed == "verify" or (len(told) == 1 and told[0].startswith("error: ")), (command, told)
+
+
 def test_a_command_that_is_interrupted_says_so(monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt

@@ -290,6 +290,36 @@ def test_who_reads_notes_what_it_read_and_nothing_else(chain, tmp_path):
     assert read_record(tmp_path / "out.record.json")["read"] == read
 
 
+def test_a_source_that_is_another_than_was_planned_is_not_read(chain, tmp_path, capsys):
+    source = tmp_path / "ko.jsonl"
+    source.write_text("as it was planned")
+    sources = {str(source): file_digest(source)}
+    task = Task("reader", {}, call={"inputs": {}, "sources": sources, "planned": str(tmp_path / "digests")})
+    with task.making(tmp_path / "record.json"):
+        pass
+    assert read_record(tmp_path / "record.json")["read"] == {}  # the recipe says it
+    source.write_text("edited while the run went on")
+    with pytest.raises(SystemExit), task.making(tmp_path / "record.json"):
+        raise AssertionError("it was read")
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{source}: changed since this run was planned" in line and "Run the same command again" in line
+    source.unlink()
+    with pytest.raises(ChangedFile, match="is now gone"):
+        task.check_inputs({})
+
+
+def test_a_source_that_the_study_makes_is_compared_with_its_record(chain, tmp_path):
+    source = chain.outputs["table"]
+    call = {"inputs": {}, "sources": {str(source): None}}
+    task = Task("reader", {}, {str(chain.record): chain.maker.recipe}, call=call)
+    assert task.check_inputs({}) == {str(source): file_digest(source)}
+    one_byte(source)
+    with pytest.raises(ChangedFile, match=rf"a\.parquet: changed since .* snakemake --forcerun {source}"):
+        task.check_inputs({})
+    with pytest.raises(ChangedFile, match="no record says what was written there"):
+        Task("reader", {}, call=call).check_inputs({})
+
+
 def one_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -418,7 +418,8 @@ def _explain(error: ValidationError, name: str) -> ConfigError:
         mend = f"Did you mean {close[0]!r}?" if close else f"Known keys here: {', '.join(known)}."
         return ConfigError(where, f"unknown key {unknown!r}", mend)
     if error.validator == "required" and isinstance(limit, list):
-        missing = next(key for key in limit if key not in instance)
+        # By what it says: where the key has a default for other kinds of study, that stands in its place by now.
+        missing = next(key for key in limit if error.message.startswith(repr(key)))
         return ConfigError(where, f"the key {missing!r} is missing", "Add it; config/demo.yaml has an example.")
     if error.validator == "type":
         return ConfigError(where, *_mistyped(instance, limit))

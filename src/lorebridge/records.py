@@ -506,9 +506,38 @@ class Task:
                 taken = [p for p in described[beside] if p == path or (folder and p.parent == path.parent)]
                 wanted |= {p: described[beside][p] for p in taken}
                 rules |= dict.fromkeys(taken, str(records[beside]["rule"]))
+        if reads is not None:
+            place_of = {path: place for place, said in described.items() for path in said}
+            for path in map(Path, self._check_sources()):
+                if path not in place_of:
+                    raise ChangedFile(
+                        f"{path}: no record says what was written there. Make it again: snakemake --forcerun {path}"
+                    )
+                wanted[path] = described[place_of[path]][path]
+                rules[path] = str(records[place_of[path]]["rule"])
         found = changes(wanted, rules.__getitem__, self._digest)
         refuse_changed([*found, *_behind(found, records, self._digest)])
         return {str(path): said["sha256"] for path, said in wanted.items()}
+
+    def _check_sources(self) -> list[str]:
+        """Refuse to read a file from outside that is another by now than the plan knows, as it may be after hours.
+
+        Returns:
+            the other sources: those that the study makes itself.
+
+        Raises:
+            ChangedFile: names the file, both digests and the mend.
+        """
+        digest = DigestCache(self.call["planned"]) if "planned" in self.call else self._digest
+        sources: Mapping[str, str | None] = self.call.get("sources", {})
+        for path, planned in sources.items():
+            now = planned if planned is None else digest(Path(path)) if Path(path).is_file() else "gone"
+            if now != planned:
+                raise ChangedFile(
+                    f"{path}: changed since this run was planned: its sha256 was {planned} and is now {now}. Run the "
+                    "same command again: it plans anew, by what the file holds then"
+                )
+        return [path for path, planned in sources.items() if planned is None]
 
     @property
     def _digest(self) -> Digest:

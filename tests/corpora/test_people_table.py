@@ -264,7 +264,12 @@ def test_a_malformed_row_is_named(spoil, expected, tmp_path: Path) -> None:
         merged(tmp_path, rows)
 
 
-@pytest.mark.parametrize("content", ["", "<html>", "[]", '{"results": 3}'], ids=["empty", "html", "list", "number"])
+TWICE = '{"results": {"bindings": []}, "results": {"bindings": []}}'
+
+
+@pytest.mark.parametrize(
+    "content", ["", "<html>", "[]", '{"results": 3}', TWICE], ids=["empty", "html", "list", "number", "a key twice"]
+)
 def test_what_is_no_response_is_named(content: str, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(content)

@@ -417,12 +417,27 @@ def test_the_first_line_of_a_tsv_names_its_columns(tmp_path: Path) -> None:
     fails(path, "no `text` (there is nothing)")
 
 
-@pytest.mark.parametrize("first", ["en\tko", "EN\tKO", '"en"\t"ko"', "source\ttarget", "English\tko"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "en\tko",
+        "EN\tKO",
+        '"en"\t"ko"',
+        "source\ttarget",
+        "English\tko",
+        "English\tKorean",
+        "sentence_en\tsentence_ko",
+        "Korean text\ttext (en)",
+        "eng_Latn\tkor_Hang",
+    ],
+)
 def test_a_tsv_with_names_is_not_read_as_text(tmp_path: Path, first: str) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text(f"{first}\nOne\t하나\n")
     with pytest.raises(InputError, match=r"row 1: names the columns .* Leave out `columns`"):
         rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])
+    path.write_text("English\t영어\nYes\tno\n")
+    assert len(rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])) == 2
     path.write_text("Sources\t원천\nOne\t하나\n")
     assert len(rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])) == 2
 
@@ -509,6 +524,8 @@ def test_long_moses_files(moses: Callable[..., Path]) -> None:
         ({"b.en": b"1\n" * 9000, "b.ko": b"1\n" * 8192}, "the ko file ends before row 8193"),
         ({"b.en": b"1\n"}, "0 files end in .ko"),
         ({"b.en": b"1\n", "b.ko": b"1\n", "c.ko": b""}, "2 files end in .ko"),
+        ({"b.en": gzip.compress(b"1\n2\n"), "b.ko": b"1\n2\n"}, "the en file in it is packed by gzip"),
+        ({"b.en": b"1\n", "b.ko": "1\n".encode("utf-16")}, "the ko file in it is in UTF-16"),
         ({"b.en": b"1\n\xff\n", "b.ko": b"1\n2\n"}, "row 2: not UTF-8"),
     ],
 )

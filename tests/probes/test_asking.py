@@ -439,3 +439,21 @@ def test_the_command_asks_what_the_model_is(bert, facts, tmp_path, capsys, check
     assert "causal, space candidates" in capsys.readouterr().out
     assert cli.main(["score", causal, str(facts), "--out", str(out), "--decode", "simultaneous"]) == 1
     assert "fills no masks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("decode", "lengths"), [("simultaneous", "gold"), ("left_to_right", "any")])
+def test_the_benchmark_compares_what_is_equal(decode, lengths, root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    bench = __import__("asking")
+    table = bench.facts_of(None, 30, tmp_path)
+    tables.write("facts", table, tmp_path / "facts.parquet")
+    bench.write_model(tmp_path / "model", table, "tiny")
+    where = [tmp_path / "model", tmp_path / "facts.parquet"]
+    bench.ours(*where, tmp_path / "ours.parquet", decode, lengths)
+    told = bench.one_at_a_time(*where, tmp_path / "plain.parquet", decode, lengths, 8)
+    assert told["seconds"] > 0
+    found, plain = (pd.read_parquet(tmp_path / f"{way}.parquet") for way in ("ours", "plain"))
+    assert len(found) == 30 and len(plain) == 8 and bench.differences(found, plain) < 1e-5
+    for column, wrong in (("best_candidate", "no"), ("exact", 0.5), ("gold_logprob", 0.0)):
+        with pytest.raises(AssertionError, match="differ"):
+            bench.differences(found.assign(**{column: wrong}), plain)

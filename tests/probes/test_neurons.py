@@ -1,6 +1,10 @@
 """Neurons: activations as they are computed one at a time, Probeless as it is published, planted ones are found."""
 
+import itertools
 import json
+import os
+import signal
+import sys
 import tracemalloc
 
 import numpy as np
@@ -247,7 +251,7 @@ def find(asked, out, languages=("en", "de"), **knobs):
         scores=knobs.pop("scores", files["scores"]),
         languages=languages,
         out=out,
-        bins_out=files["bins"],
+        bins_out=knobs.pop("bins_out", files["bins"]),
         bare="drop",
         batch_tokens=64,
         **{**KNOBS, **knobs},
@@ -271,6 +275,46 @@ def test_planted_neurons_are_found(asked, tmp_path, reference):
     own = bins[(bins["layer"] == hand_set.CARRIES)].sort_values("max").groupby(["lang", "fact_id"]).tail(1)
     for row in own.itertuples():
         assert row.bin == found.loc[(row.lang, row.fact_id), "neuron"] * 16 // hand_set.WIDTH
+
+
+def killed(operations, work):
+    """Do some work in a process that is killed (SIGKILL) before it renames a file once too often; whether it was."""
+    child = os.fork()
+    if not child:
+        renames = itertools.count(1)
+
+        def hook(event, arguments):
+            if event == "os.rename" and next(renames) > operations:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        try:
+            work()
+        finally:
+            os._exit(sys.exc_info()[0] is not None)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or status == 0, status
+    return os.WIFSIGNALED(status)
+
+
+def test_a_killed_job_goes_on_and_writes_the_same_bytes(asked, tmp_path):
+    """Killed before one file or another that it would put in place, until it gets through."""
+    whole, again = ({"bins_out": tmp_path / f"{name}-bins.parquet"} for name in ("whole", "again"))
+    notes = find(asked, tmp_path / "whole.parquet", **whole, threads=1)
+    again["work"] = tmp_path / "work"
+    # Two languages, of each the bins and then the neurons are kept; at the end the two tables.
+    for operations, kept in ((1, 1), (2, 2), (2, 4), (1, 4)):
+        assert killed(operations, lambda: find(asked, tmp_path / "again.parquet", **again, threads=1))
+        assert len(list((tmp_path / "work").glob("*.parquet"))) == kept
+    assert not killed(2, lambda: find(asked, tmp_path / "again.parquet", **again, threads=1))
+    for name in ("", "-bins"):
+        made = [(tmp_path / f"{of}{name}.parquet").read_bytes() for of in ("whole", "again")]
+        assert made[0] == made[1]
+    # What is kept is not read again: with a part of it changed, the change is there.
+    kept = min((tmp_path / "work").glob("*-neurons.parquet"))
+    tables.write("neurons", tables.read(kept).assign(score=7.0), kept, {"identity": kept.stem.split("-")[0]})
+    assert find(asked, tmp_path / "again.parquet", **again) == notes
+    assert tables.read(tmp_path / "again.parquet")["score"].eq(7).sum() == 12
 
 
 def test_a_relation_of_few_right_facts_says_nothing(asked, tmp_path):

@@ -1,5 +1,7 @@
 """Masked models: rates and places of masks, isolated packing on logits, the loss, and a resume to the bit."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -216,3 +218,20 @@ def test_a_tokenizer_without_a_mask_is_one_line(study, bert, tmp_path):
 def test_the_plan_counts_its_parameters():
     model = {"kind": "bert", **TINY}
     assert parameter_count(model, VOCABULARY)[0] == build(bert_config(TINY, VOCABULARY, EOT), 0).num_parameters()
+
+
+def test_the_benchmark_trains_on_all_tokens_of_its_documents(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    bench = __import__("masking")
+    shape = bench.SHAPES["tiny"]
+    ids, positions, documents = bench.rows_of(shape, 3)
+    assert ids.ravel().tolist() == np.concatenate(bench.documents(shape, 3)).tolist()
+    assert ((positions == 0) == (np.diff(documents, axis=-1, prepend=-1) != 0)).all()
+    found = bench.measure("ours", "tiny", 3, False, 0)
+    assert [row["tokens"] for row in found] == [shape["rows"] * shape["length"]] * 3
+    assert all(0 < row["loss"] < 2 * np.log(shape["vocabulary"]) for row in found)
+    if importlib.util.find_spec("accelerate"):  # not in the lock
+        pairs = [bench.measure(side, "tiny", 2, False, 0) for side in bench.SAME.values()]
+        assert [row["loss"] for row in pairs[0]] == pytest.approx([row["loss"] for row in pairs[1]], abs=2e-3)

@@ -11,6 +11,7 @@ import yaml
 import hand_set
 from lorebridge import config, studies, tables
 from lorebridge.errors import InputError
+from lorebridge.plan.stage import artifact
 from lorebridge.trace.origins import UNITS
 
 pytestmark = pytest.mark.slow
@@ -126,6 +127,35 @@ def test_neurons_are_found_compared_and_silenced(made):
     page = (made.results / "report/summary.html").read_text(encoding="utf-8")
     assert "bert loses 100.0 points of the facts that it has right when another language" in page
     assert "Shared neurons of related languages" in page and "Neurons of one fact" in page
+
+
+def test_a_model_in_a_folder_elsewhere_is_given_on_the_command_line(made, tmp_path):
+    """As docs/roots.md says. What a model holds says whether it is another one, and not where it lies."""
+    study = made.copy(tmp_path / "study")
+    (study.folder / "bert").rename(tmp_path / "elsewhere")
+    assert study.planned("--config", f"given={{bert: {{path: {tmp_path / 'elsewhere'}}}}}") == {}
+
+
+def test_a_given_folder_that_cannot_be_asked_stops_a_plan(made, tmp_path):
+    def refused(said, config_, **changed):
+        folder = tmp_path / "model"
+        folder.mkdir(exist_ok=True)
+        if config_ is not None:
+            (folder / "config.json").write_text(json.dumps(config_))
+        study = made.config | {"given": {"bert": {"path": str(folder)}}} | changed
+        with pytest.raises(InputError, match=said) as error:
+            studies.plan(config.check(study)).recipe(artifact("given_model", run="bert"))
+        assert "\n" not in str(error.value)
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/notes.txt").touch()
+    refused(r"key given\.bert: .*model is no model folder \(no config\.json\)", None)
+    refused(r"key given\.bert: .*model has no weights as safetensors", {"architectures": ["BertForMaskedLM"]})
+    (tmp_path / "model/model.safetensors").touch()
+    causal = {"architectures": ["GPT2LMHeadModel"]}
+    refused(r"given\.bert: is a causal language model, which fills no masks\. Set asking.space to candidates", causal)
+    wide = {"given": {"bert": {"path": str(tmp_path / "model")}}, "asking": {"space": "candidates"}}
+    assert studies.plan(config.check(made.config | wide)).recipe(artifact("given_model", run="bert"))
 
 
 def test_a_study_without_neurons_plans_none(made, tmp_path):

@@ -218,6 +218,7 @@ rule neurons:
         runtime=escalated(240),
     params:
         task=task("neurons"),
+        work=plan.work,
     script:
         "../scripts/make.py"
 

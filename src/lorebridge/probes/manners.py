@@ -1,4 +1,24 @@
-"""The names of the manners in which masked models are asked; light, for the command line and for plans."""
+"""What models are by their names, and the manners in which masked ones are asked; light, for plans."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+
+def named_objective(classes: Any) -> Literal["causal", "masked"] | None:
+    """Return what a model was trained to do by the classes that its configuration names; None where these do not say.
+
+    Args:
+        classes: ``architectures`` of its ``config.json``: a list of names, or whatever stands there.
+
+    >>> named_objective(["BertForMaskedLM"]), named_objective(["GPT2LMHeadModel"]), named_objective(["BertModel"])
+    ('masked', 'causal', None)
+    """
+    named = str(classes)
+    if "MaskedLM" in named:
+        return "masked"
+    return "causal" if "CausalLM" in named or "LMHead" in named else None
+
 
 DECODES = {
     "simultaneous": "all masks at once, each by itself (Petroni et al., EMNLP 2019; Zhao et al., EACL 2024)",

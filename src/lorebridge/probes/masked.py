@@ -6,7 +6,10 @@ become queries is :mod:`lorebridge.probes.decoding`'s.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,15 +17,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lorebridge.errors import InputError
+from lorebridge.probes.manners import named_objective
 from lorebridge.probes.models import ROUNDING, TRIED, WANTED, load_weights, require_model_folder
+from lorebridge.probes.trees import make_batches, padded
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Bytes of logits that are held at a time: of an XLM-R (250,002 tokens) those of 134 masks. Beside them stand one copy
-# of their size, for the sum over the vocabulary, and the activations of a batch.
+# Bytes of logits that are held at a time: of an XLM-R (250,002 tokens) those of 134 masks. The activations of a batch
+# are gone by then.
 LOGIT_BYTES = 128 * 2**20
+# Tokens of a batch on a CPU, where so many fill the matrix products: more take memory, and no less time.
+CPU_TOKENS = 1024
+# Numbers of logits that stay in a core's cache while several operations run over them.
+IN_CACHE = 2**20
+
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 
 BARE = "\u2581"
 """The piece of SentencePiece that is a space and nothing else."""
@@ -79,10 +90,9 @@ def objective(folder: Path) -> Literal["causal", "masked"]:
     except (OSError, ValueError, KeyError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(folder, f"no model can be loaded ({said})", "Give a Hugging Face model folder.") from error
-    named = " ".join(config.architectures or ())
-    if "MaskedLM" in named:
-        return "masked"
-    if "CausalLM" in named or "LMHead" in named or getattr(config, "is_decoder", False):
+    if told := named_objective(config.architectures):
+        return told
+    if getattr(config, "is_decoder", False):
         return "causal"
     return "masked" if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "causal"
 
@@ -108,7 +118,20 @@ def load_masked(folder: Path, dtype: torch.dtype, device: str | None) -> PreTrai
     """
     from transformers import AutoModelForMaskedLM
 
-    return load_weights(folder, AutoModelForMaskedLM, "masked", dtype, device)
+    model = load_weights(folder, AutoModelForMaskedLM, "masked", dtype, device)
+    if model.device.type == "cpu":
+        _give_back()
+    return model
+
+
+def _give_back() -> None:
+    """Have the C library give large blocks back as soon as they are free.
+
+    glibc lays blocks of up to 32 MB, as activations are, between others, and keeps them when they are freed: over
+    batches of many shapes that grows to a GB and more (benchmarks/asking.py). Blocks of 1 MB are now mapped alone.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def check_masked(model: PreTrainedModel, mask: int, sequences: Sequence[Sequence[int]], where: object) -> None:
@@ -149,7 +172,8 @@ def read_masks(
     Args:
         model: a masked language model in evaluation mode.
         queries: any number; one of n places counts once.
-        batch_tokens: tokens of a batch, padding included; 1 reads one sequence at a time.
+        batch_tokens: tokens of a batch, padding included; 1 reads one sequence at a time. On a CPU at most
+            :data:`CPU_TOKENS`.
         padding: the id of the padding token.
         ranks: whether ranks are wanted.
 
@@ -163,15 +187,14 @@ def read_masks(
     found: list[list[Read]] = [[] for _ in queries]
     if not rows:
         return found
-    order = sorted(range(len(queries)), key=lambda i: len(queries[i].tokens))
+    if model.device.type == "cpu":
+        batch_tokens = min(batch_tokens, CPU_TOKENS)
     with torch.inference_mode(), _captured(model, head) as captured:
-        for batch in _batches([len(queries[i].tokens) for i in order], batch_tokens):
-            members = [queries[order[i]] for i in batch]
-            width = max(len(query.tokens) for query in members)
-            ids = torch.full((len(members), width), padding)
-            seen = torch.zeros((len(members), width), dtype=torch.long)
+        for batch in make_batches([len(query.tokens) for query in queries], batch_tokens):
+            members = [queries[index] for index in batch]
+            ids = torch.from_numpy(padded([np.asarray(query.tokens) for query in members], padding))
+            seen = torch.zeros_like(ids)
             for number, query in enumerate(members):
-                ids[number, : len(query.tokens)] = torch.as_tensor(query.tokens)
                 seen[number, : len(query.tokens)] = 1
             captured.places = (
                 torch.tensor([n for n, query in enumerate(members) for _ in query.places], device=model.device),
@@ -181,19 +204,10 @@ def read_masks(
             wanted = [tokens for query in members for tokens in query.wanted]
             said = list(_said(head, captured.taken(), wanted, ranks))
             start = 0
-            for number, query in zip(batch, members, strict=True):
-                found[order[number]] = said[start : start + len(query.places)]
+            for index, query in zip(batch, members, strict=True):
+                found[index] = said[start : start + len(query.places)]
                 start += len(query.places)
     return found
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[range]:
-    """Yield runs of ascending lengths that fill a batch."""
-    start = 0
-    for end in range(1, len(lengths) + 1):
-        if end == len(lengths) or lengths[end] * (end + 1 - start) > batch_tokens:
-            yield range(start, end)
-            start = end
 
 
 class _captured:
@@ -230,24 +244,35 @@ class _captured:
 
 def _said(head: Any, hidden: Any, wanted: Sequence[np.ndarray], ranks: bool) -> Iterator[Read]:
     """Yield what is said at each row of hidden states, (rows, width), for logits of so many rows at a time."""
-    import torch
-
     size = max(1, LOGIT_BYTES // (4 * len(head.weight)))
+    # Pieces of about the same size: of few rows each reads all weights for little.
+    size = math.ceil(len(hidden) / max(1, math.ceil(len(hidden) / size))) or 1
     for start in range(0, len(hidden), size):
         logits = head(hidden[start : start + size]).float()
+        # A GPU takes them as one piece; a CPU what its cache holds: the sum over the vocabulary needs a copy.
+        rows = size if logits.is_cuda else max(1, IN_CACHE // logits.shape[1])
         here = wanted[start : start + size]
-        best = logits.argmax(dim=1)
-        total = torch.logsumexp(logits, dim=1)
-        widest = max(1, *map(len, here))
-        ids = np.zeros((len(here), widest), np.int64)
-        for row, tokens in enumerate(here):
-            ids[row, : len(tokens)] = tokens
-        chosen = logits.gather(1, torch.from_numpy(ids).to(logits.device))
-        logprobs = (chosen - total[:, None]).double().cpu().numpy()
-        above = np.zeros((len(here), 0), np.int64)
-        if ranks:
-            higher = [(logits > chosen[:, column, None]).sum(dim=1) for column in range(widest)]
-            above = torch.stack(higher, dim=1).cpu().numpy() + 1
-        top = (logits.gather(1, best[:, None])[:, 0] - total).double().tolist()
-        for row, tokens in enumerate(here):
-            yield Read(int(best[row]), top[row], logprobs[row, : len(tokens)], above[row, : len(tokens)])
+        for row in range(0, len(here), rows):
+            yield from _told(logits[row : row + rows], here[row : row + rows], ranks)
+        del logits  # before the next ones are made
+
+
+def _told(logits: Any, wanted: Sequence[np.ndarray], ranks: bool) -> Iterator[Read]:
+    """Yield what some logits say, (rows, vocabulary)."""
+    import torch
+
+    best = logits.argmax(dim=1)
+    total = torch.logsumexp(logits, dim=1)
+    widest = max(1, *map(len, wanted))
+    ids = np.zeros((len(wanted), widest), np.int64)
+    for row, tokens in enumerate(wanted):
+        ids[row, : len(tokens)] = tokens
+    chosen = logits.gather(1, torch.from_numpy(ids).to(logits.device))
+    logprobs = (chosen - total[:, None]).double().cpu().numpy()
+    above = np.zeros((len(wanted), 0), np.int64)
+    if ranks:
+        higher = [(logits > chosen[:, column, None]).sum(dim=1) for column in range(widest)]
+        above = torch.stack(higher, dim=1).cpu().numpy() + 1
+    top = (logits.gather(1, best[:, None])[:, 0] - total).double().tolist()
+    for row, tokens in enumerate(wanted):
+        yield Read(int(best[row]), top[row], logprobs[row, : len(tokens)], above[row, : len(tokens)])

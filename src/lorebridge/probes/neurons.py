@@ -348,6 +348,7 @@ def score_neurons(
     bare: str,
     batch_tokens: int,
     threads: int | None = None,
+    work: Path | None = None,
 ) -> dict[str, int]:
     """Write the tables ``neurons`` and ``neuron_bins`` of a model's last checkpoint, of the facts that it has right.
 
@@ -371,6 +372,7 @@ def score_neurons(
         bare: see :class:`lorebridge.probes.asking.Manner`.
         batch_tokens: tokens of a batch, padding included.
         threads: CPU threads for the model.
+        work: a folder, of this recipe alone, that keeps the facts of each relation in a language for another try.
 
     Returns:
         Notes for the record: ``facts`` that have neurons, those in relations with ``too few`` references, and those
@@ -390,8 +392,8 @@ def score_neurons(
     notes = {"facts": 0, "too few": 0, "unread": 0}
     binned: list[pd.DataFrame] = []
     model = _loaded(ask, asked, parts)
-    n_layers, width = len(feed_forward(model)), feed_forward(model)[0].in_features
-    _check_size(n_layers * width, width, top, bins)
+    ranker = _Ranker(asked, model, ask.padding, batch_tokens, out.parent, top, bins, binning, frozenset(shown))
+    ranker.check()
     with tables.writer("neurons", out) as append:
         for part in tqdm(parts, unit="relation", desc=f"neurons {run}"):
             places = ask.places(part)
@@ -403,29 +405,18 @@ def score_neurons(
             if not right.any() or compared.sum() < max(2, least):
                 notes["too few"] += int(right.sum())
                 continue
-            kept = right | compared
-            wanted = [place for place, wanted in zip(places, kept, strict=True) if wanted and place is not None]
-            best = Top(int(right.sum()), top)
-            names = part.rows.loc[right, ["fact_id", "relation", "lang"]]
-            whole = {row: np.empty(n_layers * width) for row, fact in enumerate(names["fact_id"]) if fact in shown}
-            with tempfile.TemporaryFile(dir=out.parent) as file:
-                spool = Spool(file, len(wanted), n_layers * width)
-                for members, values in activations(model, wanted, padding=ask.padding, batch_tokens=batch_tokens):
-                    for row, own in zip(members, values, strict=True):
-                        spool.put(row, own)
-                for start, values in spool.blocks():
-                    ranked = probeless(values, compared[kept])[right[kept]]
-                    best.add(start, ranked)
-                    for row, own in whole.items():
-                        own[start : start + ranked.shape[1]] = ranked[row]
-            append(
-                pa.Table.from_pandas(
-                    _table(asked, names, best, width), schema=tables.SCHEMAS["neurons"], preserve_index=False
-                )
-            )
-            for row, own in whole.items():
-                binned.append(_bins(asked, names.iloc[row], bin_scores(own.reshape(n_layers, width), bins, binning)))
-            notes["facts"] += len(names)
+            notes["facts"] += int(right.sum())
+            own = fingerprint([part.rows["lang"].iloc[0], part.rows["relation"].iloc[0]])
+            kept = None if work is None else [Path(work) / f"{own}-{name}.parquet" for name in ("bins", "neurons")]
+            told_bins, best = [None, None] if kept is None else [tables.read_kept(path, own) for path in kept]
+            if told_bins is None or best is None:
+                told_bins, best = ranker.rank(part.rows, places, right, compared)
+                if kept is not None:
+                    tables.write("neuron_bins", told_bins, kept[0], {"identity": own})
+                    tables.write("neurons", best, kept[1], {"identity": own})
+            append(pa.Table.from_pandas(best, schema=tables.SCHEMAS["neurons"], preserve_index=False))
+            if len(told_bins):
+                binned.append(told_bins)
     tables.write("neuron_bins", pd.concat(binned, ignore_index=True) if binned else [], bins_out)
     log.info("%s: %s", run, notes)
     return notes
@@ -445,46 +436,111 @@ def _loaded(ask: Masked | Causal, asked: _Asked, parts: Sequence[Part]) -> PreTr
     return model
 
 
-def _check_size(n_neurons: int, width: int, top: int, bins: int) -> None:
-    """Refuse to choose so many neurons that hardly any is left, or more bins than a layer has neurons.
+@dataclasses.dataclass(frozen=True)
+class _Ranker:
+    """Finds the neurons of the facts of a relation in a language.
 
-    Raises:
-        InputError: names the key.
+    Attributes:
+        asked, model: the facts, and the model.
+        padding, batch_tokens: as :func:`activations`.
+        folder: where activations are spooled.
+        top, bins, binning: as :func:`score_neurons`.
+        shown: the facts of which bins are told.
     """
-    if 2 * top > n_neurons:
-        raise InputError(
-            "neurons.top", f"asks for {top} of the {n_neurons} neurons of the model", f"Lower it to {n_neurons // 2}."
+
+    asked: _Asked
+    model: PreTrainedModel
+    padding: int
+    batch_tokens: int
+    folder: Path
+    top: int
+    bins: int
+    binning: str
+    shown: frozenset[str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Layers, and neurons of a layer."""
+        layers = feed_forward(self.model)
+        return len(layers), layers[0].in_features
+
+    def check(self) -> None:
+        """Refuse to choose so many neurons that hardly any is left, or more bins than a layer has neurons.
+
+        Raises:
+            InputError: names the key.
+        """
+        n_layers, width = self.shape
+        total = n_layers * width
+        if 2 * self.top > total:
+            raise InputError(
+                "neurons.top", f"asks for {self.top} of the {total} neurons of the model", f"Lower it to {total // 2}."
+            )
+        if self.bins > width:
+            raise InputError(
+                "neurons.bins", f"asks for {self.bins}, and a layer has {width} neurons", f"Lower it to {width}."
+            )
+
+    def rank(
+        self, rows: pd.DataFrame, places: Sequence[Place | None], right: np.ndarray, compared: np.ndarray
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return rows of the tables ``neuron_bins`` and ``neurons``.
+
+        Args:
+            rows: of the table "facts".
+            places: [rows] where the model is about to say the object.
+            right: [rows] bool, of which facts neurons are found.
+            compared: [rows] bool, which facts these are told from.
+        """
+        n_layers, width = self.shape
+        kept = right | compared
+        wanted = [place for place, wanted in zip(places, kept, strict=True) if wanted and place is not None]
+        best = Top(int(right.sum()), self.top)
+        names = rows.loc[right, ["fact_id", "relation", "lang"]]
+        whole = {row: np.empty(n_layers * width) for row, fact in enumerate(names["fact_id"]) if fact in self.shown}
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            spool = Spool(file, len(wanted), n_layers * width)
+            read = activations(self.model, wanted, padding=self.padding, batch_tokens=self.batch_tokens)
+            for members, values in read:
+                for row, own in zip(members, values, strict=True):
+                    spool.put(row, own)
+            for start, values in spool.blocks():
+                ranked = probeless(values, compared[kept])[right[kept]]
+                best.add(start, ranked)
+                for row, own in whole.items():
+                    own[start : start + ranked.shape[1]] = ranked[row]
+        binned = [
+            self._bins(names.iloc[row], bin_scores(own.reshape(n_layers, width), self.bins, self.binning))
+            for row, own in whole.items()
+        ]
+        none = pd.DataFrame(columns=tables.SCHEMAS["neuron_bins"].names)
+        return pd.concat(binned, ignore_index=True) if binned else none, self._best(names, best, width)
+
+    def _best(self, names: pd.DataFrame, best: Top, width: int) -> pd.DataFrame:
+        n, k = best.neurons.shape
+        return pd.DataFrame(
+            {
+                **self.asked.named(n * k),
+                **{str(name): np.repeat(names[name].to_numpy(), k) for name in names},
+                "layer": (best.neurons // width).ravel(),
+                "neuron": (best.neurons % width).ravel(),
+                "score": best.scores.ravel(),
+                "rank": np.tile(np.arange(1, k + 1), n),
+            }
         )
-    if bins > width:
-        raise InputError("neurons.bins", f"asks for {bins}, and a layer has {width} neurons", f"Lower it to {width}.")
 
-
-def _table(asked: _Asked, names: pd.DataFrame, best: Top, width: int) -> pd.DataFrame:
-    n, k = best.neurons.shape
-    return pd.DataFrame(
-        {
-            **asked.named(n * k),
-            **{str(name): np.repeat(names[name].to_numpy(), k) for name in names},
-            "layer": (best.neurons // width).ravel(),
-            "neuron": (best.neurons % width).ravel(),
-            "score": best.scores.ravel(),
-            "rank": np.tile(np.arange(1, k + 1), n),
-        }
-    )
-
-
-def _bins(asked: _Asked, names: pd.Series, binned: tuple[np.ndarray, np.ndarray]) -> pd.DataFrame:
-    layers, bins = binned[0].shape
-    return pd.DataFrame(
-        {
-            **asked.named(layers * bins),
-            **{str(name): value for name, value in names.items()},
-            "layer": np.repeat(np.arange(layers), bins),
-            "bin": np.tile(np.arange(bins), layers),
-            "mean": binned[0].ravel(),
-            "max": binned[1].ravel(),
-        }
-    )
+    def _bins(self, names: pd.Series, binned: tuple[np.ndarray, np.ndarray]) -> pd.DataFrame:
+        layers, bins = binned[0].shape
+        return pd.DataFrame(
+            {
+                **self.asked.named(layers * bins),
+                **{str(name): value for name, value in names.items()},
+                "layer": np.repeat(np.arange(layers), bins),
+                "bin": np.tile(np.arange(bins), layers),
+                "mean": binned[0].ravel(),
+                "max": binned[1].ravel(),
+            }
+        )
 
 
 def matched(magnitudes: np.ndarray, neurons: np.ndarray, near: int, rng: np.random.Generator) -> np.ndarray:

@@ -133,6 +133,14 @@ def _facts_folder(study: Study) -> str:
     return f"{study.root}/world/facts" if plants_facts(study) else _local(study, study.config["facts"]["path"])
 
 
+def _facts_files(study: Study) -> list[str]:
+    """Return the files that facts are read from."""
+    folder = _facts_folder(study)
+    if plants_facts(study):
+        return [f"{folder}/{lang}.jsonl.gz" for lang in study.languages]
+    return files_of(study.config["facts"]["shape"], folder, list(study.languages))
+
+
 def _fetched(study: Study, w: Wildcards) -> bool:
     return _source(study, w)["kind"] == "github"
 
@@ -375,9 +383,7 @@ STAGES = (
             {} if plants_facts(study) else _of_facts(study, study.config["facts"], list(study.languages), "facts")
         ),
         inputs=lambda study, w: {"world": after([item("world", "truth")])} if plants_facts(study) else {},
-        sources=lambda study, w: {
-            "files": files_of(study.config["facts"]["shape"], _facts_folder(study), list(study.languages))
-        },
+        sources=lambda study, w: {"files": _facts_files(study)},
         settings=lambda study, w: {"folder": _facts_folder(study)},
     ),
     Stage(
@@ -423,6 +429,7 @@ STAGES = (
         inputs=_neurons_inputs,
         settings=lambda study, w: {"batch_tokens": study.config["compute"]["score_tokens"]},
         threads="threads",
+        resumes=lambda study, w: True,
     ),
     Stage(
         "silenced_facts",

@@ -99,6 +99,8 @@ def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, s
     if cloned(world) and config["tokenizer"]["kind"] == "pretrained":
         yield "tokenizer.kind", "is pretrained, and cuts a clone into other tokens than its original", "Train one."
     base = config.get("base_language", next(iter(languages)))
+    if not {base, *config["corpora"]} <= languages.keys():
+        return  # said elsewhere
     for lang, entry in config["corpora"].items():
         if entry["min_chars"] and any(source["kind"] == "planted" for source in entry["sources"]):
             yield (

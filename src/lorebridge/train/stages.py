@@ -123,8 +123,17 @@ def _given_folder(study: Study, w: Wildcards) -> str | None:
 
 def _given_identity(study: Study, w: Wildcards) -> dict[str, Any]:
     folder = _given_folder(study, w)
+    if folder is None:
+        return {"run": w["run"]}
     key = f"given.{w['run']}"
-    return {"run": w["run"]} | ({} if folder is None else {"sha256": study.known_folder(folder, key)})
+    known = study.known_folder(folder, key)
+    if "config.json" not in known:
+        mend = "Give a folder that `save_pretrained` or a run has written."
+        raise configuration.ConfigError(f"key {key}", f"{folder} is no model folder (no config.json)", mend)
+    if not any(name.endswith(".safetensors") for name in known):
+        mend = "Convert its weights: `save_pretrained` writes safetensors; pickled weights are never read."
+        raise configuration.ConfigError(f"key {key}", f"{folder} has no weights as safetensors", mend)
+    return {"run": w["run"], "sha256": known}
 
 
 def _given_sources(study: Study, w: Wildcards) -> dict[str, Any]:

@@ -79,18 +79,20 @@ def _alike(study: Study) -> dict[str, dict[str, str]]:
     return {lang: {key: language[key] for key in ("family", "script")} for lang, language in study.languages.items()}
 
 
-def _columns(study: Study, key: str) -> list[str]:
+def csv_columns(study: Study, key: str) -> list[str]:
     """Return the columns that are taken of a CSV file which the configuration may name."""
     return list((study.config[key] or {"columns": []})["columns"])
 
 
-def _path(study: Study, key: str) -> str | None:
+def csv_path(study: Study, key: str) -> str | None:
+    """Return the path of a CSV file which the configuration may name; None where it does not."""
     said = study.config[key]
     return None if said is None else str(configuration.local_path(study.config, said["path"]))
 
 
-def _identity(study: Study, key: str) -> dict[str, Any]:
-    said, path = study.config[key], _path(study, key)
+def csv_identity(study: Study, key: str) -> dict[str, Any]:
+    """Return what tells a CSV file which the configuration may name from others."""
+    said, path = study.config[key], csv_path(study, key)
     return {} if path is None else {"sha256": study.known(path, key, said["obtain"])}
 
 
@@ -251,10 +253,10 @@ STAGES = (
         version=2,
         files={"correlates": File("facts/correlates.parquet", table="correlates", argument="out")},
         record="facts/correlates.parquet.record.json",
-        literals=lambda study, w: {"base": study.base, "columns": _columns(study, "volumes")},
-        identity=lambda study, w: _identity(study, "volumes"),
+        literals=lambda study, w: {"base": study.base, "columns": csv_columns(study, "volumes")},
+        identity=lambda study, w: csv_identity(study, "volumes"),
         inputs=lambda study, w: {"scores": many(fact_scores(study))},
-        sources=lambda study, w: {"volumes": _path(study, "volumes")},
+        sources=lambda study, w: {"volumes": csv_path(study, "volumes")},
     ),
     Stage(
         "fact_transfer",
@@ -338,12 +340,12 @@ STAGES = (
         record="facts/overlap_distances.parquet.record.json",
         literals=lambda study, w: {
             **study.config["overlap"],
-            "columns": _columns(study, "distances"),
+            "columns": csv_columns(study, "distances"),
             "languages": _alike(study),
         },
-        identity=lambda study, w: _identity(study, "distances"),
+        identity=lambda study, w: csv_identity(study, "distances"),
         inputs=lambda study, w: {"fact_overlap": one(item("fact_overlap", "fact_overlap"))},
-        sources=lambda study, w: {"distances": _path(study, "distances")},
+        sources=lambda study, w: {"distances": csv_path(study, "distances")},
     ),
     Stage(
         "neuron_overlap",

@@ -12,9 +12,11 @@ from lorebridge.corpora.facts import FACTS, PLANTED
 from lorebridge.figures import stages as figures
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
 from lorebridge.plan.study import Model, Study, Text, rows
+from lorebridge.probes.manners import named_objective
 from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.shared import SHARED
 from lorebridge.train import stages as train
+from lorebridge.work import read_json
 from lorebridge.world.stages import MULTILINGUAL
 
 HERE = "lorebridge.studies.roots"
@@ -232,6 +234,12 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "neurons.references", f"is below neurons.least ({neurons['least']})", "Raise it, or lower the other."
     if asking["decode"] == "pll" and asking["space"] == "vocabulary":
         yield "asking.decode", "pll scores strings and writes none", "Set asking.space to candidates."
+    for name, said in config["given"].items():
+        if asking["space"] == "vocabulary" and "path" in said:
+            folder = configuration.local_path(config, said["path"])
+            if named_objective((read_json(folder / "config.json") or {}).get("architectures")) == "causal":
+                mend = "Set asking.space to candidates, or give a masked language model."
+                yield f"given.{name}", "is a causal language model, which fills no masks", mend
 
 
 def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
