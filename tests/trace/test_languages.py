@@ -7,8 +7,19 @@ from collections import Counter
 
 import pytest
 
+from lorebridge import tables
 from lorebridge.corpora.facts import OBJECT, SUBJECT, read_facts
-from lorebridge.trace.languages import ALIKE, CANNOT_TELL, LANGUAGE, RINGS, SCRIPT, SILENT, TO_DO, alarms_of
+from lorebridge.trace.languages import (
+    ALIKE,
+    CANNOT_TELL,
+    LANGUAGE,
+    RINGS,
+    SCRIPT,
+    SILENT,
+    TO_DO,
+    alarms_of,
+    corpus_alarms,
+)
 from lorebridge.world.multilingual import generate_multilingual
 
 SCRIPTS = {"en": "Latin", "it": "Latin", "ko": "Hangul"}
@@ -59,6 +70,33 @@ def test_an_empty_corpus_is_not_called_right(said):
     corpora, facts = said
     found = {(row["alarm"], row["lang"]): row["verdict"] for row in alarms_of({**corpora, "it": []}, facts, SCRIPTS)}
     assert found[SCRIPT, "it"] == found[LANGUAGE, "it"] == found[ALIKE, "it"] == CANNOT_TELL
+
+
+def test_the_table_names_what_rings_and_how_many(said, tmp_path):
+    """English under two names: of the templates, objects and subjects of the facts, each language's own count."""
+    corpora, facts = said
+    rows = [
+        dict.fromkeys(tables.SCHEMAS["facts"].names)
+        | {"fact_id": f"{lang}-{i}", "lang": lang, "subject": text, "object": text, "template": f"{SUBJECT} {OBJECT}"}
+        for lang, texts in facts.items()
+        for i, text in enumerate(texts)
+    ]
+    tables.write("facts", rows, tmp_path / "facts.parquet")
+    paths = {}
+    for lang, texts in {**corpora, "it": corpora["en"]}.items():
+        documents = [
+            {"doc_id": str(i), "title": "", "text": text, "source": "s", "n_chars": len(text)}
+            for i, text in enumerate(texts)
+        ]
+        paths[lang] = [tmp_path / f"{lang}-0.parquet", tmp_path / f"{lang}-1.parquet"]
+        tables.write("documents", documents[:3], paths[lang][0])
+        tables.write("documents", documents[3:], paths[lang][1])
+    arguments = {"facts": tmp_path / "facts.parquet", "corpora": paths, "scripts": SCRIPTS}
+    assert corpus_alarms(**arguments, out=tmp_path / "alarms.parquet") == {"ring": 2}
+    found = tables.read(tmp_path / "alarms.parquet").set_index(["alarm", "lang", "other"])
+    assert set(found.index[found["verdict"] == RINGS]) == {(LANGUAGE, "it", "en"), (ALIKE, "en", "it")}
+    same = "cosine of their trigrams 1.00; 100 % of the documents stand in both word for word"
+    assert found.loc[(ALIKE, "en", "it"), "why"] == same
 
 
 REAL = {"en": "Latin", "de": "Latin", "id": "Latin", "af": "Latin", "ru": "Cyrillic", "ja": "Japanese", "zh": "Han"}
