@@ -34,9 +34,11 @@ import statsmodels.api as sm
 from tqdm import tqdm
 
 from lorebridge import tables
+from lorebridge.corpora.openqa import known_languages
 from lorebridge.probes.prefixes import BARE
 from lorebridge.transfer.alarms import RINGS, Alarm, unrelated
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, asymmetry_table
+from lorebridge.transfer.cells import PAIRS, SOURCE_RIGHT, STAR, cells_of, crossed, predictors
 from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.contrasts import ALL, AT_RISK, Contrast, form
 from lorebridge.transfer.credits import LAST, Credits, directions
@@ -45,7 +47,11 @@ from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, S
 from lorebridge.transfer.item_model import CROSSED, ECHO, SLOPE, Answers, effects
 from lorebridge.transfer.items import BY_LOT, RISK, occurrence_means
 from lorebridge.transfer.items import DIFFERENCE as DIFFERENCE_OF_MEANS
+from lorebridge.transfer.judged import NO_HINT
+from lorebridge.transfer.methods import GEE, LOGIT, MOST, ROWS
 from lorebridge.transfer.power import ALIKE, APART, detectable_effect, detectable_with_seeds, power_with_seeds
+from lorebridge.transfer.script_models import fitted
+from lorebridge.transfer.scripts import Term, detectable_effect_of_script, effect, pair_sd, term, values_of
 from lorebridge.transfer.verdicts import ABOVE, BELOW, EQUIVALENT, verdict_table
 
 QUESTIONS = {"ko": 593, "zh": 327, "bo": 268, "mn": 265}  # of the released sets' subset "clean", about
@@ -897,8 +903,24 @@ def asked(n: int) -> tuple[np.ndarray, ClusterBootstrap]:
     return clusters, ClusterBootstrap(clusters, resamples=2000, seed=0, stream="curve")
 
 
+def deepest(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the narrowest percentiles, equally deep in every row of replicates, that hold 95 % of these in all rows.
+
+    The peer of the band: the quantile-based sup-t band (Montiel Olea & Plagborg-Moller 2019, algorithm 2).
+    """
+    ordered = np.sort(drawn, axis=1)
+    # How many replicates of the row lie at each one or further out, on the side where they are fewer.
+    sides = [
+        (np.searchsorted(row, of, "right"), len(of) - np.searchsorted(row, of, "left"))
+        for row, of in zip(ordered, drawn, strict=True)
+    ]
+    depth = np.sort(np.array(sides).min(axis=(0, 1)))
+    at = max(int(depth[int(0.05 * len(depth))]), 1)
+    return ordered[:, at - 1], ordered[:, -at]
+
+
 def banded(line: tuple[str, int], number: int, seed: int) -> Study:
-    """Return whether the band of a curve, the intervals of its checkpoints, and the bare percentiles hold all of it.
+    """Return whether the band of a curve, its checkpoints' intervals, and equally deep percentiles hold all of it.
 
     Three of four answers are as at the checkpoint before, and siblings are mostly answered alike.
     """
@@ -911,15 +933,15 @@ def banded(line: tuple[str, int], number: int, seed: int) -> Study:
         kept = step > 0 and (rng.random(n) < 0.75)[clusters]
         ease[step] = np.where(kept, ease[step - 1], new)
     credits = (ease < truth[:, None]).astype(float)
-    (lo, hi), (band_lo, band_hi) = bootstrap.band(credits, bounds=(0, 1))
-    _, (bare_lo, bare_hi) = bootstrap.band(credits)
+    (lo, hi), (band_lo, band_hi) = bootstrap.band(credits, (0, 1))
+    deep_lo, deep_hi = deepest(bootstrap.ratio(credits, np.ones_like(credits)))
     return [
         {
             "band": bool(((band_lo <= truth) & (truth <= band_hi)).all()),
             "width": float((band_hi - band_lo).mean()),
             "single": float(((lo <= truth) & (truth <= hi)).mean()),
             "all single": bool(((lo <= truth) & (truth <= hi)).all()),
-            "bare": bool(((bare_lo <= truth) & (truth <= bare_hi)).all()),
+            "deepest": bool(((deep_lo <= truth) & (truth <= deep_hi)).all()),
         }
     ]
 
@@ -937,7 +959,7 @@ def bands_table(found: pd.DataFrame) -> pd.DataFrame:
                 "band, points": f"{100 * part['width'].mean():.1f}",
                 "an interval holds its checkpoint %": percent(part["single"], COVERS),
                 "all intervals hold theirs %": percent(part["all single"]),
-                "percentiles alone hold all %": percent(part["bare"]),
+                "equally deep percentiles hold all %": percent(part["deepest"]),
             }
         )
     return pd.DataFrame(rows)
@@ -1004,6 +1026,167 @@ def clusters_table(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+ECLEKTIC = ("de", "en", "es", "fr", "he", "hi", "id", "it", "ja", "ko", "pt", "zh")
+MULTILOKO = tuple(lang for lang, said in known_languages().items() if "multiloko" in said)
+JUDGED = {
+    f"{shape}, {said}": (shape, beta, 3)
+    for shape in (PAIRS, STAR)
+    for beta, said in ((0.0, "no effect of script"), (0.5, "one script: + .5 log odds"))
+}
+"""Shape of the questions, the effect of one script in log odds, and how many models are judged."""
+MORE_MODELS = {f"{models} models": (PAIRS, 0.0, models) for models in (1, 3, 8)}
+OF_LANGUAGE = {
+    PAIRS: 32,
+    STAR: 100,
+}  # questions written in each language: 384 as in ECLeKTic; MultiLoKo has 250 in each
+FAMILY = 0.3  # log odds of one family
+DIFFERENCES = {"languages": 0.4, "pairs": 0.3, "questions": 1.0, "models": 0.5}  # standard deviations, in log odds
+PEERS_EVERY = 3  # studies in which the peers are fitted, too
+
+
+@functools.cache
+def dealt_out(shape: str) -> Term:
+    """Return script as a term of all pairs of a shape, with its labelings."""
+    langs = sorted(ECLEKTIC if shape == PAIRS else MULTILOKO)
+    place = {lang: index for index, lang in enumerate(langs)}
+    pairs = [(a, b) for a in langs for b in langs if a != b and (shape == PAIRS or "en" in (a, b))]
+    first, second = (np.array([place[pair[side]] for pair in pairs]) for side in (0, 1))
+    others = predictors(langs, first, second, known_languages(), {}, None)
+    hub = None if shape == PAIRS else "en"
+    return term("same script", langs, first, second, known_languages(), others, hub, MOST, 0)
+
+
+def judged_answers(shape: str, beta: float, models: int, rng: np.random.Generator) -> tuple[pd.DataFrame, float]:
+    """Return judged answers of a set of questions, and the true marginal effect of one script on those that count.
+
+    Languages are harder or easier as a source and as a target, pairs of them too, and so are questions: what a row does
+    not know. That one script or one family helps is added to the log odds, and what is tested is the marginal effect.
+    """
+    langs = ECLEKTIC if shape == PAIRS else MULTILOKO
+    n, known = len(langs), known_languages()
+    same = {
+        key: np.equal.outer(*[[known[lang][key] for lang in langs]] * 2).astype(float) for key in ("script", "family")
+    }
+    source, target = rng.normal(0, DIFFERENCES["languages"], (2, n))
+    pair = rng.normal(0, DIFFERENCES["pairs"], (n, n)) + FAMILY * same["family"]
+    written = np.repeat(np.arange(n), OF_LANGUAGE[shape])
+    hard = rng.normal(0, DIFFERENCES["questions"], len(written))
+    own = np.arange(n) == written[:, None]
+    english = np.arange(n) == langs.index("en")
+    asked = own | (shape == PAIRS) | english | english[written][:, None]
+    parts, gained, n_counting = [], 0.0, 0
+    for model in range(models):
+        able = rng.normal(0.3, DIFFERENCES["models"])
+        there = (able - 0.5 - hard + source[written])[:, None] + target + pair[written]
+        here = np.broadcast_to((able + 0.6 - hard + source[written])[:, None], there.shape)
+        odds = np.where(own, here, there + beta * same["script"][written])
+        right = rng.random(odds.shape) < 1 / (1 + np.exp(-odds))
+        question, lang = np.nonzero(asked)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "dataset": shape,
+                    "model": f"m{model}",
+                    "question_id": question.astype(str),
+                    "source_lang": np.array(langs)[written[question]],
+                    "target_lang": np.array(langs)[lang],
+                    "hint": NO_HINT,
+                    "sample": 0,
+                    "correct": right[question, lang],
+                    "judge": "",
+                }
+            )
+        )
+        counts = asked & ~own & right[np.arange(len(written)), written][:, None]
+        gained += (1 / (1 + np.exp(-(there + beta)[counts])) - 1 / (1 + np.exp(-there[counts]))).sum()
+        n_counting += counts.sum()
+    return pd.concat(parts, ignore_index=True), float(gained / n_counting)
+
+
+def scripts_judged(line: tuple[str, float, int], number: int, seed: int) -> Study:
+    """Return what one set of judged answers says of one script, by the headline's method and by its peers."""
+    shape, beta, models = line
+    answers, true = judged_answers(
+        shape, beta, models, np.random.default_rng([seed, number, int(10 * beta), shape == STAR])
+    )
+    rows = crossed(answers, SOURCE_RIGHT)
+    found, of = cells_of(rows), dealt_out(shape)
+    said = effect(found, of)
+    row = {
+        "true": true,
+        "estimate": said.estimate,
+        "rejected": bool(said.p <= 0.05),
+        "covered": bool(said.lo <= true <= said.hi),
+        "width": said.hi - said.lo,
+        "pair sd": pair_sd(found, {of.name: of.values, **of.others}),
+    }
+    if number % PEERS_EVERY == 0:
+        for method in (LOGIT, GEE, ROWS):
+            peer = fitted(method, rows, values_of(found, of), found.hub)
+            row |= {f"{method} rejected": bool(peer.p <= 0.05), f"{method} covered": bool(peer.lo <= true <= peer.hi)}
+        if beta:
+            own = answers["source_lang"] == answers["target_lang"]
+            row["detectable"] = detectable_effect_of_script(
+                answers[answers["model"] == "m0"].rename(columns={"target_lang": "lang"}),
+                known_languages(),
+                models=models,
+                known=float(answers.loc[own, "correct"].mean()),
+                right=float(rows["right"].mean()),
+                pair_sd=row["pair sd"],
+            )
+    return [row]
+
+
+def scripts_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return how often an effect of one script is found and covered in judged answers.
+
+    The peers are fitted in every third study.
+    """
+    rows = []
+    for line, part in found.groupby("line", sort=False):
+        none = not part["true"].any()
+        peers = part.dropna(subset=[f"{ROWS} rejected"])
+        rows.append(
+            {
+                "answers": line,
+                "true effect, points": points(part["true"]),
+                "estimate": points(part["estimate"]),
+                "interval, points": f"{100 * part['width'].mean():.1f}",
+                "permutation: covered %": percent(part["covered"], COVERS),
+                "rejected %": percent(part["rejected"], REJECTS if none else None),
+                **{
+                    f"{method}: {what} %": percent(
+                        peers[f"{method} {what}"].astype(bool),
+                        COVERS if what == "covered" else REJECTS if none else None,
+                    )
+                    for method in (LOGIT, GEE, ROWS)
+                    for what in ("covered", "rejected")
+                },
+                "pairs differ by, points": points(part["pair sd"]),
+                "reckoned beforehand to be found in 80 %": "–" if none else points(part["detectable"].dropna()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def more_models_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return how often an effect of one script is found where there is none, by how many models are judged.
+
+    Rows grow in number, and languages do not.
+    """
+    return pd.DataFrame(
+        {
+            "answers": line,
+            "permutation: rejected %": percent(part["rejected"], REJECTS),
+            **{
+                f"{method}: rejected %": percent(part[f"{method} rejected"].dropna().astype(bool), REJECTS)
+                for method in (LOGIT, GEE, ROWS)
+            },
+        }
+        for line, part in found.groupby("line", sort=False)
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Scenario:
     """One table of simulated studies.
@@ -1030,6 +1213,8 @@ SCENARIOS = {
     "verdicts": Scenario(FAMILIES, declared, verdicts_table),
     "bands": Scenario(BANDS, banded, bands_table),
     "clusters": Scenario({line: line for line in HELD}, clustered, clusters_table),
+    "scripts": Scenario(JUDGED, scripts_judged, scripts_table),
+    "more-models": Scenario(MORE_MODELS, scripts_judged, more_models_table),
 }
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import contextlib
 import difflib
 import hashlib
@@ -39,6 +40,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("corpora", "probes", "tokens", "trace", "transfer")
 EQUIVALENT = ROOT / "tests" / "data" / "equivalent_mutants.yaml"
+SAME = ("_Eq_Is", "_NotEq_IsNot", "_Is_Eq", "_IsNot_NotEq")
+"""Operators that are left out: whether equal strings and numbers are one object is up to the interpreter."""
 MEMORY = 8 << 30
 """Bytes that the tests of a mutant may take: some ask for more and more."""
 
@@ -71,8 +74,8 @@ def mutants(source: str, rng: random.Random) -> Iterator[Mutant]:
     places = []
     for name in sorted(cosmic_ray.plugins.operator_names()):
         operator = cosmic_ray.plugins.get_operator(name)
-        if operator.arguments():
-            continue  # needs names of variables
+        if operator.arguments() or name.endswith(SAME):
+            continue  # needs names of variables; or is no fault
         n = sum(1 for node in nodes for _ in operator().mutation_positions(node))
         places += [(name, occurrence) for occurrence in range(n)]
     rng.shuffle(places)
@@ -111,7 +114,7 @@ def meaning(source: str) -> str:
 class ChangedLoader(importlib.machinery.SourceFileLoader):
     """Loads a module from another source than its file has."""
 
-    def __init__(self, name: str, path: str, source: str) -> None:
+    def __init__(self, name: str, path: str, source: str | ast.Module) -> None:
         super().__init__(name, path)
         self.source = source
 
@@ -123,7 +126,7 @@ class ChangedLoader(importlib.machinery.SourceFileLoader):
 class Changed(importlib.abc.MetaPathFinder):
     """Finds one module with another source than its file has."""
 
-    def __init__(self, name: str, path: Path, source: str) -> None:
+    def __init__(self, name: str, path: Path, source: str | ast.Module) -> None:
         self.name, self.path, self.source = name, str(path), source
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
@@ -134,26 +137,28 @@ class Changed(importlib.abc.MetaPathFinder):
         return importlib.util.spec_from_file_location(fullname, self.path, loader=loader)
 
 
-class Reached:
-    """A plugin of pytest: which lines of a file are run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.lines = str(path), set[int]()
-        sys.settrace(self._call)
-
-    def _call(self, frame: Any, event: str, argument: object) -> Callable[..., Any] | None:
-        if frame.f_code.co_filename != self.path:
-            return None
-        self.lines.add(frame.f_lineno)
-        return self._line
-
-    def _line(self, frame: Any, event: str, argument: object) -> Callable[..., Any]:
-        self.lines.add(frame.f_lineno)
-        return self._line
+def noting(source: str) -> ast.Module:
+    """Return a module that does the same on the same lines, and calls ``reached(line)`` before each statement."""
+    tree = ast.parse(source)
+    for node in list(ast.walk(tree)):
+        for name in ("body", "orelse", "finalbody"):
+            statements = getattr(node, name, None)
+            if not isinstance(statements, list):
+                continue  # of a lambda
+            noted: list[ast.stmt] = []
+            for statement in statements:
+                heads = [statement.lineno, *(handler.lineno for handler in getattr(statement, "handlers", []))]
+                text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+                if not text and not (isinstance(statement, ast.ImportFrom) and statement.module == "__future__"):
+                    calls = [ast.parse(f"reached({line})").body[0] for line in heads]
+                    noted += [ast.increment_lineno(call, statement.lineno - 1) for call in calls]
+                noted.append(statement)
+            setattr(node, name, noted)
+    return tree
 
 
 def pytest_in_child(
-    paths: Sequence[Path], *, seconds: float, before: Callable[[], Any], after: Callable[[Any], None]
+    paths: Sequence[Path], *, seconds: float, before: Callable[[], None], after: Callable[[], None] = lambda: None
 ) -> int:
     """Run pytest in a forked child.
 
@@ -161,7 +166,7 @@ def pytest_in_child(
         paths: files of tests.
         seconds: of the processor, after which the child is ended.
         before: called first, in the child.
-        after: called last, in the child, with what `before` returned.
+        after: called last, in the child.
 
     Returns:
         Pytest's status; -1 if the child ran out of time, of memory, or died.
@@ -188,11 +193,11 @@ def pytest_in_child(
                 phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
                 hypothesis.settings.register_profile("mutants", phases=phases, derandomize=True, database=None)
                 hypothesis.settings.load_profile("mutants")
-                found = before()
+                before()
                 options = f"-x -q -p no:cacheprovider -p no:faulthandler -p no:xdist --basetemp {folder}".split()
                 arguments = [*options, "-m", "not slow", *map(str, paths)]
-                status = int(pytest.main(arguments, plugins=[found] * bool(found)))
-                after(found)
+                status = int(pytest.main(arguments))
+                after()
             if os.environ.get("MUTANTS_SAY"):
                 said.seek(0)
                 sys.__stdout__.write(said.read())
@@ -203,8 +208,13 @@ def pytest_in_child(
         os._exit(status)
 
 
-def measured(module: Path, candidates: Sequence[Path]) -> tuple[list[Tests], list[str]]:
+def measured(name: str, module: Path, candidates: Sequence[Path]) -> tuple[list[Tests], list[str]]:
     """Run the tests of a module on the module as it is.
+
+    Args:
+        name: of the module.
+        module: its file.
+        candidates: files of tests.
 
     Returns:
         The files of tests that reach a line of it, the fastest first, and the names of the modules that they import.
@@ -213,16 +223,22 @@ def measured(module: Path, candidates: Sequence[Path]) -> tuple[list[Tests], lis
         SystemExit: some test fails.
     """
     found, imported = [], set[str]()
+    finder = Changed(name, module, noting(module.read_text(encoding="utf-8")))
     for path in candidates:
         with tempfile.TemporaryDirectory() as folder:
             note = Path(folder) / "note.json"
 
-            def write(reached: Reached, note: Path = note) -> None:
-                sys.settrace(None)
-                note.write_text(json.dumps([sorted(reached.lines), sorted(sys.modules)]))
+            reached = set[int]()
+
+            def note_lines(reached: set[int] = reached) -> None:
+                builtins.reached = reached.add  # type: ignore[attr-defined]
+                sys.meta_path.insert(0, finder)
+
+            def write(reached: set[int] = reached, note: Path = note) -> None:
+                note.write_text(json.dumps([sorted(reached), sorted(sys.modules)]))
 
             started = _spent()
-            status = pytest_in_child([path], seconds=600, before=lambda: Reached(module), after=write)
+            status = pytest_in_child([path], seconds=600, before=note_lines, after=write)
             if status == 5:  # nothing was collected: all of it is slow
                 continue
             if status:
@@ -255,6 +271,12 @@ def of_statement(tree: ast.Module, line: int) -> set[int]:
             if last is not None and first <= line <= max(last, first):
                 found = set(range(first, max(last, first) + 1))
     return found
+
+
+def naming(folder: str, stem: str, files: Sequence[Path]) -> Sequence[Path]:
+    """Return the files of tests that import a module of a folder by its name; all where none does."""
+    one = rf"{re.escape(folder)}\.{stem}\b|from {re.escape(folder)} import (\([^)]*|.*)\b{stem}\b"
+    return [path for path in files if re.search(one, path.read_text(encoding="utf-8"))] or files
 
 
 def equivalent(module: str) -> set[tuple[str, str]]:
@@ -301,11 +323,10 @@ def try_module(name: str, most: int | None, seed: int) -> tuple[int, int, int]:
         sys.exit(f"{name}: no such module. Give a folder ({', '.join(FOLDERS)}) and a module, as tokens/packing.")
     source = module.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    names = re.compile(rf"lorebridge\.{folder}\.{stem}\b|from lorebridge\.{folder} import .*\b{stem}\b")
     own = sorted((ROOT / "tests" / folder).glob("test_*.py"))
     journal = Journal(name, [module, *own, *(ROOT / "tests").glob("**/conftest.py")])
     if (kept := journal.get("tests")) is None:
-        tests, imported = measured(module, [path for path in own if names.search(path.read_text(encoding="utf-8"))])
+        tests, imported = measured(f"lorebridge.{folder}.{stem}", module, naming(f"lorebridge.{folder}", stem, own))
         journal.add("tests", [[(str(path), seconds, sorted(lines)) for path, seconds, lines in tests], imported])
     else:
         tests = [Tests(Path(path), seconds, frozenset(lines)) for path, seconds, lines in kept[0]]
@@ -332,7 +353,6 @@ def try_module(name: str, most: int | None, seed: int) -> tuple[int, int, int]:
                 [each.path for each in reach],
                 seconds=2 + 2 * sum(each.seconds for each in reach),
                 before=lambda finder=finder: sys.meta_path.insert(0, finder),
-                after=lambda _: None,
             )
             journal.add(key, status)
         if status:
@@ -358,13 +378,12 @@ def main() -> None:
     sys.path.append(str(arguments.cosmic_ray))  # behind our own packages, of which it has others
     os.environ |= {"NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     os.environ.pop("LOREBRIDGE_DATA", None)
-    sums = [
-        sum(column)
-        for column in zip(
-            *(try_module(name, arguments.most, arguments.seed) for name in arguments.modules), strict=True
-        )
-    ]
-    print(f"all: {sums[1]} of {sums[0]} killed, {sums[2]} listed as equivalent")
+    found: dict[str, list[tuple[int, int, int]]] = {}
+    for name in arguments.modules:
+        found.setdefault(name.partition("/")[0], []).append(try_module(name, arguments.most, arguments.seed))
+    for folder, counts in found.items():
+        tried, killed, same = (sum(column) for column in zip(*counts, strict=True))
+        print(f"{folder}, {len(counts)} modules: {killed} of {tried} killed, {same} listed as equivalent")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import pytest
 
 from lorebridge import cli, compare, studies, tables
 from lorebridge.bundle import Redrawing
-from lorebridge.errors import InputError
-from lorebridge.records import Task, write_record
+from lorebridge.errors import ChangedFile, InputError
+from lorebridge.records import Task, describe, write_record
 
 GAP = {
     "lang": "ko",
@@ -92,6 +92,17 @@ def test_a_study_is_like_its_copy(tmp_path):
     assert compare.alike(found)
     assert found["recipes"]["same"] == 3
     assert found["configuration"] == []
+
+
+def test_a_table_that_was_edited_is_not_compared(tmp_path):
+    a, b = (study(tmp_path / name, [GAP], [SCORE]) for name in "ab")
+    place, table = b / "transfer" / "gaps.parquet.record.json", b / "transfer" / "gaps.parquet"
+    files = describe({"gaps": table}, table.parent)
+    write_record(place, Task("gaps", {"last": 3}), notes={}, rule="gaps", wall_seconds=0.0, files=files)
+    compared(a, b, tmp_path)
+    tables.write("gaps", [GAP | {"gap": 0.3}], table)
+    with pytest.raises(ChangedFile, match=rf"{table}: changed since gaps made it.*snakemake --forcerun {table}"):
+        compared(a, b, tmp_path)
 
 
 def test_rows_of_one_side_and_values_with_both_intervals(tmp_path):

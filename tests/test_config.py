@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
@@ -30,6 +31,15 @@ def changed(demo, path, value):
     else:
         node[last] = value
     return demo
+
+
+def test_a_key_that_is_required_is_missed(demo):
+    """Also one that has a default in studies of other kinds."""
+    required = config.schema("bridge")["required"]
+    assert {"corpora", "parallel", "questions"} < set(required)
+    for key in required:
+        with pytest.raises(ConfigError, match=f"the key '{key}' is missing"):
+            config.check({name: value for name, value in demo.items() if name != key} | {"kind": "bridge"})
 
 
 @pytest.mark.parametrize(
@@ -142,7 +152,7 @@ def changed(demo, path, value):
             ["tracing.retrieval.zz", "default, en, ko, bo"],
         ),
         ("languages.bo.name", "Korean", ["languages.bo.name: 'Korean' is the name of 'ko', too"]),
-        ("languages.bo.script", "Cyrillic", ["languages.bo.script", "the planted world has no names in Cyrillic"]),
+        ("languages.bo.script", "Arabic", ["languages.bo.script", "the planted world has no names in Arabic"]),
         ("model.vocab_size", 4095, ["model.vocab_size: 4095 is less than the tokenizer's 4096"]),
         ("model.vocab_size", 0, ["model.vocab_size: 0 is out of range"]),
         ("model.rope_theta", 0, ["model.rope_theta: 0 is out of range. It must be more than 0"]),
@@ -244,6 +254,36 @@ def test_a_misspelt_language_code_names_the_right_one(demo):
     demo["corpora"]["kr"] = demo["corpora"].pop("ko")
     with pytest.raises(ConfigError, match=r"corpora\.kr.*Did you mean 'ko'"):
         config.check(demo)
+
+
+def slips(node, langs, path=()):
+    """Yield (path, whether to rename) of keys that a person may misspell or leave out, and of values that are codes."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if key in langs:
+            yield (*path, key), True
+        if len(path) < 3:
+            yield (*path, key), False
+        if isinstance(value, str) and value in langs:
+            yield (*path, key), True
+        yield from slips(value, langs, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["config", "controls", "demo", "map-cell", "roots-demo"])
+def test_a_code_that_is_misspelt_and_a_key_that_is_left_out_are_told_in_every_kind_of_study(root, name):
+    said = config.read(root / "config" / f"{name}.yaml")
+    tried = 0
+    for (*path, key), rename in slips(said, said["languages"].keys()):
+        changed = copy.deepcopy(said)
+        at = changed
+        for part in path:
+            at = at[part]
+        value = at.pop(key)
+        if rename:
+            at.update({f"{key}x": value} if key in said["languages"] else {key: f"{value}x"})
+        with contextlib.suppress(ConfigError):  # any other error fails the test
+            config.check(changed)
+        tried += 1
+    assert tried > 20
 
 
 @pytest.mark.parametrize("code", ["ko; touch x", "KO", "../ko", "k o"])

@@ -140,6 +140,12 @@ def test_scripts_without_a_font(tmp_path, monkeypatch):
     assert not next(doctor.fonts(languages)).mend
 
 
+def test_a_script_that_is_several_has_a_font():
+    """Japanese is written in three scripts of Unicode, and none of that name."""
+    [japanese] = doctor.fonts({"ja": {"script": "Japanese"}})
+    assert japanese.said.startswith("Japanese: ")
+
+
 def test_another_lorebridge_on_the_path(tmp_path, monkeypatch):
     assert not doctor.command().mend
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lorebridge import cli, publish, records
+from lorebridge import cli, publish, records, tables
 from lorebridge.errors import TRACEBACK, InputError, told
+from lorebridge.tokens.tokenizer import train_tokenizer
 
 LOREBRIDGE = [sys.executable, "-m", "lorebridge.cli"]
 
@@ -65,21 +67,75 @@ for name, write in ways.items():
     assert list(tmp_path.iterdir()) == [], "nothing half written is left"
 
 
-def test_a_disk_that_is_full_ends_a_command_in_one_line(root, tmp_path):
-    """On a real one, of half a megabyte."""
-    disk = tmp_path / "disk"
+def on_a_full_disk(disk, *command):
+    """Run a command with a real disk of half a megabyte at `disk`."""
     disk.mkdir()
+    inside = f"mount -t tmpfs -o size=512k full {disk} && exec {shlex.join(map(str, command))}"
+    done = subprocess.run(["unshare", "--mount", "bash", "-c", inside], capture_output=True, text=True)
+    if "unshare failed" in done.stderr or "permission denied" in done.stderr:
+        pytest.skip("a file system can be mounted by root alone")
+    return done
+
+
+def test_a_disk_that_is_full_ends_a_command_in_one_line(root, tmp_path):
+    disk = tmp_path / "disk"
     source = tmp_path / "in.jsonl"
     rows = ({"id": str(i), "text": f"{i} " + os.urandom(600).hex()} for i in range(3000))
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = [*LOREBRIDGE, "filter", "--lang", "en", "--config", str(root / "config" / "articles.yaml"), str(source)]
-    inside = f"mount -t tmpfs -o size=512k full {disk} && exec " + " ".join([*command, str(disk / "out.parquet")])
-    done = subprocess.run(["unshare", "--mount", "bash", "-c", inside], capture_output=True, text=True)
-    if "unshare failed" in done.stderr or "permission denied" in done.stderr:
-        pytest.skip("a file system can be mounted by root alone")
+    done = on_a_full_disk(disk, *command, disk / "out.parquet")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"error: {disk / 'out.parquet'}: No space left on device. Make room")
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_full_disk_does_not_take_is_named_and_leaves_nothing(tmp_path):
+    """A token store of many empty documents (its offsets do not fit, its tokens do), a record, what was declared."""
+    texts = tmp_path / "texts.parquet"
+    rows = [{"doc_id": str(i), "title": "", "text": "x" * (i < 9), "source": "s", "n_chars": 1} for i in range(120_000)]
+    tables.write("documents", rows, texts)
+    train_tokenizer(tables=[("en", "text", texts)], vocab_size=257, bytes_per_group=9, out=tmp_path / "tokenizer")
+    script = """
+import sys
+from pathlib import Path
+from matplotlib.figure import Figure
+from lorebridge import declared, records
+from lorebridge.errors import told
+from lorebridge.figures import style
+from lorebridge.tokens.store import build_store
+disk, folder = map(Path, sys.argv[1:])
+task = records.Task("pairs", {})
+long = {"a": "x" * 600_000}
+def figure():
+    (disk / "all").write_bytes(bytes(508 << 10))
+    drawn = Figure()
+    drawn.subplots().set_title("a title, with letters of a font")
+    style.save(drawn, disk / "figure")
+ways = {
+    "store": lambda: build_store(
+        tables=[folder / "texts.parquet"], column="text", tokenizer=folder / "tokenizer", out=disk / "store"),
+    "record.json": lambda: records.write_record(disk / "record.json", task, notes=long, rule="r", wall_seconds=1),
+    "declared.json": lambda: declared.begin(disk / "declared.json", long),
+    "figure.pdf": figure,
+}
+for name, way in ways.items():
+    try:
+        way()
+    except Exception as error:
+        left = {path.name for path in disk.rglob("*") if path.is_file()} - {"all"}
+        print(name, told(error), sorted(left), sep=" -> ")
+(disk / "all").write_bytes(bytes(512 << 10))
+with task.making(disk / "record.json", logfile=disk / "log"):
+    records.write_record(disk / "record.json", task, notes={}, rule="r", wall_seconds=1)
+"""
+    disk = tmp_path / "disk"
+    done = on_a_full_disk(disk, sys.executable, "-c", script, disk, tmp_path)
+    full = "No space left on device. Make room on the disk and run again."
+    names = ["store", "record.json", "declared.json", "figure.pdf"]
+    assert done.stdout.splitlines() == [f"{name} -> {disk / name}: {full} -> []" for name in names]
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].endswith(f"lorebridge: error: {disk / 'record.json'}: {full}")
+    assert done.returncode == 1
 
 
 def test_the_reader_of_the_output_may_end(root):
@@ -115,6 +171,8 @@ def _without_reader():
         (ModuleNotFoundError("x", name="pyserini"), "the package pyserini is not installed here"),
         (InputError("a", "b", "c"), "a: b. c"),
         (InputError("a", "b (Invalid data\n)", "c"), "a: b (Invalid data ). c"),
+        (InputError("a", "b (a\x1eb\x1b[2J\u2028\x85\ud800)", "c"), r"a: b (a\x1eb\x1b[2J\u2028\x85\ud800). c"),
+        (PermissionError(errno.EACCES, "x", "a\x85\udcff.json"), r"a\x85\udcff.json: Permission denied."),
     ],
 )
 def test_both_entrances_say_the_same_line(monkeypatch, capsys, tmp_path, error, line):
@@ -138,6 +196,21 @@ def test_both_entrances_say_the_same_line(monkeypatch, capsys, tmp_path, error, 
         assert ("Traceback" in log.read_text()) == bool(wanted)
     assert cli.main(["explain", "x"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_commands_before_anything_is_made_answer_in_a_line(root, tmp_path, monkeypatch, capsys):
+    """Also in a kind of study that has not all sections."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"text": "One"}\n')
+    asked = {
+        "roots-mini": [["filter", "in.jsonl", "out.jsonl", "--lang", "en"], ["sample-audit", "--out", "sample"]],
+        "demo": [["verify", "ko-bridge-s0"], ["show-batch", "ko-bridge-s0", "--step", "0"], ["power"], ["alarms"]],
+    }
+    for name, commands in asked.items():
+        for command in commands:
+            assert cli.main([*command, "--config", str(root / "config" / f"{name}.yaml")]) == 1
+            told, printed = capsys.readouterr().err.splitlines(), command[0]
+            assert printed == "verify" or (len(told) == 1 and told[0].startswith("error: ")), (command, told)
 
 
 def test_a_command_that_is_interrupted_says_so(monkeypatch, capsys):

@@ -11,6 +11,7 @@ import functools
 import io
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from lorebridge import config, records, studies
 from lorebridge.cli import main
 from lorebridge.corpora.released import read_released
+from lorebridge.corpora.sources import open_source
 from lorebridge.errors import LorebridgeError
 
 ROOT = Path(__file__).parents[1]
@@ -248,6 +250,19 @@ def test_documents(folder, rows, suffix, data):
         whole = data.draw(torn(whole))
     path.write_bytes(whole)
     run("filter", "--lang", "en", "--config", ROOT / "config" / "articles.yaml", path, folder / "out.jsonl")
+
+
+@tries(60)
+@hypothesis.given(data=st.data())
+def test_torn_zips(folder, data):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", data.draw(st.sampled_from([0, 8, 12, 14]))) as archive:
+        for lang, line in (("en", "One\n"), ("ko", "하나\n")):
+            archive.writestr(zipfile.ZipInfo(f"a.{lang}"), line * 40)
+    path = folder / "torn.zip"
+    path.write_bytes(data.draw(torn(whole.getvalue())))
+    with contextlib.suppress(LorebridgeError):
+        list(open_source({"kind": "local", "name": "a"}, path, ["en", "ko"]).batches())
 
 
 @tries(40)

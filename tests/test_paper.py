@@ -16,6 +16,7 @@ from lorebridge.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "config" / "config.yaml"
+CONTROLS = ROOT / "config" / "controls.yaml"
 PAGE = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 SOURCED = re.compile(r"(?:stated|deviates) \((?:footnote )?[0-9A-Z]")
 
@@ -72,11 +73,24 @@ def test_what_deviates_says_so_in_both_places():
 
 def test_every_stated_comment_says_where():
     """`stated` without a section cannot be looked up."""
-    for path in (PAPER, ROOT / "config" / "pilot.yaml"):
+    for path in (PAPER, CONTROLS, ROOT / "config" / "pilot.yaml"):
         for line in path.read_text(encoding="utf-8").splitlines():
-            if re.search(r"# stated", line) and path == PAPER:
+            if re.search(r"# stated", line) and path in (PAPER, CONTROLS):
                 assert re.search(r"# stated \((?:footnote )?[0-9A-Z]", line), line
             assert not re.search(r"stated \(3\.\d\)", line), f"the paper has no such section: {line}"
+
+
+def test_the_controls_are_those_of_the_papers_study():
+    """What they share with it has the same values, so that their bridge and no_bridge are its own."""
+    ours, papers = ({key: value for key, value, _ in config.provenance(path)} for path in (CONTROLS, PAPER))
+    others = {key for key in ours.keys() & papers.keys() if ours[key] != papers[key]}
+    assert others == {"study", "arms"}
+    assert {key.partition("[")[0] for key in ours.keys() - papers.keys()} == {
+        "training.replay_share",
+        "transfer.contrasts",
+    }
+    one, other = (kinds.plan(config.load(path)).literals("order", run="ko-bridge-s0") for path in (CONTROLS, PAPER))
+    assert one == other
 
 
 def planned(**changes: Any) -> Any:

@@ -16,9 +16,10 @@ import pytest
 
 from lorebridge import call, config, studies, tables
 from lorebridge.errors import ConfigError, InputError
-from lorebridge.plan import artifact, cost
+from lorebridge.plan import artifact, cost, due
 from lorebridge.plan.stage import WILDCARDS, File, Stage, constraints
 from lorebridge.plan.wanted import expression, refuse_unknown_paths
+from lorebridge.records import file_digest
 from lorebridge.studies.bridge import study as bridge
 from lorebridge.tokens.arms import ARMS
 
@@ -493,6 +494,28 @@ def test_what_a_local_file_holds_enters_the_recipe(demo, tmp_path):
     after = recipes(demo)
     name = artifact("filter_corpus", lang="ko", shard="00000-of-00001")
     assert before[name] != after[name]
+
+
+def test_a_job_knows_every_source_by_what_the_plan_has_read(demo, root, tmp_path):
+    """Files that a stage makes itself are known by their record, others by the sha256 that the recipe has."""
+    source = tmp_path / "ko.jsonl"
+    source.write_text('{"id": "1", "text": "a"}\n')
+    demo["corpora"]["ko"]["sources"].append({"kind": "local", "name": "mine", "path": str(source)})
+    roots = config.load(root / "config" / "roots-demo.yaml")
+    for plan in (studies.plan(config.check(demo)), studies.plan(roots)):
+        made = {path for name in plan.walk() for path in due.paths(plan, name)}
+        known = {}
+        for name in plan.walk():
+            sources = plan.task(name[0], **dict(name[1])).call.get("sources", {})
+            assert sources.keys() == set(plan.sources(name[0], **dict(name[1])))
+            known |= sources
+        assert {path for path, digest in known.items() if digest is None} == known.keys() & made
+        assert {path for path in made if "/world/corpora/" in path} <= known.keys()
+        assert {path for path in made if "/world/facts/" in path} <= known.keys()
+        assert {path for path in made if "/world/questions/" in path} <= known.keys()
+    plan = studies.plan(config.check(demo))
+    task = plan.task("signatures", lang="ko", shard="00000-of-00001")
+    assert task.call["sources"][str(source)] == file_digest(source)
 
 
 def called(plan, name):

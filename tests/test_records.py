@@ -24,6 +24,7 @@ from lorebridge.records import (
     read_record,
     resized,
     whole,
+    write_record,
 )
 
 json_values = st.recursive(
@@ -152,6 +153,18 @@ def test_the_digest_cache_reads_a_file_once_and_sees_what_changed_it(tmp_path, m
     assert cache(source) == file_digest(source)
 
 
+@pytest.mark.parametrize("said", [None, [], {"y": None}, {"y": {"bytes": "1", "sha256": ""}}, {"y": {"bytes": 1}}])
+def test_a_record_that_describes_no_files_of_a_folder_is_none(tmp_path, said):
+    place = tmp_path / "record.json"
+    folder = {"path": "x", "bytes": 1, "sha256": "", "files": {"y": {"bytes": 1, "sha256": ""}}}
+    files = describe({"table": Path(__file__)}, tmp_path) | {"tree": folder}
+    record = write_record(place, Task("pairs", {}), notes={}, rule="pairs", wall_seconds=1, files=files)
+    assert read_record(place)["files"] == record["files"]
+    folder["files"] = said
+    place.write_text(json.dumps(record))
+    assert read_record(place) is None
+
+
 def test_the_digest_cache_does_not_trust_a_file_that_may_change_within_the_same_tick(tmp_path, monkeypatch):
     monkeypatch.setattr(DigestCache, "SMALLEST", 0)
     (tmp_path / "a").write_text("one")
@@ -275,6 +288,36 @@ def test_who_reads_notes_what_it_read_and_nothing_else(chain, tmp_path):
     with chain.reader.making(tmp_path / "out.record.json", reads=chain.reads | {"stamp": ["work/stamp"]}):
         pass
     assert read_record(tmp_path / "out.record.json")["read"] == read
+
+
+def test_a_source_that_is_another_than_was_planned_is_not_read(chain, tmp_path, capsys):
+    source = tmp_path / "ko.jsonl"
+    source.write_text("as it was planned")
+    sources = {str(source): file_digest(source)}
+    task = Task("reader", {}, call={"inputs": {}, "sources": sources, "planned": str(tmp_path / "digests")})
+    with task.making(tmp_path / "record.json"):
+        pass
+    assert read_record(tmp_path / "record.json")["read"] == {}  # the recipe says it
+    source.write_text("edited while the run went on")
+    with pytest.raises(SystemExit), task.making(tmp_path / "record.json"):
+        raise AssertionError("it was read")
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{source}: changed since this run was planned" in line and "Run the same command again" in line
+    source.unlink()
+    with pytest.raises(ChangedFile, match="is now gone"):
+        task.check_inputs({})
+
+
+def test_a_source_that_the_study_makes_is_compared_with_its_record(chain, tmp_path):
+    source = chain.outputs["table"]
+    call = {"inputs": {}, "sources": {str(source): None}}
+    task = Task("reader", {}, {str(chain.record): chain.maker.recipe}, call=call)
+    assert task.check_inputs({}) == {str(source): file_digest(source)}
+    one_byte(source)
+    with pytest.raises(ChangedFile, match=rf"a\.parquet: changed since .* snakemake --forcerun {source}"):
+        task.check_inputs({})
+    with pytest.raises(ChangedFile, match="no record says what was written there"):
+        Task("reader", {}, call=call).check_inputs({})
 
 
 def one_byte(path: Path) -> None:

@@ -304,7 +304,7 @@ def _write(reader: Any, size: int, listed: Mapping[str, Any], to: Path) -> bool:
     partial = to.with_name(f"{to.name}.{os.getpid()}")
     digest = hashlib.sha256()
     try:
-        with partial.open("wb") as file:
+        with publish.named(to, partial), partial.open("wb") as file:
             while block := reader.read(1 << 20):
                 digest.update(block)
                 file.write(block)

@@ -21,6 +21,8 @@ from typing import Any
 
 from lorebridge import __version__, workers
 from lorebridge.corpora.facts import REPEATS, SHAPES
+from lorebridge.corpora.openqa import SHAPES as OPEN_SHAPES
+from lorebridge.corpora.openqa import TRANSLATIONS
 from lorebridge.errors import TRACEBACK, InputError, told
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
@@ -37,7 +39,10 @@ from lorebridge.records import (
     source_digest,
 )
 from lorebridge.studies import former
+from lorebridge.transfer.methods import MOST
 
+# What is assumed of models that are yet to be asked.
+ASSUMED: dict[str, Any] = {"models": 8, "known": 0.5, "right": 0.5, "pair_sd": 0.05}
 MANNER = ("decode", "lengths", "space", "bare")
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
@@ -137,6 +142,19 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument(
         "--seed-sd", type=_share, help="standard deviation of a gap between seeds, 0..1 (default: transfer.seed_sd)"
     )
+    power.add_argument(
+        "--questions",
+        type=Path,
+        help="instead: a table of open questions (open-questions writes it); prints the smallest effect of one script",
+    )
+    power.add_argument("--models", type=_positive, help="models that are asked them (default: 8)")
+    power.add_argument("--known", type=_share, help="share that a model has right in their own language (default: 0.5)")
+    power.add_argument("--right", type=_share, help="share of these right in another (default: 0.5)")
+    power.add_argument(
+        "--pair-sd",
+        type=_share,
+        help="how much two languages differ from others, a standard deviation, 0..1 (default: 0.05; regress prints it)",
+    )
     configured(power)
 
     audited = command("sample-audit", _sample_audit, "write a sample of a study's filtered text for a person to read")
@@ -229,6 +247,40 @@ def _parser() -> argparse.ArgumentParser:
         "--repeats", choices=REPEATS, default="drop", help="a fact that stands again with the same prompt and object"
     )
     facts.add_argument("--out", type=Path, required=True, help="a Parquet file, one row a fact and language")
+
+    asked = command("open-questions", _open_questions, "read a set of open questions into one table")
+    asked.add_argument("shape", choices=list(OPEN_SHAPES), help="how the set lies at its path")
+    asked.add_argument("path", type=Path, help="the file of ECLeKTic; the folder of MultiLoKo or KLAR")
+    asked.add_argument("--langs", nargs="+", required=True, metavar="LANG", help="codes")
+    asked.add_argument(
+        "--translation",
+        choices=list(TRANSLATIONS),
+        default="human",
+        help="of MultiLoKo, which has both (default: human)",
+    )
+    asked.add_argument("--out", type=Path, required=True, help="a Parquet file, one row a question and language")
+
+    regress = command(
+        "regress", _regress, "say of judged answers whether one script, or one family, goes with what crosses"
+    )
+    regress.add_argument("judged", type=Path, nargs="+", metavar="JUDGED", help="CSV or Parquet, a row an answer")
+    regress.add_argument(
+        "--languages", type=Path, help="a CSV file with lang, script and family, for languages that are not known here"
+    )
+    regress.add_argument("--hint", default="none", help="answers with which hint (default: none)")
+    for name, of in (("distances", "lang_a and lang_b"), ("volumes", "lang")):
+        regress.add_argument(
+            f"--{name}",
+            nargs="+",
+            metavar=("FILE", "COLUMN"),
+            help=f"a CSV file with {of}, and columns of it to adjust for",
+        )
+    regress.add_argument("--mixed", action="store_true", help="a mixed logit, too (minutes for ten thousand answers)")
+    regress.add_argument(
+        "--labelings", type=_positive, default=MOST, help=f"up to so many all are gone through (default: {MOST})"
+    )
+    regress.add_argument("--seed", type=_natural, default=0, help="of draws, where there are more")
+    regress.add_argument("--out", type=Path, help="a .parquet or .csv file of effects, or .json of all that is found")
 
     score = command(
         "score",
@@ -338,10 +390,14 @@ def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:
 
 
 def _language(plan: Plan, lang: str) -> str:
-    """Return `lang`, a language of the study that a person names."""
-    if lang not in plan.config["languages"]:
-        known = ", ".join(plan.config["languages"])
-        raise InputError(f"--lang {lang}", "is not a language of the study", f"Its languages: {known}.")
+    """Return `lang`, a language of the study that a person names and that it has a corpus of."""
+    corpora = plan.config["corpora"]
+    for known, what in ((plan.config["languages"], "languages"), (corpora, "corpora")):
+        if lang not in known:
+            is_no = (
+                "is not a language of the study" if what == "languages" else "is one that the study has no corpus of"
+            )
+            raise InputError(f"--lang {lang}", is_no, f"Its {what}: {', '.join(known) or 'none'}.")
     return lang
 
 
@@ -421,7 +477,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         return
     counted = [(models, "that go on from another"), (bases, "from scratch"), (study.of_phase("given"), "given")]
     said = ", ".join(f"{len(some)} {what}" for some, what in counted if some)
-    print(f"study {plan.config['study']}: models: {said}\n")
+    print(f"study {plan.config['study']}: models: {said or 'none'}\n")
     width = max(24, 2 + max((len(run["run"]) for run in base_runs + runs), default=0))
     print(f"{'run':<{width}}{'steps':>8}{'checkpoints':>13}{'tokens':>16}{'GPU-hours':>11}")
     for run in base_runs + runs:
@@ -491,6 +547,15 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _power(arguments: argparse.Namespace) -> None:
     from lorebridge.transfer.power import detectable_effects
 
+    of_seeds, of_models = ("seeds", "seed_sd"), tuple(ASSUMED)
+    for name in of_seeds if arguments.questions is not None else of_models:
+        if getattr(arguments, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            what = "is not of --questions" if name in of_seeds else "is of --questions"
+            raise InputError(option, what, f"Leave {option} out, or --questions." if name in of_seeds else "Give both.")
+    if arguments.questions is not None:
+        _power_of_scripts(arguments)
+        return
     plan = _load_plan(arguments)
     transfer = _section(arguments, plan, "transfer")
     questions = {culture: _questions(arguments, plan, culture) for culture in plan.study.asked}
@@ -518,6 +583,28 @@ def _power(arguments: argparse.Namespace) -> None:
             + (f", {_seen(row['detectable_effect_seeds'])} with seeds" if seeds > 1 else "")
             + f"; {_seen(row['detectable_effect_clustered'])} by questions if each of {row['n_clusters']} clusters "
             "is answered alike"
+        )
+
+
+def _power_of_scripts(arguments: argparse.Namespace) -> None:
+    from lorebridge.corpora.openqa import known_languages
+    from lorebridge.tables import read
+    from lorebridge.transfer.scripts import detectable_effect_of_script
+
+    given = {name: getattr(arguments, name) for name in ASSUMED}
+    said = {name: ASSUMED[name] if value is None else value for name, value in given.items()}
+    questions = read(arguments.questions, ["dataset", "question_id", "source_lang", "lang"])
+    print("smallest detectable effect of one script, in percentage points of answers")
+    print(
+        f"(80 % power at a two-sided 5 %; {said['models']} models, right in {said['known']:.0%} of the questions in "
+        f"their own language and in {said['right']:.0%} of these in another; two languages differ by "
+        f"{100 * said['pair_sd']:g} points)"
+    )
+    for dataset, own in questions.groupby("dataset", sort=True):
+        effect = detectable_effect_of_script(own, known_languages(), **said)
+        seen = "none: script cannot be told from the rest" if effect is None else f"{100 * effect:.1f}"
+        print(
+            f"  {dataset}: {seen} with {own['question_id'].nunique():,} questions in {own['lang'].nunique()} languages"
         )
 
 
@@ -936,6 +1023,67 @@ def _facts(arguments: argparse.Namespace) -> None:
         out=arguments.out,
     )
     print("\n".join(told(notes)))
+
+
+def _open_questions(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.facts import told
+    from lorebridge.probes.openqa import build_open_questions
+    from lorebridge.publish import check_file
+
+    check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.path])
+    notes = build_open_questions(
+        dataset=arguments.shape,
+        shape=arguments.shape,
+        path=arguments.path,
+        langs=arguments.langs,
+        translation=arguments.translation,
+        out=arguments.out,
+    )
+    print("\n".join(told(notes)))
+
+
+def _regress(arguments: argparse.Namespace) -> None:
+    import dataclasses
+
+    import pandas as pd
+
+    from lorebridge import publish, tables
+    from lorebridge.corpora.openqa import known_languages
+    from lorebridge.transfer.correlates import read_volumes
+    from lorebridge.transfer.distances import read_distances
+    from lorebridge.transfer.judged import joined
+    from lorebridge.transfer.methods import CHEAP, MIXED
+    from lorebridge.transfer.scripts import read_languages, regress, shown
+
+    for name in ("distances", "volumes"):
+        if (said := getattr(arguments, name)) and len(said) < 2:
+            raise InputError(f"--{name} {said[0]}", "names no column", "Write the file, and then its columns.")
+    beside = [Path(said[0]) for said in (arguments.distances, arguments.volumes) if said]
+    if arguments.out:
+        publish.check_file(arguments.out, suffixes=[".parquet", ".csv", ".json"], inputs=[*arguments.judged, *beside])
+    languages = {**known_languages(), **(read_languages(arguments.languages) if arguments.languages else {})}
+    found = regress(
+        joined(arguments.judged),
+        languages,
+        hint=arguments.hint,
+        distances=read_distances(arguments.distances[0], arguments.distances[1:]) if arguments.distances else None,
+        volumes=read_volumes(arguments.volumes[0], arguments.volumes[1:]) if arguments.volumes else None,
+        methods=(*CHEAP, MIXED) if arguments.mixed else CHEAP,
+        labelings=arguments.labelings,
+        seed=arguments.seed,
+    )
+    print("\n".join(shown(found)))
+    if arguments.out is None:
+        return
+    if arguments.out.suffix == ".json":
+        publish.write_text(arguments.out, json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=1) + "\n")
+    elif arguments.out.suffix == ".csv":
+        with publish.whole(arguments.out) as partial:
+            pd.DataFrame(found.script_effects, columns=tables.SCHEMAS["script_effects"].names).to_csv(
+                partial, index=False
+            )
+    else:
+        tables.write("script_effects", found.script_effects, arguments.out)
 
 
 def _score_facts(arguments: argparse.Namespace) -> None:

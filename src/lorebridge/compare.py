@@ -31,7 +31,7 @@ from lorebridge.bundle import Redrawing
 from lorebridge.errors import InputError
 from lorebridge.plan import Plan
 from lorebridge.plan.due import differences, short, why
-from lorebridge.records import file_digest, read_record
+from lorebridge.records import changes, file_digest, outputs_of, read_record, refuse_changed
 
 PAGE = "report/summary.html.record.json"
 """The record that holds the configuration of a study, without the folders and the hardware of one machine."""
@@ -288,9 +288,22 @@ def _compared_recipes(a: Side, b: Side) -> dict[str, Any]:
     }
 
 
+def _described(root: Path) -> dict[Path, tuple[dict[str, Any], str]]:
+    """Return what the records below a folder say of each file and folder, and the rule that makes it."""
+    found: dict[Path, tuple[dict[str, Any], str]] = {}
+    for place in root.rglob("*record.json"):
+        record = read_record(place) or {}
+        found |= {path: (said, str(record.get("rule"))) for path, said in outputs_of(place, record).items()}
+    return found
+
+
 def _compared_tables(a: Path, b: Path, tolerance: float) -> Iterator[dict[str, Any]]:
+    described = _described(a) | _described(b)
     for name, table, pattern in _result_files():
         files = [{path.relative_to(root).as_posix(): path for path in root.glob(pattern)} for root in (a, b)]
+        paths = [Path(os.path.normpath(path)) for some in files for path in some.values()]
+        said = {path: described[path][0] for path in paths if path in described}
+        refuse_changed(changes(said, lambda path: described[path][1]))
         # Files of the same bytes need not be read.
         same = {
             path

@@ -299,10 +299,13 @@ def _not_finite(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 
 def _fill_defaults(validator, properties, instance, schema):
-    """Validate `properties` as JSON Schema does, filling in the defaults of absent keys first."""
+    """Validate `properties` as JSON Schema does, filling in the defaults of absent keys first.
+
+    A kind of study may require a key that has a default elsewhere: filled in, it would not be missing.
+    """
     if isinstance(instance, dict):
         for key, subschema in properties.items():
-            if "default" in subschema and key not in instance:
+            if "default" in subschema and key not in {*instance, *schema.get("required", ())}:
                 instance[key] = copy.deepcopy(subschema["default"])
     yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
 
@@ -415,7 +418,8 @@ def _explain(error: ValidationError, name: str) -> ConfigError:
         mend = f"Did you mean {close[0]!r}?" if close else f"Known keys here: {', '.join(known)}."
         return ConfigError(where, f"unknown key {unknown!r}", mend)
     if error.validator == "required" and isinstance(limit, list):
-        missing = next(key for key in limit if key not in instance)
+        # By what it says: where the key has a default for other kinds of study, that stands in its place by now.
+        missing = next(key for key in limit if error.message.startswith(repr(key)))
         return ConfigError(where, f"the key {missing!r} is missing", "Add it; config/demo.yaml has an example.")
     if error.validator == "type":
         return ConfigError(where, *_mistyped(instance, limit))

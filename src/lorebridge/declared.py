@@ -9,12 +9,15 @@ note: then nobody knows, and that is what is said.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from lorebridge import publish
 
 FILE = "declared.json"
 """Below the folder of a study."""
@@ -42,16 +45,16 @@ def begin(first: Path | str, said: Mapping[str, Any] | None) -> None:
     known = all(first.parent / "models" / "given" in path.parents for path in made)
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     first.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # Several jobs may begin at once: one of them makes the file, and what is torn by a crash counts as unknown.
-        with first.open("x", encoding="utf-8") as file:
-            file.write(
-                json.dumps({"declared": said, "known": known, "when": when}, ensure_ascii=False, indent=1) + "\n"
-            )
+    text = json.dumps({"declared": said, "known": known, "when": when}, ensure_ascii=False, indent=1) + "\n"
+    # Several jobs may begin at once: one of them makes the file, and what is torn by a crash counts as unknown.
+    with contextlib.suppress(FileExistsError), publish.named(first), first.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError:
-        return
+        except OSError:  # a full disk: nothing has begun, and once there is room it is written down whole
+            first.unlink()
+            raise
 
 
 def status(first: Path | str, said: Mapping[str, Any]) -> tuple[str, str]:

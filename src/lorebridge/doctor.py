@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 FONTS = Path(__file__).parent / "figures" / "fonts"
 # What the SLURM executor of Snakemake calls.
 SLURM = ("sbatch", "squeue", "sacct", "scancel", "sinfo", "scontrol")
+# Of a script that Unicode knows by others.
+_LETTERS = {"Japanese": "Hiragana"}
 WAIT = 20  # seconds that a program of the system may take to answer
 
 
@@ -204,7 +206,11 @@ def fonts(languages: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
     files = [path for path in (plain, *sorted(FONTS.glob("*.ttf"))) if path and path.is_file()]
     letters = {path.stem: "".join(map(chr, TTFont(path, lazy=True).getBestCmap())) for path in files}
     for script in dict.fromkeys(str(language["script"]) for language in languages.values()):
-        having = [name for name, known in letters.items() if regex.search(rf"\p{{Script={script}}}", known)]
+        having = [
+            name
+            for name, known in letters.items()
+            if regex.search(rf"\p{{Script={_LETTERS.get(script, script)}}}", known)
+        ]
         if having:
             yield Finding("fonts", f"{script}: {having[0]}")
         else:

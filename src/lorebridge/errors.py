@@ -15,6 +15,17 @@ TRACEBACK = "LOREBRIDGE_TRACEBACK"
 """The environment variable that asks for the traceback of errors that are told in a line."""
 
 
+def on_one_line(text: str) -> str:
+    """Return a text on one line: what else ends a line, steers a terminal or cannot be written is spelt out.
+
+    >>> on_one_line("a row\\n of \\x1b[2J and \\ud800")
+    'a row of \\\\x1b[2J and \\\\ud800'
+    """
+    text = re.sub(r"\s*[\r\n]+\s*", " ", text)
+    odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+    return re.sub(odd, lambda found: ascii(found[0])[1:-1], text)
+
+
 class LorebridgeError(Exception):
     """A problem that the user can mend: the command line prints its message alone, without a traceback."""
 
@@ -27,8 +38,8 @@ class InputError(LorebridgeError):
     """
 
     def __init__(self, where: object, what: str, mend: str) -> None:
-        """Compose the message ``where: what. mend``, in one line whatever a library has said."""
-        super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", f"{where}: {what.rstrip('.')}. {mend}"))
+        """Compose the message ``where: what. mend``, in one line whatever a file holds or a library has said."""
+        super().__init__(on_one_line(f"{where}: {what.rstrip('.')}. {mend}"))
 
 
 class ConfigError(InputError):
@@ -80,6 +91,11 @@ def told(error: BaseException) -> str | None:
     'out.parquet: No space left on device. Make room on the disk and run again.'
     >>> told(KeyError("a"))
     """
+    line = _told(error)
+    return None if line is None else on_one_line(line)
+
+
+def _told(error: BaseException) -> str | None:
     if isinstance(error, LorebridgeError):
         return str(error)
     # The libraries in Rust raise classes of their own for what the system says, which is the end of their words.

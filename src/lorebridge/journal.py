@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from lorebridge import publish
 from lorebridge.work import sync
 
 log = logging.getLogger("lorebridge.work")
@@ -53,7 +54,7 @@ class Journal(Generic[Row]):
 
     def append(self, answers: Mapping[str, Row]) -> None:
         """Add answers, and return when they are on the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with publish.named(self.path), self.path.open("a", encoding="utf-8") as file:
             for asked, answer in answers.items():
                 fields = {name: getattr(answer, name) for name in self._names}
                 file.write(json.dumps({"asked": asked, **fields}) + "\n")

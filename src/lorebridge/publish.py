@@ -12,7 +12,23 @@ from lorebridge.errors import InputError
 
 
 @contextlib.contextmanager
-def whole(out: Path | str) -> Iterator[Path]:
+def named(out: Path | str, partial: Path | str | None = None) -> Iterator[None]:
+    """Have what the system refuses while a file is written name that file: libraries say no name of a full disk.
+
+    Args:
+        out: the file.
+        partial: under which name it is written, which nobody knows.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename = str(out)
+        raise
+
+
+@contextlib.contextmanager
+def whole(out: Path | str, *, by: str = "") -> Iterator[Path]:
     """Yield a path to write a file to, which takes the place of `out` once the body is done.
 
     A body that fails leaves what was there before. What a killed process leaves behind (``OUT.partial``) is written
@@ -20,18 +36,18 @@ def whole(out: Path | str) -> Iterator[Path]:
 
     Args:
         out: the file to write; its folder is made.
+        by: who writes, where others may write the same file meanwhile.
     """
     out = Path(out)
     if out.is_symlink():
         out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(out)
+    partial = _partial(out, by)
     try:
-        yield partial
-        partial.replace(out)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename in (None, str(partial)):
-            error.filename = str(out)  # libraries say no name, and nobody knows the other
+        with named(out, partial):
+            yield partial
+            partial.replace(out)
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
@@ -156,5 +172,5 @@ def _free(out: Path) -> Path:
     return next(path for path in itertools.chain([out], numbered) if not path.exists())
 
 
-def _partial(out: Path) -> Path:
-    return out.with_name(f"{out.name}.partial")
+def _partial(out: Path, by: str = "") -> Path:
+    return out.with_name(f"{out.name}{by and '.'}{by}.partial")

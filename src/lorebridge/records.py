@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lorebridge import declared
+from lorebridge import declared, publish
 from lorebridge.errors import TRACEBACK, ChangedFile, StaleInput, told
 
 RECORD = "record.json"
@@ -151,7 +151,6 @@ class DigestCache:
     def _remember(self, path: Path, status: os.stat_result, digest: str) -> None:
         if time.time() - max(status.st_mtime, status.st_ctime) > self.SETTLED:
             with contextlib.suppress(OSError):  # a full disk must not stop who reads
-                self.folder.mkdir(parents=True, exist_ok=True)
                 place = self.folder / f"{fingerprint(str(path.resolve()))}.json"
                 _replace(place, {"path": str(path.resolve()), "status": _status(status), "sha256": digest})
 
@@ -398,14 +397,16 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
     missing = "format" in record and not record.keys() >= _OF_ALL.keys()
     if missing or not all(isinstance(record[key], kind) for key, kind in kinds.items() if key in record):
         return False
-    described = [
-        file
-        for said in (record.get("files") or {}).values()
-        for file in [said, *(said.get("files", {}).values() if isinstance(said, dict) else ())]
-    ]
-    return all(isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in described) and all(
-        isinstance(said.get("path"), str) for said in (record.get("files") or {}).values()
-    )
+    files = list((record.get("files") or {}).values())
+    if not all(_is_described(said) and isinstance(said.get("path"), str) for said in files):
+        return False
+    inner = [said["files"] for said in files if "files" in said]
+    return all(isinstance(tree, dict) and all(map(_is_described, tree.values())) for tree in inner)
+
+
+def _is_described(said: Any) -> bool:
+    """Return whether it is said of a file how large it is, and its sha256."""
+    return isinstance(said, dict) and isinstance(said.get("bytes"), int) and isinstance(said.get("sha256"), str)
 
 
 class Records:
@@ -505,9 +506,38 @@ class Task:
                 taken = [p for p in described[beside] if p == path or (folder and p.parent == path.parent)]
                 wanted |= {p: described[beside][p] for p in taken}
                 rules |= dict.fromkeys(taken, str(records[beside]["rule"]))
+        if reads is not None:
+            place_of = {path: place for place, said in described.items() for path in said}
+            for path in map(Path, self._check_sources()):
+                if path not in place_of:
+                    raise ChangedFile(
+                        f"{path}: no record says what was written there. Make it again: snakemake --forcerun {path}"
+                    )
+                wanted[path] = described[place_of[path]][path]
+                rules[path] = str(records[place_of[path]]["rule"])
         found = changes(wanted, rules.__getitem__, self._digest)
         refuse_changed([*found, *_behind(found, records, self._digest)])
         return {str(path): said["sha256"] for path, said in wanted.items()}
+
+    def _check_sources(self) -> list[str]:
+        """Refuse to read a file from outside that is another by now than the plan knows, as it may be after hours.
+
+        Returns:
+            the other sources: those that the study makes itself.
+
+        Raises:
+            ChangedFile: names the file, both digests and the mend.
+        """
+        digest = DigestCache(self.call["planned"]) if "planned" in self.call else self._digest
+        sources: Mapping[str, str | None] = self.call.get("sources", {})
+        for path, planned in sources.items():
+            now = planned if planned is None else digest(Path(path)) if Path(path).is_file() else "gone"
+            if now != planned:
+                raise ChangedFile(
+                    f"{path}: changed since this run was planned: its sha256 was {planned} and is now {now}. Run the "
+                    "same command again: it plans anew, by what the file holds then"
+                )
+        return [path for path, planned in sources.items() if planned is None]
 
     @property
     def _digest(self) -> Digest:
@@ -657,17 +687,14 @@ def write_record(
         "argv": sys.argv,
         **environment(),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, record)
+    _replace(Path(path), record)
     return record
 
 
 def _replace(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all, also where another process writes the same file."""
-    partial = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}-{threading.get_ident()}.partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with publish.whole(path, by=f"{platform.node()}-{os.getpid()}-{threading.get_ident()}") as partial:
+        partial.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 @functools.lru_cache
@@ -727,13 +754,27 @@ def source_digest() -> str:
     return fingerprint({str(p.relative_to(root)): file_digest(p) for p in sorted(root.rglob("*.py"))})
 
 
+class _LogFile(logging.FileHandler):
+    """A log that goes on without what a full disk does not take: the terminal has it, too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Pass over what the system refuses."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what is still to be written may be lost."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def logging_to(logfile: Path | str | None) -> Iterator[None]:
     """Send log messages to the terminal and, where given, to `logfile`."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if logfile:
         Path(logfile).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(logfile, mode="w", encoding="utf-8"))
+        handlers.append(_LogFile(logfile, mode="w", encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
         log.addHandler(handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -57,6 +58,24 @@ def read_rows(path: Path, columns: Collection[str], *, what: str, mend: str) -> 
         raise InputError(path, f"is no {what}", mend)
     refuse_odd_cells(path, reader.fieldnames or (), rows, columns)
     return rows
+
+
+def refuse_odd_table(path: Path | str, columns: Collection[str]) -> None:
+    """Refuse a CSV file of which pandas would take other cells than a person means, without a word.
+
+    A second column of one name gets another name, and a row of one cell too many moves all of them by a column.
+
+    Args:
+        path: the file; one that cannot be read is left to who reads it next.
+        columns: those that are read.
+
+    Raises:
+        InputError: as :func:`refuse_odd_cells`.
+    """
+    unreadable = contextlib.suppress(OSError, UnicodeDecodeError, csv.Error)
+    with unreadable, Path(path).open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        refuse_odd_cells(Path(path), rows.fieldnames or (), rows, columns)
 
 
 def refuse_odd_cells(

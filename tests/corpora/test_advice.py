@@ -264,6 +264,12 @@ READING = [
         read("x.zip", None, PAIR),
     ),
     Case(
+        "Put it into the zip as plain text in UTF-8",
+        then(packed({**FILES, "b.ko": gzip.compress(b"1\n")}), read("x.zip", None, PAIR)),
+        packed(FILES),
+        read("x.zip", None, PAIR),
+    ),
+    Case(
         "under `fields` of the source: {ko: ENDING}",
         then(packed({"b.en": "1\n", "b.kr": "1\n"}), read("x.zip", None, PAIR)),
         None,

@@ -67,6 +67,15 @@ def test_a_file_that_is_not_there_or_torn(tmp_path: Path) -> None:
         read_file(tmp_path / "torn.json")
 
 
+def test_a_byte_order_mark_is_no_text_and_no_key_stands_twice(tmp_path: Path) -> None:
+    path = tmp_path / "marked.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([item()]).encode())
+    assert [q.id for q in read_file(path)] == ["KIIP_popular_3"]
+    path.write_text(json.dumps([item()]).replace('"answer":', '"answer": "a", "answer":'))
+    with pytest.raises(InputError, match=r"marked\.json: not JSON \(the key 'answer' stands twice\)"):
+        read_file(path)
+
+
 def test_half_a_character_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text(json.dumps([item(), item(id="half", question="\ud83c")]))
     with pytest.raises(InputError, match=r"half\.json, row 1: not a multiple-choice question"):

@@ -150,6 +150,17 @@ def test_what_is_malformed_is_named(mlama, name, text, said):
     assert "\n" not in str(error.value)
 
 
+def test_gzip_is_read_whatever_the_name_says_and_damage_is_told(mlama):
+    whole = read_facts("mlama", mlama, ["en"])
+    packed = mlama / "en" / "P19.jsonl.gz"
+    content = packed.rename(packed.with_suffix("")).read_bytes()
+    assert read_facts("mlama", mlama, ["en"]) == whole
+    for place in range(12, len(content), 7):
+        packed.with_suffix("").write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        with pytest.raises(InputError, match=r"P19\.jsonl"):
+            read_facts("mlama", mlama, ["en"])
+
+
 def test_what_the_folder_lacks_is_said(mlama):
     with pytest.raises(InputError, match=r"has no relation 'P7'. It has: P19"):
         read_facts("mlama", mlama, ["en"], relations=["P7"])

@@ -218,6 +218,7 @@ def test_a_recorded_response_gives_its_people(tmp_path: Path) -> None:
     assert "birthplace" not in people["Q900000004"][1], "the name says it"
     assert audit["kept"] == len(people) == 6
     assert audit["people"] == 12
+    assert audit["rows"] == len(json.loads(RECORDED.read_text(encoding="utf-8"))["results"]["bindings"])
     assert tables.read(tmp_path / "p.parquet")["person_id"].is_monotonic_increasing
 
 
@@ -263,7 +264,12 @@ def test_a_malformed_row_is_named(spoil, expected, tmp_path: Path) -> None:
         merged(tmp_path, rows)
 
 
-@pytest.mark.parametrize("content", ["", "<html>", "[]", '{"results": 3}'], ids=["empty", "html", "list", "number"])
+TWICE = '{"results": {"bindings": []}, "results": {"bindings": []}}'
+
+
+@pytest.mark.parametrize(
+    "content", ["", "<html>", "[]", '{"results": 3}', TWICE], ids=["empty", "html", "list", "number", "a key twice"]
+)
 def test_what_is_no_response_is_named(content: str, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(content)

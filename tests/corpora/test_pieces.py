@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lorebridge import tables
-from lorebridge.corpora.pieces import check_numbering, numbering
+from lorebridge.corpora.pieces import KEY, check_numbering, numbered_by, numbering
 from lorebridge.errors import InputError
 
 IDS = st.lists(st.text(st.characters(exclude_characters="\n", codec="utf-8"), max_size=3), max_size=12, unique=True)
@@ -28,6 +28,12 @@ def test_a_numbering_tells_what_rows_stand_where_and_not_in_which_table(tmp_path
     other = data.draw(st.permutations(ids))
     assert (numbering([documents(tmp_path / "d.parquet", other)]) == whole) == (other == ids)
     assert numbering([documents(tmp_path / "e.parquet", [*ids, "\n1"])]) != whole
+
+
+def test_a_table_keeps_the_numbering_that_it_was_written_with(tmp_path):
+    for metadata, expected in (({KEY: "0123456789abcdef"}, "0123456789abcdef"), ({"other": "a"}, None), ({}, None)):
+        tables.write("leaks", [], tmp_path / "leaks.parquet", metadata)
+        assert numbered_by(tmp_path / "leaks.parquet") == expected
 
 
 def test_another_numbering_is_refused_and_a_missing_one_is_not():

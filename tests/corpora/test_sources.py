@@ -417,12 +417,27 @@ def test_the_first_line_of_a_tsv_names_its_columns(tmp_path: Path) -> None:
     fails(path, "no `text` (there is nothing)")
 
 
-@pytest.mark.parametrize("first", ["en\tko", "EN\tKO", '"en"\t"ko"', "source\ttarget", "English\tko"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "en\tko",
+        "EN\tKO",
+        '"en"\t"ko"',
+        "source\ttarget",
+        "English\tko",
+        "English\tKorean",
+        "sentence_en\tsentence_ko",
+        "Korean text\ttext (en)",
+        "eng_Latn\tkor_Hang",
+    ],
+)
 def test_a_tsv_with_names_is_not_read_as_text(tmp_path: Path, first: str) -> None:
     path = tmp_path / "rows.tsv"
     path.write_text(f"{first}\nOne\t하나\n")
     with pytest.raises(InputError, match=r"row 1: names the columns .* Leave out `columns`"):
         rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])
+    path.write_text("English\t영어\nYes\tno\n")
+    assert len(rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])) == 2
     path.write_text("Sources\t원천\nOne\t하나\n")
     assert len(rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])) == 2
 
@@ -509,6 +524,8 @@ def test_long_moses_files(moses: Callable[..., Path]) -> None:
         ({"b.en": b"1\n" * 9000, "b.ko": b"1\n" * 8192}, "the ko file ends before row 8193"),
         ({"b.en": b"1\n"}, "0 files end in .ko"),
         ({"b.en": b"1\n", "b.ko": b"1\n", "c.ko": b""}, "2 files end in .ko"),
+        ({"b.en": gzip.compress(b"1\n2\n"), "b.ko": b"1\n2\n"}, "the en file in it is packed by gzip"),
+        ({"b.en": b"1\n", "b.ko": "1\n".encode("utf-16")}, "the ko file in it is in UTF-16"),
         ({"b.en": b"1\n\xff\n", "b.ko": b"1\n2\n"}, "row 2: not UTF-8"),
     ],
 )
@@ -543,6 +560,24 @@ def test_a_zip_that_is_damaged(tmp_path: Path) -> None:
     whole[3000] ^= 0xFF
     path.write_bytes(bytes(whole))
     with pytest.raises(InputError, match=r"x\.zip: truncated or damaged after row"):
+        list(open_source(MOSES, path, ["en", "ko"]).batches())
+
+
+def test_a_zip_that_is_packed_in_an_unknown_way(tmp_path: Path) -> None:
+    """As Windows packs large files, by deflate64: the code of the method stands in both headers of each member."""
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.en", "One\n")
+        archive.writestr("b.ko", "하나\n")
+    whole = path.read_bytes()
+    for header, method in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        whole = re.sub(
+            re.escape(header) + b".{%d}" % (method - 4) + b"\x08", lambda m: m[0][:-1] + b"\x09", whole, flags=re.S
+        )
+    path.write_bytes(whole)
+    with pytest.raises(
+        InputError, match=r"x\.zip: not a zip that can be read \(That compression .* pack it by `zip`\."
+    ):
         list(open_source(MOSES, path, ["en", "ko"]).batches())
 
 

@@ -36,13 +36,14 @@ def audit(tmp_path):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Two shards of 30 documents; the first five have a fault each."""
+    """Two shards of 30 documents; the first five have a fault each, and the next begins as another for a few words."""
     texts = [korean(i) for i in range(N)]
     texts[0] = "짧다."
     texts[1] = korean(1, 200) + "漢字" * 40
     texts[2] = korean(2, 100) + " 1,234" * 90
     texts[3] = korean(3) + " {{틀}}"
     texts[4] = texts[50][:150] + korean(4)
+    texts[5] = texts[51][:60] + korean(5)
     for shard in range(2):
         rows = [
             {"doc_id": f"wiki/{i}", "title": f"제목 {i}", "text": texts[i], "source": "wiki", "n_chars": len(texts[i])}
@@ -77,6 +78,7 @@ def test_every_planted_fault_is_suspected(corpus, audit, tmp_path):
         "wiki/50": "opening repeated",
     }
     assert sheet.set_index("doc_id").loc["wiki/1", "letters"] == "Hangul 150, Han 80"
+    assert rates.loc["short", "share"] == 1 / N
     assert rates.loc["short", "lo"] < 1 / N < rates.loc["short", "hi"]
     assert (tmp_path / "out" / "ko.csv").read_bytes().startswith(b"\xef\xbb\xbf")
 

@@ -218,6 +218,7 @@ def test_recorded_responses_make_the_same_files_without_a_model(make, model):
             r"of q1 \(cloze\), only of another\. Ask",
         ),
         (lambda lines: [*lines[:2], lines[2][:40]], "line 3: not a recorded call"),
+        (lambda lines: [*lines[:2], lines[2].replace("{", '{"model": "a", ', 1)], "line 3: not a recorded call"),
         (lambda lines: [*lines, lines[0].replace("계절이 있다", "철이 있다")], "line 7: another response to the same"),
     ],
 )

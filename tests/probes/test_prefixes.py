@@ -70,6 +70,35 @@ def test_every_question_is_asked_behind_both_prefixes(tmp_path, checkpoints, rel
     assert sizes.eq(1).all(axis=None) and predicted["sum_nll"].nunique() == 4
 
 
+def test_a_space_that_is_the_halfs_begins_what_stands_behind_a_label(tmp_path, checkpoints, released):
+    """As training text has it with label_space: half; what is asked bare has none."""
+    questions, settings = in_two_languages(tmp_path, released), held_out(tmp_path)
+    labels = {"ko": {lang: label.removesuffix(" ") for lang, label in LABELS["ko"].items()}}
+    asked = {"prefixes": PREFIXES, "labels": labels, "lead": " ", **settings}
+    run_scores(checkpoints[1:], questions, tmp_path / "led.parquet", **asked)
+    table = tables.read(tmp_path / "led.parquet")
+    tokenizer, model = AutoTokenizer.from_pretrained(checkpoints[1][1]), load(checkpoints[1][1])
+    listed = tables.read(questions)
+    for prefix, lead in (("bare", ""), ("label", " ")):
+        rows = table[table["prefix"] == prefix]
+        for row, question in list(zip(rows.itertuples(), listed.itertuples(), strict=True))[:8]:
+            label = labels["ko"][question.lang] if lead else ""
+            text = lead + fill_blanks(question.text, question.option)
+            filled, n_tokens = logprob(model, tokenizer, label, text)
+            alone, n_alone = logprob(model, tokenizer, label, lead + question.option)
+            assert (row.n_tokens, row.prior_tokens, row.n_bytes) == (n_tokens, n_alone, len(text.encode()))
+            assert row.sum_logprob == pytest.approx(filled, rel=1e-5)
+            assert row.prior_logprob == pytest.approx(alone, rel=1e-5)
+    documents = [tmp_path / "led-held.parquet"]
+    rows = [{"doc_id": f"{i}", "title": "", "text": t, "source": "t", "n_chars": len(t)} for i, t in enumerate("ab")]
+    tables.write("documents", [*rows, rows[0] | {"doc_id": "2", "text": ""}], documents[0])
+    led, bare = read_samples(documents, tokenizer, n_tokens=99, window=99, labels=["English:", ""], lead=" ")
+    assert [
+        sorted(tokenizer.decode(w[n:]) for w, n in zip(s.windows, s.contexts, strict=True)) for s in (led, bare)
+    ] == [[" a", " b"], ["a", "b"]]
+    assert (led.n_bytes, bare.n_bytes) == (4, 2)
+
+
 def test_a_long_document_behind_a_label_predicts_every_token_of_it_once(tmp_path, checkpoints):
     tokenizer = AutoTokenizer.from_pretrained(checkpoints[0][1])
     texts = ["The capital is Seoul. " * 9, "", "한국에는 4개의 계절이 있다.", "a"]

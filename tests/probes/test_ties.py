@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -40,6 +41,31 @@ def test_rules_differ_in_ties_only(losses):
         assert np.flatnonzero(shares["reference"]).tolist() == best[:1] == np.flatnonzero(shares["float32"]).tolist()
         assert np.flatnonzero(shares["reversed"]).tolist() == best[-1:]
         assert shares["shared"].tolist() == [1 / len(best) if i in best else 0 for i in range(4)]
+
+
+def test_every_culture_is_decided_by_its_own_losses(tmp_path, checkpoints, released):
+    """Tables are read one after the other, and each begins with row 0."""
+    tables_of = {}
+    for culture, rows in (("ko", released[:5]), ("bo", released[5:8])):
+        (tmp_path / f"{culture}.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        tables_of[culture] = tmp_path / f"{culture}.parquet"
+        build_questions(
+            culture=culture,
+            langs=["en"],
+            known_missing_gold=[],
+            files={"en": tmp_path / f"{culture}.json"},
+            scripts={"en": "Latin"},
+            out=tables_of[culture],
+        )
+    found = {}
+    for name, questions in (("ko", ["ko"]), ("bo", ["bo"]), ("both", ["ko", "bo"])):
+        given = [tables_of[culture] for culture in questions]
+        out = tmp_path / f"scorer-{name}.parquet"
+        scorer_bias(model=SHAPE, seeds=[0], questions=given, tokenizer=checkpoints[0][1], out=out)
+        found[name] = tables.read(out)
+    alone = pd.concat([found["ko"], found["bo"]], ignore_index=True)
+    assert alone.groupby("culture")["accuracy"].nunique().gt(1).any()
+    pd.testing.assert_frame_equal(found["both"], alone)
 
 
 def test_a_random_model_profits_from_ties(tmp_path, checkpoints, released, published_rule):

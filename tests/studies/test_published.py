@@ -41,6 +41,13 @@ def test_a_file_of_other_columns_is_refused(tmp_path):
         read_languages(path)
 
 
+def test_a_row_with_a_cell_too_many_is_refused(tmp_path):
+    path = invented(tmp_path / "languages.csv")
+    path.write_text(path.read_text().replace("it,", "it,0,"))
+    with pytest.raises(InputError, match=r"languages.csv, row 3: has more cells than the \d+ columns"):
+        read_languages(path)
+
+
 @DATA
 def test_the_published_table_gives_what_is_said_of_it(tmp_path):
     folder = Path(os.environ["LOREBRIDGE_DATA"]) / "facts"

@@ -1,15 +1,21 @@
 """A question behind its label has the tokens that a half of a pair has behind it in training text."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from invented import TEMPLATE
+from test_label_space import spaced
 
-from lorebridge import tables
+from lorebridge import config, studies, tables
 from lorebridge.probes.models import load_tokenizer, start_token
 from lorebridge.probes.perplexity import read_samples
 from lorebridge.probes.scoring import build_requests
 from lorebridge.tokens.arms import template_labels
+from lorebridge.tokens.reader import OrderReader
+
+PAPER = Path(__file__).parents[2] / "config" / "config.yaml"
 
 
 def packed(reader):
@@ -48,3 +54,20 @@ def test_a_question_is_asked_as_a_half_of_a_pair_stands_in_its_document(study, t
     tables.write("documents", held_out, tmp_path / "held.parquet")
     [sample] = read_samples([tmp_path / "held.parquet"], tokenizer, n_tokens=10**6, window=10**4, labels=[labels["en"]])
     assert sorted(window[1:] for window in sample.windows) == sorted(asked["en"])
+
+
+def test_a_question_of_the_papers_study_has_the_tokens_of_the_filled_template(study, tmp_path):
+    """There the space behind a label is the half's (label_space: half), and no text has the lone space of a label."""
+    literals = studies.plan(config.load(PAPER)).literals("score", run="ko-bridge-s0")
+    labels, lead = literals["labels"]["ko"], literals["lead"]
+    pairs, tokenizer = tables.read(study.pairs), load_tokenizer(study.tokenizer)
+    half = spaced(study, tmp_path)
+    reader = OrderReader.open(half.draw("bridge", label_space="half"), half.stores)
+    documents = {tuple(ids[:-1]) for ids in packed(reader)}
+    asked = []
+    for column, lang in (("en", "en"), ("xx", "ko")):
+        requests = build_requests(
+            [lead + text for text in pairs[column]], range(len(pairs)), tokenizer, [labels[lang]] * len(pairs)
+        )
+        asked.append([tuple(requests.sequences[i][1:]) for i in requests.request])
+    assert sum((*en, *xx) in documents for en, xx in zip(*asked, strict=True)) > len(pairs) / 3

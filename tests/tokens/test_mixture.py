@@ -183,6 +183,15 @@ def test_bad_arguments_are_one_clear_error(study, tmp_path, changes, message):
     assert not (tmp_path / "order.parquet").exists()
 
 
+def test_there_are_numbers_for_124_texts(study, tmp_path):
+    stores, _ = write_texts(tmp_path, study, [[30] * 9])
+    many = {f"text-{i}": stores["mono-en"] for i in range(125)}
+    with pytest.raises(InputError, match=r"125 texts\. Mix fewer than 125"):
+        draw(study, many, tmp_path / "order.parquet")
+    del many["text-0"]
+    assert len(draw(study, many, tmp_path / "order.parquet")["stores"]) == 124
+
+
 def test_stores_that_cannot_be_read_are_refused(study, tmp_path):
     stores, _ = write_texts(tmp_path, study, [[30] * 9, [0, 0]])
     with pytest.raises(InputError, match="no document has a token"):

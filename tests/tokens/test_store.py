@@ -61,9 +61,10 @@ def test_a_torn_store_is_refused(study, tmp_path):
     tokens.write_bytes(tokens.read_bytes()[:-4])
     with pytest.raises(InputError, match="bytes for"):
         Store.open(tmp_path / "store")
-    (tmp_path / "store" / "offsets.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(InputError, match="cannot be read"):
-        Store.open(tmp_path / "store")
+    for torn in (b"\x93NUMPY", b""):
+        (tmp_path / "store" / "offsets.npy").write_bytes(torn)
+        with pytest.raises(InputError, match="cannot be read"):
+            Store.open(tmp_path / "store")
 
 
 def test_a_store_of_another_tokenizer_is_refused(study):

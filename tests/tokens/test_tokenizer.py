@@ -20,6 +20,7 @@ from lorebridge.tokens.tokenizer import (
     end_of_text_id,
     fetch_tokenizer,
     load_tokenizer,
+    n_ids,
     tokenizer_fingerprint,
     train_tokenizer,
 )
@@ -29,6 +30,17 @@ def write_texts(path, texts):
     rows = [{"doc_id": str(i), "title": "", "text": t, "source": "s", "n_chars": len(t)} for i, t in enumerate(texts)]
     tables.write("documents", rows, path)
     return path
+
+
+def test_an_embedding_has_a_row_for_the_largest_id(study, tmp_path):
+    """A tokenizer that is given may leave ids out: it has fewer entries than its largest id."""
+    said = json.loads((study.tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    assert n_ids(load_tokenizer(study.tokenizer)) == len(said["model"]["vocab"])
+    last = max(said["model"]["vocab"], key=said["model"]["vocab"].get)
+    said["model"]["vocab"][last] = 4_000
+    (tmp_path / "tokenizer.json").write_text(json.dumps(said), encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.get_vocab_size() < n_ids(tokenizer) == 4_001
 
 
 def test_the_same_tables_give_the_same_bytes(study, tmp_path):

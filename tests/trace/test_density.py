@@ -202,6 +202,12 @@ def test_the_control_is_counted_in_the_unit_of_its_row(cell, density, tmp_path):
     assert control == pytest.approx({"document": 2 / 4, "chunk": 3 / 4, "token": 3 / 4})
 
 
+def test_two_questions_that_differ_have_an_interval_and_one_or_equal_ones_have_none():
+    assert interval(np.array([0.0, 4.0]), resamples=1000, seed=0) == (0, 4)
+    for values in ([3.0], [3.0, 3.0]):
+        assert np.isnan(interval(np.array(values), resamples=100, seed=0)).all()
+
+
 def test_the_interval_covers_a_mean_and_repeats():
     generator = np.random.default_rng(5)
     covered = 0

@@ -113,6 +113,26 @@ def test_a_sheet_hides_the_verdict_and_shows_the_rest(study, tmp_path):
     assert notes["strata"] == {"no, rank 1-5": 14, "no, rank 6-20": 13, "yes, rank 1-5": 13}
 
 
+def test_strata_are_of_the_ranks_to_5_to_20_and_further(study, tmp_path):
+    hits = tables.read(study["hits"])
+    hits["rank"] += np.where(hits["question_id"] == "mn-0000", 20, 0).astype("int16")
+    tables.write("hits", hits, study["hits"])
+    # Of 29 questions that were judged, 15 have two hits that entail; one of these begins at rank 21.
+    found = {"no, rank 1-5": 14 * 3 + 14 * 5, "no, rank 6-20": 28 * 15, "yes, rank 1-5": 28}
+    assert write(study, tmp_path / "sheet.csv", n=580)["strata"] == found | {"no, rank 21-": 18, "yes, rank 21-": 2}
+
+
+def test_a_share_of_nothing_is_unknown():
+    assert labels.share(np.zeros(0, bool), np.zeros(0)) == pytest.approx((np.nan, 0, 1), nan_ok=True)
+
+
+def test_two_sheets_are_of_one_drawing(study, tmp_path):
+    write(study, tmp_path / "one.csv")
+    write(study, tmp_path / "two.csv", n=41)
+    with pytest.raises(InputError, match=r"two\.csv: is another drawing than .*one\.csv"):
+        read(study, tmp_path / "one.csv", tmp_path / "two.csv")
+
+
 def test_the_same_sheet_comes_again_and_a_labelled_one_is_not_overwritten(study, tmp_path):
     for name in ("one.csv", "two.csv"):
         write(study, tmp_path / name)

@@ -10,7 +10,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.trace.leaks import leak_report, leaked, leaks
 from lorebridge.trace.mentions import find_mentions
-from lorebridge.trace.occurrences import occurrences
+from lorebridge.trace.occurrences import occurrences, stands_out
 from lorebridge.trace.subjects import find_subjects
 from lorebridge.world.planting import generate
 
@@ -123,6 +123,23 @@ def test_every_planted_statement_is_counted_and_no_other(world, tmp_path):
     # A subject with a term that the corpus lacks is named nowhere in it.
     mono = table[table["text"] == "mono"]
     assert (mono.loc[mono["absent"], "n_subject"] == 0).all()
+
+
+def test_a_control_needs_one_distractor_at_least(world, tmp_path):
+    """What was never looked for is missing and no 0; without a control an answer has nothing to stand out from."""
+    _, _, texts = world
+    entry = next(entry for entry in texts if (entry["text"], entry["corpus"]) == ("mono", "ko"))
+    subjects = tables.read(entry["subjects"])
+    named = subjects.index[subjects["terms"].str.len() > 0][:2]
+    for row, kept in zip(named, (0, 1), strict=True):
+        subjects.at[row, "distractors"] = list(subjects.at[row, "distractors"])[:kept]
+    tables.write("subjects", subjects, tmp_path / "subjects.parquet")
+    occurrences(texts=[entry | {"subjects": tmp_path / "subjects.parquet"}], out=tmp_path / "occurrences.parquet")
+    found = tables.read(tmp_path / "occurrences.parquet").set_index("question_id")["distractor_documents"]
+    assert found[subjects.loc[named, "question_id"]].isna().tolist() == [True, False]
+    with_gold = pd.Series([1, 2, 3, 0, None], dtype="Int64")
+    with_distractor = pd.Series([None, 1, 1, None, 1], dtype="Float64")
+    assert stands_out(with_gold, with_distractor).tolist() == [True, False, True, False, pd.NA]
 
 
 def test_a_leak_names_its_pairs(world, tmp_path):

@@ -34,7 +34,7 @@ def cell(tmp_path):
             row["doc_id"] = f"s/{row['doc_id']}"
         for shard, rows in enumerate((documents[:2], documents[2:])):
             tables.write("documents", rows, tmp_path / f"documents-{shard}.parquet")
-        # The exact search meets s/a and s/x for the first question, and s/c for the third.
+        # The exact search meets s/a and s/x for the first question, and s/c for the third, as a distractor does.
         mentions = [
             {
                 "question_id": f"ko-000{q}",
@@ -43,7 +43,7 @@ def cell(tmp_path):
                 "object": True,
                 "n_statements": n,
                 "n_chunks": n,
-                "distractor_documents": None,
+                "distractor_documents": 1.0 if q else None,
                 "distractor_chunks": None,
             }
             for q, piece, n in [(0, 0, 1), (0, 1, 0), (0, 3, 2), (2, 2, 1)]
@@ -91,6 +91,9 @@ def truth(tmp_path):
         }
         for question, documents in {"ko-0000": ["s/a", "s/b"], "ko-0001": [], "ko-0002": ["s/c"]}.items()
     ]
+    # What other cultures ask of the same documents, and what other corpora say, is not compared.
+    rows += [rows[0] | {"question_id": f"{culture}-0000", "culture": culture} for culture in ("bo", "mn")]
+    rows += [rows[0] | {"question_id": "ko-0001", "corpus": corpus} for corpus in ("bo", "ko")]
     tables.write("truth", rows, tmp_path / "truth.parquet")
     return tmp_path / "truth.parquet"
 
@@ -112,13 +115,13 @@ def test_documents_are_compared_with_the_truth_at_both_stages(cell, truth, tmp_p
     rows = table[table["dose"].isna()].set_index("stage")
     assert rows["n_questions"].to_dict() == {"retrieval": 2, "judged": 2, "exact": 2, "told apart": 2}
     assert rows["true_documents"].to_dict() == {"retrieval": 2, "judged": 2, "exact": 3, "told apart": 3}
-    assert rows["recovered"].to_dict() == {"retrieval": 3, "judged": 2, "exact": 3, "told apart": 3}
-    assert rows["recovered_true"].to_dict() == {"retrieval": 1, "judged": 1, "exact": 2, "told apart": 2}
+    assert rows["recovered"].to_dict() == {"retrieval": 3, "judged": 2, "exact": 3, "told apart": 2}
+    assert rows["recovered_true"].to_dict() == {"retrieval": 1, "judged": 1, "exact": 2, "told apart": 1}
     assert rows["recall"].to_dict() == pytest.approx(
-        {"retrieval": 0.5, "judged": 0.5, "exact": 2 / 3, "told apart": 2 / 3}
+        {"retrieval": 0.5, "judged": 0.5, "exact": 2 / 3, "told apart": 1 / 3}
     )
     assert rows["precision"].to_dict() == pytest.approx(
-        {"retrieval": 1 / 3, "judged": 0.5, "exact": 2 / 3, "told apart": 2 / 3}
+        {"retrieval": 1 / 3, "judged": 0.5, "exact": 2 / 3, "told apart": 1 / 2}
     )
     assert rows["method"].to_dict() == {"retrieval": "bm25", "judged": "bm25", "exact": "exact", "told apart": "exact"}
     doses = table.dropna(subset="dose").set_index(["stage", "dose"])
@@ -147,8 +150,8 @@ def test_what_is_held_out_is_not_missed(cell, truth, tmp_path):
 
 
 def test_a_corpus_that_was_not_planted_is_refused(cell, truth, tmp_path):
-    entry = cell({}) | {"corpus": "bo"}
-    with pytest.raises(InputError, match="nothing of culture 'ko' in corpus 'bo'"):
+    entry = cell({}) | {"corpus": "mn"}
+    with pytest.raises(InputError, match="nothing of culture 'ko' in corpus 'mn'"):
         recover(truth=truth, heldout={"en": 0.0}, corpora=[entry], out=tmp_path / "recovery.parquet")
 
 

@@ -84,6 +84,13 @@ def test_all_is_well(published):
     assert kinds == ["record"] * 4 + ["tokenizer", "tokens", "order"] + ["checkpoint"] * 3 + ["table"]
 
 
+def test_a_tokenizer_that_is_gone_fails_and_the_rest_is_looked_at(published):
+    (published["tokenizer"] / "tokenizer.json").unlink()
+    lines = failed(published)
+    assert "tokenizer.json" in lines["tokenizer"] and "gone" in lines["tokenizer"]
+    assert not {"tokens", "checkpoint", "table"} & lines.keys()
+
+
 def test_a_mixture_is_drawn_again_by_its_own_layout(published):
     literals = {
         **{name: read_notes(published["order"])[name] for name in DRAWN_WITH if name not in ("lang", "arm")},

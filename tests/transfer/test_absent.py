@@ -21,6 +21,7 @@ from lorebridge.transfer.absent import (
     classes_of,
     endings,
 )
+from lorebridge.unseen import alike, unseen_share
 from lorebridge.world.multilingual import CUE, HOLDS, PLAIN, generate_multilingual
 
 LANGUAGES = {"en": {"script": "Latin"}, "it": {"script": "Latin", "order": "sov"}, "ko": {"script": "Hangul"}}
@@ -127,6 +128,19 @@ def test_planted_shares_are_covered_and_a_rate_of_its_own_is_no_enrichment():
         same = {row["class"]: row for row in absent_of(drawn(rng, dict.fromkeys(CLASSES, 0.3)), 200, 0)}
         alike.append(same[SHARED_TOKENS]["enrichment_lo"] <= 1 <= same[SHARED_TOKENS]["enrichment_hi"])
     assert np.mean(covered) >= 0.85 and np.mean(alike) >= 0.85
+
+
+def test_what_no_subject_has_shown_may_yet_be():
+    """All that is absent and right is of one class, and no resample is otherwise."""
+    table = drawn(np.random.default_rng(0), {SHARED_TOKENS: 0.0, NAMING_CUE: 0.0, OTHER: 0.3})
+    rows = {row["class"]: row for row in absent_of(table, 200, 0)}
+    sizes = table[table["absent"] & table["right"]].groupby("subject_id").size().to_numpy()
+    unseen = unseen_share(alike(sizes))
+    assert (rows[OTHER]["share"], rows[OTHER]["hi"]) == (1, 1) and rows[OTHER]["lo"] == pytest.approx(1 - unseen)
+    assert rows[NAMING_CUE]["lo"] == 0 and rows[NAMING_CUE]["hi"] == pytest.approx(unseen)
+    for row in rows.values():  # the ratio goes as far as the share alone lets it
+        assert row["enrichment_lo"] <= row["lo"] / row["base_rate"] <= row["hi"] / row["base_rate"]
+        assert row["hi"] / row["base_rate"] <= row["enrichment_hi"] + 1e-12
 
 
 def test_what_missed_tracing_would_give_is_counted():

@@ -116,3 +116,22 @@ def test_a_band_holds_a_curve_and_verdicts_are_seldom_wrong(calibration):
 def test_a_rate_that_does_not_keep_its_promise_says_so(calibration, found, limits, shown):
     values = pd.Series(found, dtype=float if 0.5 in found else bool)
     assert calibration.percent(values, getattr(calibration, limits)) == shown
+
+
+def test_the_table_of_scripts(calibration, monkeypatch):
+    """Tiny: rows find what is not there, and the headline's interval holds the truth most of the time."""
+    monkeypatch.setattr(calibration, "OF_LANGUAGE", {"pairs": 10, "star": 20})
+    monkeypatch.setattr(calibration, "PEERS_EVERY", 1)
+    scenario = calibration.SCENARIOS["scripts"]
+    found = calibration.simulate(scenario, 6, 3)
+    assert found.groupby("line")["covered"].mean().min() >= 0.5
+    none = found[found["true"] == 0]
+    assert none["rejected"].mean() <= 0.25 < none["rows rejected"].mean()
+    planted = found[found["true"] != 0].groupby("line")[["true", "estimate"]].mean()
+    assert (planted["true"] - planted["estimate"]).abs().max() < 0.06
+    assert planted["true"].between(0.06, 0.12).all()
+    table = scenario.table(found)
+    assert len(table) == 4 and "80 %" in table.columns[-1]
+    more = calibration.SCENARIOS["more-models"]
+    small = dataclasses.replace(more, lines={"1 models": more.lines["1 models"]})
+    assert len(more.table(calibration.simulate(small, 2, 0))) == 1

@@ -151,50 +151,55 @@ def test_one_cluster_has_no_interval():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 6), st.integers(2, 40), st.integers(1, 300), st.integers(0, 99))
-def test_the_band_holds_the_intervals_and_the_joint_replicates(rows, n, resamples, seed):
+@given(
+    st.integers(1, 6), st.integers(2, 40), st.integers(1, 300), st.integers(0, 99), st.sampled_from([0.02, 0.3, 1.0])
+)
+def test_the_band_holds_the_intervals_and_stays_within_the_bounds(rows, n, resamples, seed, right):
     rng = np.random.default_rng(seed)
-    values = rng.choice([0.0, 0.5, 1.0], size=(rows, n))
+    values = np.where(rng.random((rows, n)) < right, rng.choice([0.5, 1.0], size=(rows, n)), 0)
     bootstrap = ClusterBootstrap(rng.integers(0, n, n), resamples=resamples, seed=seed, stream="ko")
-    (lo, hi), (band_lo, band_hi) = bootstrap.band(values)
-    for one, other in zip((lo, hi), bootstrap.interval(values), strict=True):
+    (lo, hi), (band_lo, band_hi) = bootstrap.band(values, (0, 1))
+    for one, other in zip((lo, hi), bootstrap.interval(values, bounds=(0, 1)), strict=True):
         np.testing.assert_array_equal(one, other)
     if bootstrap.n_clusters < 2:
         assert np.isnan([band_lo, band_hi]).all()
         return
-    alike = np.isnan(lo)  # nothing differs, and the values are not said to have bounds
-    np.testing.assert_array_equal(np.isnan(band_lo), alike)
-    assert (band_lo <= lo)[~alike].all() and (hi <= band_hi)[~alike].all()
-    values, band_lo, band_hi = values[~alike], band_lo[~alike], band_hi[~alike]
-    drawn = bootstrap.ratio(values, np.ones_like(values))
-    inside = (drawn >= band_lo[:, None]) & (drawn <= band_hi[:, None])
-    assert inside.all(axis=0).mean() >= 0.95
+    assert (band_lo >= 0).all() and (band_lo <= lo).all() and (hi <= band_hi).all() and (band_hi <= 1).all()
+    # What is wrong is told as what is right is, and another unit changes nothing.
+    for turned, bounds, ends in (
+        (1 - values, (0, 1), (1 - band_hi, 1 - band_lo)),
+        (100 * values - 50, (-50, 50), (100 * band_lo - 50, 100 * band_hi - 50)),
+    ):
+        _, band = bootstrap.band(turned, bounds)
+        assert np.stack(band) == pytest.approx(np.stack(ends), abs=1e-9)
 
 
-def test_the_band_of_one_checkpoint_is_its_interval():
+def test_the_band_of_one_checkpoint_is_about_its_interval():
     bootstrap = ClusterBootstrap(np.arange(80), resamples=2000, seed=0, stream="ko")
-    (lo, hi), (band_lo, band_hi) = bootstrap.band(np.random.default_rng(0).random((1, 80)))
-    assert band_lo == pytest.approx(lo, abs=2e-3) and band_hi == pytest.approx(hi, abs=2e-3)
-    (lo, hi), band = bootstrap.band(np.repeat(np.random.default_rng(0).random((1, 80)), 5, axis=0))
-    assert np.stack(band) == pytest.approx(np.stack([lo, hi]), abs=2e-3)  # five times the same says no more
+    values = np.random.default_rng(0).random((1, 80))
+    (lo, hi), one = bootstrap.band(values, (0, 1))
+    assert np.stack(one) == pytest.approx(np.stack([lo, hi]), abs=0.01)
+    _, band = bootstrap.band(np.repeat(values, 5, axis=0), (0, 1))
+    assert np.stack(band) == pytest.approx(np.repeat(np.stack(one), 5, axis=1))  # five times the same says no more
 
 
-SHAPES = {"flat": np.full(12, 0.4), "rising": np.linspace(0.25, 0.7, 12), "falls at once": np.r_[0.6, np.full(11, 0.3)]}
+SHAPES = {"flat": np.full(36, 0.4), "rising": np.linspace(0.25, 0.7, 36), "falls at once": np.r_[0.6, np.full(35, 0.3)]}
 
 
+@pytest.mark.parametrize("n", [60, 250])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_band_covers_a_whole_curve_as_often_as_it_says(shape):
+def test_the_band_covers_a_whole_curve_as_often_as_it_says(shape, n):
     """And the intervals of single checkpoints do not. Answers are mostly kept from one checkpoint to the next."""
     rng = np.random.default_rng(3)
-    n, studies, covered, pointwise = 250, 120, 0, 0
+    studies, covered, pointwise = 150, 0, 0
     bootstrap = ClusterBootstrap(np.arange(n), resamples=400, seed=0, stream="ko")
     for _ in range(studies):
-        (lo, hi), (band_lo, band_hi) = bootstrap.band(curve(SHAPES[shape], n, rng))
+        (lo, hi), (band_lo, band_hi) = bootstrap.band(curve(SHAPES[shape], n, rng), (0, 1))
         truth = SHAPES[shape]
         covered += bool(((band_lo <= truth) & (truth <= band_hi)).all())
         pointwise += bool(((lo <= truth) & (truth <= hi)).all())
-    # 95 %, and three times the Monte-Carlo error.
-    assert abs(covered / studies - 0.95) < 3 * np.sqrt(0.95 * 0.05 / studies), covered
+    # 95 %, and twice the Monte-Carlo error: of sixty questions, percentiles would hold 80 to 87 %.
+    assert abs(covered / studies - 0.95) < 2 * np.sqrt(0.95 * 0.05 / studies), covered
     assert pointwise / studies < 0.85
 
 
@@ -213,7 +218,7 @@ def test_all_right_is_not_right_for_certain():
     values = np.vstack([np.ones((3, n)), np.random.default_rng(0).integers(0, 2, (9, n))])
     values[1, 0], values[2] = 0, 0.25
     values[3] = np.arange(n) % 2
-    (lo, hi), (band_lo, band_hi) = bootstrap.band(values, bounds=(0, 1))
+    (lo, hi), (band_lo, band_hi) = bootstrap.band(values, (0, 1))
     unseen = 1 - 0.025 ** (1 / n)
     assert (lo[0], hi[0]) == pytest.approx((1 - unseen, 1))
     assert lo[1] < lo[0] and hi[1] == pytest.approx(1, abs=1e-3)

@@ -80,5 +80,11 @@ def test_the_table_takes_sizes_from_a_file(tmp_path):
     rows = found[(found["x"] == "articles") & (found["method"] == "pearson")].set_index("subset")
     assert rows["r"].tolist() == pytest.approx([1, 1]) and rows["n"].tolist() == [5, 4]
     assert {"facts", "mean masks", "one-token share", "log articles"} <= set(found["x"])
+    (tmp_path / "odd.csv").write_text("lang,articles\nko,12,5\nde,7,0\n")  # decimal commas
+    with pytest.raises(InputError, match=r"odd.csv, row 2: has more cells than the 2 columns"):
+        correlates(**said, volumes=tmp_path / "odd.csv", columns=["articles"])
+    (tmp_path / "odd.csv").write_text("lang,articles,articles\nko,12,5\n")
+    with pytest.raises(InputError, match=r"odd.csv, row 1: the column 'articles' stands twice"):
+        correlates(**said, volumes=tmp_path / "odd.csv", columns=["articles"])
     with pytest.raises(InputError, match=r"sizes.csv: has no column 'pages'\. It has: lang, articles"):
         correlates(**said, volumes=tmp_path / "sizes.csv", columns=["pages"])

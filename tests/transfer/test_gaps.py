@@ -5,7 +5,7 @@ import pytest
 
 from lorebridge import tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.contrasts import ALL, AT_RISK, BEYOND
+from lorebridge.transfer.contrasts import ALL, AT_RISK, BEYOND, SCALES, Contrast
 from lorebridge.transfer.gaps import gaps
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY
 
@@ -96,6 +96,16 @@ def test_seed_variance_widens_the_second_interval(study, tmp_path):
     assert both["lo"] < 0 < 0.75 < both["hi"]
 
 
+def test_three_seeds_have_an_interval_over_them(study, tmp_path, write_scores):
+    def right(arm, seed, step, lang):
+        return np.arange(N) < (20 if arm == "bridge" and lang == "ko" and step >= 20 else 0)
+
+    study["scores"] += [write_scores("ko", arm, 2, STEPS, ["en", "ko"], N, right) for arm in ("bridge", "no_bridge")]
+    made(study, tmp_path)
+    table = main_rows(tmp_path / "gaps.parquet").set_index(["direction", "interval"])
+    assert table.loc[("en->xx", QUESTIONS_AND_SEEDS), "gap"] == pytest.approx((20 + 10 + 20) / 3 / N)
+
+
 def test_one_seed_has_no_interval_over_seeds(study, tmp_path):
     study["scores"] = [path for path in study["scores"] if "s0" in path.name]
     made(study, tmp_path)
@@ -141,6 +151,15 @@ def test_arms_that_were_not_run(study, tmp_path):
 def test_runs_that_cannot_be_paired_are_refused(study, tmp_path, write_scores):
     study["scores"][0] = write_scores("ko", "bridge", 0, STEPS[:-1], ["en", "ko"], N, lambda *_: np.ones(N, dtype=bool))
     with pytest.raises(InputError, match="ko-bridge-s0 lacks steps"):
+        made(study, tmp_path)
+
+
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_a_question_that_one_language_is_not_asked_is_refused(study, tmp_path, lang):
+    for name, path in [("questions", study["questions"]["ko"]), *(("scores", path) for path in study["scores"])]:
+        table = tables.read(path)
+        tables.write(name, table[(table["lang"] != lang) | (table["question_id"] != "ko-0039")], path)
+    with pytest.raises(InputError, match="not all questions of ko are asked in both languages"):
         made(study, tmp_path)
 
 
@@ -218,11 +237,12 @@ def test_the_last_checkpoints_are_pooled_and_no_other(study, tmp_path, write_sco
 
 
 def test_a_wrong_option_that_comes_along_is_taken_from_the_risk_set(study, tmp_path):
-    """English prefers the second option of questions 20 to 29, and so does Korean, with the bridge alone."""
+    """English prefers the second option of ten questions at step 0, and then Korean does, with the bridge alone."""
     paths = []
     for path in study["scores"]:
         table = tables.read(path)
-        liked = (table["lang"] == "en") | ((table["arm"] == "bridge") & (table["step"] > 0))
+        taken = (table["lang"] == "ko") & (table["arm"] == "bridge") & (table["step"] > 0)
+        liked = ((table["lang"] == "en") & (table["step"] == 0)) | taken
         liked &= table["question_id"].between("ko-0020", "ko-0029")
         table.loc[liked & (table["option_index"] == 1), "sum_logprob"] = -1.0
         paths.append(tmp_path / f"alike-{path.name}")
@@ -236,6 +256,29 @@ def test_a_wrong_option_that_comes_along_is_taken_from_the_risk_set(study, tmp_p
     # three. Of 16 other questions they tie in English, and in Korean until the bridge has the answer right.
     assert rows.loc[(BEYOND, "0"), "gap"] == pytest.approx((4 - 10 * (1 - 1 / 3) / 3 + 16 * (1 / 3) ** 2) / 4)
     assert (rows["at_risk"] == 0.1).all()
+
+
+def test_a_gap_among_those_at_risk_has_no_bounds():
+    """One of four questions is at risk and counts for all."""
+    first, second = np.zeros((2, 1, 1, 4))
+    first[..., 0] = 0.5
+    contrast = Contrast(
+        culture="ko",
+        direction="en->xx",
+        name="bridge - no_bridge",
+        clusters=np.arange(4),
+        questions=list("abcd"),
+        seeds=[0],
+        steps=[0],
+        first=first,
+        second=second,
+        known=np.array([[1.0, 0, 0, 0]]),
+        alike=np.zeros((1, 4)),
+        last=1,
+    )
+    assert {scale: contrast.sample(scale).bounds for scale in SCALES} == {ALL: (-1, 1), AT_RISK: None, BEYOND: None}
+    assert contrast.sample(ALL).values.tolist() == [[0.5, 0, 0, 0]]
+    assert contrast.sample(AT_RISK).estimate == 0.5
 
 
 def test_leaked_questions_are_left_out(study, tmp_path):

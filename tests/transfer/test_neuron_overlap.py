@@ -16,6 +16,7 @@ from lorebridge.transfer.neurons import (
     overlaps_of,
     pairs_of,
 )
+from lorebridge.unseen import unseen_share
 
 
 def test_jaccards_are_counted_out():
@@ -138,6 +139,14 @@ def test_related_languages_share_more_where_that_is_planted():
     unknown = {lang: {"family": "", "script": said["script"]} for lang, said in LANGUAGES.items()}
     kinds = {row["kin"] for row in kin_of(pairs, clusters, unknown, **knobs)}
     assert kinds == {"same script", "another script"}
+
+
+def test_languages_that_share_all_of_every_fact_need_not_share_the_next():
+    pairs, clusters = measured(*planted(1.0, langs=tuple(LANGUAGES)))
+    rows = kin_of(pairs, clusters, LANGUAGES, resamples=100, permutations=99, seed=0)
+    found = pd.DataFrame(rows).set_index(["kin", "compared"])
+    whole = found.loc[("same family", "same_fact")]
+    assert whole["jaccard"] == whole["hi"] == 1 and whole["lo"] == pytest.approx(1 - unseen_share(whole["n_clusters"]))
 
 
 def test_what_is_lost_is_told_beside_others():

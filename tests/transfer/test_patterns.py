@@ -1,10 +1,12 @@
 """Independent, shared, transferred: planted overlaps and planted statements come back as patterns."""
 
+import numpy as np
 import pytest
 
 from lorebridge import tables
 from lorebridge.transfer.patterns import PATTERN, TRACED, fact_patterns, pattern, place
 from lorebridge.transfer.stated import ELSEWHERE, HERE, NOWHERE
+from lorebridge.unseen import alike, unseen_share
 
 N = 40
 
@@ -72,6 +74,19 @@ def test_without_neurons_it_is_told_where_facts_stand_and_no_more(tmp_path):
     assert set(shares["what"]) == {TRACED} and shares["planted_here"].isna().all()
     told = shares[shares["lang"] == "it"].set_index("value")["n"]
     assert told.to_dict() == {HERE: N // 2, ELSEWHERE: N // 2 - 1, NOWHERE: 0}
+
+
+def test_what_no_subject_has_shown_may_yet_be(tmp_path):
+    """English states all facts, so that all resamples are alike."""
+    given = write(tmp_path)
+    fact_patterns(**given)
+    shares = tables.read(given["shares"])
+    all_here = shares[(shares["lang"] == "en") & (shares["what"] == TRACED)].set_index("value")
+    unseen = unseen_share(alike(np.array([2] * 19 + [1])))  # 39 facts of 20 subjects
+    assert all_here.loc[HERE, ["share", "lo", "hi"]].tolist() == pytest.approx([1, 1 - unseen, 1])
+    assert all_here.loc[NOWHERE, ["share", "lo", "hi"]].tolist() == pytest.approx([0, 0, unseen])
+    half = shares[(shares["lang"] == "it") & (shares["what"] == TRACED)].set_index("value")
+    assert half.loc[HERE, "lo"] > 0.25 and half.loc[HERE, "hi"] < 0.75  # ten subjects and nine say it better
 
 
 def test_few_facts_cannot_tell_whether_neurons_are_alike(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from lorebridge.probes.decisions import rank_consistency, rankc_by_chance
 from lorebridge.transfer.rankings import consistencies
+from lorebridge.unseen import unseen_share
 
 
 def by_definition(one, other):
@@ -79,6 +80,17 @@ def test_only_what_is_known_of_the_fact_lies_above_another_fact():
     assert known["lo"] > 0.3 and known["own_lo"] > 0.3
     assert known["chance"] == pytest.approx(rankc_by_chance(8)) and known["n_clusters"] == 150
     assert known["above"] == pytest.approx((known["rankc"] - known["chance"]) / (1 - known["chance"]))
+
+
+def test_what_no_subject_has_shown_may_yet_be():
+    """Two languages that rank all alike: none of 150 subjects differs, which does not say that none does."""
+    table, about = rankings(np.random.default_rng(1), "known")
+    same = table[table["lang"] == "en"]
+    [found] = consistencies(pd.concat([same, same.assign(lang="it")]), about, 100, 0)
+    chance = rankc_by_chance(8)
+    assert found["above"] == found["hi"] == pytest.approx(1)
+    assert found["lo"] == pytest.approx(1 - unseen_share(150) * (1 + chance / (1 - chance)))
+    assert found["own_lo"] > 0.3 and found["own_hi"] < 1
 
 
 def test_a_fact_with_one_candidate_says_nothing():

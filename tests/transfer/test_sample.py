@@ -69,6 +69,13 @@ def test_rare_cells_are_not_drowned(study, tmp_path):
     assert sum(int(question[3:]) < 9 for question in questions) == 4  # of twelve; they are nine of ninety
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_leaked_is_what_the_parallel_text_states(study, tmp_path, n):
+    questions, notes = chosen(study, n, tmp_path)
+    said = sum(number for cell, number in notes["sample"].items() if cell.endswith("leaked"))
+    assert said == sum(int(question[3:]) // 3 % 2 for question in questions)
+
+
 def test_siblings_and_what_cannot_be_counted_stay_out(study, tmp_path):
     questions, _ = chosen(study, 88, tmp_path)
     assert "ko-0009" not in questions

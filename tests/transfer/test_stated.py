@@ -1,10 +1,13 @@
 """What crosses: planted transfer comes back, and the form of names is no transfer."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from lorebridge.transfer.stated import by_place, places, within_languages
+from lorebridge import tables
+from lorebridge.transfer.stated import PLACES, by_place, fact_transfer, places, within_languages
 
 
 def test_a_place_is_seen_from_a_language():
@@ -59,6 +62,32 @@ def test_where_all_is_right_or_wrong_others_may_differ(right):
         ends = (1 - unseen, 1.0) if right else (0.0, unseen)
         assert (row["lo"], row["hi"]) == pytest.approx(ends)
     assert (found[3]["p1"], found[3]["lo"], found[3]["hi"]) == pytest.approx((0.0, -unseen, unseen))
+
+
+def test_every_language_and_checkpoint_is_told_by_what_it_states(tmp_path):
+    """English states e, Korean k; the model knows at step 1 what a language states, and at step 2 all but n."""
+    facts, truth, scores = [], [], []
+    for lang, fact in itertools.product(("en", "ko"), "ekn"):
+        subject = {"fact_id": fact, "lang": lang, "subject_id": fact}
+        facts.append(dict.fromkeys(tables.SCHEMAS["facts"].names) | subject)
+        states = int((fact, lang) in {("e", "en"), ("k", "ko")})
+        said = {"question_id": fact, "corpus": lang, "n_statements": states}
+        truth.append(dict.fromkeys(tables.SCHEMAS["truth"].names) | said)
+        for step in (1, 2):
+            row = {"run": "r", "step": step, "fact_id": fact, "lang": lang, "relation": "born"}
+            right = states if step == 1 else fact != "n"
+            scores.append(dict.fromkeys(tables.SCHEMAS["fact_scores"].names) | row | {"exact": float(right)})
+    given = {}
+    for name, rows in (("facts", facts), ("truth", truth), ("fact_scores", scores)):
+        given[name] = tmp_path / f"{name}.parquet"
+        tables.write(name, rows, given[name])
+    out = tmp_path / "fact_transfer.parquet"
+    of = {"facts": given["facts"], "truth": given["truth"], "scores": [given["fact_scores"]]}
+    fact_transfer(**of, resamples=50, seed=0, out=out)
+    found = tables.read(out).set_index(["step", "lang", "place"])["p1"].to_dict()
+    for lang in ("en", "ko"):
+        told = {step: [found[step, lang, place] for place in (*PLACES, "transfer")] for step in (1, 2)}
+        assert told == {1: [1, 0, 0, 0], 2: [1, 1, 0, 1]}
 
 
 def test_what_says_nothing_is_missing():

@@ -106,6 +106,37 @@ def test_within_the_margin_is_where_the_interval_of_90_percent_lies_within():
                 assert (p < 0.05) == (inside.lo > -0.1 and inside.hi < 0.1), seed
 
 
+def test_languages_that_are_asked_the_same_facts_are_compared_question_by_question():
+    """Student's t of the differences (scipy's, as a peer); by the sum of two languages the same facts count once."""
+    rng = np.random.default_rng(4)
+    of_fact = rng.normal(0, 0.3, 90)
+    values = {lang: of_fact + mean + rng.normal(0, 0.05, 90) for lang, mean in (("ko", 0.1), ("zh", 0.05))}
+    contrasts = [one for lang, of in values.items() for one in both(of, culture=lang)]
+    tests = [
+        declared_test(name="less", languages=["ko"], minus=["zh"]),
+        declared_test(name="mean", languages=["ko", "zh"]),
+    ]
+    found = table_of(tests, contrasts, same_facts=True)
+    peers = {
+        "less": stats.ttest_rel(values["ko"], values["zh"]),
+        "mean": stats.ttest_1samp((values["ko"] + values["zh"]) / 2, 0),
+    }
+    for name, peer in peers.items():
+        interval = peer.confidence_interval(0.95)
+        assert found.loc[name, ["p", "lo", "hi"]].to_list() == pytest.approx([peer.pvalue, *interval], rel=1e-6)
+        assert found.loc[name, "n_clusters"] == 90
+    apart = table_of(tests, contrasts)
+    assert found.loc["less", "se"] < apart.loc["less", "se"] / 3
+    assert found.loc["mean", "se"] > 1.3 * apart.loc["mean", "se"]
+    assert found["estimate"].to_list() == pytest.approx(apart["estimate"].to_list())
+
+
+def test_languages_of_other_facts_are_not_compared_question_by_question():
+    contrasts = [*both(centred(0.1, 0.1, 50)), *both(centred(0.3, 0.1, 80), culture="zh")]
+    with pytest.raises(InputError, match=r"'less'.*other questions"):
+        table_of([declared_test(name="less", languages=["ko"], minus=["zh"])], contrasts, same_facts=True)
+
+
 def test_languages_are_weighed_alike_and_others_subtracted():
     contrasts = [*both(centred(0.1, 0.1, 50)), *both(centred(0.3, 0.1, 80), culture="zh")]
     contrasts += both(centred(0.05, 0.1, 40), culture="bo")

@@ -108,6 +108,12 @@ CHANGED = {
         "trace/judgments/ko/ko.parquet",
         "transfer/items.parquet",
     ),
+    "a changed question of a planted world": (
+        "world/questions/ko-culture-cloze_en.json",
+        one_byte,
+        "world/questions/ko-culture-cloze_en.json",
+        "probes/files/ko-en.json",
+    ),
     "another number in a table of the report": ("tables/gaps.csv", one_byte, "tables/gaps.csv", "report/summary.html"),
 }
 

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.tokenizer import train_on_corpora
+from lorebridge.world.scripts import transcribed
 from lorebridge.world.statements import generate_statements
 
 LANGUAGES = {
@@ -236,15 +237,18 @@ def test_word_order(world):
     assert all(re.search(r" ____ \S+$", q["question"]) for q in questions(world, "bo", "bo"))
 
 
+def as_tables(world: Path, langs, folder: Path) -> dict[str, list[Path]]:
+    """The corpora as tables "documents", of the columns that a tokenizer is trained on."""
+    documents = {lang: [folder / f"{lang}.parquet"] for lang in langs}
+    for lang, (path,) in documents.items():
+        texts = rows(world / f"corpora/{lang}.jsonl.gz")
+        pd.DataFrame([{"doc_id": f"planted/{row['id']}", "text": row["text"]} for row in texts]).to_parquet(path)
+    return documents
+
+
 def test_a_trained_tokenizer_keeps_every_word_whole(world, tmp_path):
     """A clause has as many tokens in one language as in any other, wherever it stands."""
-    documents = {}
-    for lang in LANGUAGES:
-        documents[lang] = [tmp_path / f"{lang}.parquet"]
-        texts = [
-            {"doc_id": f"planted/{row['id']}", "text": row["text"]} for row in rows(world / f"corpora/{lang}.jsonl.gz")
-        ]
-        pd.DataFrame(texts).to_parquet(documents[lang][0])
+    documents = as_tables(world, LANGUAGES, tmp_path)
     train_on_corpora(documents=documents, vocab_size=4096, bytes_per_group=400_000, out=tmp_path / "tokenizer")
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))
     spelled: dict[str, dict[str, set[int]]] = {lang: defaultdict(set) for lang in LANGUAGES}
@@ -291,6 +295,86 @@ def test_same_seed_same_bytes_and_one_more_language_changes_no_text(world, tmp_p
     assert not [name for name in again if again[name] == other[name]]
 
 
+CLONED = {
+    "en": {"script": "Latin"},
+    "fr": {"script": "Latin", "names": "shared", "anchored": 0.5, "switched": 0.3, "repetition": 0.2},
+    "ru": {"script": "Cyrillic"},
+    "hi": {"script": "Devanagari"},
+    "it": {"script": "Latin", "names": "opaque"},
+    "bg": {"script": "Cyrillic"},
+}
+CLONES = {"ru": {"of": "fr"}, "hi": {"of": "fr"}, "bg": {"of": "it"}}
+
+
+@pytest.fixture(scope="module")
+def clones(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("clones")
+    generate_statements(out=out, base="en", languages=CLONED, clones=CLONES, **{**SMALL, "seed": 9})
+    return out
+
+
+def back(text: str, lang: str) -> str:
+    """A text of a clone in the letters of what it is; without case, since Devanagari has none."""
+    script = CLONED[lang]["script"]
+    assert not re.search("[A-Za-z]", text)
+    return transcribed(text.lower(), script, "Latin").lower()
+
+
+@pytest.mark.parametrize(("lang", "of"), [(lang, clone["of"]) for lang, clone in CLONES.items()])
+def test_a_clone_is_its_language_letter_by_letter_and_nothing_else_differs(clones, lang, of):
+    own, original = (rows(clones / f"corpora/{code}.jsonl.gz") for code in (lang, of))
+    for key in ("title", "text"):
+        assert [back(row[key], lang) for row in own] == [row[key].lower() for row in original]
+    assert [(row["id"], row["source"]) for row in own] == [(row["id"], row["source"]) for row in original]
+    own, original = (rows(clones / f"parallel/en-{code}.jsonl.gz") for code in (lang, of))
+    assert [(row["en"], back(row[lang], lang)) for row in own] == [(row["en"], row[of].lower()) for row in original]
+    assert questions(clones, lang, "en") == questions(clones, of, "en")
+    for one, other in zip(questions(clones, lang, lang), questions(clones, of, of), strict=True):
+        assert back(one["question"], lang) == other["question"].lower()
+        assert [back(option, lang) for option in one["options"]] == [option.lower() for option in other["options"]]
+    same = ["relation", "placed", "covered", "dose", "n_pairs_covering", "n_leak_pairs", "n_statements", "doc_ids"]
+    told = tables.read(clones / "truth.parquet")
+    for corpus in ("en", None):
+        one, other = (
+            told[(told["culture"] == code) & (told["corpus"] == (corpus or code))].reset_index(drop=True)
+            for code in (lang, of)
+        )
+        pd.testing.assert_frame_equal(one[same], other[same])
+
+
+def test_a_clone_changes_no_text_of_another_language(clones, tmp_path):
+    without = {lang: CLONED[lang] for lang in CLONED if lang not in CLONES}
+    generate_statements(out=tmp_path, base="en", languages=without, **{**SMALL, "seed": 9})
+    bare = files(tmp_path)
+    assert all(files(clones)[name] == text for name, text in bare.items() if name != "truth.parquet")
+
+
+def test_a_clone_has_as_many_tokens_as_its_original_or_training_stops(clones, tmp_path):
+    known = {
+        "documents": as_tables(clones, CLONED, tmp_path),
+        "bytes_per_group": 200_000,
+        "clones": {lang: clone["of"] for lang, clone in CLONES.items()},
+    }
+    train_on_corpora(**known, vocab_size=4096, out=tmp_path / "whole")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "whole" / "tokenizer.json"))
+    for lang, of in known["clones"].items():
+        one, other = (
+            [len(tokenizer.encode(row["text"]).ids) for row in rows(clones / f"corpora/{code}.jsonl.gz")]
+            for code in (lang, of)
+        )
+        assert one == other
+    with pytest.raises(InputError, match=r"other letters.* documents .*Raise tokenizer\.vocab_size"):
+        train_on_corpora(**known, vocab_size=500, out=tmp_path / "small")
+
+
+IN_LATIN = {
+    "fr": {"script": "Latin"},
+    "it": {"script": "Latin"},
+    "ko": {"script": "Hangul"},
+    "ru": {"script": "Cyrillic"},
+}
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -311,6 +395,15 @@ def test_same_seed_same_bytes_and_one_more_language_changes_no_text(world, tmp_p
         ({"questions": {"xx": 6}}, "world.questions"),
         ({"questions": {}}, "world.questions"),
         ({"entities": 4, "pairs": 0, "questions": {"both": 8}, "clauses": 40}, "world.clauses"),
+        ({"clones": {"fr": {"of": "ko"}}}, "world.clones.fr"),
+        ({"clones": {"ko": {"of": "en"}}}, "world.clones.ko.of"),
+        ({"languages": {"en": {"script": "Latin"}, **IN_LATIN}, "clones": {"ru": {"of": "ko"}}}, "languages.ru.script"),
+        ({"languages": {"en": {"script": "Latin"}, **IN_LATIN}, "clones": {"fr": {"of": "it"}}}, "languages.fr.script"),
+        (
+            {"languages": {"en": {"script": "Latin"}, **IN_LATIN, "ru": {"script": "Cyrillic", "pairs": 9}}}
+            | {"clones": {"ru": {"of": "fr"}}},
+            "world.languages.ru",
+        ),
     ],
 )
 def test_a_world_that_cannot_be_is_refused(tmp_path, change, named):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge.corpora import hub
+from lorebridge.corpora.specs import unique_keys
 from lorebridge.errors import InputError
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -83,7 +84,7 @@ def _unique(files: list[tuple[str, list[Question]]]) -> list[Question]:
 def _read(where: str, file: Path) -> list[Question]:
     mend = "Give a list of {id, paragraph, question, choices, answer}."
     try:
-        items = json.loads(file.read_bytes().decode())
+        items = json.loads(file.read_bytes().decode("utf-8-sig"), object_pairs_hook=unique_keys())
     except OSError as error:
         raise InputError(where, f"cannot be read ({error.strerror})", "Give the path of a question file.") from error
     except ValueError as error:

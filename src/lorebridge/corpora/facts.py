@@ -15,6 +15,7 @@ import dataclasses
 import gzip
 import io
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -189,7 +190,7 @@ def _relations(folder: Path, templates: Mapping[str, str], lang: str, left_out: 
     if not files:
         raise InputError(folder, "has no facts (no REL.jsonl)", "Give the folder that holds them.")
     for relation, file in files.items():
-        rows = list(_json_rows(file))
+        rows = list(json_rows(file))
         if not rows:
             left_out.setdefault("empty files", []).append(f"{lang}/{relation}")
             continue
@@ -317,7 +318,7 @@ def _planted(path: Path, langs: Sequence[str], left_out: dict[str, Any]) -> Iter
     """A planted world's: ``LANG.jsonl`` with the attributes of :class:`Fact`."""
     for lang in langs:
         file = _found(path, f"{lang}.jsonl")
-        for number, row in _json_rows(file):
+        for number, row in json_rows(file):
             if set(row) != _PLANTED_KEYS or not all(isinstance(value, str) for value in row.values()):
                 raise InputError(
                     f"{file}, row {number}", f"has not the keys {', '.join(sorted(_PLANTED_KEYS))}", "Mend it."
@@ -351,7 +352,7 @@ def _templates(file: Path) -> dict[str, str]:
         InputError: a row is malformed, or a relation has two templates.
     """
     found: dict[str, str] = {}
-    for number, row in _json_rows(file):
+    for number, row in json_rows(file):
         relation, template = row.get("relation"), row.get("template")
         if not isinstance(relation, str) or not isinstance(template, str):
             raise InputError(f"{file}, row {number}", "has no `relation` and `template`", "Give both, as strings.")
@@ -397,8 +398,9 @@ def _text(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if path.name.endswith(".gz") else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        packed = path.name.endswith(".gz") or content.startswith(b"\x1f\x8b")
+        return (gzip.decompress(content) if packed else content).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "Fetch the file again.") from error
 
 
@@ -411,7 +413,7 @@ def _json(path: Path) -> Any:
         raise InputError(path, f"is not JSON ({error})", "Fetch the file again.") from error
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (number from 1, object) of the lines of a file."""
     for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():

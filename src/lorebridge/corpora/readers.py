@@ -14,9 +14,12 @@ import dataclasses
 import io
 import itertools
 import json
+import lzma
+import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -29,7 +32,7 @@ import pyarrow.parquet as pq
 from isal import igzip, isal_zlib
 
 from lorebridge.corpora.specs import RepeatedKey, unique_keys
-from lorebridge.errors import InputError
+from lorebridge.errors import InputError, said, told
 
 Rows = tuple[npt.NDArray[np.int64], pa.RecordBatch]
 
@@ -38,6 +41,9 @@ _PARQUET_ROWS, _PARQUET_PAIRS = 1024, 16384  # the halves of pairs are sentences
 # Deflate cannot shrink text a hundredfold: an archive that claims so would fill memory with one line.
 _BOMB_RATIO, _BOMB_BYTES = 200, 1 << 28
 _DAMAGED = (EOFError, zlib.error, cast(type[Exception], isal_zlib.error), igzip.BadGzipFile, zipfile.BadZipFile)
+# What zipfile raises of an archive that is torn, or packed in a way that Python does not know (deflate64, say).
+_NO_ZIP = (*_DAMAGED, NotImplementedError, UnicodeDecodeError, lzma.LZMAError, RuntimeError, struct.error, ValueError)
+_GZIP = b"\x1f\x8b"
 _NO_LINES = (
     (b"\x28\xb5\x2f\xfd", "packed by zstd", "Unpack it, or pack it by gzip."),
     (b"\xfd7zXZ\0", "packed by xz", "Unpack it, or pack it by gzip."),
@@ -49,7 +55,14 @@ _NO_LINES = (
 )
 # What a column of text may be called, beside the language's code: a first line of nothing else is no pair.
 _HEADINGS = {"source", "src", "target", "tgt", "trg", "text", "sentence", "sentence1", "sentence2"}
-_HEADINGS |= {"translation", "english", "eng", "document", "content"}
+_HEADINGS |= {"translation", "eng", "document", "content", "id", "line", "sent", "segment"}
+# Or a language's name.
+_HEADINGS |= {"arabic", "bengali", "bulgarian", "chinese", "czech", "danish", "dutch", "english", "estonian", "finnish"}
+_HEADINGS |= {"french", "german", "greek", "hebrew", "hindi", "hungarian", "indonesian", "italian", "japanese"}
+_HEADINGS |= {"kazakh", "khmer", "korean", "lao", "latvian", "lithuanian", "malay", "mandarin", "mongolian", "nepali"}
+_HEADINGS |= {"norwegian", "persian", "polish", "portuguese", "romanian", "russian", "serbian", "slovak", "slovenian"}
+_HEADINGS |= {"spanish", "swahili", "swedish", "tamil", "telugu", "thai", "tibetan", "turkish", "ukrainian", "urdu"}
+_HEADINGS |= {"uyghur", "uzbek", "vietnamese"}
 _QUOTED = '^"(?s:[^"]|"")*""(?s:[^"]|"")*"$'
 _MEND_JSON = 'Write one JSON object a line, such as {"id": "1", "text": "..."}.'
 
@@ -122,7 +135,7 @@ def _open_lines(path: Path) -> IO[bytes]:
     """
     with path.open("rb") as file:
         beginning = file.read(6)
-    if path.suffix == ".gz" or beginning.startswith(b"\x1f\x8b"):
+    if path.suffix == ".gz" or beginning.startswith(_GZIP):
         return cast(IO[bytes], igzip.open(path, "rb"))
     for magic, what, mend in _NO_LINES:
         if beginning.startswith(magic):
@@ -361,13 +374,19 @@ def _refuse_names(path: Path, columns: Columns, header: Sequence[str], first: Se
     wanted = [header.index(columns.column(name)) for name in columns.required]
     texts = [values[place] for place in wanted if place < len(values)]
     repeats = values[: len(header)] == [name.casefold() for name in header]
-    codes = {name.casefold() for name in columns.required}
-    if repeats or (len(texts) == len(wanted) and all(text in _HEADINGS | codes for text in texts)):
+    words = _HEADINGS | {name.casefold() for name in columns.required}
+    if repeats or (len(texts) == len(wanted) and all(_heads_column(text, words) for text in texts)):
         raise InputError(
             place(path, 1),
             f"names the columns ({', '.join(first)})",
             "Leave out `columns` of the source, so that this line names them, or remove the line.",
         )
+
+
+def _heads_column(text: str, words: Collection[str]) -> bool:
+    """Whether a value, in small letters, is what a column of text is called: ``text_ko``, ``korean``, ``kor_hang``."""
+    parts = [part for part in re.split(r"[\W_]+", text) if part]
+    return bool(parts) and (all(part in words for part in parts) or re.fullmatch("[a-z]{3}_[a-z]{4}", text) is not None)
 
 
 def _refuse_quotes(path: Path, numbers: npt.NDArray[np.int64], column: str, texts: pa.Array) -> None:
@@ -520,17 +539,19 @@ def read_moses(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> I
     Members of a zip are read as streams: nothing is unpacked, so that no name in the archive can lead elsewhere.
 
     Raises:
-        InputError: not one file for each language, one ends before the other, a line is not UTF-8, or the zip is
-            damaged, encrypted, or blown up.
+        InputError: not one file for each language, one ends before the other or is packed once more, a line is not
+            UTF-8, or the zip is damaged, encrypted, or blown up.
     """
     with contextlib.ExitStack() as stack:
-        halves = _open_halves(path, columns, stack)
+        with _zipped(path):
+            halves = _open_halves(path, columns, stack)
         number = 0
         while True:
-            try:
+            with _zipped(path, number):
                 lines = [list(itertools.islice(half, 8192)) for half in halves]
-            except _DAMAGED as error:
-                raise _damaged(path, number, error) from error
+            if not number:
+                for name, half in zip(columns.required, lines, strict=True):
+                    _refuse_packed(path, name, half[0] if half else b"")
             lengths = [len(half) for half in lines]
             if min(lengths) != max(lengths):
                 short = columns.required[lengths.index(min(lengths))]
@@ -556,12 +577,40 @@ def read_moses(path: Path, columns: Columns, part: int = 0, parts: int = 1) -> I
                 yield numbers, columns.batch(arrays)
 
 
+@contextlib.contextmanager
+def _zipped(path: Path, number: int | None = None) -> Iterator[None]:
+    """Tell of a zip that cannot be opened, or not be read after some rows.
+
+    Raises:
+        InputError: it is torn, or packed in a way that is not known.
+    """
+    try:
+        yield
+    except (*_NO_ZIP, OSError) as error:
+        if told(error):
+            raise  # of the system: others are bzip2's, or of a place that a torn archive names
+        if number is not None:
+            raise _damaged(path, number, error) from error
+        mend = "Fetch the file again; or unpack it, and pack it by `zip`."
+        raise InputError(path, f"not a zip that can be read ({said(error)})", mend) from error
+
+
+def _refuse_packed(path: Path, name: str, beginning: bytes) -> None:
+    """Refuse a file in a zip that is packed once more, or is in UTF-16; its lines would be nonsense.
+
+    Args:
+        path: the zip.
+        name: the language of the file.
+        beginning: of the file.
+    """
+    for magic, what, _ in ((_GZIP, "packed by gzip", ""), *_NO_LINES):
+        if beginning.startswith(magic):
+            raise InputError(path, f"the {name} file in it is {what}", "Put it into the zip as plain text in UTF-8.")
+
+
 def _open_halves(path: Path, columns: Columns, stack: contextlib.ExitStack) -> list[IO[bytes]]:
     """Open the file of each language."""
-    try:
-        archive = stack.enter_context(zipfile.ZipFile(path))
-    except zipfile.BadZipFile as error:
-        raise InputError(path, f"not a zip ({error})", "Fetch the file again.") from error
+    archive = stack.enter_context(zipfile.ZipFile(path))
     halves = []
     for name in columns.required:
         member = archive.getinfo(_one(path, sorted(archive.namelist()), columns, name))

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from lorebridge import __version__, publish
 from lorebridge.corpora.fetch import fetch_answer
+from lorebridge.corpora.specs import unique_keys
 from lorebridge.errors import InputError
 from lorebridge.records import file_digest, fingerprint
 
@@ -209,7 +210,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         InputError: the file is missing or is no response.
     """
     try:
-        response = json.loads(path.read_text(encoding="utf-8"))
+        response = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique_keys())
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "Mend `people.source.path`.") from error
     except ValueError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorebridge.plan.stage import Argument, Item, Row, Stage, Wildcards
+from lorebridge.plan.stage import Argument, Artifact, Item, Row, Stage, Wildcards
+from lorebridge.records import DigestCache
 
 if TYPE_CHECKING:
     from lorebridge.plan.plan import Plan
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
     """Return how a job calls a stage's function (:mod:`lorebridge.call`)."""
     study = plan.study
+    sources = stage.sources(study, w)
     calls = stage.calls if isinstance(stage.calls, str) else stage.calls(study, w)
     return {
         "function": plan.drawing(stage.name, w).calls if stage.by_row else calls,
@@ -27,7 +30,8 @@ def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
             for name, file in stage.files.items()
             if file.argument != ""
         },
-        "given": {**stage.sources(study, w), **stage.settings(study, w)},
+        "given": {**sources, **stage.settings(study, w)},
+        **(_sources(plan, stage, w, sources) if sources else {}),
         "withheld": list(stage.identity(study, w)),
         "threads": stage.threads,
         "resumes": stage.resumes(study, w),
@@ -35,6 +39,28 @@ def call(plan: Plan, stage: Stage, w: Wildcards) -> dict[str, Any]:
         "digests": f"{study.config['work']}/digests",
         **({"declared": {"first": study.first_declared, "said": study.declared}} if stage.runs else {}),
     }
+
+
+def _sources(plan: Plan, stage: Stage, w: Wildcards, sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Return path -> sha256 by which the recipe knows a source; None for one that the study makes, a planted world's.
+
+    Beside it the folder in which the plan remembers what it has hashed, so that a job need not read them again.
+    """
+    paths = [path for said in sources.values() for path in (said if isinstance(said, list) else [said]) if path]
+    if not paths:
+        return {}
+    made = {
+        path for a in plan.inputs(stage.name, **w) for file in plan.stage(a[0]).files for path in _of(plan, a, file)
+    }
+    digest = plan.study.digest
+    # What is not there yet, a person has to put in place first; the run is refused before it begins.
+    found = {path: None if path in made else digest(path) for path in paths if path in made or Path(path).is_file()}
+    return {"sources": found, **({"planned": str(digest.folder)} if isinstance(digest, DigestCache) else {})}
+
+
+def _of(plan: Plan, name: Artifact, file: str) -> list[str]:
+    """Return the paths of a file of an artifact."""
+    return [path for _, path in plan.files(name, file)]
 
 
 def role(plan: Plan, given: Argument) -> list[Any]:

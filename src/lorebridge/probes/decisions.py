@@ -382,7 +382,7 @@ def baselines(questions: pd.DataFrame, *, subset: str) -> pd.DataFrame:
         ValueError: unknown subset.
     """
     question = ["culture", "lang", "question_id"]
-    asked = counted(questions, subset).sort_values([*question, "option_index"], kind="stable", ignore_index=True)
+    asked = counted(questions, subset).sort_values([*question, "option_index"], kind="stable")
     groups = asked.groupby(question, sort=False).ngroup().to_numpy()
     gold = asked["is_gold"].to_numpy(bool)
     position = asked["option_index"].to_numpy()

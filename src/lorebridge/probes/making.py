@@ -30,6 +30,7 @@ from tqdm import tqdm
 from lorebridge import publish
 from lorebridge.chat import Endpoint, read_key
 from lorebridge.corpora.click import SPACE, Question, read_click, read_file
+from lorebridge.corpora.specs import unique_keys
 from lorebridge.errors import InputError
 from lorebridge.journal import Journal
 from lorebridge.probes.questions import BLANK
@@ -235,7 +236,7 @@ def ask_recorded(model: str, calls: Path) -> Ask:
         raise InputError(calls, f"cannot be read ({error})", "Give the calls.jsonl of an earlier making.") from error
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):  # responses may hold other line ends
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=unique_keys())
             by, prompt, reply = row["model"], row["prompt"], Reply(row["response"], row["finish"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(

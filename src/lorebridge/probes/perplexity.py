@@ -52,13 +52,20 @@ def shuffled(frame: pd.DataFrame, identity: str) -> pd.DataFrame:
 
 
 def read_samples(
-    paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase, *, n_tokens: int, window: int, labels: Sequence[str]
+    paths: Sequence[Path],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    n_tokens: int,
+    window: int,
+    labels: Sequence[str],
+    lead: str = "",
 ) -> list[Sample]:
     """Read held-out documents until there are `n_tokens` tokens to predict, behind each label; the last one is cut.
 
     A document stands behind the start token, as in training, and behind the label, where there is one: the text that
-    is predicted is the same behind any label. One of more than `window` tokens is cut into windows; the first input of
-    a later one is the last token of the one before, so that every token is predicted once.
+    is predicted is the same behind any label, but for `lead`, with which it begins there. One of more than `window`
+    tokens is cut into windows; the first input of a later one is the last token of the one before, so that every token
+    is predicted once.
 
     Args:
         paths: ``documents`` tables.
@@ -67,6 +74,7 @@ def read_samples(
         window: tokens that a model reads at once.
         labels: what stands between the start token and each document, itself not predicted, or nothing
             (:mod:`lorebridge.probes.prefixes`).
+        lead: what each document begins with behind a label, as the halves of pairs do in training.
 
     Returns:
         A sample for each label.
@@ -90,33 +98,44 @@ def read_samples(
                 f"is {len(context) - 1} tokens, and leaves no room for text among {window}",
                 "Shorten the template, or raise training.sequence_length.",
             )
+    texts = shuffled(documents, "doc_id")["text"].tolist()
+    read = {start: _read(texts, start, tokenizer, n_tokens) for start in {lead if label else "" for label in labels}}
+    if not all(sequences for sequences, _ in read.values()):
+        raise InputError(", ".join(map(str, paths)), "no held-out text", "Hold out a larger share of the corpus.")
+    samples = []
+    for label, context in zip(labels, before, strict=True):
+        sequences, n_bytes = read[lead if label else ""]
+        windows: list[list[int]] = []
+        contexts: list[int] = []
+        for ids in sequences:
+            stream = [*context, *ids]
+            cut = [stream[at : at + window + 1] for at in range(0, len(stream) - 1, window)]
+            windows += cut
+            contexts += [len(context), *[1] * (len(cut) - 1)]
+        samples.append(Sample(windows, contexts, len(sequences), n_bytes))
+    return samples
+
+
+def _read(
+    texts: Sequence[str], start: str, tokenizer: PreTrainedTokenizerBase, n_tokens: int
+) -> tuple[list[list[int]], int]:
+    """Return the tokens of texts that begin with `start`, until there are `n_tokens`, and their number of bytes."""
     read: list[list[int]] = []
     left, n_bytes = n_tokens, 0
-    for text in shuffled(documents, "doc_id")["text"]:
+    for text in texts:
+        said = start + text if text else ""
         encoded = tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+            said, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
         )
         ids = encoded["input_ids"][:left]
         if not ids:
             continue
         read.append(ids)
-        n_bytes += len(text[: encoded["offset_mapping"][len(ids) - 1][1]].encode())
+        n_bytes += len(said[: encoded["offset_mapping"][len(ids) - 1][1]].encode())
         left -= len(ids)
         if not left:
             break
-    if not read:
-        raise InputError(", ".join(map(str, paths)), "no held-out text", "Hold out a larger share of the corpus.")
-    samples = []
-    for context in before:
-        windows: list[list[int]] = []
-        contexts: list[int] = []
-        for ids in read:
-            stream = [*context, *ids]
-            cut = [stream[at : at + window + 1] for at in range(0, len(stream) - 1, window)]
-            windows += cut
-            contexts += [len(context), *[1] * (len(cut) - 1)]
-        samples.append(Sample(windows, contexts, len(read), n_bytes))
-    return samples
+    return read, n_bytes
 
 
 def measure_perplexity(

@@ -3,7 +3,9 @@
 A label is the literal text that the template of the pairs puts before a half (``English: ``). Training text has its
 tokens apart from those of the half that follows (:mod:`lorebridge.tokens.order`), and so a model is asked: the start
 token, the label's tokens, the question's tokens. What the label ends in is then a token of its own, as in training (of
-``English: `` the lone space), and the question has the same tokens behind both prefixes.
+``English: `` the lone space), and the question has the same tokens behind both prefixes. Where training text gives that
+space to the half (``training.label_space: half``), the label is given without it (``English:``), and the space, the
+`lead`, begins the question behind the label, whose first token then differs from the one that it has bare.
 """
 
 from __future__ import annotations

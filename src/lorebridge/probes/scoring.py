@@ -334,6 +334,7 @@ def score_run(
     batch_tokens: int,
     prefixes: Sequence[str] = (BARE,),
     labels: Labels = NOTHING,
+    lead: str = "",
     heldout: Mapping[str, Sequence[Path]] = NOTHING,
     pairs: Mapping[str, Path] = NOTHING,
     perplexity_tokens: int = 100_000,
@@ -360,6 +361,7 @@ def score_run(
             other (:mod:`lorebridge.probes.prefixes`).
         labels: the labels of the languages; not used where no prefix is ``label``. Held-out text in a language that
             is in none of them is read ``bare`` alone.
+        lead: what every text behind a label begins with, as the halves of pairs do in training.
         heldout: language -> its tables of held-out ``documents``.
         pairs: language -> its table of held-out ``pairs``.
         perplexity_tokens: held-out tokens to predict in each language.
@@ -397,8 +399,12 @@ def score_run(
         _label(prefix, culture, lang, labels)
         for prefix, culture, lang in zip(behind["prefix"], behind["culture"], behind["lang"], strict=True)
     ]
-    filled = [fill_blanks(text, option) for text, option in zip(behind["text"], behind["option"], strict=True)]
-    texts = [*filled, *behind["option"]]
+    leads = [lead if label else "" for label in before]
+    filled = [
+        start + fill_blanks(text, option)
+        for start, text, option in zip(leads, behind["text"], behind["option"], strict=True)
+    ]
+    texts = [*filled, *(start + option for start, option in zip(leads, behind["option"], strict=True))]
     groups = behind.groupby([before, "text"], sort=False).ngroup().tolist() * 2
     requests = build_requests(texts, groups, tokenizer, before * 2)
     n_tokens, prior_tokens = np.split(requests.n_tokens, 2)
@@ -407,7 +413,7 @@ def score_run(
         said = {prefix: "" if prefix == BARE else label_of(lang, labels, lang) for prefix in prefixes}
         known = {prefix: label for prefix, label in said.items() if label is not None}
         behind_each = list(known.values())
-        read = read_samples(paths, tokenizer, n_tokens=perplexity_tokens, window=window, labels=behind_each)
+        read = read_samples(paths, tokenizer, n_tokens=perplexity_tokens, window=window, labels=behind_each, lead=lead)
         samples |= {(lang, prefix): sample for prefix, sample in zip(known, read, strict=True)}
     measures = _Measures(
         options=behind[["culture", "question_id", "lang", "prefix", "option_index"]].assign(

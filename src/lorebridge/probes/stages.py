@@ -15,7 +15,7 @@ from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildca
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE, LABEL
 from lorebridge.records import fingerprint
-from lorebridge.tokens.arms import template_labels
+from lorebridge.tokens.arms import HALF, template_labels
 from lorebridge.tokens.stages import template, tokenizer, told
 from lorebridge.train.stages import checkpoints
 
@@ -133,6 +133,14 @@ def _facts_folder(study: Study) -> str:
     return f"{study.root}/world/facts" if plants_facts(study) else _local(study, study.config["facts"]["path"])
 
 
+def _facts_files(study: Study) -> list[str]:
+    """Return the files that facts are read from."""
+    folder = _facts_folder(study)
+    if plants_facts(study):
+        return [f"{folder}/{lang}.jsonl.gz" for lang in study.languages]
+    return files_of(study.config["facts"]["shape"], folder, list(study.languages))
+
+
 def _fetched(study: Study, w: Wildcards) -> bool:
     return _source(study, w)["kind"] == "github"
 
@@ -231,15 +239,21 @@ def named(study: Study, model: Model) -> dict[str, Any]:
 def _asked_behind(study: Study, langs: Iterable[str]) -> dict[str, Any]:
     """Return what questions stand behind, with the labels of the base language and of each of others in its pairs.
 
-    In a kind of study that knows no labels it is the start of a document alone.
+    In a kind of study that knows no labels it is the start of a document alone. Where training text gives the space
+    behind a label to the half that follows (``training.label_space``), so do questions.
     """
     prefixes = study.config["probing"].get("prefixes", [BARE])
+    if LABEL not in prefixes:
+        return {"prefixes": prefixes, "labels": {}}
+    lead = " " if (study.config["training"] or {}).get("label_space") == HALF else ""
     labels = {
-        lang: dict(zip((study.base, lang), template_labels(template(study, lang)), strict=True))
+        lang: {
+            of: label.removesuffix(lead)
+            for of, label in zip((study.base, lang), template_labels(template(study, lang)), strict=True)
+        }
         for lang in langs
-        if LABEL in prefixes
     }
-    return {"prefixes": prefixes, "labels": labels}
+    return {"prefixes": prefixes, "labels": labels, **({"lead": lead} if lead else {})}
 
 
 def _heldout_pairs(study: Study, culture: str) -> list[Item]:
@@ -369,9 +383,7 @@ STAGES = (
             {} if plants_facts(study) else _of_facts(study, study.config["facts"], list(study.languages), "facts")
         ),
         inputs=lambda study, w: {"world": after([item("world", "truth")])} if plants_facts(study) else {},
-        sources=lambda study, w: {
-            "files": files_of(study.config["facts"]["shape"], _facts_folder(study), list(study.languages))
-        },
+        sources=lambda study, w: {"files": _facts_files(study)},
         settings=lambda study, w: {"folder": _facts_folder(study)},
     ),
     Stage(

@@ -10,6 +10,7 @@ from typing import Any
 from lorebridge import config as configuration
 from lorebridge.corpora.specs import check_sources
 from lorebridge.world import stages as world
+from lorebridge.world.stages import cloned
 
 MOST_CHECKPOINTS = 10_000
 """Of a model. Each is a folder that the workflow looks at whenever it plans."""
@@ -93,9 +94,13 @@ def _folder_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
 
 
 def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Filters that a planted world of statements does not outlive: its documents are short."""
+    """What a planted world of statements does not outlive: filters, since its documents are short, and a tokenizer."""
     languages, world = config["languages"], config["world"]
+    if cloned(world) and config["tokenizer"]["kind"] == "pretrained":
+        yield "tokenizer.kind", "is pretrained, and cuts a clone into other tokens than its original", "Train one."
     base = config.get("base_language", next(iter(languages)))
+    if not {base, *config["corpora"]} <= languages.keys():
+        return  # said elsewhere
     for lang, entry in config["corpora"].items():
         if entry["min_chars"] and any(source["kind"] == "planted" for source in entry["sources"]):
             yield (
@@ -110,6 +115,8 @@ def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, s
             **world,
             **world.get("languages", {}).get(lang, {}),
         }
+        if lang in cloned(world):
+            continue  # all that it writes is in letters of its own
         kept = entry["filter"] == "none" or languages[lang]["script"] == languages[base]["script"]
         if lang != base and (own["names"] == "shared" or own["anchored"] or own["switched"]) and not kept:
             yield (

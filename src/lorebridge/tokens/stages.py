@@ -22,6 +22,7 @@ from lorebridge.tokens.arms import (
     joins,
     parts_partners,
 )
+from lorebridge.world.stages import cloned
 
 
 def tokenizer() -> Item:
@@ -67,6 +68,11 @@ def _tokenizer_identity(study: Study, w: Wildcards) -> dict[str, Any]:
     local = Path(said.get("source", "")) / "tokenizer.json"
     # A local folder is known by what it holds, as other local sources are.
     return {"kind": said["kind"]} | ({"sha256": study.digest(str(local))} if local.is_file() else {})
+
+
+def _tokenizer_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    clones = cloned(study.config["world"])
+    return {k: v for k, v in study.config["tokenizer"].items() if k != "kind"} | ({"clones": clones} if clones else {})
 
 
 def _tokenizer_inputs(study: Study, w: Wildcards) -> Arguments:
@@ -159,7 +165,7 @@ STAGES = (
             "settings": File("tokenizer/tokenizer_config.json", "its settings", argument=""),
         },
         record="tokenizer/record.json",
-        literals=lambda study, w: {k: v for k, v in study.config["tokenizer"].items() if k != "kind"},
+        literals=_tokenizer_literals,
         identity=_tokenizer_identity,
         inputs=_tokenizer_inputs,
     ),

@@ -62,12 +62,18 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path, 
     n_documents = sum(n_rows(path) for path in tables)
     (out / "store.json").unlink(missing_ok=True)
     digest = hashlib.sha256()
-    offsets = np.lib.format.open_memmap(out / "offsets.npy.partial", "w+", np.int64, (n_documents + 1,))
-    done = n_bytes = 0
+    done = n_bytes = n_tokens = 0
     with (
-        (out / "tokens.bin.partial").open("wb") as file,
+        publish.whole(out / "tokens.bin") as tokens_partial,
+        publish.whole(out / "offsets.npy") as offsets_partial,
+        publish.named(out),
+        tokens_partial.open("wb") as file,
+        offsets_partial.open("wb") as offsets,  # not mapped: a full disk ends the process that writes to a map
         tqdm(total=n_documents, unit="doc", desc=f"tokenize {out.name}", mininterval=1) as bar,
     ):
+        header = {"descr": "<i8", "fortran_order": False, "shape": (n_documents + 1,)}
+        np.lib.format.write_array_header_1_0(offsets, header)
+        offsets.write(bytes(8))
         for texts in _texts(tables, column):
             documents = [lead + text if text else text for text in texts.to_pylist()]  # an empty half stays empty
             encoder.check(documents[-done % CHECKED :: CHECKED] if done else documents[:CHECKED_FIRST])
@@ -75,17 +81,14 @@ def build_store(*, tables: list[Path], column: str, tokenizer: Path, out: Path, 
             block = ids.astype(TOKEN, copy=False).tobytes()
             digest.update(block)
             file.write(block)
-            offsets[done + 1 : done + len(documents) + 1] = offsets[done] + ends[1:]
+            offsets.write((n_tokens + ends[1:]).astype("<i8").tobytes())
+            n_tokens += int(ends[-1])
             done += len(documents)
             n_bytes += pc.sum(pc.binary_length(texts)).as_py() + len(lead.encode()) * sum(map(bool, documents))
             bar.update(len(documents))
-    n_tokens = int(offsets[-1])
-    if not n_tokens:
-        raise InputError(", ".join(map(str, tables)), "no text to tokenize", "Check the corpus and its filter.")
-    digest.update(offsets.data)
-    offsets.flush()
-    for name in ("tokens.bin", "offsets.npy"):
-        (out / f"{name}.partial").replace(out / name)
+        if not n_tokens:
+            raise InputError(", ".join(map(str, tables)), "no text to tokenize", "Check the corpus and its filter.")
+    digest.update(np.load(out / "offsets.npy", mmap_mode="r").data)
     notes = {
         "n_documents": n_documents,
         "n_tokens": n_tokens,
@@ -142,7 +145,7 @@ class Store:
         try:
             offsets = np.load(path / "offsets.npy", mmap_mode="r")
             notes = json.loads((path / "store.json").read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise InputError(path, f"cannot be read ({error})", mend) from error
         size = (path / "tokens.bin").stat().st_size
         if size != offsets[-1] * TOKEN.itemsize:

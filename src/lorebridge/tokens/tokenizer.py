@@ -14,9 +14,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from lorebridge import publish, tables
@@ -163,7 +165,13 @@ def train_tokenizer(
 
 
 def train_on_corpora(
-    *, documents: Mapping[str, Sequence[Path]], vocab_size: int, bytes_per_group: int, out: Path, mask: bool = False
+    *,
+    documents: Mapping[str, Sequence[Path]],
+    vocab_size: int,
+    bytes_per_group: int,
+    out: Path,
+    mask: bool = False,
+    clones: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, object]:
     """Train a tokenizer on equal bytes of every language.
 
@@ -173,9 +181,41 @@ def train_on_corpora(
         bytes_per_group: UTF-8 bytes of text of each language.
         out: the folder to write.
         mask: as of :func:`train_tokenizer`.
+        clones: languages that are another one in other letters -> which: every document must have as many tokens in
+            the one as in the other, or more than the script differs.
+
+    Raises:
+        InputError: as :func:`train_tokenizer`; or a document of a clone has more or fewer tokens than in its original.
     """
-    tables = [(lang, "text", path) for lang, paths in documents.items() for path in paths]
-    return train_tokenizer(tables=tables, vocab_size=vocab_size, bytes_per_group=bytes_per_group, out=out, mask=mask)
+    texts = [(lang, "text", path) for lang, paths in documents.items() for path in paths]
+    notes = train_tokenizer(tables=texts, vocab_size=vocab_size, bytes_per_group=bytes_per_group, out=out, mask=mask)
+    tokenizer = load_tokenizer(out)
+    lengths = {lang: _lengths(tokenizer, documents[lang]) for lang in {*clones, *clones.values()}}
+    for lang, of in clones.items():
+        both = sorted(lengths[lang].keys() & lengths[of].keys())
+        if not both:
+            what = f"{lang!r} is {of!r} in other letters, and their corpora have no document in common"
+            raise InputError("tokenizer", what, "Filter and hold out both alike.")
+        apart = [identity for identity in both if lengths[lang][identity] != lengths[of][identity]]
+        if apart:
+            one, other = (lengths[code][apart[0]] for code in (of, lang))
+            raise InputError(
+                "tokenizer",
+                f"{lang!r} is {of!r} in other letters, and {len(apart):,} of {len(both):,} documents have another "
+                f"number of tokens there ({apart[0]}: {one} and {other})",
+                "Raise tokenizer.vocab_size or tokenizer.bytes_per_group, until every word is one token.",
+            )
+    return notes
+
+
+def _lengths(tokenizer: Tokenizer, paths: Sequence[Path]) -> dict[str, int]:
+    """Return the number of tokens of every document of some tables "documents"."""
+    found: dict[str, int] = {}
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["doc_id", "text"]):
+            cut = tokenizer.encode_batch_fast(batch["text"].to_pylist(), add_special_tokens=False)
+            found |= zip(batch["doc_id"].to_pylist(), map(len, cut), strict=True)
+    return found
 
 
 def fetch_tokenizer(*, source: str, revision: str | None, out: Path) -> dict[str, object]:
@@ -254,6 +294,11 @@ def end_of_text_id(tokenizer: Tokenizer) -> int:
     return found
 
 
+def n_ids(tokenizer: Tokenizer) -> int:
+    """Return how many rows an embedding needs: one more than the largest id, as a vocabulary may leave some out."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
 def tokenizer_fingerprint(folder: Path | str) -> str:
     """Return 16 hexadecimal digits that identify the tokenizer of a folder: a hash of its ``tokenizer.json``."""
     return file_digest(Path(folder) / "tokenizer.json")[:16]
@@ -267,7 +312,6 @@ class BulkEncoder:
 
     Attributes:
         fingerprint: of the tokenizer (:func:`tokenizer_fingerprint`).
-        vocab_size: one more than the largest id.
     """
 
     # Characters of a text that are compared: enough for every kind of token, and a book costs no more than a page.
@@ -290,7 +334,6 @@ class BulkEncoder:
                 self._path, f"cannot be read by fastokens ({error})", "Use a byte-level BPE, such as Qwen's."
             ) from error
         self.fingerprint = tokenizer_fingerprint(folder)
-        self.vocab_size = self._reference.get_vocab_size()
 
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         """Encode texts.

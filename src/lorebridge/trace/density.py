@@ -93,7 +93,7 @@ def _offsets(tokens: Path) -> npt.NDArray[np.int64]:
     path = tokens / "offsets.npy"
     try:
         return np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(path, f"cannot be read ({error})", "Remake the store with its rule.") from error
 
 

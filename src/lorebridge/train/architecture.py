@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from lorebridge.errors import InputError
 from lorebridge.tokens.reader import Batch
-from lorebridge.tokens.tokenizer import MASK, end_of_text_id
+from lorebridge.tokens.tokenizer import MASK, end_of_text_id, n_ids
 from lorebridge.train.masking import masked
 from lorebridge.train.packed import PackedModel
 
@@ -58,7 +58,7 @@ class Architecture:
         mask = bpe.token_to_id(MASK)
         if mask is None:
             raise InputError(folder, f"has no {MASK}, which a masked model needs", "Set tokenizer.mask to true.")
-        words = {"mask": mask, "end_of_text": end_of_text_id(bpe), "vocabulary": bpe.get_vocab_size()}
+        words = {"mask": mask, "end_of_text": end_of_text_id(bpe), "vocabulary": n_ids(bpe)}
         return lambda batch, step, rows: masked(batch, seed=seed, step=step, rows=rows, **words)
 
 

@@ -22,7 +22,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.records import file_digest
 from lorebridge.tokens.reader import IGNORED, OrderReader
-from lorebridge.tokens.tokenizer import end_of_text_id, load_tokenizer, tokenizer_fingerprint
+from lorebridge.tokens.tokenizer import end_of_text_id, load_tokenizer, n_ids, tokenizer_fingerprint
 from lorebridge.train.architecture import Asked, architecture
 from lorebridge.train.card import CARD, card, store_notes
 from lorebridge.train.engine import Processes, initialize, process_group
@@ -152,7 +152,7 @@ def train(
         bpe = load_tokenizer(tokenizer)
         kind, sizes = architecture(model)
         asked = kind.asked(bpe, seed, tokenizer)
-        shape = kind.configure(sizes, bpe.get_vocab_size(), end_of_text_id(bpe))
+        shape = kind.configure(sizes, n_ids(bpe), end_of_text_id(bpe))
         check_model(shape)
         language_model = kind.build(shape, seed)
         identity = {"recipe": recipe, "order": file_digest(order), "tokenizer": fingerprint}

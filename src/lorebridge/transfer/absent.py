@@ -23,6 +23,7 @@ from lorebridge.errors import InputError
 from lorebridge.trace.analysis import Script, script_of
 from lorebridge.trace.origins import PRESENTATION, stated
 from lorebridge.transfer.precision import checkpoints
+from lorebridge.unseen import summed_ends
 from lorebridge.world.multilingual import CUE, HOLDS, PLAIN
 
 SHARED_TOKENS, NAMING_CUE, OTHER = CLASSES = ("shared tokens", "naming cue", "other")
@@ -226,7 +227,8 @@ def absent_of(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[s
 
     Yields:
         the counts; ``share`` of the absent and right facts that are of the class, ``base_rate`` of the class among all
-        facts, ``enrichment`` their ratio, with intervals over subjects; ``recall``, the share of stated facts that are
+        facts, ``enrichment`` their ratio, with intervals over subjects, which go as far as what no subject has shown
+        of the share lets them (:mod:`lorebridge.unseen`); ``recall``, the share of stated facts that are
         present, and ``missed``, how many absent and right facts of the class there would be if all of them were
         stated and tracing had missed them: (1 / recall - 1) for each that is right, stated and present.
     """
@@ -245,6 +247,9 @@ def absent_of(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[s
         share = counts[..., 3] / counts[..., 3].sum(axis=1, keepdims=True)
         base = counts[..., 0] / counts[..., 0].sum(axis=1, keepdims=True)
         enrichment = share / base
+    told = sums[..., _SUMS.index("n_absent_right")]
+    of = np.broadcast_to(told.sum(axis=1, keepdims=True), told.shape)
+    unseen = np.stack(summed_ends(told, of, np.eye(len(CLASSES)), (0, 1)))  # (2, classes)
     known = "stated" in table
     is_stated = table["stated"].to_numpy(bool) if known else np.zeros(len(table), bool)
     recall = (is_stated & ~absent).sum() / is_stated.sum() if is_stated.any() else np.nan
@@ -254,10 +259,12 @@ def absent_of(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[dict[s
         row: dict[str, Any] = {"class": name}
         row |= {key: int(counts[0, index, column]) for column, key in enumerate(_SUMS)}
         row["n_subjects"] = of_absent
-        for key, values in (("", share), ("enrichment", enrichment)):
-            sure = of_absent > 1 and np.isfinite(values[1:, index]).any()
-            told = values[1:, index][np.isfinite(values[1:, index])]
-            lo, hi = np.quantile(told, [0.025, 0.975]) if sure else (np.nan, np.nan)
+        for key, values, unit in (("", share, 1.0), ("enrichment", enrichment, base[0, index])):
+            finite = values[1:, index][np.isfinite(values[1:, index])]
+            lo, hi = np.nan, np.nan
+            if of_absent > 1 and len(finite):
+                lo, hi = np.quantile(finite, [0.025, 0.975])
+                lo, hi = np.fmin(lo, unseen[0, index] / unit), np.fmax(hi, unseen[1, index] / unit)
             row |= {
                 key or "share": _number(values[0, index]),
                 f"{key}_lo".lstrip("_"): _number(lo),

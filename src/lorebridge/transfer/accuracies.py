@@ -141,7 +141,7 @@ class _Measure:
         """Return the rows of a curve."""
         values = np.ascontiguousarray(curve.values[:, self.kept])
         pooled = int(LAST in curve.steps)
-        (lo, hi), of_curve = self.bootstrap.band(values[: len(values) - pooled], bounds=CREDITS)
+        (lo, hi), of_curve = self.bootstrap.band(values[: len(values) - pooled], CREDITS)
         ends = self.bootstrap.interval(values[len(values) - pooled :], bounds=CREDITS)
         lo, hi = (np.concatenate(parts) for parts in zip((lo, hi), ends, strict=True))
         band_lo, band_hi = (np.concatenate([end, np.full(pooled, np.nan)]) for end in of_curve)

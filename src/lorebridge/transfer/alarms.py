@@ -43,7 +43,7 @@ IN_SIGHT = 0.1
 RELATIVE_SLOPE = 0.2
 """Slope of crossing on frequency below which the two are called unrelated: a doubling of how often a fact was read adds
 less than a fifth of the mean that crosses. The paper's transferred items are stated 9.0 times on average, all items 4.2
-(appendix C.4): 0.94 doublings of 1 + count. What crosses has been doubled more often than
+(section 4): 0.94 doublings of 1 + count. What crosses has been doubled more often than
 what is known by slope / mean x the variance of the doublings, which is 2 or so: the paper's numbers ask for 0.47, and a
 fifth is a little less than half of that."""
 FEWEST = 5

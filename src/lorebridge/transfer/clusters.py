@@ -11,6 +11,7 @@ import re
 import numpy as np
 import pandas as pd
 import scipy
+from scipy.special import expit, logit
 
 from lorebridge.unseen import FEW_CLUSTERS, ends, resting
 
@@ -173,20 +174,22 @@ class ClusterBootstrap:
         return np.where(few, least, np.nan), np.where(few, most, np.nan)
 
     def band(
-        self, values: np.ndarray, level: float = 0.95, bounds: tuple[float, float] | None = None
+        self, values: np.ndarray, bounds: tuple[float, float], level: float = 0.95
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """Return the interval of the mean of each row of `values` (rows, n questions), and the band of all rows.
 
-        The band holds all of the rows' means at once. It is the narrowest of equally deep percentile intervals, an end
-        of which as many of a row's replicates lie beyond as of any other row's, that hold `level` of the joint
-        replicates in every row (the quantile-based sup-t band: Montiel Olea & Plagborg-Moller 2019, algorithm 2). No
-        row's spread need be estimated, and it holds the intervals. With bounds it goes out as they do
-        (:meth:`interval`), to the same depth.
+        The band holds all of the rows' means at once: a studentised bootstrap (Davison & Hinkley 1997, section 5.2) of
+        the largest deviation of any row (the sup-t band: Montiel Olea & Plagborg-Moller 2019), in log-odds of the place
+        between the bounds. Each replicate is measured by its own error over its clusters, and the band reaches as many
+        errors from the means as `level` of the joint replicates reach at most in any row. Percentiles so far out would
+        be those of a handful of replicates, and their spread is too small where clusters are few. The band holds the
+        intervals, lies within the bounds, and goes out as the intervals do for what no cluster has shown
+        (:meth:`interval`), to the depth that it has in a single row.
 
         Args:
             values: rows are statistics of the same questions, such as the checkpoints of a model.
+            bounds: of the values.
             level: of each interval, and of the band.
-            bounds: of the values, if there are any.
 
         Returns:
             (lo, hi) of the intervals, (lo, hi) of the band, each of shape (rows,); NaN with fewer than 2 clusters.
@@ -196,18 +199,56 @@ class ClusterBootstrap:
             return (nothing, nothing), (nothing, nothing)
         drawn = self.ratio(values, np.ones_like(values))
         lo, hi = self._ends(values, drawn, level, bounds)
-        ordered = np.sort(drawn, axis=1)
-        n = drawn.shape[1]
-        # How many replicates of the row lie at each one or further out, on the side where they are fewer.
-        above, below = (scipy.stats.rankdata(side, "max", axis=1) for side in (-drawn, drawn))
-        depth = np.minimum(above, below).min(axis=0)
-        deepest = max(int(np.sort(depth)[int((1 - level) * n)]), 1)
-        # Percentiles lie between replicates; an end of the band is one.
-        band_lo, band_hi = np.minimum(ordered[:, deepest - 1], lo), np.maximum(ordered[:, n - deepest], hi)
-        if bounds is not None:
-            least, most = self.unseen(values, bounds, min(deepest / n, (1 - level) / 2))
-            band_lo, band_hi = np.fmin(band_lo, least), np.fmax(band_hi, most)
-        return (lo, hi), (band_lo, band_hi)
+        least, most, tail = self._all_at_once(values, drawn, bounds, level)
+        unseen = self.unseen(values, bounds, min(tail, (1 - level) / 2))
+        return (lo, hi), (np.fmin(np.minimum(least, lo), unseen[0]), np.fmax(np.maximum(most, hi), unseen[1]))
+
+    def _all_at_once(
+        self, values: np.ndarray, drawn: np.ndarray, bounds: tuple[float, float], level: float
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return the ends of the studentised band, and the share of a row's replicates beyond one of them.
+
+        Args:
+            values: (rows, n questions), between the bounds.
+            drawn: the resampled means, (rows, R).
+            bounds: of the values.
+            level: of the band.
+        """
+        width = bounds[1] - bounds[0]
+        means, shares = ((of - bounds[0]) / width for of in (values.mean(axis=1), drawn))
+        error, errors = (of / width for of in self._errors(values, drawn))
+        told = error > 1e-12
+        places = np.stack([means, means])
+        tail = np.inf
+        if told.any():
+            means, shares, error, errors = means[told], shares[told], error[told], errors[told]
+            slope = 1 / (means * (1 - means))
+            within = np.abs(shares - 0.5) < 0.5 - 1e-12
+            odds = np.where(within, shares, 0.5)
+            # A replicate whose clusters are all alike has no error of its own, and takes the sample's. (Its squares are
+            # a difference of sums, of which rounding leaves something.)
+            alike = errors <= 1e-6 * error[:, None]
+            measure = np.where(alike, (error * slope)[:, None], errors / (odds * (1 - odds)))
+            # One at a bound is infinitely far in log-odds. They are not rare only where few clusters differ, whose
+            # ends are those of what no cluster has shown.
+            far = np.where(within, np.abs(logit(odds) - logit(means)[:, None]) / measure, 0)
+            n = far.shape[1]
+            reach = np.sort(far.max(axis=0))[min(int(np.ceil(level * (n + 1))), n) - 1]
+            places[:, told] = expit(logit(means) + np.stack([-reach, reach])[:, None] * error * slope)
+            tail = (far >= reach * (1 - 1e-9)).mean() / 2
+        least, most = bounds[0] + width * places
+        return least, most, float(tail)
+
+    def _errors(self, values: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the errors over clusters of the rows' means, (rows,), and those of each replicate, (rows, R)."""
+        mean = values.mean(axis=1, keepdims=True)
+        sizes = np.diff(self._starts, append=len(self._order)).astype(np.float64)
+        totals = np.add.reduceat((values - mean)[:, self._order], self._starts, axis=1)
+        times = self._weights[self._order[self._starts]]  # (clusters, R)
+        shift = drawn - mean
+        # Of the totals about the replicate's own mean, the squares.
+        squares = totals**2 @ times - 2 * shift * ((totals * sizes) @ times) + shift**2 * (sizes**2 @ times)
+        return np.sqrt((totals**2).sum(axis=1)) / sizes.sum(), np.sqrt(np.maximum(squares, 0)) / (sizes @ times)
 
 
 def _percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:

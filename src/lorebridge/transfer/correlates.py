@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lorebridge import tables
+from lorebridge import sheets, tables
 from lorebridge.errors import InputError
 from lorebridge.transfer.precision import checkpoints
 
@@ -142,8 +142,10 @@ def read_measures(path: Path | str, keys: Sequence[str], columns: Sequence[str])
         columns: of the measures; empty where one is unknown.
 
     Raises:
-        InputError: it cannot be read, lacks a column, or a measure is no number.
+        InputError: it cannot be read, lacks a column or has one twice, a row has more cells than there are columns, or
+            a measure is no number.
     """
+    sheets.refuse_odd_table(path, [*keys, *columns])
     try:
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:

@@ -174,6 +174,22 @@ def adjusted(table: pd.DataFrame, family: Sequence[str], p: str = "p") -> pd.Ser
     return (pd.concat(found) if found else tested[p]).reindex(table.index)
 
 
+def of_same_questions(samples: Sequence[Sample], weights: Sequence[float]) -> Sample:
+    """Return a weighted sum of samples of the same questions, question by question, over the seeds that all have.
+
+    Args:
+        samples: of the same facts in the same order, such as those of two languages; the clusters are the first's.
+        weights: of each.
+    """
+    seeds = common_seeds(samples)
+    rows = [sample.values[[list(sample.seeds).index(seed) for seed in seeds]] for sample in samples]
+    bounds, ends = None, [sample.bounds for sample in samples if sample.bounds is not None]
+    if len(ends) == len(samples):
+        sides = [sorted((weight * lo, weight * hi)) for (lo, hi), weight in zip(ends, weights, strict=True)]
+        bounds = (sum(lo for lo, _ in sides), sum(hi for _, hi in sides))
+    return Sample(np.tensordot(np.asarray(weights), np.stack(rows), 1), samples[0].clusters, seeds, bounds)
+
+
 def common_seeds(samples: Sequence[Sample]) -> list[int]:
     """Return the seeds that all of some samples have: with two of them or more, something is known of seeds."""
     return sorted(set.intersection(*(set(sample.seeds) for sample in samples)))

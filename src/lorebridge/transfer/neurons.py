@@ -21,6 +21,7 @@ from lorebridge import tables
 from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.distances import ALIKE, assignment, complete
 from lorebridge.transfer.precision import checkpoints, fact_clusters
+from lorebridge.unseen import summed_ends
 
 COMPARED = {
     "same_fact": "the fact itself",
@@ -175,7 +176,8 @@ def kin_of(
     """Yield what two languages share on average, by whether they are of one family, and of one script.
 
     The mean is over pairs of languages, each the mean over its facts; clusters of facts are resampled, in all pairs at
-    once. The difference has a p-value besides, by permutation of the languages.
+    once, and intervals go as far as what no cluster has shown lets them. The difference has a p-value besides, by
+    permutation of the languages.
 
     Args:
         pairs: rows of the table "neuron_pairs" of one checkpoint.
@@ -202,32 +204,35 @@ def kin_of(
         means = np.concatenate(
             [_ratio(sums, counts, weights[start : start + _BATCH]) for start in range(0, len(weights), _BATCH)]
         )  # (1 + resamples, pairs)
+        bounds = (-1.0 if name == ABOVE else 0.0, 1.0)
         for what in ALIKE.values():
             said = [[languages[lang][what] for lang in pair] for pair in names]
             groups = {
                 f"same {what}": np.array([bool(a and b) and a == b for a, b in said]),
                 f"another {what}": np.array([bool(a and b) and a != b for a, b in said]),
             }
-            drawn = {}
+            drawn, shares = {}, {}
             for kin, inside in groups.items():
                 own = means[:, inside]
                 if not inside.any() or np.isnan(own[0]).all():
                     continue
                 drawn[kin] = _mean(own)
+                has = inside & ~np.isnan(means[0])
+                shares[kin] = has / has.sum()
                 yield {
                     "kin": kin,
                     "compared": name,
                     "n_pairs": int((~np.isnan(own[0])).sum()),
-                    **_percentiles(drawn[kin], n_clusters),
+                    **_interval(drawn[kin], sums, counts, shares[kin], bounds),
                     "p": None,
                 }
             if name == ABOVE and len(drawn) == 2:
-                alike, others = drawn.values()
+                (alike, others), (of_alike, of_others) = drawn.values(), shares.values()
                 yield {
                     "kin": f"same {what}",
                     "compared": DIFFERENCE,
                     "n_pairs": int((~np.isnan(means[0])).sum()),
-                    **_percentiles(alike - others, n_clusters),
+                    **_interval(alike - others, sums, counts, of_alike - of_others, bounds),
                     "p": _permuted(means[0], list(names), said, permutations, seed),
                 }
 
@@ -245,10 +250,29 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.divide(np.where(known, values, 0).sum(axis=1), total, out=np.full(len(values), np.nan), where=total > 0)
 
 
-def _percentiles(drawn: np.ndarray, n_clusters: int) -> dict[str, Any]:
-    """Return the estimate, which is the first of the draws, and its percentile interval; none where all are alike."""
-    sure = n_clusters > 1 and np.nanmax(drawn[1:]) - np.nanmin(drawn[1:]) > 1e-12
-    lo, hi = np.nanquantile(drawn[1:], [0.025, 0.975]) if sure else (np.nan, np.nan)
+def _interval(
+    drawn: np.ndarray,
+    sums: sparse.csr_array,
+    counts: sparse.csr_array,
+    weights: np.ndarray,
+    bounds: tuple[float, float],
+) -> dict[str, Any]:
+    """Return the estimate, which is the first of the draws, and its interval; none of one cluster.
+
+    Percentiles, and as far out as what no cluster has shown lets it (:func:`lorebridge.unseen.summed_ends`).
+
+    Args:
+        drawn: the weighted sum of the means of pairs of languages, (1 + resamples,).
+        sums, counts: of the values of each pair, (pairs, clusters).
+        weights: of the pairs' means, (pairs,).
+        bounds: of a value.
+    """
+    n_clusters = counts.shape[1]
+    lo, hi = np.nan, np.nan
+    if n_clusters > 1:
+        least, most = summed_ends(sums.T, counts.T, weights[:, None], bounds)
+        lo, hi = np.nanquantile(drawn[1:], [0.025, 0.975])
+        lo, hi = np.fmin(lo, least[0]), np.fmax(hi, most[0])
     return {
         "n_clusters": n_clusters,
         "jaccard": float(drawn[0]),

@@ -21,6 +21,7 @@ from lorebridge import tables
 from lorebridge.trace.origins import stated
 from lorebridge.transfer.precision import checkpoints
 from lorebridge.transfer.stated import ELSEWHERE, HERE, NOWHERE, PLACES
+from lorebridge.unseen import summed_ends
 
 INDEPENDENT, SHARED, TRANSFERRED, UNEXPLAINED = PATTERNS = ("independent", "shared", "transferred", "unexplained")
 PAIRED = ["run", "step", "lang_a", "lang_b", "fact_id", "same_fact", "same_relation", "n_others", "p"]
@@ -104,8 +105,9 @@ def shares_of(found: pd.DataFrame, subjects: Mapping[str, str], resamples: int, 
         seed: of these.
 
     Yields:
-        ``what, value``; ``n`` of the ``n_of`` facts that can be told; ``share`` with its interval; and where the truth
-        says that those ``n`` are stated, seen from the language (``planted_here, _elsewhere, _nowhere``).
+        ``what, value``; ``n`` of the ``n_of`` facts that can be told; ``share`` with its interval, which goes as far
+        as what no subject has shown lets it (:mod:`lorebridge.unseen`); and where the truth says that those ``n`` are
+        stated, seen from the language (``planted_here, _elsewhere, _nowhere``).
     """
     for what, values in ((PATTERN, PATTERNS), (TRACED, PLACES)):
         told = found.dropna(subset=[what])
@@ -117,7 +119,10 @@ def shares_of(found: pd.DataFrame, subjects: Mapping[str, str], resamples: int, 
         drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
         sums = drawn.astype(np.float64) @ counts
         shares = sums / sums.sum(axis=1, keepdims=True)
+        of = np.broadcast_to(counts.sum(axis=1, keepdims=True), counts.shape)
+        least, most = summed_ends(counts, of, np.eye(len(values)), (0, 1))
         lo, hi = np.quantile(shares, [0.025, 0.975], axis=0)
+        lo, hi = np.fmin(lo, least), np.fmax(hi, most)
         sure = len(names) > 1
         for column, value in enumerate(values):
             own = told[told[what] == value]

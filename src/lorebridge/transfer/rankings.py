@@ -50,8 +50,9 @@ def consistencies(
             continue
         subject = about.loc[found.index, "subject_id"].to_numpy(str)
         above = ((found["rankc"] - found["chance"]) / (1 - found["chance"])).to_numpy()
+        chance = found["chance"].max()
         draws = ClusterBootstrap(subject, resamples=resamples, seed=seed, stream="rankc")
-        lo, hi = draws.interval(above)
+        lo, hi = draws.interval(above, bounds=(-chance / (1 - chance), 1.0))
         row: dict[str, Any] = {
             "lang_a": lang_a,
             "lang_b": lang_b,
@@ -68,7 +69,7 @@ def consistencies(
         if known.any():
             own = (found["rankc"] - found["other"]).to_numpy()[known]
             draws = ClusterBootstrap(subject[known], resamples=resamples, seed=seed, stream="own")
-            lo, hi = draws.interval(own)
+            lo, hi = draws.interval(own, bounds=(-1.0, 1.0))
             row |= {
                 "other_fact": float(found["other"][known].mean()),
                 "own": float(own.mean()),

@@ -79,24 +79,34 @@ def _alike(study: Study) -> dict[str, dict[str, str]]:
     return {lang: {key: language[key] for key in ("family", "script")} for lang, language in study.languages.items()}
 
 
-def _columns(study: Study, key: str) -> list[str]:
+def csv_columns(study: Study, key: str) -> list[str]:
     """Return the columns that are taken of a CSV file which the configuration may name."""
     return list((study.config[key] or {"columns": []})["columns"])
 
 
-def _path(study: Study, key: str) -> str | None:
+def csv_path(study: Study, key: str) -> str | None:
+    """Return the path of a CSV file which the configuration may name; None where it does not."""
     said = study.config[key]
     return None if said is None else str(configuration.local_path(study.config, said["path"]))
 
 
-def _identity(study: Study, key: str) -> dict[str, Any]:
-    said, path = study.config[key], _path(study, key)
+def csv_identity(study: Study, key: str) -> dict[str, Any]:
+    """Return what tells a CSV file which the configuration may name from others."""
+    said, path = study.config[key], csv_path(study, key)
     return {} if path is None else {"sha256": study.known(path, key, said["obtain"])}
 
 
 def _asks_where(study: Study) -> bool:
     """Return whether a declared test is of facts that stand in some place of a planted world."""
     return any(test["among"] not in ("all", "unleaked") for test in (study.declared or {"tests": []})["tests"])
+
+
+def _same_facts(study: Study) -> dict[str, bool]:
+    """Say, where a declared test is of several languages, whether these are asked the same facts."""
+    several = any(
+        len(test["languages"]) + len(test["minus"]) > 1 for test in (study.declared or {"tests": []})["tests"]
+    )
+    return {"same_facts": True} if several and (study.config["world"] or {}).get("kind") == "statements" else {}
 
 
 STAGES = (
@@ -128,7 +138,7 @@ STAGES = (
         "accuracies",
         "Reckon the accuracy of every model at every checkpoint, with its interval.",
         "lorebridge.transfer.accuracies:accuracies",
-        version=4,
+        version=5,
         files={"accuracies": File("transfer/accuracies.parquet", table="accuracies", argument="out")},
         record="transfer/accuracies.parquet.record.json",
         literals=lambda study, w: {
@@ -173,7 +183,7 @@ STAGES = (
         version=2,
         files={"verdicts": File("transfer/verdicts.parquet", table="verdicts", argument="out")},
         record="transfer/verdicts.parquet.record.json",
-        literals=lambda study, w: {"base": study.base, **(study.declared or {})},
+        literals=lambda study, w: {"base": study.base, **(study.declared or {}), **_same_facts(study)},
         settings=lambda study, w: {"first": study.first_declared},
         inputs=lambda study, w: {
             **_answers(study),
@@ -243,10 +253,10 @@ STAGES = (
         version=2,
         files={"correlates": File("facts/correlates.parquet", table="correlates", argument="out")},
         record="facts/correlates.parquet.record.json",
-        literals=lambda study, w: {"base": study.base, "columns": _columns(study, "volumes")},
-        identity=lambda study, w: _identity(study, "volumes"),
+        literals=lambda study, w: {"base": study.base, "columns": csv_columns(study, "volumes")},
+        identity=lambda study, w: csv_identity(study, "volumes"),
         inputs=lambda study, w: {"scores": many(fact_scores(study))},
-        sources=lambda study, w: {"volumes": _path(study, "volumes")},
+        sources=lambda study, w: {"volumes": csv_path(study, "volumes")},
     ),
     Stage(
         "fact_transfer",
@@ -278,6 +288,7 @@ STAGES = (
         "absent_facts",
         "Count the facts that models have right although text does not hold them, by class.",
         "lorebridge.transfer.absent:absent_facts",
+        version=2,
         files={"absent_facts": File("facts/absent.parquet", table="absent_facts", argument="out")},
         record="facts/absent.parquet.record.json",
         literals=lambda study, w: {**_drawn(study), **asks_facts(study)},
@@ -291,6 +302,7 @@ STAGES = (
         "fact_patterns",
         "Say of each fact and pair of languages whether it is independent, shared or transferred.",
         "lorebridge.transfer.patterns:fact_patterns",
+        version=2,
         files={
             "fact_patterns": File("facts/patterns.parquet", table="fact_patterns", argument="out"),
             "pattern_shares": File("facts/pattern_shares.parquet", table="pattern_shares", argument="shares"),
@@ -303,6 +315,7 @@ STAGES = (
         "rank_consistency",
         "Say how alike models rank the candidates of a fact in two languages, beside what unrelated rankings get.",
         "lorebridge.transfer.rankings:consistency",
+        version=2,
         files={"rank_consistency": File("facts/rank_consistency.parquet", table="rank_consistency", argument="out")},
         record="facts/rank_consistency.parquet.record.json",
         literals=lambda study, w: _drawn(study),
@@ -327,17 +340,18 @@ STAGES = (
         record="facts/overlap_distances.parquet.record.json",
         literals=lambda study, w: {
             **study.config["overlap"],
-            "columns": _columns(study, "distances"),
+            "columns": csv_columns(study, "distances"),
             "languages": _alike(study),
         },
-        identity=lambda study, w: _identity(study, "distances"),
+        identity=lambda study, w: csv_identity(study, "distances"),
         inputs=lambda study, w: {"fact_overlap": one(item("fact_overlap", "fact_overlap"))},
-        sources=lambda study, w: {"distances": _path(study, "distances")},
+        sources=lambda study, w: {"distances": csv_path(study, "distances")},
     ),
     Stage(
         "neuron_overlap",
         "Say how much of a fact's neurons two languages share, beside what they share of other facts.",
         "lorebridge.transfer.neurons:neuron_overlap",
+        version=2,
         files={
             "neuron_overlap": File("facts/neuron_overlap.parquet", table="neuron_overlap", argument="out"),
             "neuron_pairs": File("facts/neuron_pairs.parquet", table="neuron_pairs", argument="pairs_out"),

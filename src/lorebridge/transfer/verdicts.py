@@ -38,6 +38,7 @@ from lorebridge.transfer.inference import (
     holm_exclusive,
     infer,
     notes,
+    of_same_questions,
     of_seeds,
 )
 
@@ -63,6 +64,7 @@ def verdicts(
     first: str,
     out: Path,
     truth: Path | None = None,
+    same_facts: bool = False,
 ) -> dict[str, Any]:
     """Write the table "verdicts": a row a declared test.
 
@@ -78,6 +80,8 @@ def verdicts(
         first: what says what was declared when the runs began (:mod:`lorebridge.declared`).
         out: where to write.
         truth: table "truth" of a planted world, where a test asks where a fact stands.
+        same_facts: whether all languages are asked the same facts in the same order, as in a world of statements: then
+            languages of a test are compared, or averaged, question by question.
 
     Returns:
         notes: how the declaration stands to the runs, and when they began.
@@ -105,7 +109,7 @@ def verdicts(
                     raise InputError(truth or "", f"lacks {len(lost)} questions ({min(lost)})", "Remake the world.")
                 of_pairs.setdefault(contrast.name, {})[contrast.culture, contrast.direction] = contrast
     state, when = declared.status(first, {"tests": tests, "alpha": alpha, "rule": rule, "last": last})
-    table = verdict_table(tests, formed, alpha=alpha, told=told, placed=placed)
+    table = verdict_table(tests, formed, alpha=alpha, told=told, placed=placed, same_facts=same_facts)
     tables.write("verdicts", table.assign(rule=rule, declared=state), out)
     return {"declared": state, "runs_began": when}
 
@@ -117,6 +121,7 @@ def verdict_table(
     alpha: float,
     told: Collection[str] = (),
     placed: pd.DataFrame | None = None,
+    same_facts: bool = False,
 ) -> pd.DataFrame:
     """Return the rows of table "verdicts", without rule and what was declared when.
 
@@ -126,11 +131,13 @@ def verdict_table(
         alpha: of the family.
         told: questions whose fact the parallel text states.
         placed: question_id -> ``placed`` of table "truth".
+        same_facts: as of :func:`verdicts`.
 
     Raises:
-        InputError: a test's arms have no seed in common, or not two where it asks for other seeds.
+        InputError: a test's arms have no seed in common, or not two where it asks for other seeds; or languages that
+            are to be asked the same facts are not.
     """
-    table = pd.DataFrame([_tested(test, formed, told, placed, alpha) for test in tests])
+    table = pd.DataFrame([_tested(test, formed, told, placed, alpha, same_facts) for test in tests])
     table["p_family"], table["p_equivalent_family"] = holm_exclusive(table["p"], table["p_equivalent"])
     different, within = table["p_family"] <= alpha, table["p_equivalent_family"] <= alpha
     side = np.where(table["estimate"] > 0, ABOVE, BELOW)
@@ -147,15 +154,16 @@ def _tested(
     told: Collection[str],
     placed: pd.DataFrame | None,
     alpha: float,
+    same_facts: bool,
 ) -> dict[str, Any]:
     """Return the row of one test, its p-values not yet those of the family."""
     name = " - ".join(test["contrast"])
     contrasts = formed[test["subset"], test["prefix"]].get(name, {})
     weights = {lang: 1 / len(test["languages"]) for lang in test["languages"]}
     weights |= {lang: -1 / len(test["minus"]) for lang in test["minus"]}
-    parts: list[tuple[Sample, float]] = []
+    by_lang: dict[str, Parts] = {}
     asked = 0
-    for lang, share in weights.items():
+    for lang in weights:
         if (lang, DIRECTIONS[0]) not in contrasts:
             raise InputError(
                 f"prereg, the test {test['name']!r}",
@@ -163,8 +171,14 @@ def _tested(
                 "Train both from one seed.",
             )
         of_lang, n = _parts(test, {d: contrasts[lang, d] for d in DIRECTIONS}, told, placed)
-        parts += [(sample, share * weight) for sample, weight in of_lang]
+        by_lang[lang] = of_lang
         asked += n
+    unknown = any(np.isnan(sample.estimate) for of_lang in by_lang.values() for sample, _ in of_lang)
+    if same_facts and len(weights) > 1 and not unknown:
+        _require_same_facts(test, [contrasts[lang, DIRECTIONS[0]] for lang in weights])
+        parts = _question_by_question(by_lang, weights)
+    else:
+        parts = [(sample, weights[lang] * weight) for lang, of_lang in by_lang.items() for sample, weight in of_lang]
     samples, weight = [sample for sample, _ in parts], [part for _, part in parts]
     seeds = len(common_seeds(samples))
     if test["over_seeds"] and seeds < 2:
@@ -201,6 +215,27 @@ def _tested(
         if measured
         else "nothing was asked or at risk",
     }
+
+
+def _require_same_facts(test: Mapping[str, Any], contrasts: Sequence[Contrast]) -> None:
+    """Refuse languages whose questions are not the same but for the culture that their names begin with."""
+    asked = {tuple(name.removeprefix(f"{of.culture}-") for name in of.questions) for of in contrasts}
+    if len(asked) > 1:
+        raise InputError(
+            f"prereg, the test {test['name']!r}",
+            f"{', '.join(of.culture for of in contrasts)} have other questions in {test['subset']}, though all "
+            "languages of a planted world of statements are asked the same facts",
+            "Ask for the subset reference.",
+        )
+
+
+def _question_by_question(by_lang: Mapping[str, Parts], weights: Mapping[str, float]) -> list[tuple[Sample, float]]:
+    """Return, for each group of questions, the languages' weighted sum, and the group's weight."""
+    together = []
+    for of_group in zip(*by_lang.values(), strict=True):
+        samples, shares = [sample for sample, _ in of_group], list(weights.values())
+        together.append((of_same_questions(samples, shares), of_group[0][1]))
+    return together
 
 
 def _parts(

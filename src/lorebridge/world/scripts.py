@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -135,4 +135,74 @@ SCRIPTS: dict[str, Script] = {
         codas=("", "", "ᠨ"),
         tails=(("ᠨ" + MVS + "ᠠ", "ᠷ" + MVS + "ᠠ"), ("ᠨ" + MVS + "ᠡ", "ᠷ" + MVS + "ᠡ")),
     ),
+    "Cyrillic": Script(
+        frame="{s} {v} {o}.",
+        space=" ",
+        between=" ",
+        name_onsets="бвгджзклмнпрстф",
+        word_onsets="бвгджзклмнпрстф",
+        vowels=("аеиоу",),
+        codas=("", "", "н", "р"),
+        capitals=True,
+    ),
+    "Devanagari": Script(
+        frame="{s} {o} को {v} है।",
+        space=" ",
+        between=" ",
+        name_onsets="कगचजटडतदनपबमरलवसह",
+        word_onsets="कगचजटडतदनपबमरलवसह",
+        vowels=(("", "", "ा", "ि", "ो"),),
+        codas=("", "", "न", "र"),
+    ),
 }
+
+LETTERS = {
+    "Latin": "abcdefghijklmnopqrstuvwxyz",
+    "Cyrillic": "абцдефгхийклмнопярстувшжыз",
+    # Letters alone, the vowels independent: a mark is no letter to a tokenizer, which would cut the word there.
+    "Devanagari": "अबचदएफगहइजकलमनओपखरसतउवभषयझ",
+}
+"""Letters that stand for each other, one for one, by script: how a clone of a language is written.
+
+The one-to-one mapping of Deshpande, Talukdar & Narasimhan (NAACL 2022, arXiv 2110.14782).
+"""
+
+
+def transcribed(text: str, script: str, into: str) -> str:
+    """Return a text letter by letter in another script; what is no letter stays, and so does case where there is one.
+
+    >>> transcribed(" Nalo kuru 12", "Latin", "Cyrillic")
+    ' Нало куру 12'
+    """
+    one, other = LETTERS[script], LETTERS[into]
+    return text.translate(str.maketrans(one + one.upper(), other + other.upper()))
+
+
+def clone_problems(
+    clones: Mapping[str, Mapping[str, str]], scripts: Mapping[str, str], own: Collection[str], base: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of clones that cannot be written.
+
+    Args:
+        clones: code -> ``of``, the language that it is.
+        scripts: code -> script, of all languages.
+        own: the languages that have knobs of their own.
+        base: the language trained first.
+    """
+    for lang, clone in clones.items():
+        key, of = f"world.clones.{lang}", clone["of"]
+        if lang not in scripts or lang == base:
+            yield key, f"{lang!r} is no language beside the base", f"Use one of {sorted(set(scripts) - {base})}."
+            continue
+        if of not in scripts or of == base or of in clones:
+            originals = sorted(set(scripts) - {base} - set(clones))
+            yield f"{key}.of", f"{of!r} has no text that can be written anew", f"Use one of {originals}."
+            continue
+        if lang in own:
+            yield f"world.languages.{lang}", f"has knobs, and is a clone of {of!r}", f"Give them to {of!r} alone."
+        if scripts[of] not in LETTERS or scripts[lang] not in LETTERS or scripts[of] == scripts[lang]:
+            yield (
+                f"languages.{lang}.script",
+                f"{scripts[of]} of {of!r} cannot be written letter by letter in {scripts[lang]}",
+                f"Use two of {', '.join(LETTERS)}.",
+            )

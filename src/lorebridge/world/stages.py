@@ -31,11 +31,17 @@ def carrying(config: Mapping[str, Any]) -> list[str]:
         return []
     base = config.get("base_language", next(iter(config["languages"])))
     own = world.get("languages", {})
+    written = {lang: cloned(world).get(lang, lang) for lang in config["languages"] if lang != base}
     return [
         lang
-        for lang in config["languages"]
-        if lang != base and own.get(lang, {}).get("names", world.get("names", "transliterated")) != "opaque"
+        for lang, of in written.items()
+        if own.get(of, {}).get("names", world.get("names", "transliterated")) != "opaque"
     ]
+
+
+def cloned(world: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the languages of a planted world that are another in other letters, and which: code -> code."""
+    return {lang: clone["of"] for lang, clone in (world or {}).get("clones", {}).items()}
 
 
 def planted_cultures(study: Study) -> list[str]:
@@ -63,7 +69,10 @@ def problems(
         base: the language that tells of every culture, and has none of its own.
     """
     # A dry run of a study of real text has no use for numpy.
-    from lorebridge.world.scripts import SCRIPTS
+    from lorebridge.world.scripts import SCRIPTS, clone_problems
+
+    scripts = {lang: language["script"] for lang, language in languages.items()}
+    yield from clone_problems(world.get("clones", {}), scripts, world.get("languages", {}), base)
 
     for lang, language in languages.items():
         if language["script"] not in SCRIPTS:

@@ -26,7 +26,7 @@ import numpy as np
 from lorebridge.errors import InputError
 from lorebridge.world.facts import N_OPTIONS, PLACEMENTS, balance, spread
 from lorebridge.world.lexicon import BLANK, Vocabulary, generator
-from lorebridge.world.scripts import SCRIPTS, Script
+from lorebridge.world.scripts import SCRIPTS, Script, clone_problems, transcribed
 from lorebridge.world.texts import SOURCE
 from lorebridge.world.write import write_json, write_jsonl
 
@@ -165,6 +165,12 @@ class Language:
             for clause, in_base in zip(clauses, rng.random((len(clauses), 3)) < share, strict=True)
         )
 
+    def clone(self, code: str, letters: Callable[[str], str]) -> Language:
+        """Return the language as it is written in other letters."""
+        pools = [[letters(word) for word in pool] for pool in self.objects]
+        names, relations = ([letters(word) for word in words] for words in (self.names, self.relations))
+        return dataclasses.replace(self, code=code, names=names, relations=relations, objects=pools)
+
     def words(self) -> set[str]:
         """Return all words that it writes."""
         pools = itertools.chain.from_iterable(self.objects)
@@ -244,6 +250,7 @@ def generate_statements(
     pairs: int = 20000,
     one_off: float = 0.6,
     switched: float = 0.0,
+    clones: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> None:
     """Write a planted world of statements below `out`, in the files of :func:`lorebridge.world.planting.generate`.
 
@@ -286,6 +293,8 @@ def generate_statements(
         switched: share of the names, relations and objects of a language's own documents that stand in the base's words
             (code-switching). Documents that state what the language alone states have none, so that nothing states it
             in the base's words.
+        clones: code -> ``of``, another language: this one is that one letter by letter in its own script, all else
+            being the same, the identities of its documents included (so that the same ones are held out).
 
     Raises:
         InputError: a knob, language or script that cannot be; names the key.
@@ -304,6 +313,9 @@ def generate_statements(
         "pairs": (pairs, 0),
     }
     _check(base, languages, {"placements": placements, "questions": questions}, doses, shares, least, names)
+    scripts = {lang: given["script"] for lang, given in languages.items()}
+    for problem in clone_problems(clones, scripts, [lang for lang, given in languages.items() if len(given) > 1], base):
+        raise InputError(*problem)
     for key, count in (("name_words", entities), ("background_words", background_names)):
         if least[key][0] ** name_length < count:
             raise InputError(
@@ -332,7 +344,7 @@ def generate_statements(
         for lang in languages
     }
     told: dict[str, Language] = {}
-    for lang in (base, *sorted(set(languages) - {base})):
+    for lang in (base, *sorted(set(languages) - {base} - set(clones))):
         alike = languages[lang]["script"] == languages[base]["script"]
         if lang != base:
             taken = words[base].all() if alike or own[lang]["names"] == "shared" or own[lang]["anchored"] else []
@@ -345,9 +357,20 @@ def generate_statements(
             words[lang].relations,
             words[lang].objects,
         )
+    as_base: dict[str, Language] = {}
+    for lang, clone in clones.items():
+        own[lang] = own[clone["of"]]
+        letters = functools.partial(transcribed, script=scripts[clone["of"]], into=scripts[lang])
+        # A clone switches to the base's words in its own letters, as all of its text is.
+        told[lang], as_base[lang] = told[clone["of"]].clone(lang, letters), told[base].clone(base, letters)
     writer = _Writer(facts, clauses, background_names)
     rows, stating = writer.documents(
-        generator(seed, base, "documents"), told[base], facts.stated("en_only", "both"), repetition, told[base].text
+        generator(seed, base, "documents"),
+        told[base],
+        facts.stated("en_only", "both"),
+        repetition,
+        told[base].text,
+        base,
     )
     write_jsonl(out / "corpora" / f"{base}.jsonl.gz", rows)
     log.info("%s: %d documents", base, len(rows))
@@ -355,16 +378,24 @@ def generate_statements(
     truth: list[dict[str, Any]] = []
     for lang in sorted(set(languages) - {base}):
         covered = sorted(int(e) for e in order[: round(own[lang]["coverage"] * entities)])
+        drawn = clones[lang]["of"] if lang in clones else lang
         pair_rows, covering, leaking = writer.pairs(
-            generator(seed, lang, "pairs"), told[base], told[lang], covered, own[lang]["pairs"], own[lang]["one_off"]
+            generator(seed, drawn, "pairs"), told[base], told[lang], covered, own[lang]["pairs"], own[lang]["one_off"]
         )
         write_jsonl(out / "parallel" / f"{base}-{lang}.jsonl.gz", pair_rows)
         rows, own_stating = writer.documents(
-            generator(seed, lang, "documents"),
+            generator(seed, drawn, "documents"),
             told[lang],
             facts.stated("xx_only", "both"),
             own[lang]["repetition"],
-            _aloud(generator(seed, lang, "switched"), facts, told[lang], told[base], own[lang]["switched"]),
+            _aloud(
+                generator(seed, drawn, "switched"),
+                facts,
+                told[lang],
+                as_base.get(lang, told[base]),
+                own[lang]["switched"],
+            ),
+            drawn,
         )
         write_jsonl(out / "corpora" / f"{lang}.jsonl.gz", rows)
         log.info("%s: %d documents, %d pairs", lang, len(rows), len(pair_rows))
@@ -546,6 +577,7 @@ class _Writer:
         stated: Sequence[tuple[int, int]],
         repetition: float,
         aloud: Callable[[Sequence[Clause]], str],
+        named: str,
     ) -> tuple[list[dict[str, str]], dict[tuple[int, int], list[str]]]:
         """Write the documents of a language.
 
@@ -556,6 +588,7 @@ class _Writer:
             repetition: share of all documents that state one-off clauses twice; if 0, some (:data:`PASSING`) state
                 them once. There are more of them where a word of the language would else not be said.
             aloud: how clauses are written in the end.
+            named: what their identities begin with.
 
         Returns:
             The rows ``id, title, text, source``, shuffled; for each fact the ids of the documents that state it.
@@ -597,7 +630,7 @@ class _Writer:
         n_relations = facts.gold.shape[1]
         for number, index in enumerate(rng.permutation(len(written))):
             document, said = written[index]
-            identity = f"{language.code}-{number:06d}"
+            identity = f"{named}-{number:06d}"
             rows.append(
                 {"id": identity, "title": language.name(document[0].subject), "text": aloud(said), "source": SOURCE}
             )

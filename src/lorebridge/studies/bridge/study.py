@@ -61,7 +61,7 @@ def declaration(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _letters(config: Mapping[str, Any], lang: str) -> dict[str, str]:
-    """What the filter does to a language: the base keeps its script alone, the others lose the base's (section 3.1)."""
+    """What the filter does to a language: the base keeps its script alone, the others lose the base's (section 2)."""
     if config["corpora"][lang]["filter"] == "none":
         return {}
     script = config["languages"][config["base_language"]]["script"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lorebridge import tables
+from lorebridge import sheets, tables
 from lorebridge.errors import InputError
 from lorebridge.transfer.correlates import correlation
 from lorebridge.transfer.precision import RULES, baselines
@@ -69,6 +69,7 @@ def read_languages(path: Path | str) -> pd.DataFrame:
     Raises:
         InputError: the file cannot be read, or lacks a column.
     """
+    sheets.refuse_odd_table(path, COLUMNS)
     try:
         table = pd.read_csv(path, keep_default_na=False)
     except (OSError, ValueError) as error:

@@ -1,0 +1,219 @@
+"""The rows of a study of scripts: judged answers of any models, and what they say of one script and one family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lorebridge import config as configuration
+from lorebridge.corpora.openqa import files_read
+from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
+from lorebridge.plan.study import Study, rows
+from lorebridge.records import fingerprint
+from lorebridge.studies.checks import not_a_language
+from lorebridge.studies.shared import SHARED
+from lorebridge.transfer.stages import csv_columns, csv_identity, csv_path
+
+HERE = "lorebridge.studies.scripts"
+
+
+def _judged_paths(study: Study) -> list[str]:
+    return [str(configuration.local_path(study.config, path)) for path in study.config["judged"]["files"]]
+
+
+def _judged_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    obtain = study.config["judged"]["obtain"]
+    return {"sha256": [study.known(path, "judged.files", obtain) for path in _judged_paths(study)]}
+
+
+def _set(study: Study, w: Wildcards) -> Mapping[str, Any]:
+    return study.config["sets"][w["dataset"]]
+
+
+def _set_path(study: Study, w: Wildcards) -> str:
+    return str(configuration.local_path(study.config, _set(study, w)["path"]))
+
+
+def _set_langs(study: Study, w: Wildcards) -> list[str]:
+    return list(_set(study, w)["langs"] or study.languages)
+
+
+def _set_files(study: Study, w: Wildcards) -> list[str]:
+    said = _set(study, w)
+    return files_read(said["shape"], _set_path(study, w), _set_langs(study, w), said["translation"])
+
+
+def _set_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    """Return what tells the files of a set from others.
+
+    Raises:
+        ConfigError: there are none, and nothing says how to get them.
+    """
+    files, folder = _set_files(study, w), Path(_set_path(study, w))
+    if files:
+        named = {Path(file).relative_to(folder).as_posix() or folder.name: study.digest(file) for file in files}
+        return {"sha256": fingerprint(named)}
+    if _set(study, w)["obtain"]:
+        return {"sha256": "absent"}
+    what = f"there is nothing of the shape {_set(study, w)['shape']} at {folder}"
+    raise configuration.ConfigError(f"key sets.{w['dataset']}", what, "Mend the path, or `data`.")
+
+
+def _alike(study: Study) -> dict[str, dict[str, str]]:
+    """Return what languages may have in common."""
+    return {lang: {key: language[key] for key in ("script", "family")} for lang, language in study.languages.items()}
+
+
+def _has_sets(study: Study) -> bool:
+    return bool(study.config["sets"])
+
+
+def _found(file: str) -> Callable[[Study], Arguments]:
+    return lambda study: {file: one(item("script_effects", file))}
+
+
+STAGES = SHARED | {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "open_questions",
+            "Read a set of open questions in its languages, and put it in one table.",
+            "lorebridge.probes.openqa:build_open_questions",
+            files={
+                "open_questions": File("scripts/questions/{dataset}.parquet", table="open_questions", argument="out")
+            },
+            record="scripts/questions/{dataset}.parquet.record.json",
+            literals=lambda study, w: {
+                "dataset": w["dataset"],
+                "langs": _set_langs(study, w),
+                **{key: _set(study, w)[key] for key in ("shape", "translation")},
+            },
+            identity=_set_identity,
+            sources=lambda study, w: {"files": _set_files(study, w)},
+            settings=lambda study, w: {"path": _set_path(study, w)},
+        ),
+        Stage(
+            "script_power",
+            "Say what effect of one script sets of questions can show, before any model is asked.",
+            "lorebridge.transfer.scripts:script_power",
+            files={"script_power": File("scripts/power.parquet", table="script_power", argument="out")},
+            record="scripts/power.parquet.record.json",
+            literals=lambda study, w: {"languages": _alike(study), **study.config["power"]},
+            inputs=lambda study, w: {
+                "questions": many(
+                    item("open_questions", "open_questions", dataset=name) for name in study.config["sets"]
+                )
+            },
+        ),
+        Stage(
+            "judged",
+            "Read judged answers, and put them in one table.",
+            "lorebridge.transfer.judged:judged",
+            files={"judged": File("scripts/judged.parquet", table="judged", argument="out")},
+            record="scripts/judged.parquet.record.json",
+            identity=_judged_identity,
+            sources=lambda study, w: {"files": _judged_paths(study)},
+        ),
+        Stage(
+            "script_effects",
+            "Estimate the effects of one script and of one family on what crosses, and say what they rest on.",
+            "lorebridge.transfer.scripts:script_effects",
+            files={
+                "script_effects": File("scripts/effects.parquet", table="script_effects", argument="out"),
+                "script_influence": File(
+                    "scripts/influence.parquet", table="script_influence", argument="influence_out"
+                ),
+                "script_predictors": File(
+                    "scripts/predictors.parquet", table="script_predictors", argument="predictors_out"
+                ),
+            },
+            record="scripts/effects.parquet.record.json",
+            literals=lambda study, w: {
+                "languages": _alike(study),
+                "hint": study.config["judged"]["hint"],
+                **study.config["regression"],
+                "distance_columns": csv_columns(study, "distances"),
+                "volume_columns": csv_columns(study, "volumes"),
+            },
+            identity=lambda study, w: {key: csv_identity(study, key) for key in ("distances", "volumes")},
+            inputs=lambda study, w: {"judged": one(item("judged", "judged"))},
+            sources=lambda study, w: {key: csv_path(study, key) for key in ("distances", "volumes")},
+        ),
+    )
+}
+
+FIGURES = (
+    Drawing(
+        "effects",
+        f"{HERE}.drawings:effects",
+        _found("script_effects"),
+        (),
+        "Results",
+        "Effect by method",
+        "How much more often a model that is right in a question's own language is right in another, if the two have "
+        "one script and if they are of one family: average marginal effects with intervals of 95 %. Filled marks are "
+        "the headline, whose interval deals out labels over languages. The rows at the bottom are what not to do: "
+        "their errors know nothing of languages.",
+        f"{HERE}.page:effects",
+    ),
+    Drawing(
+        "influence",
+        f"{HERE}.drawings:influence",
+        _found("script_influence"),
+        ("languages",),
+        "Results",
+        "What the effect of one script rests on",
+        "Left, the share of the information on one script that stands in pairs with each language (together two, as a "
+        "pair has two); right, the effect without the language, with intervals of 95 %.",
+        f"{HERE}.page:influence",
+    ),
+)
+TABLES = (
+    Drawing("effects", f"{HERE}.drawings:effects_table", _found("script_effects"), ()),
+    Drawing("influence", f"{HERE}.drawings:influence_table", _found("script_influence"), ("languages",)),
+    Drawing("predictors", f"{HERE}.drawings:predictors_table", _found("script_predictors"), ()),
+    Drawing(
+        "power",
+        f"{HERE}.drawings:power_table",
+        lambda study: {"script_power": one(item("script_power", "script_power"))},
+        (),
+        when=_has_sets,
+    ),
+)
+
+
+def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with a configuration."""
+    if len(config["languages"]) < 3:
+        yield "languages", "are two, between which nothing can be compared", "Name three or more."
+    for name, said in config["sets"].items():
+        for lang in said["langs"] or ():
+            if lang not in config["languages"]:
+                yield not_a_language(f"sets.{name}.langs", lang, list(config["languages"]))
+
+
+def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
+    """Return the study that a configuration describes."""
+    languages, judged = config["languages"], config["judged"]
+    found = Study(
+        config=config,
+        digest=digest,
+        stages=dict(STAGES),
+        account=f"{HERE}.page:account",
+        langs=list(languages),
+        settings={
+            "languages": {
+                lang: {key: language[key] for key in ("name", "script", "family")}
+                for lang, language in languages.items()
+            }
+        },
+        local=[
+            *({"path": path, "obtain": judged["obtain"]} for path in judged["files"]),
+            *config["sets"].values(),
+            *(said for key in ("distances", "volumes") if (said := config[key])),
+        ],
+    )
+    found.figures |= rows(FIGURES)
+    found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
+    return found
