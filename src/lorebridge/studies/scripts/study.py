@@ -92,6 +92,7 @@ STAGES = SHARED | {
             identity=_set_identity,
             sources=lambda study, w: {"files": _set_files(study, w)},
             settings=lambda study, w: {"path": _set_path(study, w)},
+            wildcards={"dataset": "[a-z0-9][a-z0-9_.-]*"},
         ),
         Stage(
             "script_power",
