@@ -1,6 +1,7 @@
 """What questions and held-out text stand behind."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_scoring import held_out, load, question_table, run_scores
@@ -141,6 +142,13 @@ def test_a_model_without_labels_of_its_own_is_asked_behind_those_given(tmp_path,
         run_scores(checkpoints, questions, tmp_path / "s.parquet", labels={"ko": {"en": "x"}}, **asked)
     with pytest.raises(InputError, match=r"labels of none.*or ask them bare"):
         run_scores(checkpoints, questions, tmp_path / "s.parquet", **asked)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_rows_of_a_prefix_are_those_of_no_other(prefix):
+    table = pd.DataFrame({"prefix": [*PREFIXES, *PREFIXES], "value": [0, 1, 2, 3]})
+    at = PREFIXES.index(prefix)
+    assert behind(table, prefix, "scores.parquet")["value"].tolist() == [at, at + 2]
 
 
 def test_a_prefix_that_was_not_asked_for_is_named(tmp_path, checkpoints, released):
