@@ -90,6 +90,16 @@ def test_equals_the_loss_of_full_logits_at_a_real_vocabulary():
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
+def test_a_loss_that_was_only_looked_at_stands_in_no_ones_way():
+    """The buffer of the logits is kept from call to call, in inference mode, too."""
+    hidden, weight, targets = torch.randn(8, 4), torch.randn(9, 4), torch.randint(9, (8,))
+    with torch.inference_mode():
+        seen = chunked_cross_entropy(hidden, weight, targets, 5)
+    total = chunked_cross_entropy(hidden.requires_grad_(), weight.requires_grad_(), targets, 5)
+    total.backward()
+    assert torch.equal(seen, total.detach()) and hidden.grad is not None
+
+
 def test_a_certain_or_hopeless_prediction_has_a_finite_loss_and_gradient():
     weight = torch.eye(3).requires_grad_()
     hidden = torch.tensor([[300.0, 0, 0], [0, 300.0, 0]], requires_grad=True)

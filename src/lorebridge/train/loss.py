@@ -66,7 +66,8 @@ def _softmax_(logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
 @functools.lru_cache(maxsize=1)
 def _kept_empty(*shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return a buffer that stands from step to step: a CPU takes longer to be given the memory than to fill it."""
-    return torch.empty(*shape, dtype=dtype, device=device)
+    with torch.inference_mode(False):  # what is made in that mode could not be written to outside of it
+        return torch.empty(*shape, dtype=dtype, device=device)
 
 
 @functools.cache
