@@ -42,7 +42,7 @@ BRIDGE = artifact("train_continual", run="ko-bridge-s0")
 def unpacked(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("old")
     with tarfile.open(ROOT / "tests" / "data" / "old-study.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return folder
 
 
