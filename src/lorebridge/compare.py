@@ -202,7 +202,8 @@ def _of_commit(name: str, config: Path, folder: Path) -> Side:
         archive.seek(0)
         with tarfile.open(fileobj=archive) as members:
             # Python 3.11.4 and later; what git packs of the user's own repository is no stranger's.
-            members.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            members.extractall(folder, **safe)
     inside = Path(os.path.relpath(config.resolve(), Path(repository).resolve()))
     then = folder / inside if ".." not in inside.parts else config
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
