@@ -231,7 +231,7 @@ def measured(name: str, module: Path, candidates: Sequence[Path]) -> tuple[list[
             reached = set[int]()
 
             def note_lines(reached: set[int] = reached) -> None:
-                builtins.reached = reached.add  # type: ignore[attr-defined]
+                vars(builtins)["reached"] = reached.add
                 sys.meta_path.insert(0, finder)
 
             def write(reached: set[int] = reached, note: Path = note) -> None:

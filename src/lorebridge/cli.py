@@ -391,13 +391,12 @@ def _section(arguments: argparse.Namespace, plan: Plan, name: str) -> Any:
 
 def _language(plan: Plan, lang: str) -> str:
     """Return `lang`, a language of the study that a person names and that it has a corpus of."""
-    corpora = plan.config["corpora"]
-    for known, what in ((plan.config["languages"], "languages"), (corpora, "corpora")):
-        if lang not in known:
-            is_no = (
-                "is not a language of the study" if what == "languages" else "is one that the study has no corpus of"
-            )
-            raise InputError(f"--lang {lang}", is_no, f"Its {what}: {', '.join(known) or 'none'}.")
+    for key, what in (
+        ("languages", "is not a language of the study"),
+        ("corpora", "is one that the study has no corpus of"),
+    ):
+        if lang not in plan.config[key]:
+            raise InputError(f"--lang {lang}", what, f"Its {key}: {', '.join(plan.config[key]) or 'none'}.")
     return lang
 
 
