@@ -16,7 +16,6 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -197,13 +196,11 @@ def _of_commit(name: str, config: Path, folder: Path) -> Side:
     if not repository or not commit:
         mend = "Name a folder such as results/demo, a bundle, or a commit of the clone that lorebridge runs from."
         raise InputError(name, "is no folder, no file and no commit", mend)
-    with tempfile.TemporaryFile() as archive:
-        subprocess.run(["git", "-C", repository, "archive", commit], check=True, stdout=archive)
-        archive.seek(0)
-        with tarfile.open(fileobj=archive) as members:
-            # Python 3.11.4 and later; what git packs of the user's own repository is no stranger's.
-            safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-            members.extractall(folder, **safe)
+    # An index of its own: what the user has staged stays as it is, and no hook runs.
+    with tempfile.TemporaryDirectory() as index:
+        environment = os.environ | {"GIT_INDEX_FILE": str(Path(index) / "index")}
+        for words in (["read-tree", commit], ["checkout-index", "--all", f"--prefix={folder.resolve()}/"]):
+            subprocess.run(["git", "-C", repository, *words], check=True, env=environment)
     inside = Path(os.path.relpath(config.resolve(), Path(repository).resolve()))
     then = folder / inside if ".." not in inside.parts else config
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
