@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import lorebridge
-from lorebridge import studies
+from lorebridge import config, studies
 from lorebridge.errors import InputError
 
 ROOT = Path(lorebridge.__file__).parent
@@ -105,21 +105,25 @@ class Met:
 
         monkeypatch.setattr(InputError, "__init__", note)
         # One problem at a time: only the one that is told was met.
+        keys = config._key_problems
+        monkeypatch.setattr(config, "_key_problems", lambda *arguments: self._one_by_one(keys(*arguments)))
         monkeypatch.setattr(studies, "problems", self._problems)
 
-    def _problems(self, config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-        for module in (studies.checks, studies._module(config["kind"])):
-            found = module.problems(config)
-            while True:
-                before = sys.gettrace()
-                sys.settrace(self._trace)
-                try:
-                    problem = next(found, None)
-                finally:
-                    sys.settrace(before)
-                if problem is None:
-                    break
-                yield problem
+    def _problems(self, said: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+        for module in (studies.checks, studies._module(said["kind"])):
+            yield from self._one_by_one(module.problems(said))
+
+    def _one_by_one(self, found: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            before = sys.gettrace()
+            sys.settrace(self._trace)
+            try:
+                problem = next(found, None)
+            finally:
+                sys.settrace(before)
+            if problem is None:
+                return
+            yield problem
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Callable | None:
         if frame.f_code.co_filename not in self._files:

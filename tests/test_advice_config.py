@@ -186,6 +186,12 @@ QUESTIONS = {
     lang: {"files": {code: {"kind": "local", "path": f"{lang}_{code}.json"} for code in ("en", lang)}}
     for lang in ("ko", "bo")
 }
+CLONED = {
+    "world.clones": {"bo": {"of": "ko"}},
+    "world.languages": {},
+    "languages.ko.script": "Cyrillic",
+    "languages.bo.script": "Devanagari",
+}
 BERT = {
     "kind": "bert",
     "hidden_size": 96,
@@ -260,6 +266,23 @@ ALL = [
         {"world": None},
     ),
     case("Set it to 0.", {"corpora.en.min_chars": 200}, {"corpora.en.min_chars": 0}, "demo"),
+    case(
+        "Train one.",
+        {**CLONED, "tokenizer": {"kind": "pretrained", "source": "Qwen/Qwen2.5-0.5B"}},
+        {"tokenizer": shipped("demo")["tokenizer"]},
+        "demo",
+    ),
+    case("Use one of ['bo', 'ko']", {"world.clones": {"zz": {"of": "ko"}}}, {"world.clones": {}}, "demo"),
+    case("Use one of ['ko']", {**CLONED, "world.clones": {"bo": {"of": "en"}}}, CLONED, "demo"),
+    case("Give them to 'ko' alone.", {**CLONED, "world.languages": {"bo": {"names": "opaque"}}}, CLONED, "demo"),
+    case("Use two of Latin,", {**CLONED, "languages.ko.script": "Han"}, {"languages.ko.script": "Cyrillic"}, "demo"),
+    case("Use one of Latin, Hangul", {"languages.bo.script": "Arabic"}, {"languages.bo.script": "Tibetan"}),
+    case("Give more pairs, or lower pairs_per_entity", {"world.pairs": 100}, {"world.pairs": 5000}),
+    case(
+        "or lower pairs_per_entity",
+        {"world.languages.bo.pairs": 100},
+        {"world.entity_coverage": 0, "world.relation_coverage": 0},
+    ),
     case(
         "Set it to none.",
         {"world.names": "shared", "world.languages": {}},

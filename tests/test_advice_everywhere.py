@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections import Counter
@@ -14,19 +15,16 @@ from lorebridge.corpora import readers
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS / "corpora"))
-import test_advice  # noqa: E402
+FILES = ("advice", *(f"advice_{name}" for name in ("config", "worlds", "questions", "tokens")))
+CASES = [case for name in FILES for case in importlib.import_module(f"test_{name}").CASES]
 
-import test_advice_config  # noqa: E402
-
-CASES = [*test_advice.CASES, *test_advice_config.CASES]
-
-ELSEWHERE = {}
+ELSEWHERE: dict[tuple[str, str], str] = {}
 """(Module, a part of the advice as the source has it) -> the test that follows it."""
 
-CANNOT = {}
+CANNOT: dict[tuple[str, str], str] = {}
 """(Module, a part of the advice as the source has it) -> why no test follows it."""
 
-NOT_YET = {}
+NOT_YET: dict[str, int] = {}
 """Module -> how many places no case meets so far. Of a module that is not here every place is met."""
 
 
