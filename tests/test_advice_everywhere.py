@@ -15,7 +15,10 @@ from lorebridge.corpora import readers
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS / "corpora"))
-FILES = ("advice", *(f"advice_{name}" for name in ("config", "worlds", "questions", "tokens", "tables", "facts")))
+FILES = (
+    "advice",
+    *(f"advice_{name}" for name in ("config", "worlds", "questions", "tokens", "tables", "facts", "runs")),
+)
 CASES = [case for name in FILES for case in importlib.import_module(f"test_{name}").CASES]
 
 ELSEWHERE: dict[tuple[str, str], str] = {}
