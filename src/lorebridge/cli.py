@@ -28,6 +28,7 @@ from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
 from lorebridge.plan.study import Model
 from lorebridge.probes.manners import BARES, DECODES, LENGTHS, SPACES
+from lorebridge.probes.wording import ENDPOINT, FORMS, OFF, OWN, THINKING, VLLM
 from lorebridge.records import (
     DigestCache,
     changes,
@@ -259,6 +260,33 @@ def _parser() -> argparse.ArgumentParser:
         help="of MultiLoKo, which has both (default: human)",
     )
     asked.add_argument("--out", type=Path, required=True, help="a Parquet file, one row a question and language")
+
+    put = command("ask", _ask, "ask a model open questions: a folder, or a name at an OpenAI-compatible endpoint")
+    put.add_argument("model", help="a Hugging Face model folder; with --base-url, the model's name there")
+    put.add_argument(
+        "questions", type=Path, help="a table of open questions (.parquet; open-questions writes it), or .jsonl"
+    )
+    put.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an answer")
+    put.add_argument("--work", type=Path, help="a folder that keeps the answers (default: beside --out)")
+    put.add_argument("--engine", choices=[OWN, VLLM], default=OWN, help=f"what reads a folder (default: {OWN})")
+    put.add_argument("--form", choices=list(FORMS), help="how it is asked (default: what its tokenizer has)")
+    put.add_argument("--prompt", help="the words, with {question}, perhaps {language} and {hint}")
+    put.add_argument("--max-tokens", type=_positive, default=64, help="the most tokens of an answer (default: 64)")
+    put.add_argument("--stop", nargs="*", help="strings that end an answer (default: of plain text, a line end)")
+    put.add_argument("--samples", type=_positive, default=1, help="answers to each question (default: 1)")
+    put.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
+    put.add_argument("--seed", type=_natural, default=0, help="of what is drawn (default: 0)")
+    put.add_argument("--thinking", choices=list(THINKING), default=OFF, help=f"before it answers (default: {OFF})")
+    put.add_argument("--thinking-tokens", type=_positive, help="the most tokens of a thought")
+    put.add_argument("--batch-tokens", type=_positive, default=16384, help="tokens of a batch (default: 16384)")
+    put.add_argument("--gpus", type=_natural, default=1, help="GPUs that share the model (vllm; default: 1)")
+    put.add_argument("--device", help="cpu, cuda, ... (own; default: a GPU if there is one)")
+    put.add_argument("--base-url", help="address of an OpenAI-compatible API, as https://host/v1")
+    put.add_argument("--key-env", help="environment variable that holds its key")
+    put.add_argument("--concurrency", type=_positive, default=8, help="requests open at a time (default: 8)")
+    put.add_argument("--timeout", type=_positive, default=300, help="seconds that a request waits (default: 300)")
+    put.add_argument("--answers-as", nargs="*", default=[], help="further names under which the model may answer")
+    put.add_argument("--extra", type=json.loads, default={}, help="JSON that requests hold beside, e.g. how to think")
 
     regress = command(
         "regress", _regress, "say of judged answers whether one script, or one family, goes with what crosses"
@@ -1039,6 +1067,39 @@ def _open_questions(arguments: argparse.Namespace) -> None:
         out=arguments.out,
     )
     print("\n".join(told(notes)))
+
+
+def _ask(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.openqa import ask_open
+    from lorebridge.publish import check_file
+
+    served = arguments.base_url is not None
+    folder = Path(arguments.model)
+    check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.questions, *([] if served else [folder])])
+    manner = ("form", "prompt", "max_tokens", "stop", "samples", "temperature", "seed", "thinking", "thinking_tokens")
+    reached = ("base_url", "key_env", "concurrency", "timeout", "answers_as", "extra")
+    with logging_to(None):
+        notes = ask_open(
+            run=arguments.model if served else folder.resolve().name,
+            questions=[arguments.questions],
+            engine=ENDPOINT if served else arguments.engine,
+            manner={name: getattr(arguments, name) for name in manner},
+            out=arguments.out,
+            work=arguments.work or arguments.out.with_suffix(".work"),
+            section="--base-url",
+            **(
+                {"model": arguments.model, **{name: getattr(arguments, name) for name in reached}}
+                if served
+                else {
+                    "checkpoints": [(None, folder)],
+                    **{name: getattr(arguments, name) for name in ("batch_tokens", "gpus", "device")},
+                }
+            ),
+        )
+    for what, said in notes.items():
+        if isinstance(said, dict):
+            said = ", ".join(f"{name} {n:,}" for name, n in said.items())
+        print(f"{what:<14}{said if isinstance(said, str) else format(said, ',')}")
 
 
 def _regress(arguments: argparse.Namespace) -> None:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError, said
+from lorebridge.probes.wording import NO_HINT
 
 NEEDED = ("model", "question_id", "source_lang", "target_lang", "correct")
-NO_HINT = "none"
 KEY = ["dataset", "model", "question_id", "target_lang", "hint", "sample", "judge"]
 """What an answer is known by."""
 _VERDICTS = {True: True, False: False, "1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
