@@ -288,6 +288,32 @@ def _parser() -> argparse.ArgumentParser:
     put.add_argument("--answers-as", nargs="*", default=[], help="further names under which the model may answer")
     put.add_argument("--extra", type=json.loads, default={}, help="JSON that requests hold beside, e.g. how to think")
 
+    graded = command("grade", _grade, "judge answers: by their letters, and by a language model where one is named")
+    _answered(graded)
+    graded.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an answer and judge")
+    graded.add_argument("--work", type=Path, help="a folder that keeps the verdicts (default: beside --out)")
+    graded.add_argument(
+        "--model", help="the judge: a folder or hub id for vLLM; with --base-url, its name there"
+    )
+    graded.add_argument("--revision", help="commit of a judge of the hub")
+    graded.add_argument("--gpus", type=_natural, default=1, help="GPUs that share the judge (vllm; default: 1)")
+    graded.add_argument("--base-url", help="address of an OpenAI-compatible API, as https://host/v1")
+    graded.add_argument("--key-env", help="environment variable that holds its key")
+    graded.add_argument("--concurrency", type=_positive, default=8, help="requests open at a time (default: 8)")
+
+    drawn = command("grade-sheet", _grade_sheet, "write judged answers for a person to label, the verdict hidden")
+    drawn.add_argument("judged", type=Path, help="a table of judged answers, of grade")
+    _answered(drawn)
+    drawn.add_argument("--judge", required=True, help="whose verdicts, as the table's column judge has it")
+    drawn.add_argument("--n", type=_positive, default=100, help="rows (default: 100)")
+    drawn.add_argument("--out", type=Path, required=True, help="a CSV file")
+
+    read = command("grade-read", _grade_read, "compare labelled sheets of answers with the judge, and with each other")
+    read.add_argument("sheets", type=Path, nargs="+", metavar="SHEET", help="one sheet, or the same of two people")
+    read.add_argument("--judged", type=Path, required=True, help="the table that they were drawn from")
+    _answered(read, questions=False)
+    read.add_argument("--judge", required=True, help="whose verdicts")
+
     regress = command(
         "regress", _regress, "say of judged answers whether one script, or one family, goes with what crosses"
     )
@@ -349,6 +375,15 @@ def _parser() -> argparse.ArgumentParser:
 
     workers.add_commands(command)
     return parser
+
+
+def _answered(sub: argparse.ArgumentParser, questions: bool = True) -> None:
+    """Let a command take tables of answers, and the questions that they are to."""
+    sub.add_argument("--answers", type=Path, nargs="+", required=True, help="tables of answers, of ask")
+    if questions:
+        sub.add_argument(
+            "--questions", type=Path, nargs="+", required=True, help="what was asked, with its right answers"
+        )
 
 
 def _natural(text: str, least: int = 0) -> int:
@@ -1100,6 +1135,56 @@ def _ask(arguments: argparse.Namespace) -> None:
         if isinstance(said, dict):
             said = ", ".join(f"{name} {n:,}" for name, n in said.items())
         print(f"{what:<14}{said if isinstance(said, str) else format(said, ',')}")
+
+
+def _grade(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.grading import grade
+    from lorebridge.publish import check_file
+
+    check_file(arguments.out, suffixes=[".parquet"], inputs=[*arguments.answers, *arguments.questions])
+    if arguments.base_url and arguments.model is None:
+        raise InputError("--base-url", "is of a judge that has no name", "Give --model, its name there.")
+    given = ("model", "revision", "base_url", "key_env", "concurrency", "gpus")
+    with logging_to(None):
+        notes = grade(
+            answers=arguments.answers,
+            questions=arguments.questions,
+            out=arguments.out,
+            work=arguments.work or arguments.out.with_suffix(".work"),
+            kind=None if arguments.model is None else ENDPOINT if arguments.base_url else VLLM,
+            section="--base-url",
+            **{name: getattr(arguments, name) for name in given},
+        )
+    for judge, said in notes.items():
+        if isinstance(said, dict):
+            print(f"{judge:<24}{said['right']:>8,} right{said['wrong']:>8,} wrong")
+        else:
+            print(f"{judge:<24}{said:>8,}, left out")
+
+
+def _grade_sheet(arguments: argparse.Namespace) -> None:
+    from lorebridge.transfer.grade_labels import write_grade_sheet
+
+    names = ("judged", "answers", "questions", "judge", "n", "out")
+    for stratum, n in write_grade_sheet(**{name: getattr(arguments, name) for name in names}).items():
+        print(f"{n:>6}  {stratum}")
+    print(
+        "label each row yes, no or unsure: does the answer say the same as one that is right? then: lorebridge "
+        "grade-read"
+    )
+
+
+def _grade_read(arguments: argparse.Namespace) -> None:
+    from lorebridge.transfer.grade_labels import read_grade_sheets
+
+    if len(arguments.sheets) > 2:
+        raise InputError(arguments.sheets[2], "is a third sheet", "Give one sheet, or the same sheet of two people.")
+    names = ("sheets", "judged", "answers", "judge")
+    for row in read_grade_sheets(**{name: getattr(arguments, name) for name in names}).to_dict("records"):
+        print(
+            f"{row['measure']:<22}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
+            f"{row['n']} labels, {row['unsure']} unsure"
+        )
 
 
 def _regress(arguments: argparse.Namespace) -> None:

@@ -176,6 +176,12 @@ def keep(
     return {key: known[key] for key in asked}
 
 
+def called(answers: pd.DataFrame) -> list[str]:
+    """Return what each answer's model is called where checkpoints have no column of their own."""
+    steps = zip(answers["model"], answers["step"], strict=True)
+    return [model if pd.isna(step) else f"{model} step {step}" for model, step in steps]
+
+
 def counts(answers: pd.DataFrame) -> dict[str, Any]:
     """Return notes for a record: ``answers``, and those that are cut, empty, without an answer, by reason."""
     found = Counter(answers["ended"])

@@ -31,6 +31,8 @@ THINKING = {
 """Whether a model thinks before it answers."""
 NO_HINT = "none"
 """What tables call a question as it stands."""
+EXACT = {"strict": "em strict", "folded": "em folded"}
+"""Normalisation (:mod:`lorebridge.probes.matching`) -> what tables call exact match by it."""
 MARKS = ("<think>", "</think>")
 QUESTION, LANGUAGE, HINT = "{question}", "{language}", "{hint}"
 PROMPTS = {
