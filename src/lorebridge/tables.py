@@ -57,6 +57,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "start": I32,
             "n_tokens": I32,
         },
+        "tuning": {"row_id": STR, "prompt": STR, "answer": STR},
         "metrics": {
             "run": STR,
             "learned": STR,
