@@ -119,13 +119,22 @@ def draw_tuning(
         counts[text["prompt"]] = of_text | {"read": examples // len(texts)}
         if of_text["too_long"]:
             log.warning("%s: %d of %d rows of %s are too long and left out", run, *_told(of_text), text["prompt"])
-    chunks = []
+    chunks, needed = [], 0
     for epoch in tqdm(range(epochs), unit="epoch", desc=what, mininterval=1):
         drawn = _turns(pools, turns, generator("order", TUNING, seed, epoch))
         for step in range(per_epoch):
             some = drawn[step * batch_examples : (step + 1) * batch_examples]
             first = (epoch * per_epoch + step) * n_rows
-            chunks.append(_packed(what, some, lengths, sequence_length, first, n_rows))
+            segments, rows = _packed(some, lengths, sequence_length, first)
+            chunks.append(segments)
+            needed = max(needed, rows)
+    if needed > n_rows:
+        raise InputError(
+            what,
+            f"{batch_examples} examples of a step take {needed} rows of {sequence_length} positions, and batch_tokens "
+            f"gives {n_rows}",
+            f"Set batch_tokens to {needed * sequence_length} or more, or lower batch_examples.",
+        )
     frame = frame_of(chunks, lengths)
     streams = ["", "", "label", *names]
     positions = epochs * per_epoch * n_rows * sequence_length
@@ -200,21 +209,15 @@ def _turns(pools: Sequence[Ints], turns: str, rng: np.random.Generator) -> Ints:
 
 
 def _packed(
-    what: str, some: Ints, lengths: Mapping[int, npt.NDArray[np.integer]], width: int, first: int, n_rows: int
-) -> Segments:
-    """Return the segments of the rows of one step, packed into `n_rows` rows of positions from `first` on."""
+    some: Ints, lengths: Mapping[int, npt.NDArray[np.integer]], width: int, first: int
+) -> tuple[Segments, int]:
+    """Return the segments of the rows of one step, packed into rows of positions from `first` on, and how many."""
     kind, piece = some.T
     n_prompt, n_answer = np.zeros_like(piece), np.zeros_like(piece)
     for of in np.unique(kind).tolist():
         here = kind == of
         n_prompt[here], n_answer[here] = lengths[of][piece[here]], lengths[of + 1][piece[here]]
     packed, bounds = best_fit(n_prompt + n_answer + int(lengths[LABEL].sum()) + 1, width)
-    if (needed := len(bounds) - 1) > n_rows:
-        raise InputError(
-            what,
-            f"{len(some)} examples of a step take {needed} rows of {width} positions, and batch_tokens gives {n_rows}",
-            f"Set batch_tokens to {needed * width} or more, or lower batch_examples.",
-        )
     n = np.diff(bounds)
     sequence = first + np.repeat(np.arange(len(n)), n)
     document = np.arange(len(packed)) - np.repeat(bounds[:-1], n)
@@ -226,9 +229,8 @@ def _packed(
     sizes = np.zeros(five, np.int64)
     sizes[:, 1], sizes[:, 3] = n_prompt[packed], n_answer[packed]
     nothing = np.zeros(kinds.size, np.int64)
-    return Segments(
-        np.repeat(sequence, 5), np.repeat(document, 5), kinds.ravel(), pieces.ravel(), nothing, nothing, sizes.ravel()
-    )
+    rows, documents = np.repeat(sequence, 5), np.repeat(document, 5)
+    return Segments(rows, documents, kinds.ravel(), pieces.ravel(), nothing, nothing, sizes.ravel()), len(n)
 
 
 def asked_ids(tokenizer: Tokenizer, template: str, prompt: str) -> list[int]:

@@ -156,6 +156,9 @@ def train(
             shape = kind.configure(sizes, n_ids(bpe), end_of_text_id(bpe))
         elif init_from:
             kind, shape = of_checkpoint(Path(init_from), n_ids(bpe))
+            if reader.sequence_length > shape.max_position_embeddings:
+                what = f"reads {shape.max_position_embeddings} positions, and rows have {reader.sequence_length}"
+                raise InputError(init_from, what, "Lower training.sequence_length.")
         else:
             raise InputError(run, "has no model, and nothing to start from", "Give one of the two.")
         asked = kind.asked(bpe, seed, tokenizer)
