@@ -470,7 +470,9 @@ def training_processes(config: Mapping[str, Any]) -> int:
 
 def steps(phase: Mapping[str, Any]) -> int:
     """Return the steps of a training phase; one that tunes says how often it reads how many examples."""
-    return phase["steps"] if "steps" in phase else phase["epochs"] * math.ceil(phase["examples"] / phase["batch_examples"])
+    return (
+        phase["steps"] if "steps" in phase else phase["epochs"] * math.ceil(phase["examples"] / phase["batch_examples"])
+    )
 
 
 def checkpoint_steps(phase: Mapping[str, Any]) -> list[int]:

@@ -59,7 +59,9 @@ def test_a_row_reasons_from_candidates_to_the_answer_and_wrong_ends_are_left_out
     write(tmp_path)
     notes, reasoned, answers, unrelated, heldout, audit = make(tmp_path, heldout=0.2, seed=1)
     counts = {(row["side"], row["what"]): row["n_rows"] for row in audit.to_dict("records")}
-    said = dict(zip(reasoned["row_id"].str.split("/").str[1] + ">" + answers["answer"], reasoned["answer"], strict=True))
+    said = dict(
+        zip(reasoned["row_id"].str.split("/").str[1] + ">" + answers["answer"], reasoned["answer"], strict=True)
+    )
     assert said["ka>Answer: का"] == (
         "Candidates: का, क. Recall: का (ka 3 kaa 1); क (ka 1). Verify: ka is का, 3 of 4. Answer: का"
     )
@@ -95,7 +97,7 @@ def test_facts_decide_between_candidates_and_entities_stay_together(tmp_path):
         ("E6", "दल", question, "Ujjain"),
     ]
     write(tmp_path, facts=facts)
-    notes, reasoned, _, _, heldout, audit = make(tmp_path, heldout=0.34, seed=2)
+    _, reasoned, _, _, heldout, audit = make(tmp_path, heldout=0.34, seed=2)
     counts = {row["what"]: row["n_rows"] for row in audit.to_dict("records") if row["side"] == "tuned"}
     texts = dict(zip(reasoned["prompt"], reasoned["answer"], strict=True))
     asked = set(heldout["question"])
@@ -121,7 +123,9 @@ def test_no_word_spelling_or_entity_crosses(tmp_path, seed):
     entity = {fact[1]: fact[0] for fact in facts}
     native = heldout[heldout["lang"] == "hi"]
     out_words = {word for text in native["question"] for word in words if word in text.split()}
-    tuned_words = {word for table in (reasoned, unrelated) for text in table["answer"] for word in words if word in text}
+    tuned_words = {
+        word for table in (reasoned, unrelated) for text in table["answer"] for word in words if word in text
+    }
     assert out_words and tuned_words and not out_words & tuned_words
     assert not {entity[word] for word in out_words} & {entity[word] for word in tuned_words}
     spellings = lambda of: {s for word in of for s in spelled[word]}  # noqa: E731
@@ -153,7 +157,7 @@ def test_dakshina_itself(tmp_path):
     found = Path(os.environ.get("LOREBRIDGE_DATA", "")) / "qa/dakshina/hi.translit.sampled.dev.tsv"
     if not found.is_file():
         pytest.skip("needs LOREBRIDGE_DATA")
-    notes, reasoned, _, unrelated, heldout, audit = make(tmp_path, lexicon=found)
+    notes, reasoned, _, unrelated, _, audit = make(tmp_path, lexicon=found)
     assert notes["rows"] > 3000 and notes["heldout"] > 500
     assert reasoned["answer"].str.len().tolist() == unrelated["answer"].str.len().tolist()
     assert audit["n_rows"].min() > 0

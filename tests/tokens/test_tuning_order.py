@@ -21,7 +21,7 @@ N = 23
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Return a tokenizer and the stores of rows in two languages, of which the last row is too long for 48 positions."""
+    """Return a tokenizer and the stores of rows in two languages; the last row of each is too long for 48 positions."""
     root = tmp_path_factory.mktemp("rows")
     chance = random.Random(1)
     stores = {}
@@ -145,5 +145,5 @@ def test_templates():
     assert leads("{prompt} {answer}") == (("", "", ""), "", " ")
     assert answer_text("{prompt} {answer}", " a b \n") == "a b"
     for bad in ("{prompt}{answer}", "{answer} {prompt}", "{prompt} ", "{prompt} {answer} {answer}"):
-        with pytest.raises(ValueError, match="needs {prompt} once"):
+        with pytest.raises(ValueError, match=r"needs \{prompt\} once"):
             parts(bad)

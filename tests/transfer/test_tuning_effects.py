@@ -47,14 +47,13 @@ def effects(path, *, seeds=(0,), arms=("reasoned",), controls=(), own=False, que
 
 def test_by_hand(tmp_path):
     """Two questions: same goes from 1 and 1 to 1 and 0, cross from 0 of 4 to 3 of 4."""
-    answers = {
-        "m": {"a": [1, 0, 0], "b": [1, 0, 0]},
-        "m.reasoned.s0": {"a": [1, 1, 1], "b": [0, 1, 0]},
-    }
+    answers = {"m": {"a": [1, 0, 0], "b": [1, 0, 0]}, "m.reasoned.s0": {"a": [1, 1, 1], "b": [0, 1, 0]}}
     rows = [
         ("d", model, q, source, target, "none", 0, bool(right), "")
         for model, of in answers.items()
-        for (q, given), source, targets in zip(of.items(), ("hi", "en"), (("mr", "en", "de"), ("de", "hi", "mr")), strict=True)
+        for (q, given), source, targets in zip(
+            of.items(), ("hi", "en"), (("mr", "en", "de"), ("de", "hi", "mr")), strict=True
+        )
         for target, right in zip(targets, given, strict=True)
     ]
     tables.write("judged", pd.DataFrame(rows, columns=tables.SCHEMAS["judged"].names), tmp_path / "j.parquet")
@@ -99,7 +98,11 @@ def test_a_set_is_compared_with_its_controls_over_seeds(tmp_path):
         for scope in ("questions only, given these seeds", "questions and seeds")
     ]
     own, null, beyond = (table.iloc[i]["estimate"] for i in (0, 2, 4))
-    assert beyond == pytest.approx(own - null) and table["p"].iloc[4] < 0.01 and table["lo"].iloc[2] < 0 < table["hi"].iloc[2]
+    assert (
+        beyond == pytest.approx(own - null)
+        and table["p"].iloc[4] < 0.01
+        and table["lo"].iloc[2] < 0 < table["hi"].iloc[2]
+    )
     assert table["same_before"].iloc[4] is None or np.isnan(table["same_before"].iloc[4])
 
 
@@ -122,7 +125,7 @@ def test_missing_answers_are_named_and_the_own_language_counts_where_it_is_said(
     judged(path, chances, n=6, own=True)
     assert effects(path, own=True)["n_questions"].tolist() == [6]
     table = tables.read(path)
-    with pytest.raises(InputError, match="no answer of m.answers.s0. Ask and judge it"):
+    with pytest.raises(InputError, match=r"no answer of m\.answers\.s0. Ask and judge it"):
         effects(path, arms=("answers",))
     tables.write("judged", table[~((table["model"] == "m") & (table["target_lang"] == "mr"))], path)
     with pytest.raises(InputError, match="no answer of m to q0 of d in mr"):
@@ -131,6 +134,6 @@ def test_missing_answers_are_named_and_the_own_language_counts_where_it_is_said(
     with pytest.raises(InputError, match="no answer in another script"):
         effects(path, own=True)
     tables.write("judged", table[table["target_lang"].isin(["hi", "en"])], path)
-    with pytest.raises(InputError, match="no answer in the question's script.*set tuning.judged.own to true"):
+    with pytest.raises(InputError, match=r"no answer in the question's script.*set tuning.judged.own to true"):
         effects(path)
     assert len(effects(path, own=True)) == 1

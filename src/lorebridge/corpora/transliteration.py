@@ -149,8 +149,7 @@ def transliteration(
     }
     for out, texts in answers.values():
         said = [
-            {"row_id": row.row_id, "prompt": row.prompt, "answer": text}
-            for row, text in zip(rows, texts, strict=True)
+            {"row_id": row.row_id, "prompt": row.prompt, "answer": text} for row, text in zip(rows, texts, strict=True)
         ]
         tables.write("tuning", said, out)
     tables.write("open_questions", questions, heldout_out)
@@ -234,7 +233,8 @@ class Lexicon:
 
 
 def _facts(path: Path) -> list[Fact]:
-    found, seen = [], {}
+    found: list[Fact] = []
+    seen: dict[tuple[str, str], int] = {}
     for number, row in json_rows(Path(path)):
         where = f"{path}, row {number}"
         for key in ("entity", "name", "question", "answer"):
@@ -244,9 +244,9 @@ def _facts(path: Path) -> list[Fact]:
             raise InputError(f"{where}, key question", f"does not have {NAME} once", "Put it where the name stands.")
         words = tuple(unicodedata.normalize("NFC", row["name"]).split())
         fact = Fact(row["entity"], words, row["question"], row["answer"].strip())
-        if (key := (fact.entity, fact.question)) in seen:
-            raise InputError(where, f"asks of {fact.entity} what row {seen[key]} asks", "Drop one of the two.")
-        seen[key] = number
+        if (asked := (fact.entity, fact.question)) in seen:
+            raise InputError(where, f"asks of {fact.entity} what row {seen[asked]} asks", "Drop one of the two.")
+        seen[asked] = number
         found.append(fact)
     return found
 
@@ -265,7 +265,10 @@ def _groups(book: Lexicon, asked: Sequence[Fact]) -> Any:
     # An answer in the language's own letters may be the word that is looked for.
     links += [(("word", word), ("entity", fact.entity)) for fact in asked for word in fact.words]
     links += [
-        (("entity", fact.entity), ("word", word)) for fact in asked for word in fact.answer.split() if word in book.spellings
+        (("entity", fact.entity), ("word", word))
+        for fact in asked
+        for word in fact.answer.split()
+        if word in book.spellings
     ]
     for one, other in links:
         first, second = sorted((root(one), root(other)))

@@ -101,11 +101,12 @@ class Cost:
     Attributes:
         models: what is trained, in order.
         totals: ``tokens, parameters, flops, gpu_hours, checkpoints, disk_bytes, resume_bytes`` of all of it;
-            parameters are those of the largest model; disk is that of every checkpoint's weights and, until a run is done, of two resume states.
+            parameters are those of the largest model; disk is that of every checkpoint's weights and, until a run is
+            done, of two resume states.
     """
 
     def __init__(self, study: Study) -> None:
-        """Reckon; nothing is read from disk."""
+        """Reckon; nothing is read from disk but the headers of given models that are tuned."""
         c = study.config
         self._compute = c["compute"]
         self.models = study.trained

@@ -215,9 +215,7 @@ def _phase_problems(
         yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."
 
 
-def _batch_problems(
-    config: Mapping[str, Any], key: str, settings: Mapping[str, Any]
-) -> Iterator[tuple[str, str, str]]:
+def _batch_problems(config: Mapping[str, Any], key: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with the batches and the learning rate of a phase."""
     length = config["training"]["sequence_length"]
     if settings["batch_tokens"] % length:

@@ -208,9 +208,7 @@ def _turns(pools: Sequence[Ints], turns: str, rng: np.random.Generator) -> Ints:
     return np.concatenate([rng.permutation(pool) for pool in pools])
 
 
-def _packed(
-    some: Ints, lengths: Mapping[int, npt.NDArray[np.integer]], width: int, first: int
-) -> tuple[Segments, int]:
+def _packed(some: Ints, lengths: Mapping[int, npt.NDArray[np.integer]], width: int, first: int) -> tuple[Segments, int]:
     """Return the segments of the rows of one step, packed into rows of positions from `first` on, and how many."""
     kind, piece = some.T
     n_prompt, n_answer = np.zeros_like(piece), np.zeros_like(piece)

@@ -1,4 +1,4 @@
-"""Whether tuning narrows what a script keeps in: the gap between answers in one script and in another, before and after.
+"""Whether tuning narrows what a script keeps in: the gap between answers in one script and another, before and after.
 
 Of a question, answers in languages of its own script are *same*, the others *cross*. The effect of a tuning is
 

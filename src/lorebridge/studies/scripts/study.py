@@ -10,11 +10,11 @@ from lorebridge import config as configuration
 from lorebridge.corpora.openqa import files_read
 from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
-from lorebridge.train import stages as train
 from lorebridge.plan.study import Study, rows
 from lorebridge.records import fingerprint
 from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.shared import SHARED
+from lorebridge.train import stages as train
 from lorebridge.transfer.stages import csv_columns, csv_identity, csv_path
 
 HERE = "lorebridge.studies.scripts"
