@@ -5,7 +5,7 @@
 The faults are Cosmic Ray's. A mutant is never written to disk: a forked child, which has already what the tests import,
 imports the changed module and runs, of the tests of its folder that import the module, the files that reach the
 changed line, up to the first failure. A mutant costs what these tests cost. Tests marked slow are left out, and those
-that need real text. Code for numba runs as Python.
+that need real text. Where a module has code for numba, all such code runs as Python.
 
 The survivors that are no fault (the changed program does the same) stand in ``tests/data/equivalent_mutants.yaml``.
 """
@@ -323,6 +323,9 @@ def try_module(name: str, most: int | None, seed: int) -> tuple[int, int, int]:
         sys.exit(f"{name}: no such module. Give a folder ({', '.join(FOLDERS)}) and a module, as tokens/packing.")
     source = module.read_text(encoding="utf-8")
     tree = ast.parse(source)
+    os.environ["NUMBA_DISABLE_JIT"] = str(int("@compiled" in source))
+    if "numba" in sys.modules:
+        sys.modules["numba"].config.reload_config()
     own = sorted((ROOT / "tests" / folder).glob("test_*.py"))
     journal = Journal(name, [module, *own, *(ROOT / "tests").glob("**/conftest.py")])
     if (kept := journal.get("tests")) is None:
@@ -376,7 +379,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     sys.path.append(str(arguments.cosmic_ray))  # behind our own packages, of which it has others
-    os.environ |= {"NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     os.environ.pop("LOREBRIDGE_DATA", None)
     found: dict[str, list[tuple[int, int, int]]] = {}
     for name in arguments.modules:

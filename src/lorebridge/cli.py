@@ -12,6 +12,7 @@ import math
 import os
 import re
 import select
+import shlex
 import signal
 import sys
 import traceback
@@ -400,6 +401,13 @@ def _language(plan: Plan, lang: str) -> str:
     return lang
 
 
+def _snakemake(arguments: argparse.Namespace, *targets: str) -> str:
+    """Return the command that makes what is asked for of a study as this command line has it."""
+    # The targets come first: --configfile and --config take all that follows.
+    config = ["--config", *arguments.set] if arguments.set else []
+    return shlex.join(["snakemake", *targets, "--configfile", str(arguments.config), *config, "--cores", "2"])
+
+
 def _made(arguments: argparse.Namespace, plan: Plan, stage: str, **wildcards: str) -> dict[str, list[Path]]:
     """Return output name -> paths of an artifact of a study.
 
@@ -416,7 +424,7 @@ def _made(arguments: argparse.Namespace, plan: Plan, stage: str, **wildcards: st
     made = found.get("recipe")
     if made != plan.task(stage, **wildcards).recipe:
         state = "was made by another recipe" if made else "is not made yet"
-        raise InputError(first, state, f"Make it: snakemake {first} --configfile {arguments.config} --cores 2")
+        raise InputError(first, state, f"Make it: {_snakemake(arguments, str(first))}")
     cache = DigestCache(Path(plan.config["work"]) / "digests")
     refuse_changed(changes(outputs_of(record, found), lambda _: found["rule"], cache))
     return files
@@ -592,7 +600,11 @@ def _power_of_scripts(arguments: argparse.Namespace) -> None:
 
     given = {name: getattr(arguments, name) for name in ASSUMED}
     said = {name: ASSUMED[name] if value is None else value for name, value in given.items()}
-    questions = read(arguments.questions, ["dataset", "question_id", "source_lang", "lang"])
+    try:
+        questions = read(arguments.questions, ["dataset", "question_id", "source_lang", "lang"])
+    except InputError as error:
+        mend = "Give one that `lorebridge open-questions` has written."
+        raise InputError(arguments.questions, "is no table of open questions", mend) from error
     print("smallest detectable effect of one script, in percentage points of answers")
     print(
         f"(80 % power at a two-sided 5 %; {said['models']} models, right in {said['known']:.0%} of the questions in "
@@ -845,7 +857,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     place = record_of(path)
     if place is None or read_record(place) is None:
         _refuse_former(path)
-        raise InputError(path, "has no record", "Only artifacts of a study (under results/) have one.")
+        what = "has no record" if path.exists() else "is not there"
+        raise InputError(path, what, "Name what a study has made (under results/).")
     record = read_record(place) or {}
     if gone := {"format", "finished", "wall_seconds", "packages", "git", "source"} - record.keys():
         what = f"is of an older form, or was edited: it does not say {', '.join(sorted(gone))}"
@@ -942,7 +955,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     plan = _load_plan(arguments)
     if arguments.run is None:
-        return _verify_study(plan)
+        return _verify_study(arguments, plan)
     model = _model(plan, arguments.run)
     task, read = plan.task("order", run=model.name), plan.reads("order", run=model.name)
     drawn = {name: call.shaped(task, name, read[name]) for name in ("pairs", "mentions") if name in read}
@@ -959,7 +972,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if sound else 1
 
 
-def _verify_study(plan: Plan) -> int:
+def _verify_study(arguments: argparse.Namespace, plan: Plan) -> int:
     from lorebridge.integrity import survey
 
     artifacts = []
@@ -973,6 +986,9 @@ def _verify_study(plan: Plan) -> int:
     for check in survey(artifacts):
         print(check, flush=True)
         checked, failed, n_bytes = checked + 1, failed + (not check.ok), n_bytes + check.n_bytes
+    if not checked:
+        mend = f"Name its results by --set results=FOLDER, or make it: {_snakemake(arguments)}"
+        raise InputError(plan.root, "nothing of this study is here", mend)
     print(f"{checked:,} artifacts checked, {n_bytes:,} bytes: {f'{failed:,} failed' if failed else 'none has changed'}")
     return 1 if failed else 0
 
