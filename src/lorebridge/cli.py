@@ -16,7 +16,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -1024,11 +1024,18 @@ def _filter(arguments: argparse.Namespace) -> None:
         print(f"{count:>12,}  dropped: {reason}")
 
 
+def _once(option: str, values: Sequence[str]) -> None:
+    """Refuse values that stand twice: each would count twice."""
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise InputError(f"{option} {twice[0]}", "is given twice", "Give it once.")
+
+
 def _facts(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.facts import build_facts, told
     from lorebridge.publish import check_file
 
     check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.folder])
+    _once("--langs", arguments.langs)
     notes = build_facts(
         shape=arguments.shape,
         langs=arguments.langs,
@@ -1046,6 +1053,7 @@ def _open_questions(arguments: argparse.Namespace) -> None:
     from lorebridge.publish import check_file
 
     check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.path])
+    _once("--langs", arguments.langs)
     notes = build_open_questions(
         dataset=arguments.shape,
         shape=arguments.shape,
