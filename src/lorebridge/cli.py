@@ -471,7 +471,10 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.json:
         values = [{"key": key, "value": value, "origin": text} for key, value, text in origin]
         print(
-            json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False)
+            json.dumps(
+                {"runs": runs, "base_runs": base_runs, "totals": totals, "asking": cost.asking, "values": values},
+                ensure_ascii=False,
+            )
         )
         return
     counted = [(models, "that go on from another"), (bases, "from scratch"), (study.of_phase("given"), "given")]
@@ -491,6 +494,11 @@ def _plan(arguments: argparse.Namespace) -> None:
         f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
         "freed as runs finish; corpora and token stores come on top"
     )
+    for name, said in cost.asking.items():
+        print(
+            f"asking {name}: {said['tokens']:,.0f} tokens at most, {said['flops']:.3g} FLOP, {said['gpu_hours']:,.2f} "
+            f"GPU-hours (assumed, not measured), disk {said['disk_bytes'] / 1e9:,.1f} GB"
+        )
     for path, obtain in plan.study.absent_sources():
         print(f"\nto put in place before the study runs: {path}\n  {obtain}")
     print("\nwhere each value comes from")

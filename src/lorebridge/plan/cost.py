@@ -1,4 +1,4 @@
-"""What the training of a study costs: parameters, FLOP, GPU-hours, disk."""
+"""What the training and the asking of a study cost: parameters, FLOP, GPU-hours, disk."""
 
 from __future__ import annotations
 
@@ -69,6 +69,8 @@ class Cost:
         models: what is trained, in order.
         totals: ``tokens, parameters, flops, gpu_hours, checkpoints, disk_bytes, resume_bytes`` of all of it; disk is
             that of every checkpoint's weights and, until a run is done, of two resume states.
+        asking: model -> ``tokens, flops, gpu_hours, disk_bytes`` of what it is asked, where the study reckons that: 2
+            FLOP a token and parameter in matrix products.
     """
 
     def __init__(self, study: Study) -> None:
@@ -76,6 +78,16 @@ class Cost:
         c = study.config
         self._compute = c["compute"]
         self.models = study.trained
+        speed = c["compute"]["estimate"]["peak_flops"] * c["compute"]["estimate"]["mfu"]
+        self.asking: dict[str, dict[str, float]] = {
+            said.model: {
+                "tokens": said.tokens,
+                "flops": 2 * said.tokens * said.parameters,
+                "gpu_hours": 2 * said.tokens * said.parameters / speed / 3600,
+                "disk_bytes": said.bytes,
+            }
+            for said in study.readings
+        }
         if not self.models:
             # What is given costs no training.
             self.totals: dict[str, float] = dict.fromkeys(TOTALS, 0)
@@ -84,7 +96,6 @@ class Cost:
         parameters, _ = parameter_count(c["model"], vocab)
         flops = flops_per_token(c["model"], c["training"]["sequence_length"], vocab)
         tokens = sum(model.tokens for model in self.models)
-        estimate = c["compute"]["estimate"]
         width = 2 if c["training"]["checkpoint_dtype"] == "bfloat16" else 4
         # Step 0 of a model that starts from another is a hard link to it.
         checkpoints = sum(len(model.checkpoints) - (model.start is not None) for model in self.models)
@@ -94,7 +105,7 @@ class Cost:
             "tokens": tokens,
             "parameters": parameters,
             "flops": tokens * flops,
-            "gpu_hours": tokens * flops / (estimate["peak_flops"] * estimate["mfu"]) / 3600,
+            "gpu_hours": tokens * flops / speed / 3600,
             "checkpoints": checkpoints,
             "disk_bytes": checkpoints * parameters * width + resume,
             "resume_bytes": resume,

@@ -11,7 +11,7 @@ from lorebridge.corpora import stages as corpora
 from lorebridge.corpora.facts import FACTS, PLANTED
 from lorebridge.figures import stages as figures
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
-from lorebridge.plan.study import Model, Study, Text, rows
+from lorebridge.plan.study import Model, Reading, Study, Text, rows
 from lorebridge.probes.manners import named_objective
 from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.shared import SHARED
@@ -307,6 +307,11 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "neurons.references", f"is below neurons.least ({neurons['least']})", "Raise it, or lower the other."
     if asking["decode"] == "pll" and asking["space"] == "vocabulary":
         yield "asking.decode", "pll scores strings and writes none", "Set asking.space to candidates."
+    asked = config["compute"]["estimate"]["asking"]
+    for name in asked["parameters"] if asked else ():
+        if name not in config["given"]:
+            mend = f"Name a model of `given`: {', '.join(config['given']) or 'it has none'}."
+            yield f"compute.estimate.asking.parameters.{name}", "is of no given model", mend
     for name, said in config["given"].items():
         if asking["space"] == "vocabulary" and "path" in said:
             folder = configuration.local_path(config, said["path"])
@@ -350,9 +355,35 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     if "training" in config:
         found.models |= {model.name: model for model in _joint(found)}
     found.models |= {model.name: model for model in train.given_models(config)}
+    found.readings = list(_readings(found))
     found.figures |= rows(drawing for drawing in FIGURES if drawing.when is None or drawing.when(found))
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
+
+
+def _readings(study: Study) -> Iterator[Reading]:
+    """Yield what it costs to ask each given model of which the configuration says how large it is.
+
+    A fact is read once for each number of masks that is tried: for what is written, and for the ranking of candidates.
+    Of a causal model and of pll each candidate is read. Neurons read a fact once; an ablation at most all its facts of
+    every two languages.
+    """
+    asking, said = study.config["asking"], study.config["compute"]["estimate"]["asking"]
+    if said is None:
+        return
+    every = said["candidates"] if asking["decode"] == "pll" else 1
+    pieces = 1 if asking["decode"] == "simultaneous" else (said["lengths"] + 1) / 2
+    tries = 1 if (asking["lengths"], asking["space"]) == ("gold", "vocabulary") else said["lengths"]
+    reads = said["facts"] * (tries + said["lengths"]) * pieces * every
+    if neurons := study.config["neurons"]:
+        n_langs = len(neurons["languages"] or study.languages)
+        reads += said["facts"] * n_langs / len(study.languages)
+        if cut := neurons["ablation"]:
+            reads += n_langs**2 * cut["n_facts"] * (2 + cut["draws"])
+    # A row of answers takes some 100 bytes, a value of a ranking 5.
+    answers = said["facts"] * (100 + 5 * said["candidates"])
+    for name, parameters in said["parameters"].items():
+        yield Reading(name, reads * said["tokens"], parameters, 4 * parameters + answers)
 
 
 def _texts(study: Study) -> list[Text]:
