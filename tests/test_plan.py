@@ -99,7 +99,7 @@ def test_wall_time_falls_with_gpus_and_ends_at_one_base_and_one_run(paper):
 
 
 def test_what_asking_public_models_costs_is_reckoned(root):
-    """Of roots.yaml, counted out: a fact once, and for five numbers of masks; neurons in 30 of 53 languages; ablation."""
+    """Of roots.yaml, counted out: a fact once, and for five numbers of masks; neurons in 30 languages; ablation."""
     roots = config.load(root / "config" / "roots.yaml")
     reckoned = cost.Cost(studies.plan(roots).study)
     reads = 843143 * (1 + 5 + 30 / 53) + 30**2 * 50 * (2 + 3)
