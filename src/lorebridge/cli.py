@@ -294,9 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     _answered(graded)
     graded.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an answer and judge")
     graded.add_argument("--work", type=Path, help="a folder that keeps the verdicts (default: beside --out)")
-    graded.add_argument(
-        "--model", help="the judge: a folder or hub id for vLLM; with --base-url, its name there"
-    )
+    graded.add_argument("--model", help="the judge: a folder or hub id for vLLM; with --base-url, its name there")
     graded.add_argument("--revision", help="commit of a judge of the hub")
     graded.add_argument("--gpus", type=_natural, default=1, help="GPUs that share the judge (vllm; default: 1)")
     graded.add_argument("--base-url", help="address of an OpenAI-compatible API, as https://host/v1")
@@ -543,7 +541,10 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.json:
         values = [{"key": key, "value": value, "origin": text} for key, value, text in origin]
         print(
-            json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False)
+            json.dumps(
+                {"runs": runs, "base_runs": base_runs, "totals": totals, "asking": cost.asking, "values": values},
+                ensure_ascii=False,
+            )
         )
         return
     counted = [(models, "that go on from another"), (bases, "from scratch"), (study.of_phase("given"), "given")]
@@ -563,6 +564,11 @@ def _plan(arguments: argparse.Namespace) -> None:
         f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
         "freed as runs finish; corpora and token stores come on top"
     )
+    for name, of_one in cost.asking.items():
+        print(
+            f"asking {name}: {of_one['tokens']:,.0f} tokens at most, {of_one['flops']:.3g} FLOP, {of_one['gpu_hours']:,.2f} "
+            f"GPU-hours (assumed, not measured), disk {of_one['disk_bytes'] / 1e9:,.1f} GB"
+        )
     for path, obtain in plan.study.absent_sources():
         print(f"\nto put in place before the study runs: {path}\n  {obtain}")
     print("\nwhere each value comes from")

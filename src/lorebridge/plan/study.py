@@ -93,6 +93,23 @@ class Model:
         return artifact(GIVEN if self.phase == "given" else f"train_{self.phase}", run=self.name)
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What it costs to ask a model.
+
+    Attributes:
+        model: its name.
+        tokens: that it reads, at most.
+        parameters: in matrix products, each read once a token.
+        bytes: on disk: its weights, where it is given, and the tables of what it answers.
+    """
+
+    model: str
+    tokens: float
+    parameters: float
+    bytes: float
+
+
 @dataclasses.dataclass
 class Study:
     """One study.
@@ -117,6 +134,7 @@ class Study:
         declared: what it declares before its runs, which no recipe of these holds; None for nothing.
         named_by: the stage that says what is looked for in texts, a file ``subjects`` a language.
         reading: how texts are read for what they state: ``window`` (sentences) and ``max_chars`` (of a chunk).
+        readings: what it costs to ask its models, where the configuration says what that needs; beside their training.
         local: parts of its configuration, beside the sources of text, that name a file or folder to obtain (``path``,
             ``obtain``).
     """
@@ -139,6 +157,7 @@ class Study:
     declared: Mapping[str, Any] | None = None
     named_by: str = "subjects"
     reading: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    readings: Sequence[Reading] = ()
     local: Sequence[Mapping[str, Any]] = ()
 
     @property
