@@ -172,5 +172,7 @@ def read_volumes(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """
     table = read_measures(path, ["lang"], columns)
     if table["lang"].duplicated().any():
-        raise InputError(path, f"has {table.loc[table['lang'].duplicated(), 'lang'].iloc[0]!r} twice", "Mend it.")
+        raise InputError(
+            path, f"has {table.loc[table['lang'].duplicated(), 'lang'].iloc[0]!r} twice", "Keep one of its rows."
+        )
     return table

@@ -299,6 +299,11 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         lost := [lang for lang in languages if lang not in shares]
     ):
         yield "training.shares", f"has none for {lost[0]!r}", "Give each language its share."
+    training = config.get("training", {})
+    if training.get("shares") and training["temperature"] is not None:
+        yield "training.temperature", "does nothing beside training.shares", "Give one of them."
+    if facts["shape"] == PLANTED and facts["obtain"] is not None:
+        yield "facts.obtain", "is of a data set, and the facts are those of the planted world", "Leave it out."
     neurons = config["neurons"] or {"languages": None, "reference": "right"}
     for lang in neurons["languages"] or ():
         if lang not in languages:

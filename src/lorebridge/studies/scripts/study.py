@@ -12,7 +12,7 @@ from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
 from lorebridge.plan.study import Study, rows
 from lorebridge.records import fingerprint
-from lorebridge.studies.checks import not_a_language
+from lorebridge.studies.checks import default, not_a_language
 from lorebridge.studies.shared import SHARED
 from lorebridge.train import stages as train
 from lorebridge.transfer.stages import csv_columns, csv_identity, csv_path
@@ -256,6 +256,9 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     if len(config["languages"]) < 3:
         yield "languages", "are two, between which nothing can be compared", "Name three or more."
     for name, said in config["sets"].items():
+        usual = default(config, "sets", "*", "translation")
+        if said["translation"] != usual and said["shape"] != "multiloko":
+            yield f"sets.{name}.translation", f"is of multiloko, and the shape is {said['shape']}", "Leave it out."
         for lang in said["langs"] or ():
             if lang not in config["languages"]:
                 yield not_a_language(f"sets.{name}.langs", lang, list(config["languages"]))
