@@ -566,8 +566,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     )
     for name, of_one in cost.asking.items():
         print(
-            f"asking {name}: {of_one['tokens']:,.0f} tokens at most, {of_one['flops']:.3g} FLOP, {of_one['gpu_hours']:,.2f} "
-            f"GPU-hours (assumed, not measured), disk {of_one['disk_bytes'] / 1e9:,.1f} GB"
+            f"asking {name}: {of_one['tokens']:,.0f} tokens at most, {of_one['flops']:.3g} FLOP, "
+            f"{of_one['gpu_hours']:,.2f} GPU-hours (assumed, not measured), disk {of_one['disk_bytes'] / 1e9:,.1f} GB"
         )
     for path, obtain in plan.study.absent_sources():
         print(f"\nto put in place before the study runs: {path}\n  {obtain}")
