@@ -80,7 +80,7 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     probe.add_argument("--threads", type=int)
     probe.add_argument("--work", type=Path, required=True, help="root of the resume state")
 
-    ask = worker("ask", _ask, "ask all checkpoints of a model facts")
+    ask = worker("ask-facts", _ask_facts, "ask all checkpoints of a model facts")
     ask.add_argument("--checkpoints", type=Path, nargs="+", required=True)
     ask.add_argument("--facts", type=Path, required=True)
     ask.add_argument("--out", type=Path, required=True)
@@ -251,7 +251,7 @@ def _probe(arguments: argparse.Namespace) -> None:
     shutil.rmtree(work)
 
 
-def _ask(arguments: argparse.Namespace) -> None:
+def _ask_facts(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.asking import score_facts
 
     task = arguments.task

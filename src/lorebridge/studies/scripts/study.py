@@ -8,11 +8,13 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora.openqa import files_read
+from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
 from lorebridge.plan.study import Study, rows
 from lorebridge.records import fingerprint
-from lorebridge.studies.checks import not_a_language
+from lorebridge.studies.checks import default, not_a_language
 from lorebridge.studies.shared import SHARED
+from lorebridge.train import stages as train
 from lorebridge.transfer.stages import csv_columns, csv_identity, csv_path
 
 HERE = "lorebridge.studies.scripts"
@@ -67,6 +69,25 @@ def _alike(study: Study) -> dict[str, dict[str, str]]:
 
 def _has_sets(study: Study) -> bool:
     return bool(study.config["sets"])
+
+
+def _has_effects(study: Study) -> bool:
+    tuning = study.config["tuning"]
+    return tuning is not None and tuning["judged"] is not None
+
+
+def _transliterates(study: Study) -> bool:
+    tuning = study.config["tuning"]
+    return tuning is not None and any(said["kind"] == TRANSLITERATION for said in tuning["sets"].values())
+
+
+def _tuned_judged(study: Study) -> list[str]:
+    return [str(configuration.local_path(study.config, path)) for path in study.config["tuning"]["judged"]["files"]]
+
+
+def _tuned_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    obtain = study.config["tuning"]["judged"]["obtain"]
+    return {"sha256": [study.known(path, "tuning.judged.files", obtain) for path in _tuned_judged(study)]}
 
 
 def _found(file: str) -> Callable[[Study], Arguments]:
@@ -141,6 +162,38 @@ STAGES = SHARED | {
             inputs=lambda study, w: {"judged": one(item("judged", "judged"))},
             sources=lambda study, w: {key: csv_path(study, key) for key in ("distances", "volumes")},
         ),
+        train.stage("sft", "Tune a model on prompts and answers."),
+        Stage(
+            "tuned_judged",
+            "Read judged answers of models before and after they were tuned, and put them in one table.",
+            "lorebridge.transfer.judged:judged",
+            files={"judged": File("scripts/tuned.parquet", table="judged", argument="out")},
+            record="scripts/tuned.parquet.record.json",
+            identity=_tuned_identity,
+            sources=lambda study, w: {"files": _tuned_judged(study)},
+        ),
+        Stage(
+            "tuning_effects",
+            "Estimate by how much tuning narrows the gap between answers in one script and in another.",
+            "lorebridge.transfer.tuning:tuning_effects",
+            files={"tuning_effects": File("scripts/tuning_effects.parquet", table="tuning_effects", argument="out")},
+            record="scripts/tuning_effects.parquet.record.json",
+            literals=lambda study, w: {
+                "tuned": [
+                    {"start": model.start, "arm": model.arm, "seed": model.seed, "run": model.name}
+                    for model in study.of_phase("sft")
+                ],
+                "scripts": {lang: study.script(lang) for lang in study.languages},
+                "controls": study.config["tuning"]["controls"],
+                "own": study.config["tuning"]["judged"]["own"],
+                "hint": study.config["judged"]["hint"],
+                **({} if _transliterates(study) else {"questions": None}),
+            },
+            inputs=lambda study, w: {
+                "judged": one(item("tuned_judged", "judged")),
+                **({"questions": one(item(TRANSLITERATION, "heldout"))} if _transliterates(study) else {}),
+            },
+        ),
     )
 }
 
@@ -175,6 +228,20 @@ TABLES = (
     Drawing("influence", f"{HERE}.drawings:influence_table", _found("script_influence"), ("languages",)),
     Drawing("predictors", f"{HERE}.drawings:predictors_table", _found("script_predictors"), ()),
     Drawing(
+        "tuning",
+        f"{HERE}.drawings:tuning_table",
+        lambda study: {"tuning_effects": one(item("tuning_effects", "tuning_effects"))},
+        (),
+        when=_has_effects,
+    ),
+    Drawing(
+        "tuning_rows",
+        f"{HERE}.drawings:tuning_rows_table",
+        lambda study: {"audit": one(item(TRANSLITERATION, "audit"))},
+        (),
+        when=_transliterates,
+    ),
+    Drawing(
         "power",
         f"{HERE}.drawings:power_table",
         lambda study: {"script_power": one(item("script_power", "script_power"))},
@@ -189,9 +256,46 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     if len(config["languages"]) < 3:
         yield "languages", "are two, between which nothing can be compared", "Name three or more."
     for name, said in config["sets"].items():
+        usual = default(config, "sets", "*", "translation")
+        if said["translation"] != usual and said["shape"] != "multiloko":
+            yield f"sets.{name}.translation", f"is of multiloko, and the shape is {said['shape']}", "Leave it out."
         for lang in said["langs"] or ():
             if lang not in config["languages"]:
                 yield not_a_language(f"sets.{name}.langs", lang, list(config["languages"]))
+    if config["tuning"] is not None:
+        yield from _tuning_problems(config, config["tuning"])
+
+
+def _tuning_problems(config: Mapping[str, Any], tuning: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if "sft" not in config.get("training", {}):
+        yield "training.sft", "is not there, and `tuning` asks for it", "Say how models are tuned."
+        return
+    if "seeds" not in config:
+        yield "seeds", "are not there, and `tuning` asks for them", "Name one or more: a model is tuned with each."
+    for name in tuning["models"]:
+        if name not in config["given"]:
+            yield "tuning.models", f"{name!r} is not among the given models", "Give it a folder or a commit: given."
+        elif "hub" in config["given"][name] and "parameters" not in config["given"][name]:
+            mend = "Say how many parameters it has: the plan reckons hours by that."
+            yield f"given.{name}.parameters", "is not said of a model of the hub that is tuned", mend
+    for name in tuning["controls"]:
+        if name not in tuning["sets"]:
+            yield "tuning.controls", f"{name!r} is no set of rows", f"Choose of {', '.join(tuning['sets'])}."
+    told = tuning["transliteration"]
+    for name, said in tuning["sets"].items():
+        if said["kind"] == TRANSLITERATION and told is None:
+            yield f"tuning.sets.{name}", "is of a transliteration that is not said", "Give tuning.transliteration."
+        langs = said.get("files") or {}
+        for lang in langs:
+            if lang not in config["languages"]:
+                yield not_a_language(f"tuning.sets.{name}.files", lang, list(config["languages"]))
+        n, examples = max(len(langs), 1), config["training"]["sft"]["examples"]
+        if examples % n:
+            what = f"is {examples}, which the {n} languages of {name} cannot share alike"
+            yield "training.sft.examples", what, f"Give a multiple of {n}."
+    for key in ("lang", "asked_in"):
+        if told is not None and told[key] not in config["languages"]:
+            yield not_a_language(f"tuning.transliteration.{key}", told[key], list(config["languages"]))
 
 
 def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
@@ -213,8 +317,28 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
             *({"path": path, "obtain": judged["obtain"]} for path in judged["files"]),
             *config["sets"].values(),
             *(said for key in ("distances", "volumes") if (said := config[key])),
+            *(_tuning_files(config["tuning"]) if config["tuning"] is not None else ()),
         ],
     )
+    if config["tuning"] is not None:
+        given = train.given_models(config)
+        starts = [model for model in given if model.name in config["tuning"]["models"]]
+        tables = {name: tuning_table(found, name) for name in config["tuning"]["sets"]}
+        texts, tuned = train.tuned_models(config, "sft", starts, tables)
+        found.texts |= {text.name: text for text in texts}
+        found.models |= {model.name: model for model in [*given, *tuned]}
+        found.targets += [model.artifact for model in tuned]
     found.figures |= rows(FIGURES)
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
+
+
+def _tuning_files(tuning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the files that tuning reads, each with how to obtain it."""
+    for said in tuning["sets"].values():
+        yield from ({"path": path, "obtain": said["obtain"]} for path in (said.get("files") or {}).values())
+    for said in filter(None, (tuning["transliteration"],)):
+        paths = (said["path"], said["facts"])
+        yield from ({"path": path, "obtain": said["obtain"]} for path in paths if path is not None)
+    for said in filter(None, (tuning["judged"],)):
+        yield from ({"path": path, "obtain": said["obtain"]} for path in said["files"])
