@@ -17,7 +17,10 @@ TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS / "corpora"))
 FILES = (
     "advice",
-    *(f"advice_{name}" for name in ("config", "worlds", "questions", "tokens", "tables", "facts", "runs")),
+    *(
+        f"advice_{name}"
+        for name in ("config", "worlds", "questions", "tokens", "tables", "facts", "runs", "cli", "probes")
+    ),
 )
 CASES = [case for name in FILES for case in importlib.import_module(f"test_{name}").CASES]
 
