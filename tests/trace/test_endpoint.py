@@ -203,6 +203,19 @@ def test_what_is_neither_yes_nor_no_is_indeterminate(run, server):
     assert len(server.requests) == n
 
 
+def test_the_word_is_read_without_its_marks(run, server):
+    server.faults = ["**Yes**, it does."] * 3
+    _, rows = run(items=ITEMS[:1])
+    assert rows["entails"].tolist() == ["yes"] * 3
+
+
+def test_a_request_that_is_refused_for_another_reason_is_not_asked_again(run, server):
+    server.faults = [400]
+    with pytest.raises(InputError, match="failed to answer"):
+        run(items=ITEMS[:1], concurrency=1)
+    assert all(body["logprobs"] for body in server.requests)
+
+
 @pytest.mark.parametrize("logprobs", ["no", "refused"])
 def test_without_log_probabilities_the_words_decide(run, server, logprobs):
     _, with_them = run()
