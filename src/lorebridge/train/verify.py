@@ -23,7 +23,6 @@ from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import tokenizer_fingerprint
 from lorebridge.tokens.tuning import TUNING, draw_tuning
 
-
 _LAYOUTS: dict[str, Callable[..., Any]] = {MIXTURE: draw_mixture, TUNING: draw_tuning}
 """What draws the orders whose notes name a layout; arms are the others'."""
 
