@@ -645,3 +645,16 @@ def test_no_class_of_the_plan_grows_past_reading(root):
         if isinstance(node, ast.ClassDef)
     }
     assert sizes["Plan"] and max(sizes.values()) <= 200, sizes
+
+
+@pytest.mark.parametrize("name", ["demo", "roots-demo"])
+def test_a_given_model_takes_no_trained_ones_place(root, name):
+    """It would be compared as if it had been trained on the study's text."""
+    said = config.load(root / "config" / f"{name}.yaml")
+    trained = [model.name for model in studies.plan(config.check(copy.deepcopy(said))).study.trained]
+    for run in (trained[0], trained[-1]):
+        given = copy.deepcopy(said) | {"given": {run: {"path": "a-model"}}}
+        with pytest.raises(ConfigError, match=f"key given.{run}: is the name of a model that the study trains"):
+            studies.plan(config.check(given))
+    plan = studies.plan(config.check(copy.deepcopy(said) | {"given": {"another": {"path": "a-model"}}}))
+    assert plan.study.model("another").given and [model.name for model in plan.study.trained] == trained

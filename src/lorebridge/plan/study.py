@@ -170,6 +170,18 @@ class Study:
         """Return the script that a language is written in."""
         return self.languages[lang]["script"]
 
+    def add(self, models: Iterable[Model]) -> None:
+        """Add models, those that are trained before those that are given.
+
+        Raises:
+            ConfigError: a given model is called as one that is there, whose place it would take.
+        """
+        for model in models:
+            if model.name in self.models:
+                what = f"is the name of a model that the study trains ({self.models[model.name].phase})"
+                raise configuration.ConfigError(f"key given.{model.name}", what, "Give it another.")
+            self.models[model.name] = model
+
     def model(self, name: Any) -> Model:
         """Return the model of a name.
 

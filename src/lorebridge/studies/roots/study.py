@@ -275,8 +275,8 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     }
     found.texts |= {text.name: text for text in _texts(found)}
     if "training" in config:
-        found.models |= {model.name: model for model in _joint(found)}
-    found.models |= {model.name: model for model in train.given_models(config)}
+        found.add(_joint(found))
+    found.add(train.given_models(config))
     found.figures |= rows(drawing for drawing in FIGURES if drawing.when is None or drawing.when(found))
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
