@@ -294,9 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     _answered(graded)
     graded.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an answer and judge")
     graded.add_argument("--work", type=Path, help="a folder that keeps the verdicts (default: beside --out)")
-    graded.add_argument(
-        "--model", help="the judge: a folder or hub id for vLLM; with --base-url, its name there"
-    )
+    graded.add_argument("--model", help="the judge: a folder or hub id for vLLM; with --base-url, its name there")
     graded.add_argument("--revision", help="commit of a judge of the hub")
     graded.add_argument("--gpus", type=_natural, default=1, help="GPUs that share the judge (vllm; default: 1)")
     graded.add_argument("--base-url", help="address of an OpenAI-compatible API, as https://host/v1")
