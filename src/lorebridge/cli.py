@@ -292,9 +292,7 @@ def _parser() -> argparse.ArgumentParser:
     _answered(graded)
     graded.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an answer and judge")
     graded.add_argument("--work", type=Path, help="a folder that keeps the verdicts (default: beside --out)")
-    graded.add_argument(
-        "--model", help="the judge: a folder or hub id for vLLM; with --base-url, its name there"
-    )
+    graded.add_argument("--model", help="the judge: a folder or hub id for vLLM; with --base-url, its name there")
     graded.add_argument("--revision", help="commit of a judge of the hub")
     graded.add_argument("--gpus", type=_natural, default=1, help="GPUs that share the judge (vllm; default: 1)")
     graded.add_argument("--base-url", help="address of an OpenAI-compatible API, as https://host/v1")
@@ -507,6 +505,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     bases = [model for model in study.trained if model.start is None]
     counts = {"runs": len(models), "base_runs": len(bases)}
     totals = counts | cost.totals | {"gpus": gpus, "wall_hours": cost.wall_hours(gpus)}
+    if study.asking:
+        totals["asking_gpu_hours"] = sum(map(cost.asking_hours, study.asking))
     base_runs: list[dict[str, Any]] = [
         {
             "run": model.name,
@@ -546,6 +546,12 @@ def _plan(arguments: argparse.Namespace) -> None:
         size = f"{run['steps']:>8,}{len(run['checkpoints']):>13}{run['tokens']:>16,}{run['gpu_hours']:>11.2f}"
         print(f"{run['run']:<{width}}{size}")
     estimate = plan.config["compute"]["estimate"]
+    if study.asking:
+        width = max(24, 2 + max(len(asked.model) for asked in study.asking))
+        print(f"\n{'asked':<{width}}{'answers':>16}{'tokens':>16}{'GPU-hours':>11}")
+        for asked in study.asking:
+            hours = cost.asking_hours(asked)
+            print(f"{asked.model:<{width}}{asked.answers:>16,}{asked.tokens:>16,}{hours:>11.2f}")
     print(
         f"\ntotal {totals['tokens']:,} tokens, {totals['flops']:.3g} FLOP; at {estimate['mfu']:.0%} of "
         f"{estimate['peak_flops']:.3g} FLOP/s: {totals['gpu_hours']:,.1f} GPU-hours (assumed, not measured), "
@@ -554,6 +560,11 @@ def _plan(arguments: argparse.Namespace) -> None:
         f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
         "freed as runs finish; corpora and token stores come on top"
     )
+    if study.asking:
+        print(
+            f"asking {len(study.asking)} models takes {totals['asking_gpu_hours']:,.1f} GPU-hours by that share of the "
+            "peak, 2 FLOP a parameter and token, with tokens as `answering.estimate` guesses them"
+        )
     for path, obtain in plan.study.absent_sources():
         print(f"\nto put in place before the study runs: {path}\n  {obtain}")
     print("\nwhere each value comes from")

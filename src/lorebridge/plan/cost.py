@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lorebridge.plan.study import Model, Study
+from lorebridge.plan.study import Asking, Model, Study
 
 TOTALS = ("tokens", "parameters", "flops", "gpu_hours", "checkpoints", "disk_bytes", "resume_bytes")
 QWEN_ROWS = 151936
@@ -104,6 +104,11 @@ class Cost:
         """Return the estimated GPU-hours of a model."""
         tokens = self.totals["tokens"]
         return self.totals["gpu_hours"] * model.tokens / tokens if tokens else math.nan
+
+    def asking_hours(self, asked: Asking) -> float:
+        """Return the estimated GPU-hours of asking a model: 2 FLOP a parameter and token, at the share of the peak."""
+        estimate = self._compute["estimate"]
+        return 2.0 * asked.parameters * asked.tokens / (estimate["peak_flops"] * estimate["mfu"]) / 3600
 
     def wall_hours(self, gpus: int) -> float:
         """Return the estimated hours until all are trained on so many GPUs, the longest runs first.

@@ -86,6 +86,23 @@ class Model:
         return artifact(GIVEN if self.phase == "given" else f"train_{self.phase}", run=self.name)
 
 
+@dataclasses.dataclass(frozen=True)
+class Asking:
+    """How much a model that is given is asked, as a configuration reckons it.
+
+    Attributes:
+        model: its name.
+        answers: how many it gives.
+        tokens: that it reads and writes for them.
+        parameters: that a token is multiplied with.
+    """
+
+    model: str
+    answers: int
+    tokens: int
+    parameters: float
+
+
 @dataclasses.dataclass
 class Study:
     """One study.
@@ -112,6 +129,7 @@ class Study:
         reading: how texts are read for what they state: ``window`` (sentences) and ``max_chars`` (of a chunk).
         local: parts of its configuration, beside the sources of text, that name a file or folder to obtain (``path``,
             ``obtain``).
+        asking: how much models that are given are asked, where the configuration says so.
     """
 
     config: Mapping[str, Any]
@@ -133,6 +151,7 @@ class Study:
     named_by: str = "subjects"
     reading: Mapping[str, int] = dataclasses.field(default_factory=dict)
     local: Sequence[Mapping[str, Any]] = ()
+    asking: Sequence[Asking] = ()
 
     @property
     def root(self) -> str:
