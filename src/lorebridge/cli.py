@@ -26,6 +26,7 @@ from lorebridge.corpora.openqa import TRANSLATIONS
 from lorebridge.errors import TRACEBACK, InputError, told
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
+from lorebridge.plan.stage import Item
 from lorebridge.plan.study import Model
 from lorebridge.probes.manners import BARES, DECODES, LENGTHS, SPACES
 from lorebridge.probes.wording import ENDPOINT, FORMS, OFF, OWN, THINKING, VLLM
@@ -997,16 +998,23 @@ def _show_batch(arguments: argparse.Namespace) -> None:
     order = _made(arguments, plan, "order", run=_model(plan, arguments.run).name)["order"][0]
     for text in plan.study.model(arguments.run).texts:
         _made(arguments, plan, "token_store", stream=text)
-    _made(arguments, plan, "tokenizer")
+    stage, of = _cut_by(plan, arguments.run).artifact
+    _made(arguments, plan, stage, **dict(of))
     print(show_batch(order=order, **_tokens(plan, arguments.run), step=arguments.step))
+
+
+def _cut_by(plan: Plan, run: str) -> Item:
+    """Return the tokenizer of a run's text."""
+    return plan.arguments("order", run=run)["tokenizer"].items[0]
 
 
 def _tokens(plan: Plan, run: str) -> dict[str, Any]:
     """Return the token stores of a run by text, and the tokenizer's folder."""
-    texts = plan.study.model(run).texts
+    texts, tokenizer = plan.study.model(run).texts, _cut_by(plan, run)
+    path = Path(plan.files(tokenizer.artifact, tokenizer.file)[0][1])
     return {
         "stores": {name: Path(str(plan.outputs("token_store", stream=name)["tokens"])).parent for name in texts},
-        "tokenizer": Path(str(plan.outputs("tokenizer")["tokenizer"])).parent,
+        "tokenizer": path.parent if tokenizer.folder else path,
     }
 
 
@@ -1025,6 +1033,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         model=Path(plan.record(*model.artifact)).parent,
         order=Path(str(plan.outputs("order", run=model.name)["order"])),
         **_tokens(plan, model.name),
+        tokenizer_record=Path(plan.record(*_cut_by(plan, model.name).artifact)),
         pairs=drawn.get("pairs"),
         mentions=drawn.get("mentions", []),
     ):

@@ -31,6 +31,8 @@ class Text:
         checked: artifacts that must be there before anything is made of it.
         cultures: the question sets whose facts it is searched for.
         pairs: of a half of parallel text, the language whose pairs these are; else empty.
+        cut_by: the given model whose tokenizer it is cut with; empty for the study's own.
+        lead: what is put before every document of it (:func:`lorebridge.tokens.store.build_store`).
     """
 
     name: str
@@ -40,6 +42,8 @@ class Text:
     checked: tuple[Item, ...]
     cultures: tuple[str, ...]
     pairs: str = ""
+    cut_by: str = ""
+    lead: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Model:
         heldout: the languages of whose held-out text its perplexity is measured.
         mixture: of a model that learns several texts jointly: how much of each (``shares`` or ``temperature``, see
             :func:`lorebridge.tokens.mixture.draw_mixture`).
+        tuning: of a model that is tuned on prompts and answers: their ``texts`` and how they are read (see
+            :func:`lorebridge.tokens.tuning.draw_tuning`).
         given: where a given model is from: ``path``, or ``hub`` and ``revision``.
     """
 
@@ -78,6 +84,7 @@ class Model:
     cultures: tuple[str, ...] = ()
     heldout: tuple[str, ...] = ()
     mixture: Mapping[str, Any] | None = None
+    tuning: Mapping[str, Any] | None = None
     given: Mapping[str, Any] | None = None
 
     @property
@@ -189,6 +196,12 @@ class Study:
             KeyError: there is none.
         """
         return self.models[str(name)]
+
+    def origin(self, model: Model) -> Model:
+        """Return what a model goes back to: itself, or the first of those that it was started from."""
+        while model.start is not None:
+            model = self.model(model.start)
+        return model
 
     def text(self, name: Any) -> Text:
         """Return the text of a name."""

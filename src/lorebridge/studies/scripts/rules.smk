@@ -144,3 +144,48 @@ if plan.config["answering"] is not None:
             "lorebridge grade-answers --task {params.task:q} --work {params.work:q} --record {output.record:q}"
             " --rule grades --logfile {log:q} --answers {input.answers:q} --questions {input.questions:q}"
             " --out {output.grades:q}"
+
+
+if plan.config["tuning"] and plan.config["tuning"]["judged"]:
+
+    rule tuned_judged:
+        """Read judged answers of models before and after they were tuned, and put them in one table."""
+        input:
+            unpack(needs("tuned_judged")),
+        output:
+            **makes("tuned_judged", judged="scripts/tuned.parquet"),
+        log:
+            f"{plan.root}/logs/tuned_judged.log",
+        conda:
+            f"{ENVIRONMENTS}/cpu.yaml"
+        resources:
+            mem_mb=escalated(4000),
+            runtime=30,
+        params:
+            task=task("tuned_judged"),
+        script:
+            MAKE
+
+    rule tuning_effects:
+        """Estimate by how much tuning narrows the gap between answers in one script and in another."""
+        input:
+            unpack(
+                needs(
+                    "tuning_effects",
+                    judged="scripts/tuned.parquet",
+                    questions="tuning/transliteration/heldout.parquet",
+                )
+            ),
+        output:
+            **makes("tuning_effects", tuning_effects="scripts/tuning_effects.parquet"),
+        log:
+            f"{plan.root}/logs/tuning_effects.log",
+        conda:
+            f"{ENVIRONMENTS}/cpu.yaml"
+        resources:
+            mem_mb=escalated(4000),
+            runtime=30,
+        params:
+            task=task("tuning_effects"),
+        script:
+            MAKE

@@ -8,6 +8,7 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora.openqa import files_read
+from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
 from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, Wildcards, by, item, many, one
 from lorebridge.plan.study import Asking, Study, rows
 from lorebridge.probes.wording import ENDPOINT, VLLM, contradictions
@@ -86,8 +87,8 @@ def _questions(study: Study) -> list[Item]:
 
 
 def asked(study: Study) -> list[str]:
-    """Return the models that are asked."""
-    return [] if study.config["answering"] is None else [*study.models, *study.config["served"]]
+    """Return the models that are asked: those that are given, and those behind endpoints."""
+    return [] if study.config["answering"] is None else [*study.config["given"], *study.config["served"]]
 
 
 def _answers(study: Study) -> list[Item]:
@@ -155,9 +156,9 @@ def _asking(study: Study) -> list[Asking]:
     n *= study.config["answering"]["samples"]
     tokens = estimate["prompt_tokens"] + estimate["answer_tokens"] + estimate["thought_tokens"]
     return [
-        Asking(name, n, n * tokens, estimate["parameters"][name])
-        for name in study.models
-        if name in estimate["parameters"]
+        Asking(name, n, n * tokens, said["parameters"])
+        for name, said in study.config["given"].items()
+        if said.get("parameters") is not None
     ]
 
 
@@ -168,6 +169,25 @@ def _alike(study: Study) -> dict[str, dict[str, str]]:
 
 def _has_sets(study: Study) -> bool:
     return bool(study.config["sets"])
+
+
+def _has_effects(study: Study) -> bool:
+    tuning = study.config["tuning"]
+    return tuning is not None and tuning["judged"] is not None
+
+
+def _transliterates(study: Study) -> bool:
+    tuning = study.config["tuning"]
+    return tuning is not None and any(said["kind"] == TRANSLITERATION for said in tuning["sets"].values())
+
+
+def _tuned_judged(study: Study) -> list[str]:
+    return [str(configuration.local_path(study.config, path)) for path in study.config["tuning"]["judged"]["files"]]
+
+
+def _tuned_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    obtain = study.config["tuning"]["judged"]["obtain"]
+    return {"sha256": [study.known(path, "tuning.judged.files", obtain) for path in _tuned_judged(study)]}
 
 
 def _found(file: str) -> Callable[[Study], Arguments]:
@@ -260,6 +280,38 @@ STAGES = SHARED | {
             inputs=lambda study, w: {"judged": one(item("judged", "judged"))},
             sources=lambda study, w: {key: csv_path(study, key) for key in ("distances", "volumes")},
         ),
+        train.stage("sft", "Tune a model on prompts and answers."),
+        Stage(
+            "tuned_judged",
+            "Read judged answers of models before and after they were tuned, and put them in one table.",
+            "lorebridge.transfer.judged:judged",
+            files={"judged": File("scripts/tuned.parquet", table="judged", argument="out")},
+            record="scripts/tuned.parquet.record.json",
+            identity=_tuned_identity,
+            sources=lambda study, w: {"files": _tuned_judged(study)},
+        ),
+        Stage(
+            "tuning_effects",
+            "Estimate by how much tuning narrows the gap between answers in one script and in another.",
+            "lorebridge.transfer.tuning:tuning_effects",
+            files={"tuning_effects": File("scripts/tuning_effects.parquet", table="tuning_effects", argument="out")},
+            record="scripts/tuning_effects.parquet.record.json",
+            literals=lambda study, w: {
+                "tuned": [
+                    {"start": model.start, "arm": model.arm, "seed": model.seed, "run": model.name}
+                    for model in study.of_phase("sft")
+                ],
+                "scripts": {lang: study.script(lang) for lang in study.languages},
+                "controls": study.config["tuning"]["controls"],
+                "own": study.config["tuning"]["judged"]["own"],
+                "hint": study.config["judged"]["hint"],
+                **({} if _transliterates(study) else {"questions": None}),
+            },
+            inputs=lambda study, w: {
+                "judged": one(item("tuned_judged", "judged")),
+                **({"questions": one(item(TRANSLITERATION, "heldout"))} if _transliterates(study) else {}),
+            },
+        ),
     )
 }
 
@@ -294,6 +346,20 @@ TABLES = (
     Drawing("influence", f"{HERE}.drawings:influence_table", _found("script_influence"), ("languages",)),
     Drawing("predictors", f"{HERE}.drawings:predictors_table", _found("script_predictors"), ()),
     Drawing(
+        "tuning",
+        f"{HERE}.drawings:tuning_table",
+        lambda study: {"tuning_effects": one(item("tuning_effects", "tuning_effects"))},
+        (),
+        when=_has_effects,
+    ),
+    Drawing(
+        "tuning_rows",
+        f"{HERE}.drawings:tuning_rows_table",
+        lambda study: {"audit": one(item(TRANSLITERATION, "audit"))},
+        (),
+        when=_transliterates,
+    ),
+    Drawing(
         "power",
         f"{HERE}.drawings:power_table",
         lambda study: {"script_power": one(item("script_power", "script_power"))},
@@ -308,7 +374,7 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     answering, served, given = config["answering"], config["served"], config["given"]
     if answering is None and not config["judged"]["files"]:
         yield "judged.files", "names no file, and no model is asked", "Name one, or give `answering`."
-    if answering is None and (served or given):
+    if answering is None and (served or (given and config["tuning"] is None)):
         yield "served" if served else "given", "is not asked anything", "Give `answering`, or take it out."
     if answering is not None:
         yield from ((f"answering.{key}", what, mend) for key, what, mend in contradictions(answering))
@@ -318,9 +384,6 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "answering", "asks nothing", "Name a set of questions under `sets`."
         if served and answering["form"] == "plain":
             yield "answering.form", "an endpoint is asked by messages alone", "Leave it out, or say chat."
-        for name in answering["estimate"]["parameters"]:
-            if name not in given:
-                yield f"answering.estimate.parameters.{name}", "is no model of `given`", "Mend the name."
         if answering["temperature"] is None and given:
             yield "answering.temperature", "null leaves it to an endpoint", "Say one for the models of `given`."
     for name in served:
@@ -334,6 +397,40 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         for lang in said["langs"] or ():
             if lang not in config["languages"]:
                 yield not_a_language(f"sets.{name}.langs", lang, list(config["languages"]))
+    if config["tuning"] is not None:
+        yield from _tuning_problems(config, config["tuning"])
+
+
+def _tuning_problems(config: Mapping[str, Any], tuning: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if "sft" not in config.get("training", {}):
+        yield "training.sft", "is not there, and `tuning` asks for it", "Say how models are tuned."
+        return
+    if "seeds" not in config:
+        yield "seeds", "are not there, and `tuning` asks for them", "Name one or more: a model is tuned with each."
+    for name in tuning["models"]:
+        if name not in config["given"]:
+            yield "tuning.models", f"{name!r} is not among the given models", "Give it a folder or a commit: given."
+        elif "hub" in config["given"][name] and "parameters" not in config["given"][name]:
+            mend = "Say how many parameters it has: the plan reckons hours by that."
+            yield f"given.{name}.parameters", "is not said of a model of the hub that is tuned", mend
+    for name in tuning["controls"]:
+        if name not in tuning["sets"]:
+            yield "tuning.controls", f"{name!r} is no set of rows", f"Choose of {', '.join(tuning['sets'])}."
+    told = tuning["transliteration"]
+    for name, said in tuning["sets"].items():
+        if said["kind"] == TRANSLITERATION and told is None:
+            yield f"tuning.sets.{name}", "is of a transliteration that is not said", "Give tuning.transliteration."
+        langs = said.get("files") or {}
+        for lang in langs:
+            if lang not in config["languages"]:
+                yield not_a_language(f"tuning.sets.{name}.files", lang, list(config["languages"]))
+        n, examples = max(len(langs), 1), config["training"]["sft"]["examples"]
+        if examples % n:
+            what = f"is {examples}, which the {n} languages of {name} cannot share alike"
+            yield "training.sft.examples", what, f"Give a multiple of {n}."
+    for key in ("lang", "asked_in"):
+        if told is not None and told[key] not in config["languages"]:
+            yield not_a_language(f"tuning.transliteration.{key}", told[key], list(config["languages"]))
 
 
 def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
@@ -355,10 +452,30 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
             *({"path": path, "obtain": judged["obtain"]} for path in judged["files"]),
             *config["sets"].values(),
             *(said for key in ("distances", "volumes") if (said := config[key])),
+            *(_tuning_files(config["tuning"]) if config["tuning"] is not None else ()),
         ],
     )
-    found.models |= {model.name: model for model in train.given_models(config)}
+    given = train.given_models(config)
+    found.models |= {model.name: model for model in given}
+    if config["tuning"] is not None:
+        starts = [model for model in given if model.name in config["tuning"]["models"]]
+        tables = {name: tuning_table(found, name) for name in config["tuning"]["sets"]}
+        texts, tuned = train.tuned_models(config, "sft", starts, tables)
+        found.texts |= {text.name: text for text in texts}
+        found.models |= {model.name: model for model in tuned}
+        found.targets += [model.artifact for model in tuned]
     found.asking = _asking(found)
     found.figures |= rows(FIGURES)
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
+
+
+def _tuning_files(tuning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the files that tuning reads, each with how to obtain it."""
+    for said in tuning["sets"].values():
+        yield from ({"path": path, "obtain": said["obtain"]} for path in (said.get("files") or {}).values())
+    for said in filter(None, (tuning["transliteration"],)):
+        paths = (said["path"], said["facts"])
+        yield from ({"path": path, "obtain": said["obtain"]} for path in paths if path is not None)
+    for said in filter(None, (tuning["judged"],)):
+        yield from ({"path": path, "obtain": said["obtain"]} for path in said["files"])
