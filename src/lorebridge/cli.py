@@ -12,10 +12,11 @@ import math
 import os
 import re
 import select
+import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -462,6 +463,13 @@ def _language(plan: Plan, lang: str) -> str:
     return lang
 
 
+def _snakemake(arguments: argparse.Namespace, *targets: str) -> str:
+    """Return the command that makes what is asked for of a study as this command line has it."""
+    # The targets come first: --configfile and --config take all that follows.
+    config = ["--config", *arguments.set] if arguments.set else []
+    return shlex.join(["snakemake", *targets, "--configfile", str(arguments.config), *config, "--cores", "2"])
+
+
 def _made(arguments: argparse.Namespace, plan: Plan, stage: str, **wildcards: str) -> dict[str, list[Path]]:
     """Return output name -> paths of an artifact of a study.
 
@@ -478,7 +486,7 @@ def _made(arguments: argparse.Namespace, plan: Plan, stage: str, **wildcards: st
     made = found.get("recipe")
     if made != plan.task(stage, **wildcards).recipe:
         state = "was made by another recipe" if made else "is not made yet"
-        raise InputError(first, state, f"Make it: snakemake {first} --configfile {arguments.config} --cores 2")
+        raise InputError(first, state, f"Make it: {_snakemake(arguments, str(first))}")
     cache = DigestCache(Path(plan.config["work"]) / "digests")
     refuse_changed(changes(outputs_of(record, found), lambda _: found["rule"], cache))
     return files
@@ -506,8 +514,6 @@ def _plan(arguments: argparse.Namespace) -> None:
     bases = [model for model in study.trained if model.start is None]
     counts = {"runs": len(models), "base_runs": len(bases)}
     totals = counts | cost.totals | {"gpus": gpus, "wall_hours": cost.wall_hours(gpus)}
-    if study.asking:
-        totals["asking_gpu_hours"] = sum(map(cost.asking_hours, study.asking))
     base_runs: list[dict[str, Any]] = [
         {
             "run": model.name,
@@ -535,7 +541,10 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.json:
         values = [{"key": key, "value": value, "origin": text} for key, value, text in origin]
         print(
-            json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False)
+            json.dumps(
+                {"runs": runs, "base_runs": base_runs, "totals": totals, "asking": cost.asking, "values": values},
+                ensure_ascii=False,
+            )
         )
         return
     counted = [(models, "that go on from another"), (bases, "from scratch"), (study.of_phase("given"), "given")]
@@ -547,12 +556,6 @@ def _plan(arguments: argparse.Namespace) -> None:
         size = f"{run['steps']:>8,}{len(run['checkpoints']):>13}{run['tokens']:>16,}{run['gpu_hours']:>11.2f}"
         print(f"{run['run']:<{width}}{size}")
     estimate = plan.config["compute"]["estimate"]
-    if study.asking:
-        width = max(24, 2 + max(len(asked.model) for asked in study.asking))
-        print(f"\n{'asked':<{width}}{'answers':>16}{'tokens':>16}{'GPU-hours':>11}")
-        for asked in study.asking:
-            hours = cost.asking_hours(asked)
-            print(f"{asked.model:<{width}}{asked.answers:>16,}{asked.tokens:>16,}{hours:>11.2f}")
     print(
         f"\ntotal {totals['tokens']:,} tokens, {totals['flops']:.3g} FLOP; at {estimate['mfu']:.0%} of "
         f"{estimate['peak_flops']:.3g} FLOP/s: {totals['gpu_hours']:,.1f} GPU-hours (assumed, not measured), "
@@ -561,10 +564,10 @@ def _plan(arguments: argparse.Namespace) -> None:
         f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
         "freed as runs finish; corpora and token stores come on top"
     )
-    if study.asking:
+    for name, of_one in cost.asking.items():
         print(
-            f"asking {len(study.asking)} models takes {totals['asking_gpu_hours']:,.1f} GPU-hours by that share of the "
-            "peak, 2 FLOP a parameter and token, with tokens as `answering.estimate` guesses them"
+            f"asking {name}: {of_one['tokens']:,.0f} tokens at most, {of_one['flops']:.3g} FLOP, "
+            f"{of_one['gpu_hours']:,.2f} GPU-hours (assumed, not measured), disk {of_one['disk_bytes'] / 1e9:,.1f} GB"
         )
     for path, obtain in plan.study.absent_sources():
         print(f"\nto put in place before the study runs: {path}\n  {obtain}")
@@ -667,7 +670,11 @@ def _power_of_scripts(arguments: argparse.Namespace) -> None:
 
     given = {name: getattr(arguments, name) for name in ASSUMED}
     said = {name: ASSUMED[name] if value is None else value for name, value in given.items()}
-    questions = read(arguments.questions, ["dataset", "question_id", "source_lang", "lang"])
+    try:
+        questions = read(arguments.questions, ["dataset", "question_id", "source_lang", "lang"])
+    except InputError as error:
+        mend = "Give one that `lorebridge open-questions` has written."
+        raise InputError(arguments.questions, "is no table of open questions", mend) from error
     print("smallest detectable effect of one script, in percentage points of answers")
     print(
         f"(80 % power at a two-sided 5 %; {said['models']} models, right in {said['known']:.0%} of the questions in "
@@ -920,7 +927,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     place = record_of(path)
     if place is None or read_record(place) is None:
         _refuse_former(path)
-        raise InputError(path, "has no record", "Only artifacts of a study (under results/) have one.")
+        what = "has no record" if path.exists() else "is not there"
+        raise InputError(path, what, "Name what a study has made (under results/).")
     record = read_record(place) or {}
     if gone := {"format", "finished", "wall_seconds", "packages", "git", "source"} - record.keys():
         what = f"is of an older form, or was edited: it does not say {', '.join(sorted(gone))}"
@@ -1024,7 +1032,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     plan = _load_plan(arguments)
     if arguments.run is None:
-        return _verify_study(plan)
+        return _verify_study(arguments, plan)
     model = _model(plan, arguments.run)
     task, read = plan.task("order", run=model.name), plan.reads("order", run=model.name)
     drawn = {name: call.shaped(task, name, read[name]) for name in ("pairs", "mentions") if name in read}
@@ -1042,7 +1050,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if sound else 1
 
 
-def _verify_study(plan: Plan) -> int:
+def _verify_study(arguments: argparse.Namespace, plan: Plan) -> int:
     from lorebridge.integrity import survey
 
     artifacts = []
@@ -1056,6 +1064,9 @@ def _verify_study(plan: Plan) -> int:
     for check in survey(artifacts):
         print(check, flush=True)
         checked, failed, n_bytes = checked + 1, failed + (not check.ok), n_bytes + check.n_bytes
+    if not checked:
+        mend = f"Name its results by --set results=FOLDER, or make it: {_snakemake(arguments)}"
+        raise InputError(plan.root, "nothing of this study is here", mend)
     print(f"{checked:,} artifacts checked, {n_bytes:,} bytes: {f'{failed:,} failed' if failed else 'none has changed'}")
     return 1 if failed else 0
 
@@ -1091,11 +1102,18 @@ def _filter(arguments: argparse.Namespace) -> None:
         print(f"{count:>12,}  dropped: {reason}")
 
 
+def _once(option: str, values: Sequence[str]) -> None:
+    """Refuse values that stand twice: each would count twice."""
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise InputError(f"{option} {twice[0]}", "is given twice", "Give it once.")
+
+
 def _facts(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.facts import build_facts, told
     from lorebridge.publish import check_file
 
     check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.folder])
+    _once("--langs", arguments.langs)
     notes = build_facts(
         shape=arguments.shape,
         langs=arguments.langs,
@@ -1113,6 +1131,7 @@ def _open_questions(arguments: argparse.Namespace) -> None:
     from lorebridge.publish import check_file
 
     check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.path])
+    _once("--langs", arguments.langs)
     notes = build_open_questions(
         dataset=arguments.shape,
         shape=arguments.shape,

@@ -176,6 +176,8 @@ def test_the_table_and_the_command(tmp_path, capsys):
     assert "wordings: 6 de, 6 en, 6 hi" in capsys.readouterr().out
     assert main(["open-questions", "eclektic", str(path), "--langs", "de", "ko", "--out", str(out)]) == 1
     assert "key ko_q: is missing" in capsys.readouterr().err
+    assert main(["open-questions", "eclektic", str(path), "--langs", "de", "de", "--out", str(out)]) == 1
+    assert "--langs de: is given twice" in capsys.readouterr().err
 
 
 def test_published_schemas(data):

@@ -38,11 +38,24 @@ _WORD = rf"[\p{{L}}\p{{N}}{''.join(SHAPES)}]"
 _SPACED = r"[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 # A character that is neither bracket nor letter nor digit.
 _INNER = rf"(?:(?!{_OPEN}|{_CLOSE}|{_WORD})[^\n{_GAP}{_MENDED}])*+"
-_EMPTY_BRACKET = regex.compile(rf"{_OPEN}{_INNER}(?:{_G}{_INNER})++{_CLOSE}[{_MARK}{_FORMAT}]*+")
+_EMPTY_BRACKET = regex.compile(rf"({_OPEN}){_INNER}(?:{_G}{_INNER})++{_CLOSE}[{_MARK}{_FORMAT}]*+")
 _EMPTY = rf"{_G}(?:(?!{_OPEN}|{_CLOSE}|{_WORD})[^\n\"'])*+"
 _EMPTY_QUOTE = regex.compile(rf'"{_EMPTY}"[{_MARK}{_FORMAT}]*+')
 _EMPTY_APART = rf"(?<!{_WORD})%s{_EMPTY}%s(?!{_WORD})[{_MARK}{_FORMAT}]*+"
 _EMPTY_APOSTROPHES, _EMPTY_QUOTE_APART = (regex.compile(_EMPTY_APART % (mark, mark)) for mark in "'\"")
+# Marks that quote together, and in more ways than their categories say.
+_FAMILIES = ("“”„‟⹂", "‘’‚‛", "«»", "‹›", "＂", "＇", "<>", "＜＞")
+_MARK_OF = "".join(_FAMILIES)
+_EMPTY_MARKS = regex.compile(
+    "|".join(
+        rf"(?:([{family}]){_G}(?:(?!{_OPEN}|{_CLOSE}|{_WORD}|[{_MARK_OF}])[^\n\"'])*+([{family}]))"
+        for family in _FAMILIES
+    )
+)
+_ENCLOSED = r"[\u2460-\u249b\u24ea-\u24ff\u2776-\u2793]"
+_NUMBER = rf"(?:{_ENCLOSED}|(?!{_ENCLOSED})%s{{1,3}}(?:\.%s{{1,3}})*[.)．）、])"
+_DIGIT = r"[\p{N}--\p{Nl}]"
+NO_WORDS = regex.compile(rf"(?V1)(?:(?!{_G}|{_WORD})[^\n])*+{_NUMBER % (_DIGIT, _DIGIT)}?(?:(?!{_WORD})[^\n])*+\n?")
 _B = r"[ \t\u200b" + _GAP + _MENDED + "]"
 _BLANKS = rf"{_B}*?{_G}{_B}*+"
 _LEFT_OVER = regex.compile(rf"{_SEP}(?={_BLANKS}(?:{_SEP}|{_CLOSE}|[.!?。！？]|$))")
@@ -109,14 +122,16 @@ def _mend(line: str) -> tuple[str, int]:
     emptied = 1
     while emptied:
         while emptied:
-            body, emptied = _EMPTY_BRACKET.subn(_MENDED, body)
+            body, emptied = _drop_brackets(body)
         body, emptied = _drop_quotes(body)
+        body, more = _drop_marks(body)
+        emptied += more
+    if NO_WORDS.fullmatch(body):
+        return "", 0
     for pattern, mended in ((_LEFT_OVER, _MENDED), (_LEADING, rf"\1{_MENDED}")):
         dropped = 1
         while dropped:
             body, dropped = pattern.subn(mended, body)
-    if not regex.sub(rf"{_B}|[{_MARK}{_FORMAT}]", "", body) and _GAPS.fullmatch(body):
-        return "", 0
     torn = 0
     pieces, at = [], 0
     for gaps in _GAPS.finditer(body):
@@ -147,6 +162,62 @@ def _in_word(character: str) -> bool:
         return False
     letter = SHAPES.get(character, character)
     return character in "\u202f\u180e" or bool(regex.match(_WORD, character) and regex.match(_SPACED, letter))
+
+
+def _drop_brackets(line: str) -> tuple[str, int]:
+    """Put a gap in the place of emptied brackets, from left to right; return how many there were."""
+    at = dropped = 0
+    while found := _EMPTY_BRACKET.search(line, at):
+        before, mark = line[: found.start()], found[1]
+        turned = {"«": "»", "‹": "›"}.get(mark)
+        if turned and before.count(turned) > before.count(mark) and before[-1] not in " \t\u200b":
+            at = found.start() + 1
+        else:
+            line, at, dropped = before + _MENDED + line[found.end() :], found.start() + 1, dropped + 1
+    return line, dropped
+
+
+def _drop_marks(line: str) -> tuple[str, int]:
+    """Put a gap in the place of emptied marks of one family, from left to right; return how many there were."""
+    at = dropped = 0
+    while found := _EMPTY_MARKS.search(line, at):
+        at = found.start() + 1
+        first, second = filter(None, found.groups())
+        if _quote(first, second, line[: found.start()], found[0][-2], line[found.end() :], line):
+            end = regex.compile(rf"[{_MARK}{_FORMAT}]*+").match(line, found.end()).end()
+            line, dropped = line[: found.start()] + _MENDED + line[end:], dropped + 1
+    return line, dropped
+
+
+def _quote(first: str, second: str, before: str, last: str, after: str, line: str) -> bool:
+    """Return whether two marks quote a gap.
+
+    Args:
+        first: the mark before it.
+        second: the mark after it.
+        before: of the line, what stands before the first.
+        last: the character before the second.
+        after: what stands after the second.
+        line: all of it.
+    """
+    family = next(family for family in _FAMILIES if first in family)
+    if first in "<>＜＞":
+        return first in "<＜" and second in ">＞"
+    single = first in "‘’‚‛＇"
+    if not single and line.count(first) % 2 == 0 and not set(line) & (set(family) - {first}):
+        return before.count(first) % 2 == 0
+    if second in "„⹂‚":
+        return False
+    closes = not (last in " \t\u200b" and regex.match(_WORD, after))
+    if first in "„⹂‚":
+        return closes
+    opening = sum(before.count(mark) for mark in family if regex.match(_OPEN, mark))
+    closing = sum(before.count(mark) for mark in family if not regex.match(_OPEN, mark))
+    behind_word = bool(before and regex.match(_WORD, before[-1]))
+    if first in "»›”’" and second in "«‹“‘‟‛":
+        return closes and opening == closing and not (single and behind_word)
+    apart = not (behind_word or regex.match(_WORD, after)) if single else closes and (opening - closing) % 2 == 0
+    return bool(apart and (first in "«‹“‘‟‛" or opening <= closing))
 
 
 def _drop_quotes(line: str) -> tuple[str, int]:

@@ -147,9 +147,11 @@ def test_the_papers_design_is_planned_with_its_hours():
     plan = studies.plan(found)
     assert all(plan.recipe(name) for name in plan.walk())
     # 384 questions in 12 languages; of MultiLoKo 250 in each of 31, and each of 30 translated to English and back
-    assert {asked.answers for asked in plan.study.asking} == {384 * 12 + 250 * (31 + 2 * 30)}
-    hours = {asked.model: cost.Cost(plan.study).asking_hours(asked) for asked in plan.study.asking}
-    assert hours["r1-llama-70b"] == pytest.approx(27_358 * 896 * 2 * 70_553_706_496 / 989e11 / 3600)
+    answers = 384 * 12 + 250 * (31 + 2 * 30)
+    asking = cost.Cost(plan.study).asking
+    assert {said["tokens"] for said in asking.values()} == {answers * (80 + 16 + 800)}
+    hours = asking["r1-llama-70b"]["gpu_hours"]
+    assert hours == pytest.approx(answers * 896 * 2 * 70_553_706_496 / 989e11 / 3600)
 
 
 def test_what_ships_is_planned_without_data():

@@ -158,7 +158,7 @@ STAGES = (
         "signatures",
         "Sign the documents of one shard, so that those which repeat others are found across shards.",
         "lorebridge.corpora.documents:signatures",
-        version=2,
+        version=3,
         files={"signatures": File("corpora/{lang}/signatures-{shard}.parquet", table="signatures")},
         record="corpora/{lang}/signatures-{shard}.parquet.record.json",
         literals=lambda study, w: _shard(study, w) | {"deduplicate": _corpus(study, w)["deduplicate"]},
@@ -185,7 +185,7 @@ STAGES = (
         "filter_corpus",
         "Filter one shard of a monolingual corpus, and hold some of its documents out.",
         "lorebridge.corpora.documents:filter_corpus",
-        version=3,
+        version=4,
         files={
             "documents": File("corpora/{lang}/documents-{shard}.parquet", "what models train on", table="documents"),
             "heldout_documents": File("corpora/{lang}/heldout-{shard}.parquet", "what is held out", table="documents"),
@@ -222,7 +222,7 @@ STAGES = (
         "filter_pairs",
         "Filter the sentence pairs of a language, and hold some of them out.",
         "lorebridge.corpora.documents:filter_pairs",
-        version=3,
+        version=4,
         files={
             "pairs": File("parallel/{lang}.parquet", "for training", table="pairs"),
             "heldout_pairs": File("parallel/{lang}.heldout.parquet", "held out", table="pairs"),

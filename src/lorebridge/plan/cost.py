@@ -1,4 +1,4 @@
-"""What the training of a study costs: parameters, FLOP, GPU-hours, disk."""
+"""What the training and the asking of a study cost: parameters, FLOP, GPU-hours, disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge import config as configuration
-from lorebridge.plan.study import Asking, Model, Study
+from lorebridge.plan.study import Model, Study
 
 TOTALS = ("tokens", "parameters", "flops", "gpu_hours", "checkpoints", "disk_bytes", "resume_bytes")
 QWEN_ROWS = 151936
@@ -103,6 +103,8 @@ class Cost:
         totals: ``tokens, parameters, flops, gpu_hours, checkpoints, disk_bytes, resume_bytes`` of all of it;
             parameters are those of the largest model; disk is that of every checkpoint's weights and, until a run is
             done, of two resume states.
+        asking: model -> ``tokens, flops, gpu_hours, disk_bytes`` of what it is asked, where the study reckons that: 2
+            FLOP a token and parameter in matrix products.
     """
 
     def __init__(self, study: Study) -> None:
@@ -110,6 +112,16 @@ class Cost:
         c = study.config
         self._compute = c["compute"]
         self.models = study.trained
+        speed = c["compute"]["estimate"]["peak_flops"] * c["compute"]["estimate"]["mfu"]
+        self.asking: dict[str, dict[str, float]] = {
+            said.model: {
+                "tokens": said.tokens,
+                "flops": 2 * said.tokens * said.parameters,
+                "gpu_hours": 2 * said.tokens * said.parameters / speed / 3600,
+                "disk_bytes": said.bytes,
+            }
+            for said in study.readings
+        }
         self._depth = {model.name: _depth(study, model) for model in self.models}
         if not self.models:
             # What is given costs no training.
@@ -118,7 +130,6 @@ class Cost:
         sizes = {model.name: _sizes(study, study.origin(model)) for model in self.models}
         self._flops = {model.name: model.tokens * sizes[model.name][1] for model in self.models}
         tokens, flops = sum(model.tokens for model in self.models), sum(self._flops.values())
-        estimate = c["compute"]["estimate"]
         width = 2 if c["training"]["checkpoint_dtype"] == "bfloat16" else 4
         # Step 0 of a model that starts from another is a hard link to it.
         kept = {model.name: len(model.checkpoints) - (model.start is not None) for model in self.models}
@@ -128,7 +139,7 @@ class Cost:
             "tokens": tokens,
             "parameters": max(parameters for parameters, _ in sizes.values()),
             "flops": flops,
-            "gpu_hours": flops / (estimate["peak_flops"] * estimate["mfu"]) / 3600,
+            "gpu_hours": flops / speed / 3600,
             "checkpoints": sum(kept.values()),
             "disk_bytes": sum(kept[name] * parameters * width for name, (parameters, _) in sizes.items()) + resume,
             "resume_bytes": resume,
@@ -138,11 +149,6 @@ class Cost:
         """Return the estimated GPU-hours of a model."""
         flops = self.totals["flops"]
         return self.totals["gpu_hours"] * self._flops[model.name] / flops if flops else math.nan
-
-    def asking_hours(self, asked: Asking) -> float:
-        """Return the estimated GPU-hours of asking a model: 2 FLOP a parameter and token, at the share of the peak."""
-        estimate = self._compute["estimate"]
-        return 2.0 * asked.parameters * asked.tokens / (estimate["peak_flops"] * estimate["mfu"]) / 3600
 
     def wall_hours(self, gpus: int) -> float:
         """Return the estimated hours until all are trained on so many GPUs, the longest runs first.

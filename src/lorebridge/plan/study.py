@@ -94,20 +94,20 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asking:
-    """How much a model that is given is asked, as a configuration reckons it.
+class Reading:
+    """What it costs to ask a model.
 
     Attributes:
         model: its name.
-        answers: how many it gives.
-        tokens: that it reads and writes for them.
-        parameters: that a token is multiplied with.
+        tokens: that it reads, at most.
+        parameters: in matrix products, each read once a token.
+        bytes: on disk: its weights, where it is given, and the tables of what it answers.
     """
 
     model: str
-    answers: int
-    tokens: int
+    tokens: float
     parameters: float
+    bytes: float
 
 
 @dataclasses.dataclass
@@ -134,9 +134,9 @@ class Study:
         declared: what it declares before its runs, which no recipe of these holds; None for nothing.
         named_by: the stage that says what is looked for in texts, a file ``subjects`` a language.
         reading: how texts are read for what they state: ``window`` (sentences) and ``max_chars`` (of a chunk).
+        readings: what it costs to ask its models, where the configuration says what that needs; beside their training.
         local: parts of its configuration, beside the sources of text, that name a file or folder to obtain (``path``,
             ``obtain``).
-        asking: how much models that are given are asked, where the configuration says so.
     """
 
     config: Mapping[str, Any]
@@ -157,8 +157,8 @@ class Study:
     declared: Mapping[str, Any] | None = None
     named_by: str = "subjects"
     reading: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    readings: Sequence[Reading] = ()
     local: Sequence[Mapping[str, Any]] = ()
-    asking: Sequence[Asking] = ()
 
     @property
     def root(self) -> str:
@@ -188,6 +188,18 @@ class Study:
     def script(self, lang: str) -> str:
         """Return the script that a language is written in."""
         return self.languages[lang]["script"]
+
+    def add(self, models: Iterable[Model]) -> None:
+        """Add models, those that are trained before those that are given.
+
+        Raises:
+            ConfigError: a given model is called as one that is there, whose place it would take.
+        """
+        for model in models:
+            if model.name in self.models:
+                what = f"is the name of a model that the study trains ({self.models[model.name].phase})"
+                raise configuration.ConfigError(f"key given.{model.name}", what, "Give it another.")
+            self.models[model.name] = model
 
     def model(self, name: Any) -> Model:
         """Return the model of a name.

@@ -64,6 +64,8 @@ def _raw(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path).reset_index(drop=True)
         # All of it as text: 010 is another question than 10, and NA may be a model.
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"is not UTF-8 (byte {error.start})", "Save it as CSV in UTF-8.") from error
     except (OSError, ValueError) as error:
         raise InputError(path, f"cannot be read ({said(error)})", "Give a CSV or Parquet file.") from error
 

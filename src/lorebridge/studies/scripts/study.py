@@ -10,10 +10,10 @@ from lorebridge import config as configuration
 from lorebridge.corpora.openqa import files_read
 from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
 from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, Wildcards, by, item, many, one
-from lorebridge.plan.study import Asking, Study, rows
+from lorebridge.plan.study import Reading, Study, rows
 from lorebridge.probes.wording import ENDPOINT, VLLM, contradictions
 from lorebridge.records import fingerprint
-from lorebridge.studies.checks import not_a_language
+from lorebridge.studies.checks import default, not_a_language
 from lorebridge.studies.shared import SHARED
 from lorebridge.train import stages as train
 from lorebridge.transfer.stages import csv_columns, csv_identity, csv_path
@@ -142,7 +142,7 @@ def _judge(study: Study) -> str:
     return TRUSTED[grading["judge"]] or f"{model['kind']}:{model['model']}"
 
 
-def _asking(study: Study) -> list[Asking]:
+def _readings(study: Study) -> list[Reading]:
     """Return what is asked of the models that are read here, where the configuration says how much it is."""
     if study.config["answering"] is None:
         return []
@@ -156,7 +156,7 @@ def _asking(study: Study) -> list[Asking]:
     n *= study.config["answering"]["samples"]
     tokens = estimate["prompt_tokens"] + estimate["answer_tokens"] + estimate["thought_tokens"]
     return [
-        Asking(name, n, n * tokens, said["parameters"])
+        Reading(name, float(n * tokens), float(said["parameters"]), 2.0 * said["parameters"])
         for name, said in study.config["given"].items()
         if said.get("parameters") is not None
     ]
@@ -394,6 +394,9 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     if len(config["languages"]) < 3:
         yield "languages", "are two, between which nothing can be compared", "Name three or more."
     for name, said in config["sets"].items():
+        usual = default(config, "sets", "*", "translation")
+        if said["translation"] != usual and said["shape"] != "multiloko":
+            yield f"sets.{name}.translation", f"is of multiloko, and the shape is {said['shape']}", "Leave it out."
         for lang in said["langs"] or ():
             if lang not in config["languages"]:
                 yield not_a_language(f"sets.{name}.langs", lang, list(config["languages"]))
@@ -464,7 +467,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         found.texts |= {text.name: text for text in texts}
         found.models |= {model.name: model for model in tuned}
         found.targets += [model.artifact for model in tuned]
-    found.asking = _asking(found)
+    found.readings = _readings(found)
     found.figures |= rows(FIGURES)
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
