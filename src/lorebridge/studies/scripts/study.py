@@ -1,4 +1,4 @@
-"""The rows of a study of scripts: judged answers of any models, and what they say of one script and one family."""
+"""The rows of a study of scripts: models that are asked, judged answers, and what they say of script and family."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from lorebridge import config as configuration
 from lorebridge.corpora.openqa import files_read
 from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
-from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
-from lorebridge.plan.study import Study, rows
+from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, Wildcards, by, item, many, one
+from lorebridge.plan.study import Reading, Study, rows
+from lorebridge.probes.wording import ENDPOINT, VLLM, contradictions
 from lorebridge.records import fingerprint
 from lorebridge.studies.checks import default, not_a_language
 from lorebridge.studies.shared import SHARED
@@ -60,6 +61,105 @@ def _set_identity(study: Study, w: Wildcards) -> dict[str, Any]:
         return {"sha256": "absent"}
     what = f"there is nothing of the shape {_set(study, w)['shape']} at {folder}"
     raise configuration.ConfigError(f"key sets.{w['dataset']}", what, "Mend the path, or `data`.")
+
+
+MANNER = (
+    "form",
+    "prompt",
+    "max_tokens",
+    "stop",
+    "samples",
+    "temperature",
+    "seed",
+    "thinking",
+    "thinking_tokens",
+    "marks",
+)
+"""What of `answering` is part of an answer."""
+REACHED = ("base_url", "key_env", "concurrency", "timeout")
+"""How an endpoint is reached: no part of a recipe."""
+TRUSTED = {"model": None, "em strict": "em strict", "em folded": "em folded"}
+"""`grading.judge` -> what the table calls it; a model by its own name."""
+
+
+def _questions(study: Study) -> list[Item]:
+    return [item("open_questions", "open_questions", dataset=name) for name in study.config["sets"]]
+
+
+def asked(study: Study) -> list[str]:
+    """Return the models that are asked: those that are given, and those behind endpoints."""
+    return [] if study.config["answering"] is None else [*study.config["given"], *study.config["served"]]
+
+
+def _answers(study: Study) -> list[Item]:
+    return [item("answers", "answers", run=name) for name in asked(study)]
+
+
+def _answers_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    answering, served = study.config["answering"], study.config["served"].get(w["run"])
+    who = (
+        {"engine": answering["engine"]}
+        if served is None
+        else {"engine": ENDPOINT, **{key: served[key] for key in ("model", "extra", "answers_as")}}
+    )
+    return {
+        "run": w["run"],
+        **who,
+        "manner": {key: answering[key] for key in MANNER},
+        "names": {lang: language["name"] for lang, language in study.languages.items()},
+    }
+
+
+def _answers_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    served = study.config["served"].get(w["run"])
+    if served is not None:
+        return {key: served[key] for key in REACHED} | {"section": f"served.{w['run']}"}
+    answering = study.config["answering"]
+    return {key: answering[key] for key in ("gpus", "max_model_len")} if answering["engine"] == VLLM else {}
+
+
+def _answers_inputs(study: Study, w: Wildcards) -> Arguments:
+    given = study.models.get(w["run"])
+    models = {} if given is None else {"checkpoints": by("step", [train.checkpoints(given)], first=True)}
+    return {"questions": many(_questions(study)), **models}
+
+
+def _grades_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = study.config["grading"]["model"]
+    return {} if model is None else {key: model.get(key) for key in ("kind", "model", "revision")}
+
+
+def _grades_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = study.config["grading"]["model"] or {}
+    reached = ("base_url", "key_env", "concurrency", "gpus", "max_model_len")
+    return {key: model[key] for key in reached if key in model} | {"section": "grading.model"}
+
+
+def _judge(study: Study) -> str:
+    """Return whose verdicts the regression reads."""
+    grading = study.config["grading"]
+    model = grading["model"] or {}
+    return TRUSTED[grading["judge"]] or f"{model['kind']}:{model['model']}"
+
+
+def _readings(study: Study) -> list[Reading]:
+    """Return what is asked of the models that are read here, where the configuration says how much it is."""
+    if study.config["answering"] is None:
+        return []
+    estimate, n = study.config["answering"]["estimate"], 0
+    for said in study.config["sets"].values():
+        if said["questions"] is None:
+            return []
+        langs = len(said["langs"] or study.languages)
+        # Of MultiLoKo each language's own, and each but English translated to English and back.
+        n += said["questions"] * (langs + 2 * (langs - 1) if said["shape"] == "multiloko" else langs)
+    n *= study.config["answering"]["samples"]
+    tokens = estimate["prompt_tokens"] + estimate["answer_tokens"] + estimate["thought_tokens"]
+    return [
+        Reading(name, float(n * tokens), float(said["parameters"]), 2.0 * said["parameters"])
+        for name, said in study.config["given"].items()
+        if said.get("parameters") is not None
+    ]
 
 
 def _alike(study: Study) -> dict[str, dict[str, str]]:
@@ -122,11 +222,27 @@ STAGES = SHARED | {
             files={"script_power": File("scripts/power.parquet", table="script_power", argument="out")},
             record="scripts/power.parquet.record.json",
             literals=lambda study, w: {"languages": _alike(study), **study.config["power"]},
-            inputs=lambda study, w: {
-                "questions": many(
-                    item("open_questions", "open_questions", dataset=name) for name in study.config["sets"]
-                )
-            },
+            inputs=lambda study, w: {"questions": many(_questions(study))},
+        ),
+        Stage(
+            "answers",
+            "Ask a model the questions of all sets.",
+            "lorebridge.probes.openqa:ask_open",
+            files={"answers": File("scripts/answers/{run}.parquet", table="answers", argument="out")},
+            record="scripts/answers/{run}.parquet.record.json",
+            literals=_answers_literals,
+            inputs=_answers_inputs,
+            settings=_answers_settings,
+        ),
+        Stage(
+            "grades",
+            "Judge the answers of all models: by their letters, and by a language model.",
+            "lorebridge.probes.grading:grade",
+            files={"grades": File("scripts/grades.parquet", "by every judge", table="judged", argument="out")},
+            record="scripts/grades.parquet.record.json",
+            literals=_grades_literals,
+            inputs=lambda study, w: {"answers": many(_answers(study)), "questions": many(_questions(study))},
+            settings=_grades_settings,
         ),
         Stage(
             "judged",
@@ -134,7 +250,9 @@ STAGES = SHARED | {
             "lorebridge.transfer.judged:judged",
             files={"judged": File("scripts/judged.parquet", table="judged", argument="out")},
             record="scripts/judged.parquet.record.json",
+            literals=lambda study, w: {"judge": _judge(study)} if asked(study) else {},
             identity=_judged_identity,
+            inputs=lambda study, w: {"grades": many([item("grades", "grades")])} if asked(study) else {},
             sources=lambda study, w: {"files": _judged_paths(study)},
         ),
         Stage(
@@ -253,6 +371,26 @@ TABLES = (
 
 def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with a configuration."""
+    answering, served, given = config["answering"], config["served"], config["given"]
+    if answering is None and not config["judged"]["files"]:
+        yield "judged.files", "names no file, and no model is asked", "Name one, or give `answering`."
+    if answering is None and (served or (given and config["tuning"] is None)):
+        yield "served" if served else "given", "is not asked anything", "Give `answering`, or take it out."
+    if answering is not None:
+        yield from ((f"answering.{key}", what, mend) for key, what, mend in contradictions(answering))
+        if not served and not given:
+            yield "answering", "asks no model", "Name some under `given` or `served`."
+        if not config["sets"]:
+            yield "answering", "asks nothing", "Name a set of questions under `sets`."
+        if served and answering["form"] == "plain":
+            yield "answering.form", "an endpoint is asked by messages alone", "Leave it out, or say chat."
+        if answering["temperature"] is None and given:
+            yield "answering.temperature", "null leaves it to an endpoint", "Say one for the models of `given`."
+    for name in served:
+        if name in given:
+            yield f"served.{name}", "is a name of `given`, too", "Call one of them otherwise."
+    if config["grading"]["judge"] == "model" and config["grading"]["model"] is None:
+        yield "grading.judge", "is a model that is not named", "Give `grading.model`."
     if len(config["languages"]) < 3:
         yield "languages", "are two, between which nothing can be compared", "Name three or more."
     for name, said in config["sets"].items():
@@ -320,14 +458,16 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
             *(_tuning_files(config["tuning"]) if config["tuning"] is not None else ()),
         ],
     )
+    given = train.given_models(config)
+    found.models |= {model.name: model for model in given}
     if config["tuning"] is not None:
-        given = train.given_models(config)
         starts = [model for model in given if model.name in config["tuning"]["models"]]
         tables = {name: tuning_table(found, name) for name in config["tuning"]["sets"]}
         texts, tuned = train.tuned_models(config, "sft", starts, tables)
         found.texts |= {text.name: text for text in texts}
-        found.models |= {model.name: model for model in [*given, *tuned]}
+        found.models |= {model.name: model for model in tuned}
         found.targets += [model.artifact for model in tuned]
+    found.readings = _readings(found)
     found.figures |= rows(FIGURES)
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
