@@ -3,9 +3,10 @@
     make mutants MODULES="tokens/packing transfer/clusters"       (CONTRIBUTING.md, "Would the tests notice?")
 
 The faults are Cosmic Ray's. A mutant is never written to disk: a forked child, which has already what the tests import,
-imports the changed module and runs, of the tests of its folder that import the module, the files that reach the
-changed line, up to the first failure. A mutant costs what these tests cost. Tests marked slow are left out, and those
-that need real text. Code for numba runs as Python.
+imports the changed module and runs, of the tests of the folders that import the module, the files that reach the
+changed line, up to the first failure. What stages declare is held by the tests of all recipes and plans instead. A
+mutant costs what these tests cost. Tests marked slow are left out, and those that need real text. Where a module has
+code for numba, all such code runs as Python.
 
 The survivors that are no fault (the changed program does the same) stand in ``tests/data/equivalent_mutants.yaml``.
 """
@@ -81,10 +82,10 @@ def mutants(source: str, rng: random.Random) -> Iterator[Mutant]:
     rng.shuffle(places)
     met = {meaning(source)}
     for name, occurrence in places:
-        changed = cosmic_ray.mutating.mutate_code(source, cosmic_ray.plugins.get_operator(name)(), occurrence)
         try:
+            changed = cosmic_ray.mutating.mutate_code(source, cosmic_ray.plugins.get_operator(name)(), occurrence)
             means = meaning(changed)
-        except SyntaxError:
+        except (AttributeError, SyntaxError):  # it knows no exception by a dotted name; it wrote no Python
             continue
         if means in met:
             continue
@@ -95,6 +96,7 @@ def mutants(source: str, rng: random.Random) -> Iterator[Mutant]:
             " ".join(" ".join(text.splitlines()[a:b]).split())
             for text, a, b in ((source, start, end), (changed, new_start, new_end))
         )
+        start += next((i for i, text in enumerate(source.splitlines()[start:end]) if text.strip()), 0)
         yield Mutant(name.partition("/")[2], start + 1, before, after, changed)
 
 
@@ -138,7 +140,7 @@ class Changed(importlib.abc.MetaPathFinder):
 
 
 def noting(source: str) -> ast.Module:
-    """Return a module that does the same on the same lines, and calls ``reached(line)`` before each statement."""
+    """Return a module that does the same on the same lines, and calls ``line_reached(line)`` before each statement."""
     tree = ast.parse(source)
     for node in list(ast.walk(tree)):
         for name in ("body", "orelse", "finalbody"):
@@ -150,7 +152,7 @@ def noting(source: str) -> ast.Module:
                 heads = [statement.lineno, *(handler.lineno for handler in getattr(statement, "handlers", []))]
                 text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
                 if not text and not (isinstance(statement, ast.ImportFrom) and statement.module == "__future__"):
-                    calls = [ast.parse(f"reached({line})").body[0] for line in heads]
+                    calls = [ast.parse(f"line_reached({line})").body[0] for line in heads]
                     noted += [ast.increment_lineno(call, statement.lineno - 1) for call in calls]
                 noted.append(statement)
             setattr(node, name, noted)
@@ -191,7 +193,9 @@ def pytest_in_child(
 
                 # The same examples each time, and none made smaller: whether one fails is all that is asked.
                 phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
-                hypothesis.settings.register_profile("mutants", phases=phases, derandomize=True, database=None)
+                hypothesis.settings.register_profile(
+                    "mutants", phases=phases, derandomize=True, database=None, deadline=None
+                )
                 hypothesis.settings.load_profile("mutants")
                 before()
                 options = f"-x -q -p no:cacheprovider -p no:faulthandler -p no:xdist --basetemp {folder}".split()
@@ -231,7 +235,7 @@ def measured(name: str, module: Path, candidates: Sequence[Path]) -> tuple[list[
             reached = set[int]()
 
             def note_lines(reached: set[int] = reached) -> None:
-                vars(builtins)["reached"] = reached.add
+                vars(builtins)["line_reached"] = reached.add
                 sys.meta_path.insert(0, finder)
 
             def write(reached: set[int] = reached, note: Path = note) -> None:
@@ -273,10 +277,15 @@ def of_statement(tree: ast.Module, line: int) -> set[int]:
     return found
 
 
-def naming(folder: str, stem: str, files: Sequence[Path]) -> Sequence[Path]:
-    """Return the files of tests that import a module of a folder by its name; all where none does."""
-    one = rf"{re.escape(folder)}\.{stem}\b|from {re.escape(folder)} import (\([^)]*|.*)\b{stem}\b"
-    return [path for path in files if re.search(one, path.read_text(encoding="utf-8"))] or files
+def tests_of(folder: str, stem: str) -> list[Path]:
+    """Return the files of tests that import a module by its name; all of its folder where none does."""
+    if stem == "stages":  # what they declare is held by the tests of all recipes and plans
+        return [ROOT / "tests" / name for name in ("test_recipes.py", "test_plan.py")]
+    files = [path for name in FOLDERS for path in sorted((ROOT / "tests" / name).glob("test_*.py"))]
+    package = re.escape(f"lorebridge.{folder}")
+    one = rf"{package}\.{stem}\b|from {package} import (\([^)]*|.*)\b{stem}\b"
+    naming = [path for path in files if re.search(one, path.read_text(encoding="utf-8"))]
+    return naming or [path for path in files if path.parent.name == folder]
 
 
 def equivalent(module: str) -> set[tuple[str, str]]:
@@ -323,10 +332,13 @@ def try_module(name: str, most: int | None, seed: int) -> tuple[int, int, int]:
         sys.exit(f"{name}: no such module. Give a folder ({', '.join(FOLDERS)}) and a module, as tokens/packing.")
     source = module.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    own = sorted((ROOT / "tests" / folder).glob("test_*.py"))
+    os.environ["NUMBA_DISABLE_JIT"] = str(int("@compiled" in source))
+    if "numba" in sys.modules:
+        sys.modules["numba"].config.reload_config()
+    own = tests_of(folder, stem)
     journal = Journal(name, [module, *own, *(ROOT / "tests").glob("**/conftest.py")])
     if (kept := journal.get("tests")) is None:
-        tests, imported = measured(f"lorebridge.{folder}.{stem}", module, naming(f"lorebridge.{folder}", stem, own))
+        tests, imported = measured(f"lorebridge.{folder}.{stem}", module, own)
         journal.add("tests", [[(str(path), seconds, sorted(lines)) for path, seconds, lines in tests], imported])
     else:
         tests = [Tests(Path(path), seconds, frozenset(lines)) for path, seconds, lines in kept[0]]
@@ -376,7 +388,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     sys.path.append(str(arguments.cosmic_ray))  # behind our own packages, of which it has others
-    os.environ |= {"NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     os.environ.pop("LOREBRIDGE_DATA", None)
     found: dict[str, list[tuple[int, int, int]]] = {}
     for name in arguments.modules:

@@ -43,6 +43,24 @@ def test_a_key_that_is_required_is_missed(demo):
 
 
 @pytest.mark.parametrize(
+    ("few", "said", "enough"),
+    [
+        ({"entities": 100}, "world.questions.en_only: asks 320 facts, of which there are 200. ", {"entities": 160}),
+        (
+            {"name_words": 14},
+            "world.name_words: 14 words give 196 names of 2, and 200 are needed. ",
+            {"name_words": 15},
+        ),
+    ],
+)
+def test_a_world_of_statements_is_large_enough_before_it_is_made(root, few, said, enough):
+    demo = config.read(root / "config" / "demo.yaml")
+    with pytest.raises(ConfigError, match=said):
+        config.check(config.merged(demo, {"world": few}))
+    config.check(config.merged(demo, {"world": enough}))
+
+
+@pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
         ("trainig", {}, ["unknown key 'trainig'", "Did you mean 'training'?"]),  # codespell:ignore trainig

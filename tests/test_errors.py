@@ -213,6 +213,38 @@ def test_commands_before_anything_is_made_answer_in_a_line(root, tmp_path, monke
             assert printed == "verify" or (len(told) == 1 and told[0].startswith("error: ")), (command, told)
 
 
+@pytest.mark.parametrize("command", [["alarms"], ["verify"]])
+def test_what_is_not_made_is_made_by_the_command_that_is_said(root, tmp_path, monkeypatch, capsys, command):
+    """Also where the command line says something else than the configuration."""
+    monkeypatch.chdir(tmp_path)
+    config = str(root / "config" / "demo.yaml")
+    assert cli.main([*command, "--config", config, "--set", "results=in here", "--set", "seeds=[0, 1, 2]"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("error: in here/demo")
+    advised = shlex.split(said.partition("ake it: ")[2])
+    dry = subprocess.run(
+        [sys.executable, "-m", *advised, "-n", "--snakefile", str(root / "Snakefile")], capture_output=True, text=True
+    )
+    assert dry.returncode == 0 and "in here/demo/" in dry.stdout, dry.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "a.yaml", "a.yaml"], "a.yaml: is a configuration, and what is compared are results"),
+        (["explain", "results/demo/none.parquet"], "results/demo/none.parquet: is not there"),
+        (["explain", "a.yaml"], "a.yaml: has no record"),
+        (["power", "--questions", "none.parquet"], "none.parquet: is no table of open questions"),
+        (["power", "--questions", "a.yaml"], "a.yaml: is no table of open questions"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_what_is_wanted(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("study: a\n")
+    assert cli.main(arguments) == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
 def test_a_command_that_is_interrupted_says_so(monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt

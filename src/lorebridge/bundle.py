@@ -209,11 +209,11 @@ def redrawing(settings: Mapping[str, Any]) -> Redrawing:
         ConfigError: no bundle is named, or there are other keys.
         InputError: as :class:`Redrawing`.
     """
-    if not settings.get("bundle"):
-        raise ConfigError("workflow/figures.smk", "no bundle is named", "Name one: --config bundle=PATH")
     if unknown := sorted(set(settings) - {"bundle", "results"}):
         mend = "It takes bundle and results; everything else is in the bundle."
         raise ConfigError("workflow/figures.smk", f"unknown key {unknown[0]!r}", mend)
+    if not settings.get("bundle"):
+        raise ConfigError("workflow/figures.smk", "no bundle is named", "Name one: --config bundle=PATH")
     return Redrawing(str(settings["bundle"]), str(settings.get("results", "redrawn")))
 
 

@@ -120,6 +120,9 @@ def side(name: str, config: Path, folder: Path) -> Side:
     path = Path(name)
     if path.is_dir():
         return _of_results(name, path)
+    if path.suffix in (".yaml", ".yml"):
+        what = "is a configuration, and what is compared are results, bundles or commits"
+        raise InputError(name, what, "Name the folder of its results, or say --config FILE and name two commits.")
     if path.is_file():
         plan = Redrawing(path, str(folder / "results"))
         return Side(name, plan.literals("page")["config"], _recipes(Path(plan.root)), Path(plan.root), whole=False)

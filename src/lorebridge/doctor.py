@@ -162,6 +162,9 @@ def cluster() -> Finding:
     if lacking:
         return Finding("slurm", f"{', '.join(lacking)} not on PATH", "Load the cluster's module of SLURM.")
     version = (_says(["sbatch", "--version"]) or "").strip()
+    if not version:
+        mend = "Have it configured (slurm.conf), or run on this machine without the profile (snakemake --cores N)."
+        return Finding("slurm", "its programs are here, of no cluster (sbatch --version fails)", mend)
     if _says(["sacct", "--noheader", "--allocations", "--starttime", "now"]) is None:
         mend = "Ask the cluster's people for accounting: without it Snakemake never learns that a job has ended."
         return Finding("slurm", f"{version}; sacct fails", mend)

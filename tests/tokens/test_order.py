@@ -145,6 +145,19 @@ def test_super_batches_follow_their_definition(label_tokens, seed):
         assert content == found.n_tokens.sum()
 
 
+@pytest.mark.parametrize(("n_refused", "n_taken"), [(PATIENCE - 1, 3), (PATIENCE, 1)])
+def test_the_queue_is_searched_until_so_many_units_do_not_fit(n_refused, n_taken):
+    """The first unit leaves room for two small ones, which stand behind those that do not fit."""
+    queue = np.random.default_rng(0).permutation(60)
+    n_tokens = np.ones(120, np.int64)
+    for large in queue[: 1 + n_refused]:
+        n_tokens[[2 * large, 2 * large + 1]] = 6
+    units = Units.of([Unit(number, (2 * number, 2 * number + 1), (True, False)) for number in range(60)])
+    schedule = ParallelSchedule(units, n_tokens, n_tokens, 0, 22, np.random.default_rng(0))
+    found, _ = schedule.super_batch(1, "bridge", [0, 1])
+    assert set(found.piece[found.kind != LABEL] // 2) == {*queue[:1], *queue[1 + n_refused : n_refused + n_taken]}
+
+
 def test_an_order_is_the_same_to_the_byte_whenever_it_is_drawn(study):
     first = study.draw("no_bridge", 0, name="first").read_bytes()
     study.draw("bridge", 1)

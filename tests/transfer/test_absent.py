@@ -86,6 +86,10 @@ def test_an_ending_is_learned_from_other_subjects():
     subjects = ["a ova", "b ova", "c ova", "d son", "e son", "lonely"]
     answers = ["russian", "russian", "russian", "swede", "dane", "dane"]
     assert endings(subjects, answers, script_of("Latin")) == ["russian"] * 3 + [None] * 3
+    # Half of the others is not more than half.
+    subjects = ["a ova", "b ova", "c ova", "d ova", "e ova"]
+    answers = ["russian", "russian", "dane", "swede", "russian"]
+    assert endings(subjects, answers, script_of("Latin")) == [None, None, "russian", "russian", None]
 
 
 def test_planted_forms_come_back(tmp_path):

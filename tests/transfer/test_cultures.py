@@ -58,28 +58,28 @@ def difference(culture, estimate, group=None, unleaked=False):
 
 
 def test_ratios_stand_beside_differences_with_their_number(tmp_path):
-    own = {"ko": 2e-6, "zh": 1e-6, "bo": 60e-6, "mn": 0.0}
+    own = {"ko": 2e-6, "zh": 1e-6, "bo": 60e-6, "mn": 0.0, "ug": 1e-6}
     rows = [
-        density(c, corpus, "exact", "token", value if corpus == c else 1e-6)
+        density(c, corpus, "exact", "token", value if corpus == c else 0.0 if c == "ug" else 1e-6)
         for c, value in own.items()
         for corpus in ("en", c)
     ]
     rows += [density(c, corpus, "bm25", "document", 1e-6) for c in own for corpus in ("en", c)]
     tables.write("density", rows, tmp_path / "density")
-    found = [difference(c, d) for c, d in {"ko": 0.1, "zh": 0.0, "bo": 0.3, "mn": 0.2}.items()]
+    found = [difference(c, d) for c, d in {"ko": 0.1, "zh": 0.0, "bo": 0.3, "mn": 0.2, "ug": 0.4}.items()]
     found += [difference("ko", 9.0, group="high"), difference("ko", 9.0, unleaked=True)]  # a level of one language
     tables.write("asymmetry", found, tmp_path / "asymmetry")
     table = cultures(asymmetry=tmp_path / "asymmetry", density=tmp_path / "density", base="en", prefix="bare")
     exact = table[table["counted"] == "every text"].set_index("culture")
     assert exact["log2_ratio"].to_dict() == pytest.approx(
-        {"ko": 1, "zh": 0, "bo": np.log2(60), "mn": np.nan}, nan_ok=True
+        {"ko": 1, "zh": 0, "bo": np.log2(60), "mn": np.nan, "ug": np.nan}, nan_ok=True
     )
-    assert exact["difference"].to_dict() == {"ko": 0.1, "zh": 0.0, "bo": 0.3, "mn": 0.2}
+    assert exact["difference"].to_dict() == {"ko": 0.1, "zh": 0.0, "bo": 0.3, "mn": 0.2, "ug": 0.4}
     assert (exact["n_cultures"] == 3).all() and (exact["rank_correlation"] == 1).all()
     assert exact["p"].iloc[0] == pytest.approx(2 / 6)
     # All judged densities are the same: nothing to correlate.
     judged = table[table["counted"] == "judged hits"]
-    assert (judged["n_cultures"] == 4).all() and judged["p"].isna().all()
+    assert (judged["n_cultures"] == 5).all() and judged["p"].isna().all()
 
 
 def test_two_cultures_have_no_correlation():

@@ -30,6 +30,13 @@ def test_the_p_value_is_that_of_all_permutations():
     assert found["p"] == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 4000))
 
 
+def test_what_every_permutation_reaches_has_a_p_value_of_one():
+    """Of the pairs of four places one stands out in each matrix: |r| is 1 or 0.2, and here it is 0.2."""
+    x, y = np.zeros((2, 4, 4))
+    x[0, 1] = x[1, 0] = y[2, 3] = y[3, 2] = 1
+    assert assignment(x, y, 99, 0) == {"r": pytest.approx(-0.2), "p": 1.0}
+
+
 def test_it_rejects_a_true_null_at_its_level_where_pairs_as_draws_do_not():
     """Overlap that depends on the language alone: hundreds of pairs, twelve languages."""
     rng = np.random.default_rng(0)

@@ -33,6 +33,12 @@ def test_csv_and_parquet_are_read_alike(tmp_path):
     assert len(tables.read(tmp_path / "out.parquet")) == 3
 
 
+def test_verdicts_that_a_table_wrote_as_numbers_are_read(tmp_path):
+    """As pandas writes a column of 0 and 1 that once lacked a value."""
+    rows = [row | {"correct": correct} for row, correct in zip(ROWS, ("1.0", "0.0", "true"), strict=True)]
+    assert read_judged(write(tmp_path / "set.csv", rows))["correct"].tolist() == [True, False, True]
+
+
 def changed(number, **values):
     return [row | (values if i == number else {}) for i, row in enumerate(ROWS)]
 
@@ -73,3 +79,13 @@ def test_what_is_no_table_is_said(tmp_path):
     write(tmp_path / "b.csv", [{**row, "dataset": "a"} for row in ROWS])
     with pytest.raises(InputError, match="stands in two of them"):
         joined([tmp_path / "a.csv", tmp_path / "b.csv"])
+
+
+def test_a_table_in_the_encoding_of_an_old_spreadsheet_is_saved_as_utf_8(tmp_path):
+    path = tmp_path / "judged.csv"
+    table = pd.DataFrame(ROWS).assign(model="모델")
+    table.to_csv(path, index=False, encoding="cp949")
+    with pytest.raises(InputError, match=r"is not UTF-8 \(byte \d+\)\. Save it as CSV in UTF-8\.$"):
+        read_judged(path)
+    table.to_csv(path, index=False, encoding="utf-8")
+    assert set(read_judged(path)["model"]) == {"모델"}

@@ -93,6 +93,23 @@ def test_what_no_subject_has_shown_may_yet_be():
     assert found["own_lo"] > 0.3 and found["own_hi"] < 1
 
 
+def test_another_fact_is_one_of_another_object():
+    """Of two facts each is the other's other one; if they have one object, neither has any."""
+    table, about = rankings(np.random.default_rng(2), "random", facts=2)
+    [found] = consistencies(table, about, 100, 0)
+    values = {
+        (row["lang"], row["fact_id"]): pd.Series(row["values"], row["candidates"]).sort_index().to_numpy()
+        for row in table.to_dict("records")
+    }
+    across = [
+        rank_consistency(values["en", a][None], values["it", b][None])[0]
+        for a, b in (("f000", "f001"), ("f001", "f000"))
+    ]
+    assert found["other_fact"] == pytest.approx(np.mean(across))
+    [found] = consistencies(table, about.assign(object_id="o0"), 100, 0)
+    assert "other_fact" not in found
+
+
 def test_a_fact_with_one_candidate_says_nothing():
     table, about = rankings(np.random.default_rng(1), "random", facts=4, n=8)
     assert list(consistencies(table.assign(candidates=[["o0"]] * 8, values=[[0.0]] * 8), about, 100, 0)) == []

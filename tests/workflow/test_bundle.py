@@ -226,6 +226,8 @@ def test_the_settings_of_the_second_entry_point(tmp_path):
         redrawing({})
     with pytest.raises(ConfigError, match="unknown key 'study'"):
         redrawing({"bundle": "x", "study": "demo"})
+    with pytest.raises(ConfigError, match="unknown key 'bundel'"):
+        redrawing({"bundel": "x"})
 
 
 def test_a_later_version_of_a_stage_leaves_a_bundle_good(tmp_path, contents, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora.specs import check_sources
+from lorebridge.tokens.templates import parts
 from lorebridge.train.schedule import KEPT
 from lorebridge.world import stages as world
 from lorebridge.world.stages import cloned
@@ -44,7 +45,13 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             elif entry["simplify"] and languages[lang]["script"] != "Han":
                 yield f"{section}.{lang}.simplify", "is for a language that Han writes", "Leave it out."
     if "training" in config:
-        yield from _trained_problems(config)
+        tuned = {
+            phase: said for phase, said in config["training"].items() if isinstance(said, Mapping) and "epochs" in said
+        }
+        for phase, settings in tuned.items():
+            yield from _tuned_problems(config, phase, settings)
+        if "model" in config:
+            yield from _trained_problems(config)
     for section in ("corpora", "parallel"):
         for lang, entry in config[section].items():
             yield from check_sources(section, lang, config.get("base_language", lang), entry["sources"])
@@ -191,15 +198,30 @@ def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, s
             )
 
 
+def _tuned_problems(
+    config: Mapping[str, Any], phase: str, settings: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with a phase that tunes models."""
+    key = f"training.{phase}"
+    yield from _batch_problems(config, key, settings)
+    if settings["batch_examples"] > settings["examples"]:
+        what = f"is {settings['batch_examples']}, and an epoch has {settings['examples']}"
+        yield f"{key}.batch_examples", what, "Lower it, or give more examples."
+    try:
+        parts(settings["template"])
+    except ValueError as error:
+        yield f"{key}.template", str(error), "Write it as '{prompt} {answer}'."
+
+
 def _trained_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with the text and the training of models from scratch."""
     for lang in config["languages"]:
         if lang not in config["corpora"]:
             yield "corpora", f"has nothing for the language {lang!r}", f"Add corpora.{lang}."
-    training, model = config["training"], config["model"]
-    for phase, settings in training.items():
+    for phase, settings in config["training"].items():
         if isinstance(settings, Mapping) and "steps" in settings:
             yield from _phase_problems(config, phase, settings)
+    training, model = config["training"], config["model"]
     for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
         if part in model and model[whole] % model[part]:
             yield f"model.{whole}", f"{model[whole]} is not a multiple of {part} ({model[part]})", "Mend either."
@@ -245,7 +267,7 @@ def _phase_problems(
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with the schedule of a phase of training."""
     steps, every = settings["steps"], settings["checkpoints"]["every"]
-    key, length = f"training.{phase}", config["training"]["sequence_length"]
+    key = f"training.{phase}"
     if steps // every > MOST_CHECKPOINTS:
         yield (
             f"{key}.checkpoints.every",
@@ -260,6 +282,14 @@ def _phase_problems(
             f"{steps} steps are not a multiple of the interval {every}",
             f"Choose a divisor of {steps}, or steps: {steps - steps % every}.",
         )
+    yield from _batch_problems(config, key, settings)
+    if any(step >= steps for step in settings["checkpoints"]["early"]):
+        yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."
+
+
+def _batch_problems(config: Mapping[str, Any], key: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with the batches and the learning rate of a phase."""
+    length = config["training"]["sequence_length"]
     if settings["batch_tokens"] % length:
         yield (
             f"{key}.batch_tokens",
@@ -275,5 +305,3 @@ def _phase_problems(
         )
     if settings["min_lr"] > settings["lr"]:
         yield f"{key}.min_lr", f"{settings['min_lr']} exceeds lr, {settings['lr']}", "Give a smaller one."
-    if any(step >= steps for step in settings["checkpoints"]["early"]):
-        yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."

@@ -248,7 +248,7 @@ def parts_partners(arm: str) -> bool:
     >>> [arm for arm in ARMS if not parts_partners(arm) and not ARMS[arm].variant]
     ['bridge', 'xx_first', 'untagged']
     """
-    return arm != BASE and ARMS[arm].arrangement != "bridge"
+    return ARMS[arm].arrangement != "bridge"
 
 
 FIRST_BASE, FIRST_EITHER = FIRST_HALVES = ("base", "either")
@@ -274,7 +274,7 @@ def has_labels(arm: str) -> bool:
     >>> [arm for arm in ARMS if has_labels(arm) and not ARMS[arm].variant]
     ['bridge', 'placebo', 'labels_only', 'xx_first']
     """
-    if arm == BASE or ARMS[arm].change == UNTAGGED:
+    if ARMS[arm].change == UNTAGGED:
         return False
     odd, even = ARRANGEMENTS[ARMS[arm].arrangement](Unit(0, (0, 1), (True, False)))
     return any(kind == LABEL for document in odd + even for kind, _ in document)

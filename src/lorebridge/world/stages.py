@@ -81,6 +81,11 @@ def problems(
                 f"the planted world has no names in {language['script']}",
                 f"Use one of {', '.join(SCRIPTS)}.",
             )
+    if world["kind"] == "statements":
+        from lorebridge.world.statements import shortages
+
+        said = knobs(world, base)
+        yield from shortages(**{name: said[name] for name in inspect.signature(shortages).parameters})
     for lang in [lang for lang in languages if lang != base and world["kind"] == "articles"]:
         own = knobs(world, lang)
         needed = fewest_pairs(own)

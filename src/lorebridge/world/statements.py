@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -316,14 +316,16 @@ def generate_statements(
     scripts = {lang: given["script"] for lang, given in languages.items()}
     for problem in clone_problems(clones, scripts, [lang for lang, given in languages.items() if len(given) > 1], base):
         raise InputError(*problem)
-    for key, count in (("name_words", entities), ("background_words", background_names)):
-        if least[key][0] ** name_length < count:
-            raise InputError(
-                f"world.{key}",
-                f"{least[key][0]} words give {least[key][0] ** name_length} names of {name_length}, and {count} are "
-                "needed",
-                "Give more words, or longer names.",
-            )
+    for problem in shortages(
+        entities=entities,
+        placements=placements,
+        questions=questions,
+        name_length=name_length,
+        name_words=name_words,
+        background_names=background_names,
+        background_words=background_words,
+    ):
+        raise InputError(*problem)
     out = Path(out)
     facts = _draw_facts(seed, entities, objects, placements, doses, questions)
     n_relations = facts.gold.shape[1]
@@ -422,6 +424,37 @@ def generate_statements(
     from lorebridge import tables  # here, since plans read the knobs of this module and load no pandas
 
     tables.write("truth", truth, out / "truth.parquet")
+
+
+def shortages(
+    *,
+    entities: int,
+    placements: Mapping[str, int],
+    questions: Mapping[str, int],
+    name_length: int,
+    name_words: int,
+    background_names: int,
+    background_words: int,
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of a world that has too few words for its names, or facts for its questions."""
+    for key, words, count in (
+        ("name_words", name_words, entities),
+        ("background_words", background_words, background_names),
+    ):
+        if words**name_length < count:
+            yield (
+                f"world.{key}",
+                f"{words} words give {words**name_length} names of {name_length}, and {count} are needed",
+                "Give more words, or longer names.",
+            )
+    for label, asked in questions.items():
+        stated = entities * placements.get(label, 0)
+        if asked > stated:
+            yield (
+                f"world.questions.{label}",
+                f"asks {asked} facts, of which there are {stated}",
+                "Ask fewer, or give more entities, or more such facts of each (placements).",
+            )
 
 
 def _check(

@@ -41,7 +41,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         reading={"window": config["tracing"]["window"], "max_chars": config["tracing"]["chunk_chars"]},
     )
     found.texts |= {text.name: text for text in _texts(found)}
-    found.models |= {model.name: model for model in _models(found)}
+    found.add(_models(found))
     for culture in langs:
         sampled = config["questions"][culture]["sample"] is not None
         found.asked[culture] = item("sample_questions" if sampled else "questions", "questions", culture=culture)

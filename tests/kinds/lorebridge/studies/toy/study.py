@@ -111,7 +111,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     ]
     found.texts |= {text.name: text for text in texts}
     models += train.given_models(config, cultures=asked, heldout=tuple(languages))
-    found.models |= {model.name: model for model in models}
+    found.add(models)
     return found
 
 
