@@ -98,6 +98,25 @@ def test_wall_time_falls_with_gpus_and_ends_at_one_base_and_one_run(paper):
     assert reckoned.wall_hours(1) == pytest.approx(8 * reckoned.wall_hours(8))
 
 
+def test_what_asking_public_models_costs_is_reckoned(root):
+    """Of roots.yaml, counted out: a fact once, and for five numbers of masks; neurons in 30 languages; ablation."""
+    roots = config.load(root / "config" / "roots.yaml")
+    reckoned = cost.Cost(studies.plan(roots).study)
+    reads = 843143 * (1 + 5 + 30 / 53) + 30**2 * 50 * (2 + 3)
+    mbert = reckoned.asking["mbert"]
+    assert mbert["tokens"] == pytest.approx(16 * reads) and reckoned.totals["gpu_hours"] == 0
+    assert mbert["flops"] == pytest.approx(2 * 177e6 * 16 * reads)
+    assert mbert["gpu_hours"] == pytest.approx(mbert["flops"] / (0.3 * 312e12) / 3600)
+    assert mbert["disk_bytes"] == pytest.approx(4 * 177e6 + 843143 * (100 + 5 * 100))
+    roots["neurons"], roots["asking"]["lengths"] = None, "any"
+    assert cost.Cost(studies.plan(roots).study).asking["mbert"]["tokens"] == pytest.approx(16 * 843143 * (5 + 5))
+    roots["compute"]["estimate"]["asking"]["parameters"]["bert"] = 1.0
+    with pytest.raises(
+        ConfigError, match=r"asking\.parameters\.bert: is of no given model\. Name a model of `given`: mbert"
+    ):
+        config.check(roots)
+
+
 def test_the_plan_imports_no_heavy_library(root):
     """Nor does what the rules import when a dry run reads them. (Snakemake has pandas of its own.)"""
     files = [root / "Snakefile", *(root / "workflow" / "rules").glob("*.smk"), *(root / "src").rglob("*.smk")]
@@ -131,6 +150,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
         "fact_patterns",
     }
     further |= {"fact_rankings", "rank_consistency"}
+    further |= {"tuning_rows", "transliteration"}
     further |= {"neurons", "silenced_facts", "neuron_overlap", "ablations"}
     assert stages(seen) == set(paper.study.stages) - {
         "world",

@@ -27,8 +27,10 @@ from lorebridge.corpora.openqa import TRANSLATIONS
 from lorebridge.errors import TRACEBACK, InputError, told
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
+from lorebridge.plan.stage import Item
 from lorebridge.plan.study import Model
 from lorebridge.probes.manners import BARES, DECODES, LENGTHS, SPACES
+from lorebridge.probes.wording import ENDPOINT, FORMS, OFF, OWN, THINKING, VLLM
 from lorebridge.records import (
     DigestCache,
     changes,
@@ -261,6 +263,57 @@ def _parser() -> argparse.ArgumentParser:
     )
     asked.add_argument("--out", type=Path, required=True, help="a Parquet file, one row a question and language")
 
+    put = command("ask", _ask, "ask a model open questions: a folder, or a name at an OpenAI-compatible endpoint")
+    put.add_argument("model", help="a Hugging Face model folder; with --base-url, the model's name there")
+    put.add_argument(
+        "questions", type=Path, help="a table of open questions (.parquet; open-questions writes it), or .jsonl"
+    )
+    put.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an answer")
+    put.add_argument("--work", type=Path, help="a folder that keeps the answers (default: beside --out)")
+    put.add_argument("--engine", choices=[OWN, VLLM], default=OWN, help=f"what reads a folder (default: {OWN})")
+    put.add_argument("--form", choices=list(FORMS), help="how it is asked (default: what its tokenizer has)")
+    put.add_argument("--prompt", help="the words, with {question}, perhaps {language} and {hint}")
+    put.add_argument("--max-tokens", type=_positive, default=64, help="the most tokens of an answer (default: 64)")
+    put.add_argument("--stop", nargs="*", help="strings that end an answer (default: of plain text, a line end)")
+    put.add_argument("--samples", type=_positive, default=1, help="answers to each question (default: 1)")
+    put.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token (default)")
+    put.add_argument("--seed", type=_natural, default=0, help="of what is drawn (default: 0)")
+    put.add_argument("--thinking", choices=list(THINKING), default=OFF, help=f"before it answers (default: {OFF})")
+    put.add_argument("--thinking-tokens", type=_positive, help="the most tokens of a thought")
+    put.add_argument("--batch-tokens", type=_positive, default=16384, help="tokens of a batch (default: 16384)")
+    put.add_argument("--gpus", type=_natural, default=1, help="GPUs that share the model (vllm; default: 1)")
+    put.add_argument("--device", help="cpu, cuda, ... (own; default: a GPU if there is one)")
+    put.add_argument("--base-url", help="address of an OpenAI-compatible API, as https://host/v1")
+    put.add_argument("--key-env", help="environment variable that holds its key")
+    put.add_argument("--concurrency", type=_positive, default=8, help="requests open at a time (default: 8)")
+    put.add_argument("--timeout", type=_positive, default=300, help="seconds that a request waits (default: 300)")
+    put.add_argument("--answers-as", nargs="*", default=[], help="further names under which the model may answer")
+    put.add_argument("--extra", type=json.loads, default={}, help="JSON that requests hold beside, e.g. how to think")
+
+    graded = command("grade", _grade, "judge answers: by their letters, and by a language model where one is named")
+    _answered(graded)
+    graded.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an answer and judge")
+    graded.add_argument("--work", type=Path, help="a folder that keeps the verdicts (default: beside --out)")
+    graded.add_argument("--model", help="the judge: a folder or hub id for vLLM; with --base-url, its name there")
+    graded.add_argument("--revision", help="commit of a judge of the hub")
+    graded.add_argument("--gpus", type=_natural, default=1, help="GPUs that share the judge (vllm; default: 1)")
+    graded.add_argument("--base-url", help="address of an OpenAI-compatible API, as https://host/v1")
+    graded.add_argument("--key-env", help="environment variable that holds its key")
+    graded.add_argument("--concurrency", type=_positive, default=8, help="requests open at a time (default: 8)")
+
+    drawn = command("grade-sheet", _grade_sheet, "write judged answers for a person to label, the verdict hidden")
+    drawn.add_argument("judged", type=Path, help="a table of judged answers, of grade")
+    _answered(drawn)
+    drawn.add_argument("--judge", required=True, help="whose verdicts, as the table's column judge has it")
+    drawn.add_argument("--n", type=_positive, default=100, help="rows (default: 100)")
+    drawn.add_argument("--out", type=Path, required=True, help="a CSV file")
+
+    read = command("grade-read", _grade_read, "compare labelled sheets of answers with the judge, and with each other")
+    read.add_argument("sheets", type=Path, nargs="+", metavar="SHEET", help="one sheet, or the same of two people")
+    read.add_argument("--judged", type=Path, required=True, help="the table that they were drawn from")
+    _answered(read, questions=False)
+    read.add_argument("--judge", required=True, help="whose verdicts")
+
     regress = command(
         "regress", _regress, "say of judged answers whether one script, or one family, goes with what crosses"
     )
@@ -322,6 +375,15 @@ def _parser() -> argparse.ArgumentParser:
 
     workers.add_commands(command)
     return parser
+
+
+def _answered(sub: argparse.ArgumentParser, questions: bool = True) -> None:
+    """Let a command take tables of answers, and the questions that they are to."""
+    sub.add_argument("--answers", type=Path, nargs="+", required=True, help="tables of answers, of ask")
+    if questions:
+        sub.add_argument(
+            "--questions", type=Path, nargs="+", required=True, help="what was asked, with its right answers"
+        )
 
 
 def _natural(text: str, least: int = 0) -> int:
@@ -479,7 +541,10 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.json:
         values = [{"key": key, "value": value, "origin": text} for key, value, text in origin]
         print(
-            json.dumps({"runs": runs, "base_runs": base_runs, "totals": totals, "values": values}, ensure_ascii=False)
+            json.dumps(
+                {"runs": runs, "base_runs": base_runs, "totals": totals, "asking": cost.asking, "values": values},
+                ensure_ascii=False,
+            )
         )
         return
     counted = [(models, "that go on from another"), (bases, "from scratch"), (study.of_phase("given"), "given")]
@@ -499,6 +564,11 @@ def _plan(arguments: argparse.Namespace) -> None:
         f"{totals['disk_bytes'] / 1e9:,.1f} GB, of which {totals['resume_bytes'] / 1e9:,.1f} GB of resume state is "
         "freed as runs finish; corpora and token stores come on top"
     )
+    for name, of_one in cost.asking.items():
+        print(
+            f"asking {name}: {of_one['tokens']:,.0f} tokens at most, {of_one['flops']:.3g} FLOP, "
+            f"{of_one['gpu_hours']:,.2f} GPU-hours (assumed, not measured), disk {of_one['disk_bytes'] / 1e9:,.1f} GB"
+        )
     for path, obtain in plan.study.absent_sources():
         print(f"\nto put in place before the study runs: {path}\n  {obtain}")
     print("\nwhere each value comes from")
@@ -936,16 +1006,23 @@ def _show_batch(arguments: argparse.Namespace) -> None:
     order = _made(arguments, plan, "order", run=_model(plan, arguments.run).name)["order"][0]
     for text in plan.study.model(arguments.run).texts:
         _made(arguments, plan, "token_store", stream=text)
-    _made(arguments, plan, "tokenizer")
+    stage, of = _cut_by(plan, arguments.run).artifact
+    _made(arguments, plan, stage, **dict(of))
     print(show_batch(order=order, **_tokens(plan, arguments.run), step=arguments.step))
+
+
+def _cut_by(plan: Plan, run: str) -> Item:
+    """Return the tokenizer of a run's text."""
+    return plan.arguments("order", run=run)["tokenizer"].items[0]
 
 
 def _tokens(plan: Plan, run: str) -> dict[str, Any]:
     """Return the token stores of a run by text, and the tokenizer's folder."""
-    texts = plan.study.model(run).texts
+    texts, tokenizer = plan.study.model(run).texts, _cut_by(plan, run)
+    path = Path(plan.files(tokenizer.artifact, tokenizer.file)[0][1])
     return {
         "stores": {name: Path(str(plan.outputs("token_store", stream=name)["tokens"])).parent for name in texts},
-        "tokenizer": Path(str(plan.outputs("tokenizer")["tokenizer"])).parent,
+        "tokenizer": path.parent if tokenizer.folder else path,
     }
 
 
@@ -964,6 +1041,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         model=Path(plan.record(*model.artifact)).parent,
         order=Path(str(plan.outputs("order", run=model.name)["order"])),
         **_tokens(plan, model.name),
+        tokenizer_record=Path(plan.record(*_cut_by(plan, model.name).artifact)),
         pairs=drawn.get("pairs"),
         mentions=drawn.get("mentions", []),
     ):
@@ -1063,6 +1141,89 @@ def _open_questions(arguments: argparse.Namespace) -> None:
         out=arguments.out,
     )
     print("\n".join(told(notes)))
+
+
+def _ask(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.openqa import ask_open
+    from lorebridge.publish import check_file
+
+    served = arguments.base_url is not None
+    folder = Path(arguments.model)
+    check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.questions, *([] if served else [folder])])
+    manner = ("form", "prompt", "max_tokens", "stop", "samples", "temperature", "seed", "thinking", "thinking_tokens")
+    reached = ("base_url", "key_env", "concurrency", "timeout", "answers_as", "extra")
+    with logging_to(None):
+        notes = ask_open(
+            run=arguments.model if served else folder.resolve().name,
+            questions=[arguments.questions],
+            engine=ENDPOINT if served else arguments.engine,
+            manner={name: getattr(arguments, name) for name in manner},
+            out=arguments.out,
+            work=arguments.work or arguments.out.with_suffix(".work"),
+            section="--base-url",
+            **(
+                {"model": arguments.model, **{name: getattr(arguments, name) for name in reached}}
+                if served
+                else {
+                    "checkpoints": [(None, folder)],
+                    **{name: getattr(arguments, name) for name in ("batch_tokens", "gpus", "device")},
+                }
+            ),
+        )
+    for what, said in notes.items():
+        if isinstance(said, dict):
+            said = ", ".join(f"{name} {n:,}" for name, n in said.items())
+        print(f"{what:<14}{said if isinstance(said, str) else format(said, ',')}")
+
+
+def _grade(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.grading import grade
+    from lorebridge.publish import check_file
+
+    check_file(arguments.out, suffixes=[".parquet"], inputs=[*arguments.answers, *arguments.questions])
+    if arguments.base_url and arguments.model is None:
+        raise InputError("--base-url", "is of a judge that has no name", "Give --model, its name there.")
+    given = ("model", "revision", "base_url", "key_env", "concurrency", "gpus")
+    with logging_to(None):
+        notes = grade(
+            answers=arguments.answers,
+            questions=arguments.questions,
+            out=arguments.out,
+            work=arguments.work or arguments.out.with_suffix(".work"),
+            kind=None if arguments.model is None else ENDPOINT if arguments.base_url else VLLM,
+            section="--base-url",
+            **{name: getattr(arguments, name) for name in given},
+        )
+    for judge, said in notes.items():
+        if isinstance(said, dict):
+            print(f"{judge:<24}{said['right']:>8,} right{said['wrong']:>8,} wrong")
+        else:
+            print(f"{judge:<24}{said:>8,}, left out")
+
+
+def _grade_sheet(arguments: argparse.Namespace) -> None:
+    from lorebridge.transfer.grade_labels import write_grade_sheet
+
+    names = ("judged", "answers", "questions", "judge", "n", "out")
+    for stratum, n in write_grade_sheet(**{name: getattr(arguments, name) for name in names}).items():
+        print(f"{n:>6}  {stratum}")
+    print(
+        "label each row yes, no or unsure: does the answer say the same as one that is right? then: lorebridge "
+        "grade-read"
+    )
+
+
+def _grade_read(arguments: argparse.Namespace) -> None:
+    from lorebridge.transfer.grade_labels import read_grade_sheets
+
+    if len(arguments.sheets) > 2:
+        raise InputError(arguments.sheets[2], "is a third sheet", "Give one sheet, or the same sheet of two people.")
+    names = ("sheets", "judged", "answers", "judge")
+    for row in read_grade_sheets(**{name: getattr(arguments, name) for name in names}).to_dict("records"):
+        print(
+            f"{row['measure']:<22}{row['estimate']:>6.2f} ({row['lo']:.2f} to {row['hi']:.2f})  {row['between']}, "
+            f"{row['n']} labels, {row['unsure']} unsure"
+        )
 
 
 def _regress(arguments: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 
 from lorebridge.errors import ConfigError
 
-SCHEMA_FILE = Path(__file__).parents[2] / "config" / "config.schema.yaml"
+SCHEMA_FILE = Path(__file__).with_name("config.schema.yaml")
 PEOPLE_FILE = SCHEMA_FILE.with_name("people.yaml")
 
 
@@ -468,8 +468,20 @@ def training_processes(config: Mapping[str, Any]) -> int:
     return compute["gpus"] * compute["nodes"] or compute["processes"]
 
 
+def steps(phase: Mapping[str, Any]) -> int:
+    """Return the steps of a training phase; one that tunes says how often it reads how many examples."""
+    return (
+        phase["steps"] if "steps" in phase else phase["epochs"] * math.ceil(phase["examples"] / phase["batch_examples"])
+    )
+
+
 def checkpoint_steps(phase: Mapping[str, Any]) -> list[int]:
-    """Return the steps of a training phase at which a checkpoint is kept, 0 and the last among them."""
+    """Return the steps of a training phase at which a checkpoint is kept, 0 and the last among them.
+
+    A phase that tunes keeps one after each epoch.
+    """
+    if "epochs" in phase:
+        return list(range(0, steps(phase) + 1, steps(phase) // phase["epochs"]))
     regular = range(0, phase["steps"] + 1, phase["checkpoints"]["every"])
     return sorted(set(regular) | set(phase["checkpoints"]["early"]))
 

@@ -80,13 +80,28 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     probe.add_argument("--threads", type=int)
     probe.add_argument("--work", type=Path, required=True, help="root of the resume state")
 
-    ask = worker("ask", _ask, "ask all checkpoints of a model facts")
+    ask = worker("ask-facts", _ask_facts, "ask all checkpoints of a model facts")
     ask.add_argument("--checkpoints", type=Path, nargs="+", required=True)
     ask.add_argument("--facts", type=Path, required=True)
     ask.add_argument("--out", type=Path, required=True)
     ask.add_argument("--batch-tokens", type=int, required=True)
     ask.add_argument("--threads", type=int)
     ask.add_argument("--work", type=Path, required=True, help="root of the resume state")
+
+    answer = worker("answer", _answer, "ask a model open questions")
+    answer.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    answer.add_argument("--questions", type=Path, nargs="+", required=True)
+    answer.add_argument("--checkpoints", type=Path, nargs="*", default=[])
+    answer.add_argument("--hints", type=Path, nargs="*", default=[], help="what is said beside the questions")
+    answer.add_argument("--out", type=Path, required=True)
+    answer.add_argument("--batch-tokens", type=int, required=True)
+    answer.add_argument("--threads", type=int)
+
+    graded = worker("grade-answers", _grade_answers, "judge what models answer")
+    graded.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    graded.add_argument("--answers", type=Path, nargs="+", required=True)
+    graded.add_argument("--questions", type=Path, nargs="+", required=True)
+    graded.add_argument("--out", type=Path, required=True)
 
     random = worker("random-models", _random_models, "score random models by the published rule")
     random.add_argument("--questions", type=Path, nargs="+", required=True)
@@ -251,7 +266,7 @@ def _probe(arguments: argparse.Namespace) -> None:
     shutil.rmtree(work)
 
 
-def _ask(arguments: argparse.Namespace) -> None:
+def _ask_facts(arguments: argparse.Namespace) -> None:
     from lorebridge.probes.asking import score_facts
 
     task = arguments.task
@@ -268,6 +283,31 @@ def _ask(arguments: argparse.Namespace) -> None:
         digests=task.call["digests"],
     )
     shutil.rmtree(work)
+
+
+def _answer(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.openqa import ask_open
+
+    task = arguments.task
+    _make(
+        arguments,
+        ask_open,
+        "questions",
+        "out",
+        "batch_tokens",
+        "threads",
+        checkpoints=_steps(arguments) if arguments.checkpoints else [],
+        hints=next(iter(arguments.hints), None),
+        # By the model alone, and never deleted: whatever else is asked later, an answer is bought once.
+        work=arguments.work / task.stage / task.literals["run"],
+        digests=task.call["digests"],
+    )
+
+
+def _grade_answers(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.grading import grade
+
+    _make(arguments, grade, "answers", "questions", "out", work=arguments.work / arguments.task.stage)
 
 
 def _random_models(arguments: argparse.Namespace) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import dataclasses
 import gzip
 import json
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,36 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import lorebridge
+from advised import Case, follow, name_of
 from lorebridge import publish, tables
 from lorebridge.corpora import readers
 from lorebridge.corpora.documents import filter_corpus, filter_file, filter_pairs, merge_audits, signatures
 from lorebridge.corpora.duplicates import duplicates
 from lorebridge.corpora.scripts import LetterFilter
 from lorebridge.corpora.sources import open_source
-from lorebridge.errors import InputError
 from lorebridge.trace.mentions import find_mentions, read_mentions
 
 LONG = "This sentence is long enough to stay. "
 LOCAL: dict[str, Any] = {"kind": "local", "name": "mine"}
 PAIR = ["en", "ko"]
-
-
-@dataclasses.dataclass
-class Case:
-    """Something that fails, what its advice says, and the advice followed.
-
-    Attributes:
-        advice: a part of the message, from the advice.
-        fails: what is tried.
-        follow: does what the advice says; None where `again` alone differs.
-        again: what works then, by default what failed.
-    """
-
-    advice: str
-    fails: Callable[[Path], Any]
-    follow: Callable[[Path], Any] | None = None
-    again: Callable[[Path], Any] | None = None
 
 
 def write(name: str, content: str | bytes) -> Callable[[Path], Path]:
@@ -522,46 +501,7 @@ TRACING = [
 CASES = [*READING, *FILTERING, *PUBLISHING, *TRACING]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.advice[:40])
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_doing_what_an_error_advises_works(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "_BOMB_BYTES", 1 << 20)
-    with pytest.raises(InputError) as error:
-        case.fails(tmp_path)
-    assert case.advice in str(error.value)
-    if case.follow:
-        case.follow(tmp_path)
-    (case.again or case.fails)(tmp_path)
-
-
-# Followed in other tests: the pair of OPUS and `columns` of a hub, which take a server, in test_sources.py and
-# test_sources_hub.py. A page of Parquet that is called a string and is none cannot be written by pyarrow.
-ELSEWHERE = ("Write `pair` as OPUS spells it", "Leave it out.")
-
-
-def test_every_error_has_its_advice_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each place of these modules that makes an error is met by a case above."""
-    monkeypatch.setattr(readers, "_BOMB_BYTES", 1 << 20)
-    met: set[tuple[str, int]] = set()
-    compose = InputError.__init__
-
-    def note(self: InputError, *arguments: Any) -> None:
-        frame = sys._getframe(1)
-        met.add((frame.f_code.co_filename, frame.f_lineno))
-        compose(self, *arguments)
-
-    monkeypatch.setattr(InputError, "__init__", note)
-    for number, case in enumerate(CASES):
-        (tmp_path / str(number)).mkdir()
-        with pytest.raises(InputError):
-            case.fails(tmp_path / str(number))
-    root = Path(lorebridge.__file__).parent
-    modules = [root / "corpora" / f"{name}.py" for name in ("documents", "scripts", "readers", "sources", "duplicates")]
-    missing = []
-    for path in [*modules, root / "publish.py", root / "trace" / "mentions.py"]:
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "InputError":
-                lines = range(call.lineno, (call.end_lineno or call.lineno) + 1)
-                advice = ast.unparse(call.args[-1])
-                if not any((str(path), line) in met for line in lines) and not any(e in advice for e in ELSEWHERE):
-                    missing.append(f"{path.name}:{call.lineno} {advice}")
-    assert not missing, "\n".join(missing)
+    follow(case, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from written_rule import LETTER, SHAPES, Expected, WrittenRule, count_letters, letters_by_script
+from written_rule import LETTER, NO_WORDS, SHAPES, Expected, WrittenRule, count_letters, letters_by_script
 
 from lorebridge.corpora.scripts import SCRIPTS, LetterFilter, by_script
 from lorebridge.errors import InputError
@@ -58,7 +58,8 @@ def check(letter_filter: LetterFilter, rule: WrittenRule, texts: list[str]) -> N
 
 # Letters, marks, brackets and spaces that meet at gaps, drawn far more often than plain sampling would.
 PIECES = st.sampled_from(
-    "aZéＡⅣªK 1.,;:()[]（）「」“”«»\"\"''\t\n\r\u2028\u00a0\u202f\u180e\u200d\u180b\u3000\u0300\u0301\u0338\u00a8ꭓ"
+    "aZéＡⅣªK 1.,;:()[]（）「」“”„“‚‘’«»«»›‹＂＇<>-*•①、\"\"''\t\n\r\u2028"
+    "\u00a0\u202f\u180e\u200d\u180b\u3000\u0300\u0301\u0338\u00a8ꭓ"
     "가가한東京のーབོད་།ཡ༣ᠠᠪ᠃яΩαא\ufdd0\ufdd1\ue000\uf900ⓐ𝐁𝛼㊗⒜〇㎏ℵ\u00ad\u200b\u200e\u202a\u202c\u2067\u2069\ufeff"
 )
 TEXTS = st.lists(st.one_of(PIECES, st.characters(exclude_categories=["Cs"])), max_size=40).map("".join)
@@ -94,6 +95,17 @@ TEXTS = st.lists(st.one_of(PIECES, st.characters(exclude_categories=["Cs"])), ma
         ("naïve café ª Ⅳ 3½ 100 % ― “quoted” α", "naïve café ª Ⅳ 3½ 100 % ― “quoted”"),
         ("dots ं̈ gone, x̄ stays", "dots gone, x̄ stays"),
         ("cafe\u0301", "café"),
+        ("called „서울“, ‚서울‘ or „서울”", "called, or"),
+        ("as »서울« or ›서울‹, ”서울” and “서울“", "as or, and"),
+        ("»Berlin« 서울 »Hamburg«", "»Berlin« »Hamburg«"),
+        ("«a» 서울 «b» and „a“ 서울 „b“", "«a» «b» and „a“ „b“"),
+        ("the dogs’ 서울 ’tis ‘서울‘, it’s ’서울’", "the dogs’ ’tis, it’s"),
+        ("”a” ”서울” ”b” ＂서울＂", "”a” ”b”"),
+        ("the film <기생충> and x < 서울 > y", "the film and x < > y"),
+        ("- one\n- 서울\n* 서울\n • 서울, 東京\n- two", "- one\n- two"),
+        ("1. one\n2. 서울\n(3) 서울\n④ 서울\n5.1.2. 東京!\n6、東京\n7. seven", "1. one\n7. seven"),
+        ("2024 서울\n3.5 서울\n1988. 서울\n서울 1.\n1", "2024\n3.5\n1988.\n1.\n1"),
+        ("## 서울\n| 서울 | 東京 |\n==서울==\n---\n> 서울\nend", "---\nend"),
     ],
 )
 def test_english_keeps_latin_only(before: str, after: str) -> None:
@@ -115,6 +127,9 @@ def test_english_keeps_latin_only(before: str, after: str) -> None:
         ("བོད་ Tibet སྐད།", "བོད་ སྐད།"),
         ("가 é 나", "가 나"),
         ("가 x\u0301\u0302 나", "가 나"),
+        ("영화 <Parasite>는 ”KBS”와 “KBS“를", "영화 는 와 를"),
+        ("他说”ABC”。《ABC》", "他说。"),
+        ("- KTX\n- 기차\n1) bus\nᠮᠣᠩ\nKBS\u202f\n", "- 기차\nᠮᠣᠩ\n"),
     ],
 )
 def test_other_languages_lose_latin(before: str, after: str) -> None:
@@ -132,16 +147,17 @@ def test_letters_are_counted_in_nfc() -> None:
 
 
 def test_every_edit_is_counted() -> None:
-    texts = ["제Ⅲ장 ⓐ", "둘\r셋\u2029", "e\u0301", "(KBS) 하나 KTX를", "ᠮᠣᠩ KBS\u202fᠤᠨ", "하나", "\u0316a\u0301\u0316"]
+    texts = ["제Ⅲ장 ⓐ", "둘\r셋\u2029", "e\u0301", "(KBS) 하나 KTX를", "ᠮᠣᠩ KBS\u202fᠤᠨ", "하나"]
+    texts.append("\u0316a\u0301\u0316가")
     cleaned = DROP.clean(column(texts))
-    assert cleaned.texts.to_pylist() == ["제장", "둘\n셋\n", "", "하나 를", "ᠮᠣᠩ \u202fᠤᠨ", "하나", "\u0316"]
+    assert cleaned.texts.to_pylist() == ["제장", "둘\n셋\n", "", "하나 를", "ᠮᠣᠩ \u202fᠤᠨ", "하나", "\u0316가"]
     assert cleaned.deleted.tolist() == [2, 0, 1, 6, 3, 0, 1]
     assert cleaned.signs.tolist() == [1, 0, 0, 3, 0, 0, 1]
     assert cleaned.line_ends.tolist() == [0, 2, 0, 0, 0, 0, 0]
     assert cleaned.composed.tolist() == [0, 0, 2, 0, 0, 0, 2]
-    assert cleaned.torn.tolist() == [1, 0, 0, 1, 1, 0, 0]
+    assert cleaned.torn.tolist() == [1, 0, 0, 1, 1, 0, 1]
     assert cleaned.edited.tolist() == [True, True, True, True, True, False, True]
-    assert cleaned.share_deleted.tolist() == [0.5, 0, 1, 6 / 9, 3 / 8, 0, 1]
+    assert cleaned.share_deleted.tolist() == [0.5, 0, 1, 6 / 9, 3 / 8, 0, 0.5]
     # Digits, marks and signs of a foreign script weigh as its letters do.
     assert KEEP.clean(column(["ab ༡༢་ཀྱ"])).share_deleted.tolist() == [5 / 7]
 
@@ -196,8 +212,11 @@ def test_nothing_foreign_is_left_and_nothing_is_added(policy: dict, text: str) -
     assert not again.edited.any()
     normal = unicodedata.normalize("NFC", regex.sub(r"\r\n|[\r\v\f\x85\u2028\u2029]", "\n", text))
     assert is_subsequence(unicodedata.normalize("NFD", found), unicodedata.normalize("NFD", normal))
-    # No letter or digit goes but the foreign ones.
-    kept = [c for c in unicodedata.normalize("NFD", foreign.sub("", normal)) if LETTER.match(c) or c.isnumeric()]
+    # No letter or digit goes but the foreign ones, and the numbers of items that keep no word.
+    lines = regex.findall(r"[^\n]*\n|[^\n]+", normal)
+    lines = [line for line in lines if not (foreign.search(line) and NO_WORDS.fullmatch(foreign.sub("\ufdd0", line)))]
+    left = unicodedata.normalize("NFD", foreign.sub("", "".join(lines)))
+    kept = [c for c in left if LETTER.match(c) or c.isnumeric()]
     assert [c for c in unicodedata.normalize("NFD", found) if LETTER.match(c) or c.isnumeric()] == kept
     cleaned = letter_filter.clean(column([text]))
     assert len(normal) - len(found) == cleaned.deleted[0] + cleaned.signs[0]
@@ -249,8 +268,8 @@ def test_mongolian_without_latin_is_left_alone(text: str) -> None:
 @given(st.text(alphabet="ᠠᠡ\u202f\u180eab ()", max_size=60))
 def test_mongolian_spaces_survive_deletions_around_them(text: str) -> None:
     cleaned = clean(DROP, text)
-    # A bracket left without letters may take a space inside it along.
-    if "(" not in text:
+    # A bracket left without letters may take a space inside it along, and so may a line.
+    if "(" not in text and regex.search("[ᠠᠡ]", text):
         assert [c for c in cleaned if c in "\u202f\u180e"] == [c for c in text if c in "\u202f\u180e"]
 
 

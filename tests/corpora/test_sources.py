@@ -429,6 +429,15 @@ def test_the_first_line_of_a_tsv_names_its_columns(tmp_path: Path) -> None:
         "sentence_en\tsentence_ko",
         "Korean text\ttext (en)",
         "eng_Latn\tkor_Hang",
+        "영어\t한국어",
+        "영어 문장\t한국어문장",
+        "English\t한국어",
+        "英语句子\t韩语句子",
+        "원문\t번역문",
+        "དབྱིན་ཡིག་\tབོད་ཡིག།",
+        "Англи хэл\tМонгол хэл",
+        "ᠠᠩᠭᠯᠢ ᠬᠡᠯᠡ\tᠮᠣᠩᠭᠣᠯ ᠬᠡᠯᠡ",
+        "Anglais\tFrançais",
     ],
 )
 def test_a_tsv_with_names_is_not_read_as_text(tmp_path: Path, first: str) -> None:
@@ -436,8 +445,9 @@ def test_a_tsv_with_names_is_not_read_as_text(tmp_path: Path, first: str) -> Non
     path.write_text(f"{first}\nOne\t하나\n")
     with pytest.raises(InputError, match=r"row 1: names the columns .* Leave out `columns`"):
         rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])
-    path.write_text("English\t영어\nYes\tno\n")
-    assert len(rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])) == 2
+    for pair in ("English\t영어", "korean\t한국어", "영어를 배운다\t한국어"):  # texts, and no names of columns
+        path.write_text(f"{pair}\nYes\tno\n")
+        assert len(rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])) == 2
     path.write_text("Sources\t원천\nOne\t하나\n")
     assert len(rows_of({**LOCAL, "columns": ["en", "ko"]}, path, ["en", "ko"], [])) == 2
 

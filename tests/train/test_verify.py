@@ -48,6 +48,7 @@ def published(study, reference, tmp_path):
         "order": paths["order"],
         "stores": {"mono-en": paths["store"]},
         "tokenizer": paths["tokenizer"],
+        "tokenizer_record": paths["tokenizer"] / "record.json",
         "pairs": None,
         "mentions": [],
     }

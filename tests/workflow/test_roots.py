@@ -25,6 +25,7 @@ PLANNED = {
     "fact_scores": 1,
     "p_at_1": 1,
     "correlates": 1,
+    "language_measures": 1,
     "fact_overlap": 1,
     "overlap_distances": 1,
     "fact_rankings": 1,
@@ -33,7 +34,7 @@ PLANNED = {
     "silenced_facts": 1,
     "neuron_overlap": 1,
     "ablations": 1,
-    "table": 8,
+    "table": 9,
     "draw_precision": 1,
     "draw_neurons": 1,
     "draw_neuron_kin": 1,
@@ -166,7 +167,7 @@ def test_a_study_without_neurons_plans_none(made, tmp_path):
     study.config["neurons"] = {"ablation": None}
     study.write()
     planned = study.planned("--forceall")
-    assert planned["neuron_overlap"] == 1 and "ablations" not in planned and planned["table"] == 7
+    assert planned["neuron_overlap"] == 1 and "ablations" not in planned and planned["table"] == 8
 
 
 def test_another_manner_asks_again_and_reads_no_facts_again(made, tmp_path):
@@ -191,7 +192,7 @@ def demo():
     found["origins"] = {"tokens": 16}  # as long as a clause or two
     found["training"]["joint"] |= {"steps": 4, "batch_tokens": 512, "checkpoints": {"every": 4, "early": []}}
     found["precision"]["resamples"] = 100
-    found["neurons"] |= {"top": 5, "ablation": {"n_facts": 3, "draws": 1}}
+    found["neurons"] = None  # the other study here has them
     return found
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import http.server
 import itertools
 import json
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from lorebridge import config, studies, tables
 from lorebridge.corpora.openqa import known_languages
 from lorebridge.errors import InputError
+from lorebridge.plan import cost
 
 LANGS = ("de", "en", "he", "hi", "id", "ja", "zh")
 SCRIPTED = {lang: {key: known_languages()[lang][key] for key in ("name", "script", "family")} for lang in LANGS}
@@ -110,6 +115,45 @@ def test_a_wrong_configuration_stops_a_plan(tmp_path):
     refused("family", languages=SCRIPTED | {"fr": {"name": "French", "script": "Latin"}})
 
 
+def test_a_study_that_asks_says_what_does_not_go_together(tmp_path):
+    compute = config.load("config/scripts-judged.yaml")["compute"]
+    write_set(tmp_path / "set.jsonl")
+    served = {"big": {"model": "m", "base_url": "http://127.0.0.1/v1"}}
+    hub = {"hub": "a/b", "revision": "0" * 40}
+    whole = scripts({"compute": compute}) | {"judged": {}, "served": served, "answering": {}, "data": str(tmp_path)}
+    plan = studies.plan(config.check(whole))
+    assert all(plan.recipe(name) for name in plan.walk())
+
+    def refused(said, **changed):
+        with pytest.raises(InputError, match=said):
+            config.check(whole | changed)
+
+    refused("key judged.files: names no file, and no model is asked", answering=None, served={})
+    refused("key served: is not asked anything", answering=None, judged={"files": ["judged.csv"]})
+    refused("key answering: asks no model", served={})
+    refused("key answering: asks nothing", sets={})
+    refused("key answering.samples: are equal at temperature 0", answering={"samples": 2})
+    refused("key answering.thinking_tokens: is missing", answering={"thinking": "on"})
+    refused("key answering.form: an endpoint is asked by messages alone", answering={"form": "plain"})
+    refused("key served.big: is a name of `given`, too", given={"big": hub})
+    refused("temperature: null leaves it to an endpoint", given={"a": hub}, answering={"temperature": None})
+    refused("key grading.judge: is a model that is not named", grading={"judge": "model"})
+    refused("given.a", given={"a": {"hub": "a/b"}})  # a model of the hub has its commit
+
+
+def test_the_papers_design_is_planned_with_its_hours():
+    found = config.load("config/scripts.yaml")
+    assert len(found["sets"]["eclektic"]["langs"]) == 12 and len(found["languages"]) == 31
+    plan = studies.plan(found)
+    assert all(plan.recipe(name) for name in plan.walk())
+    # 384 questions in 12 languages; of MultiLoKo 250 in each of 31, and each of 30 translated to English and back
+    answers = 384 * 12 + 250 * (31 + 2 * 30)
+    asking = cost.Cost(plan.study).asking
+    assert {said["tokens"] for said in asking.values()} == {answers * (80 + 16 + 800)}
+    hours = asking["r1-llama-70b"]["gpu_hours"]
+    assert hours == pytest.approx(answers * 896 * 2 * 70_553_706_496 / 989e11 / 3600)
+
+
 def test_what_ships_is_planned_without_data():
     found = config.load("config/scripts-judged.yaml")
     assert {lang: dict(said) for lang, said in found["languages"].items()} == {
@@ -120,3 +164,93 @@ def test_what_ships_is_planned_without_data():
     plan = studies.plan(found)
     assert len(plan.study.absent_sources()) == 3
     assert all(plan.recipe(name) for name in plan.walk())
+
+
+class Oracle:
+    """An endpoint that knows every answer in its own language, and in another that has its script."""
+
+    def __init__(self):
+        oracle = self
+        self.asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                content = body["messages"][0]["content"]
+                oracle.asked.append(content)
+                name, lang = content.split("\n")[0].split()[1:]
+                source = name.rstrip("0123456789")
+                scripts = {SCRIPTED[code]["script"] for code in (source, lang)}
+                # Of other scripts every third is known, and one in one's own is not.
+                known = (len(scripts) == 1 and not name.endswith("2")) or name.endswith("1")
+                said = f"a {name} {lang}" if known else "I do not know"
+                choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+                reply = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+                data = json.dumps(reply).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def oracle():
+    oracle = Oracle()
+    yield oracle
+    oracle.http.shutdown()
+    oracle.http.server_close()
+
+
+@pytest.mark.slow
+def test_models_are_asked_judged_and_regressed(new_study, tmp_path, oracle):
+    study = new_study(tmp_path / "study")
+    tokens = Tokenizer(models.WordLevel({"<|endoftext|>": 0, "a": 1, "b": 2}, unk_token="b"))
+    tokens.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder = study.folder / "small"
+    PreTrainedTokenizerFast(tokenizer_object=tokens, eos_token="<|endoftext|>").save_pretrained(folder)
+    shape = {"vocab_size": 3, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    GPT2LMHeadModel(GPT2Config(**shape)).save_pretrained(folder)
+    study.config = {
+        **scripts(study.config),
+        "judged": {},
+        "given": {"small": {"path": "small"}},
+        "served": {"big": {"model": "m", "base_url": oracle.url}},
+        "answering": {"engine": "own", "max_tokens": 4},
+        "regression": {"methods": []},
+    }
+    write_set(study.folder / "set.jsonl")
+    study.write()
+    assert study.planned() == PLANNED | {"given_model": 1, "answers": 2, "grades": 1}
+    study.run()
+    assert study.planned() == {}
+    n = len(LANGS) * len(LANGS) * 3
+    assert len(oracle.asked) == n
+    big = tables.read(study.results / "scripts/answers/big.parquet")
+    small = tables.read(study.results / "scripts/answers/small.parquet")
+    assert len(big) == len(small) == n and set(small["model"]) == {"small"} and set(big["served"]) == {"m"}
+    judged = tables.read(study.results / "scripts/judged.parquet")
+    assert set(judged["judge"]) == {"em folded"} and len(judged) == 2 * n
+    effects = tables.read(study.results / "scripts/effects.parquet")
+    first = effects[(effects["term"] == "same script") & effects["model"].isna()].iloc[0]
+    assert first["estimate"] > 0.3
+    # Another judge, and more languages' words: nothing is asked again.
+    study.config["grading"] = {"judge": "em strict"}
+    study.config["languages"] = study.config["languages"] | {"de": SCRIPTED["de"] | {"family": "Germanic"}}
+    study.write()
+    assert "answers" not in study.planned()
+    # Another language among the sets' is another table, of which the old answers are kept.
+    study.config["sets"]["small"]["langs"] = list(LANGS[:-1])
+    study.write()
+    assert study.planned()["answers"] == 2
+    study.run("results/scripts/scripts/answers/big.parquet")
+    assert len(oracle.asked) == n

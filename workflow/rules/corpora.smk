@@ -106,3 +106,49 @@ rule filter_pairs:
         task=task("filter_pairs"),
     script:
         "../scripts/make.py"
+
+
+if plan.config.get("tuning"):
+
+    rule tuning_rows:
+        """Read the prompts and answers of a tuning in one language."""
+        input:
+            unpack(needs("tuning_rows")),
+        output:
+            **makes("tuning_rows", tuning="tuning/{tuning}/{lang}.parquet"),
+        log:
+            f"{plan.root}/logs/tuning_rows/{{tuning}}-{{lang}}.log",
+        conda:
+            "../../envs/cpu.yaml"
+        resources:
+            mem_mb=escalated(4000),
+            runtime=30,
+        params:
+            task=task("tuning_rows"),
+        script:
+            "../scripts/make.py"
+
+    rule transliteration:
+        """Make rows of tuning that reason about spellings in other letters, their controls, and questions held out."""
+        input:
+            unpack(needs("transliteration")),
+        output:
+            **makes(
+                "transliteration",
+                reasoned="tuning/transliteration/reasoned.parquet",
+                answers="tuning/transliteration/answers.parquet",
+                unrelated="tuning/transliteration/unrelated.parquet",
+                heldout="tuning/transliteration/heldout.parquet",
+                audit="tuning/transliteration/audit.parquet",
+            ),
+        log:
+            f"{plan.root}/logs/transliteration.log",
+        conda:
+            "../../envs/cpu.yaml"
+        resources:
+            mem_mb=escalated(4000),
+            runtime=30,
+        params:
+            task=task("transliteration"),
+        script:
+            "../scripts/make.py"

@@ -156,7 +156,7 @@ rule fact_scores:
         task=task("fact_scores"),
         work=plan.work,
     shell:
-        "lorebridge ask --task {params.task:q} --record {output.record:q} --rule fact_scores --logfile {log:q}"
+        "lorebridge ask-facts --task {params.task:q} --record {output.record:q} --rule fact_scores --logfile {log:q}"
         " --checkpoints {input.checkpoints:q} --facts {input.facts:q} --out {output.fact_scores:q}"
         " --batch-tokens {resources.score_tokens} --threads {threads} --work {params.work:q}"
 

@@ -24,9 +24,9 @@ rule token_store:
         unpack(
             needs(
                 "token_store",
-                tables="corpora/*/documents-*.parquet | parallel/*.parquet",
+                tables="corpora/*/documents-*.parquet | parallel/*.parquet | tuning/*/*.parquet",
                 audits="corpora/*/audit.json",
-                tokenizer="tokenizer/tokenizer.json",
+                tokenizer="tokenizer/tokenizer.json | models/given/*/model",
             )
         ),
     output:
@@ -59,7 +59,7 @@ rule order:
                 stores="tokens/*/tokens.bin",
                 pairs="parallel/*.parquet",
                 mentions="trace/mentions/*.parquet",
-                tokenizer="tokenizer/tokenizer.json",
+                tokenizer="tokenizer/tokenizer.json | models/given/*/model",
             )
         ),
     output:

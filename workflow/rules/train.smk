@@ -47,7 +47,7 @@ for phase in plan.study.phases:
                     f"train_{phase}",
                     order="order/{run}.parquet",
                     stores="tokens/*/tokens.bin",
-                    tokenizer="tokenizer/tokenizer.json",
+                    tokenizer="tokenizer/tokenizer.json | models/given/*/model",
                     start="models/*/*/step* | models/given/*/model",
                     read_before="tokens/*/tokens.bin",
                 )

@@ -243,7 +243,7 @@ def _bmlama(path: Path, langs: Sequence[str], left_out: dict[str, Any]) -> Itera
         for index, row in enumerate(lines):
             where = f"{path / lang}.tsv, row {index + 1}"
             if None in row or any(row[column] is None for column in columns):
-                raise InputError(where, "has not four values", "Mend the row.")
+                raise InputError(where, "has not four values", "Give it four, with a tab between two.")
             options = tuple(dict.fromkeys(row["Candidate Ans"].split(", ")))
             if row["Ans"] not in options:
                 left_out.setdefault("answers that were not among their candidates", Counter())[lang] += 1
@@ -321,7 +321,7 @@ def _planted(path: Path, langs: Sequence[str], left_out: dict[str, Any]) -> Iter
         for number, row in json_rows(file):
             if set(row) != _PLANTED_KEYS or not all(isinstance(value, str) for value in row.values()):
                 raise InputError(
-                    f"{file}, row {number}", f"has not the keys {', '.join(sorted(_PLANTED_KEYS))}", "Mend it."
+                    f"{file}, row {number}", f"has not the keys {', '.join(sorted(_PLANTED_KEYS))}", "Remake the world."
                 )
             yield Fact(lang=lang, **row)
 
@@ -425,7 +425,7 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except ValueError as error:
             raise InputError(f"{path}, row {number}", f"is not JSON ({error})", "Mend the row.") from error
         if not isinstance(row, dict):
-            raise InputError(f"{path}, row {number}", "is no JSON object", "Mend the row.")
+            raise InputError(f"{path}, row {number}", "is no JSON object", "Write one JSON object a line.")
         yield number, row
 
 

@@ -17,6 +17,7 @@ import json
 import lzma
 import re
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
+import regex
 from isal import igzip, isal_zlib
 
 from lorebridge.corpora.specs import RepeatedKey, unique_keys
@@ -63,6 +65,44 @@ _HEADINGS |= {"kazakh", "khmer", "korean", "lao", "latvian", "lithuanian", "mala
 _HEADINGS |= {"norwegian", "persian", "polish", "portuguese", "romanian", "russian", "serbian", "slovak", "slovenian"}
 _HEADINGS |= {"spanish", "swahili", "swedish", "tamil", "telugu", "thai", "tibetan", "turkish", "ukrainian", "urdu"}
 _HEADINGS |= {"uyghur", "uzbek", "vietnamese"}
+# Names of languages in their own words and in each other's, by the English name; and what a side of a pair is called.
+# They may be written together (영어문장, 汉语句子), and Tibetan has a sign between syllables.
+_NAMES_OF = {
+    "english": "영어 영문 英语 英語 英文 དབྱིན་ཡིག དབྱིན་སྐད དབྱིན་ཇིའི་སྐད ᠠᠩᠭᠯᠢ англи английский англійська الإنجليزية إنجليزي "
+    "انگلیسی अंग्रेज़ी अंग्रेजी anglais englisch inglés inglês inglese ingilizce αγγλικά אנגלית ภาษาอังกฤษ",
+    "korean": "한국어 한국말 한글 국어 조선어 조선말 韩语 韓語 韩文 韓文 韩国语 韓國語 韓国語 朝鲜语 朝鮮語 ཀོ་རི་ཡའི་སྐད "
+    "ཀོ་རི་ཡའི་ཡིག ᠰᠣᠯᠣᠩᠭᠣᠰ солонгос корейский الكورية कोरियाई coréen koreanisch coreano",
+    "chinese": "중국어 중문 한문 中文 汉语 漢語 华语 華語 中国語 國語 国语 普通话 རྒྱ་ཡིག རྒྱ་སྐད ᠬᠢᠲᠠᠳ хятад "
+    "китайский الصينية चीनी chinois chinesisch chino",
+    "tibetan": "티베트어 티벳어 藏语 藏語 藏文 チベット語 བོད་ཡིག བོད་སྐད ᠲᠥᠪᠡᠳ төвд тибетский",
+    "mongolian": "몽골어 몽고어 蒙古语 蒙古語 蒙语 蒙語 蒙文 蒙古文 モンゴル語 སོག་ཡིག སོག་སྐད ᠮᠣᠩᠭᠣᠯ ᠮᠣᠩᠭᠤᠯ монгол "
+    "монгольский",
+    "japanese": "일본어 日语 日語 日文 日本語 японский",
+    "russian": "러시아어 俄语 俄語 俄文 ロシア語 орос русский",
+    "arabic": "아랍어 阿拉伯语 阿拉伯語 арабский العربية عربي",
+    "hindi": "힌디어 印地语 हिन्दी हिंदी",
+    "german": "독일어 德语 немецкий deutsch",
+    "french": "프랑스어 法语 французский français",
+    "spanish": "스페인어 西班牙语 español",
+    "portuguese": "português",
+    "italian": "italiano",
+    "vietnamese": "베트남어 越南语 tiếngviệt",
+    "thai": "태국어 泰语 ไทย ภาษาไทย",
+    "turkish": "türkçe",
+    "persian": "فارسی",
+    "greek": "ελληνικά",
+    "hebrew": "עברית",
+    "ukrainian": "українська",
+    "": "원문 원어 번역 번역문 문장 텍스트 본문 소스 타겟 타깃 原文 译文 譯文 翻译 翻譯 翻訳 訳文 源语言 目标语言 句子 "
+    "文本 ཡིག སྐད ᠬᠡᠯᠡ ᠪᠢᠴᠢᠭ хэл бичиг язык перевод оригинал предложение текст वाक्य",
+}
+_LANGUAGE_OF = {
+    word: language
+    for language, words in _NAMES_OF.items()
+    for word in unicodedata.normalize("NFC", words).casefold().split()
+}
+_NAMES = "|".join(sorted(_LANGUAGE_OF, key=len, reverse=True))
+_NAMED = regex.compile(rf"(?:({_NAMES})[་།]*)+")
 _QUOTED = '^"(?s:[^"]|"")*""(?s:[^"]|"")*"$'
 _MEND_JSON = 'Write one JSON object a line, such as {"id": "1", "text": "..."}.'
 
@@ -370,12 +410,15 @@ def _refuse_names(path: Path, columns: Columns, header: Sequence[str], first: Se
     Raises:
         InputError: the first line repeats the names, or holds nothing but what columns of text are called.
     """
-    values = [value.strip().strip('"').casefold() for value in first]
+    values = [unicodedata.normalize("NFC", value.strip().strip('"')).casefold() for value in first]
     wanted = [header.index(columns.column(name)) for name in columns.required]
     texts = [values[place] for place in wanted if place < len(values)]
     repeats = values[: len(header)] == [name.casefold() for name in header]
     words = _HEADINGS | {name.casefold() for name in columns.required}
-    if repeats or (len(texts) == len(wanted) and all(_heads_column(text, words) for text in texts)):
+    named = [_heads_column(text, words) for text in texts]
+    # The name of one language in two is a pair of texts: English, 영어.
+    pair = len(named) > 1 and bool(named[0]) and all(languages == named[0] for languages in named)
+    if repeats or (len(texts) == len(wanted) and not pair and all(languages is not None for languages in named)):
         raise InputError(
             place(path, 1),
             f"names the columns ({', '.join(first)})",
@@ -383,10 +426,26 @@ def _refuse_names(path: Path, columns: Columns, header: Sequence[str], first: Se
         )
 
 
-def _heads_column(text: str, words: Collection[str]) -> bool:
-    """Whether a value, in small letters, is what a column of text is called: ``text_ko``, ``korean``, ``kor_hang``."""
-    parts = [part for part in re.split(r"[\W_]+", text) if part]
-    return bool(parts) and (all(part in words for part in parts) or re.fullmatch("[a-z]{3}_[a-z]{4}", text) is not None)
+def _heads_column(text: str, words: Collection[str]) -> set[str] | None:
+    """Say whether a value is what a column of text is called: ``text_ko``, ``korean``, ``한국어``, ``kor_hang``.
+
+    Args:
+        text: the value, in small letters.
+        words: what columns are called in English.
+
+    Returns:
+        The languages that it names by their names, in English; None where it is no such value.
+    """
+    parts = regex.findall(r"[\p{L}\p{M}\p{N}་།]+", text)
+    languages: set[str] = set()
+    for part in parts:
+        if part in words:
+            languages |= {part} & _NAMES_OF.keys()
+        elif found := _NAMED.fullmatch(part):
+            languages |= {_LANGUAGE_OF[word] for word in found.captures(1)}
+        elif not re.fullmatch("[a-z]{3}_[a-z]{4}", text):
+            return None
+    return languages - {""} if parts else None
 
 
 def _refuse_quotes(path: Path, numbers: npt.NDArray[np.int64], column: str, texts: pa.Array) -> None:

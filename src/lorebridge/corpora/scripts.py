@@ -48,7 +48,7 @@ SCRIPTS = tuple(_NAMES.split())
 _LETTER, _DIGIT, _MARK, _OPENING, _CLOSING, _FOREIGN, _MAY_COMPOSE, _LINE_END = (1 << bit for bit in range(8))
 _SCRIPT_SHIFT, _CLASS_SHIFT = 8, 16
 _SCRIPT = np.uint32(0xFF << _SCRIPT_SHIFT)
-_FORMAT, _SEPARATOR, _TERMINAL, _IN_WORD = (1 << bit for bit in range(24, 28))
+_FORMAT, _SEPARATOR, _TERMINAL, _IN_WORD, _QUOTING, _ENUMERATOR = (1 << bit for bit in range(24, 30))
 
 # What ends a line beside U+000A (The Unicode Standard, section 5.8).
 _LINE_ENDS = regex.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
@@ -62,6 +62,17 @@ UNBROKEN = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
 _GAP, _MENDED = 0xFDD0, 0xFDD1
 _TAB, _LINE_FEED, _SPACE, _QUOTE, _APOSTROPHE = 0x09, 0x0A, 0x20, 0x22, 0x27
 _ZERO_WIDTH_SPACE, _NARROW_SPACE, _VOWEL_SEPARATOR = 0x200B, 0x202F, 0x180E
+# Quotation marks that texts use in more ways than their categories say („a“, »a«, ”a”), full-width ones, and signs that
+# stand for brackets; marks of one family quote together. Those of `_LOW` open always.
+_FAMILIES = ("“”„‟⹂", "‘’‚‛", "«»", "‹›", "＂", "＇", "<>", "＜＞")
+_SINGLES, _BRACKETS = (1, 5), (6, 7)  # which may be apostrophes; which quote nothing
+_MARKS = np.array([ord(mark) for family in _FAMILIES for mark in family], dtype=np.uint32)
+_FAMILY_OF = np.array([number for number, family in enumerate(_FAMILIES) for _ in family], dtype=np.int64)
+_LOW = (0x201E, 0x2E42, 0x201A)
+# What stands behind the number of an item of a list.
+_AFTER_NUMBER = (0x2E, 0x29, 0xFF0E, 0xFF09, 0x3001)
+_FULL_STOP = 0x2E
+_LEFT, _RIGHT, _LEFT_SINGLE, _RIGHT_SINGLE = 0xAB, 0xBB, 0x2039, 0x203A
 
 
 def _points(text: str) -> npt.NDArray[np.uint32]:
@@ -116,6 +127,8 @@ def _properties() -> npt.NDArray[np.uint32]:
         _FORMAT: r"[\u00ad\u061c\u200e\u200f\u2060-\u2064\ufeff]",
         _SEPARATOR: "[,;:、，；：]",
         _TERMINAL: "[.!?。！？]",
+        _QUOTING: f"[{''.join(_FAMILIES)}]",
+        _ENUMERATOR: r"[\u2460-\u249b\u24ea-\u24ff\u2776-\u2793]",
     }.items():
         table[_holding(pattern)] |= np.uint32(flag)
     rest = "".join(regex.findall(r"[\p{L}\p{Nl}]+", _characters()))
@@ -350,6 +363,11 @@ def _delete(data, offsets, table, out, ends, torn):
             while emptied:
                 n = _drop_emptied_brackets(line, n, table)
                 n, emptied = _drop_emptied_quotes(line, n, table)
+                if found & _QUOTING:
+                    n, n_emptied = _drop_emptied_marks(line, n, table)
+                    emptied = emptied or n_emptied > 0
+            if _keeps_nothing(line, n, table):
+                continue
             _drop_separators(line, n, table)
             at, n_gaps = _close_gaps(line, n, table, out, at)
             n_torn += n_gaps
@@ -364,12 +382,18 @@ def _is_gap(point):
 
 
 @compiled
-def _is_blank(point):
-    """Return whether a code point stands for a gap or is a space that a gap takes along.
+def _is_space(point):
+    """Return whether a code point is a space that a gap takes along: U+0020, a tab or U+200B.
 
-    A space is U+0020, a tab or U+200B: U+00A0, U+202F (part of Mongolian words) and U+3000 belong to the text.
+    U+00A0, U+202F (part of Mongolian words) and U+3000 belong to the text.
     """
-    return _is_gap(point) or point in (_SPACE, _TAB, _ZERO_WIDTH_SPACE)
+    return point in (_SPACE, _TAB, _ZERO_WIDTH_SPACE)
+
+
+@compiled
+def _is_blank(point):
+    """Return whether a code point stands for a gap or is a space that a gap takes along."""
+    return _is_gap(point) or _is_space(point)
 
 
 @compiled
@@ -405,14 +429,23 @@ def _drop_emptied_brackets(line, n, table):
     """Put a gap in the place of every bracket that holds a gap and neither letter nor digit; return the new length.
 
     Quotes with a direction and the pairs of characters that embed or isolate a direction count as brackets, and the
-    marks after a bracket go with it. A bracket that the source left empty ("f()") holds no gap and stays.
+    marks after a bracket go with it. A bracket that the source left empty ("f()") holds no gap and stays, and so do
+    guillemets of which the first ends what a turned one began (»a« _ »b«).
     """
     emptied = True
     while emptied:
         emptied = False
         i, kept = 0, 0
+        turned, turned_single = 0, 0  # how many more » than «, and › than ‹, stand before
         while i < n:
-            if table[line[i]] & _OPENING:
+            entry, point = table[line[i]], line[i]
+            ends = False
+            if entry & _QUOTING:
+                more = turned if point == _LEFT else turned_single if point == _LEFT_SINGLE else 0
+                ends = more > 0 and not _is_space(line[kept - 1])
+                turned += (point == _RIGHT) - (point == _LEFT)
+                turned_single += (point == _RIGHT_SINGLE) - (point == _LEFT_SINGLE)
+            if entry & _OPENING and not ends:
                 j, n_gaps = i + 1, 0
                 while j < n and line[j] != _LINE_FEED:
                     if _is_gap(line[j]):
@@ -421,6 +454,8 @@ def _drop_emptied_brackets(line, n, table):
                         break
                     j += 1
                 if j < n and n_gaps and line[j] != _LINE_FEED and table[line[j]] & _CLOSING:
+                    turned += point == _LEFT
+                    turned_single += point == _LEFT_SINGLE
                     line[kept] = _MENDED
                     kept += 1
                     i = _after_marks(line, j + 1, n, table)
@@ -485,6 +520,143 @@ def _drop_emptied_quotes(line, n, table):
 
 
 @compiled
+def _place(mark):
+    """Return the place of a mark in `_MARKS`."""
+    place = 0
+    while _MARKS[place] != mark:
+        place += 1
+    return place
+
+
+@compiled
+def _drop_emptied_marks(line, n, table):
+    """Put a gap in the place of marks of one family of `_FAMILIES` between which nothing but a gap is left.
+
+    The gap follows the first at once, and no letter, digit, bracket or other mark stands between the two. Which of two
+    marks opens and which closes:
+
+    - "<" and ">" do as they stand.
+    - Where one mark alone of the family is on the line, an even number of times, the marks are paired in their order
+      (”a” _ ”b”), but for those that may be apostrophes.
+    - A low mark opens, and another closes („a“) unless it stands before a word and behind a space.
+    - A closing mark before an opening one (»a«) where no quotation is open, a single one not behind a word; the second
+      as above.
+    - Else the first of two marks that may be apostrophes stands behind no word and the second before none (’a’). Other
+      marks have an even number of open or closed quotations before them, and the second is as above (“a“). A closing
+      mark is in no open quotation.
+
+    Returns:
+        the new length, and how many there were.
+    """
+    there = np.zeros(len(_MARKS), dtype=np.int64)
+    for i in range(n):
+        if table[line[i]] & _QUOTING:
+            there[_place(line[i])] += 1
+    before = np.zeros(len(_MARKS), dtype=np.int64)
+    word = _LETTER | _DIGIT
+    i, kept, n_emptied = 0, 0, 0
+    while i < n:
+        point = line[i]
+        if table[point] & _QUOTING:
+            first = _place(point)
+            if i + 1 < n and _is_gap(line[i + 1]):
+                j = i + 2
+                while j < n and line[j] not in (_QUOTE, _APOSTROPHE, _LINE_FEED):
+                    if table[line[j]] & (_OPENING | _CLOSING | word | _QUOTING):
+                        break
+                    j += 1
+                if j < n and table[line[j]] & _QUOTING and _FAMILY_OF[_place(line[j])] == _FAMILY_OF[first]:
+                    second = _place(line[j])
+                    after_word = kept > 0 and table[line[kept - 1]] & word != 0
+                    before_word = j + 1 < n and table[line[j + 1]] & word != 0
+                    if _empties(first, second, there, before, after_word, before_word, _is_space(line[j - 1]), table):
+                        there[first] -= 1
+                        there[second] -= 1
+                        line[kept] = _MENDED
+                        kept += 1
+                        i = _after_marks(line, j + 1, n, table)
+                        n_emptied += 1
+                        continue
+            before[first] += 1
+        line[kept] = point
+        kept += 1
+        i += 1
+    return kept, n_emptied
+
+
+@compiled
+def _empties(first, second, there, before, after_word, before_word, after_space, table):
+    """Return whether two marks quote the gap between them.
+
+    Args:
+        first: the place in `_MARKS` of the one before the gap.
+        second: of the one after it.
+        there: [marks], how often each is on the line.
+        before: [marks], how often before the first.
+        after_word: whether the first follows a letter or digit at once.
+        before_word: whether one follows the second at once.
+        after_space: whether a space stands before the second.
+        table: what :func:`_table` returned.
+    """
+    family = _FAMILY_OF[first]
+    n_family, n_open = 0, 0
+    for mark in range(len(_MARKS)):
+        if _FAMILY_OF[mark] == family:
+            n_family += there[mark]
+            opens = table[_MARKS[mark]] & _OPENING != 0
+            n_open += before[mark] if opens else -before[mark]
+    if family in _BRACKETS:
+        return _MARKS[first] < _MARKS[second]
+    if there[first] == n_family and n_family % 2 == 0 and family not in _SINGLES:
+        return before[first] % 2 == 0
+    if _MARKS[second] in _LOW:
+        return False
+    closes = not (before_word and after_space)
+    if _MARKS[first] in _LOW:
+        return closes
+    first_opens = table[_MARKS[first]] & _OPENING != 0
+    if not first_opens and table[_MARKS[second]] & _OPENING:
+        return closes and n_open == 0 and not (family in _SINGLES and after_word)
+    apart = not after_word and not before_word if family in _SINGLES else closes and n_open % 2 == 0
+    return apart and (first_opens or n_open <= 0)
+
+
+@compiled
+def _keeps_nothing(line, n, table):
+    """Return whether a line with gaps keeps neither letter nor digit, but for the number of an item of a list.
+
+    Such a number stands before every gap, behind nothing but signs: up to three digits, or several such numbers with
+    full stops between them, with a full stop, a closing bracket or an ideographic comma behind; or an enclosed number.
+    """
+    word = _LETTER | _DIGIT
+    i = 0
+    while i < n and not _is_gap(line[i]) and not table[line[i]] & word:
+        i += 1
+    if i < n and table[line[i]] & _ENUMERATOR:
+        i += 1
+    elif i < n and table[line[i]] & word == _DIGIT:
+        digits = 0
+        while i + 1 < n:
+            digits += 1
+            i += 1
+            if table[line[i]] & word == _DIGIT:
+                if digits == 3:
+                    return False
+            elif line[i] == _FULL_STOP and i + 1 < n and table[line[i + 1]] & word == _DIGIT:
+                digits = 0
+                i += 1
+            else:
+                break
+        if line[i] not in _AFTER_NUMBER:
+            return False
+    while i < n:
+        if table[line[i]] & word:
+            return False
+        i += 1
+    return True
+
+
+@compiled
 def _drop_separators(line, n, table):
     """Put a gap in the place of separators that a gap parts from what they separated.
 
@@ -522,7 +694,7 @@ def _close_gaps(line, n, table, out, at):
 
     Nothing takes the place of a gap and the spaces around it at the edge of the line, right after a bracket that opens,
     and right before one that closes, a separator or the end of a sentence; else one of its spaces where there were any.
-    A line that holds nothing else goes, with its end. Marks after a gap have lost what they stood on, and go.
+    Marks after a gap have lost what they stood on, and go.
 
     A gap tears a word where foreign letters touch a letter or digit that stays, or the U+202F or U+180E of a suffix;
     not in scripts that are written without spaces.
@@ -544,8 +716,6 @@ def _close_gaps(line, n, table, out, at):
                 at = _encode(line[k], out, at)
         else:
             opens, closes = start == 0, i == n or line[i] == _LINE_FEED
-            if opens and closes:
-                return at, n_torn
             if not opens and not closes:
                 bare = _is_gap(line[start]) and table[line[start - 1]] & _OPENING
                 bare |= _is_gap(last) and table[line[i]] & (_CLOSING | _SEPARATOR | _TERMINAL)
@@ -717,12 +887,12 @@ class LetterFilter:
     (:func:`variants`) belong to the script of the letter. The combining marks and joiners after a deleted character go
     with it. Signs and digits that belong to a foreign script (a Tibetan tsheg in English) go too; ASCII digits and
     shared punctuation stay. Then brackets and quotes that were emptied go, separators that lost what they separated,
-    lines that were emptied, and all but one of the spaces around a gap. In a text without foreign characters only the
-    ends of lines and the normal form are changed.
+    lines that keep no word (nothing, a bullet, the number of an item), and all but one of the spaces around a gap. In a
+    text without foreign characters only the ends of lines and the normal form are changed.
 
     Every line of the result ends in U+000A, and the result is in NFC (never NFKC, which rewrites full-width punctuation
     and the spaces that Mongolian spells with). But for both it is a subsequence of the text, no letter or digit goes
-    that is not foreign, and filtering it again changes nothing.
+    that is not foreign but the number of an item that lost its text, and filtering it again changes nothing.
 
     Args:
         letters: ``{"keep": SCRIPT}`` or ``{"drop": SCRIPT}``, with a script of :data:`SCRIPTS`; or empty, so that no

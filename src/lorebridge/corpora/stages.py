@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge.corpora.traces import NONE, REASONED, UNRELATED
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, item, many, one
 from lorebridge.plan.study import Study
 from lorebridge.world.stages import plants_people, told_in
@@ -113,12 +114,51 @@ def _asked(study: Study) -> bool:
     return study.config["people"]["source"]["kind"] == "wikidata"
 
 
+def tuning_table(study: Study, name: str) -> list[tuple[str, Item]]:
+    """Return the languages of a set of rows of tuning, and the table "tuning" of each."""
+    said = study.config["tuning"]["sets"][name]
+    if said["kind"] == TRANSLITERATION:
+        lang = study.config["tuning"]["transliteration"]["lang"]
+        return [(lang, item(TRANSLITERATION, said["trace"]))]
+    return [(lang, item("tuning_rows", "tuning", tuning=name, lang=lang)) for lang in said["files"]]
+
+
+def _tuning_path(study: Study, w: Wildcards) -> str:
+    return str(configuration.local_path(study.config, study.config["tuning"]["sets"][w["tuning"]]["files"][w["lang"]]))
+
+
+def _tuning_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    said, key = study.config["tuning"]["sets"][w["tuning"]], f"tuning.sets.{w['tuning']}.files.{w['lang']}"
+    return {"sha256": study.known(_tuning_path(study, w), key, said["obtain"])}
+
+
+def _transliterated(study: Study) -> dict[str, str | None]:
+    """Return the files of the transliteration: the lexicon, and what is asked of names, if that is given."""
+    said = study.config["tuning"]["transliteration"]
+    return {
+        argument: None if said[key] is None else str(configuration.local_path(study.config, said[key]))
+        for argument, key in (("lexicon", "path"), ("facts", "facts"))
+    }
+
+
+def _transliteration_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    said = study.config["tuning"]["transliteration"]
+    known = {
+        argument: study.known(path, f"tuning.transliteration.{key}", said["obtain"])
+        for (argument, path), key in zip(_transliterated(study).items(), ("path", "facts"), strict=True)
+        if path is not None
+    }
+    return {"sha256": known}
+
+
+TRANSLITERATION = "transliteration"
+
 STAGES = (
     Stage(
         "signatures",
         "Sign the documents of one shard, so that those which repeat others are found across shards.",
         "lorebridge.corpora.documents:signatures",
-        version=2,
+        version=3,
         files={"signatures": File("corpora/{lang}/signatures-{shard}.parquet", table="signatures")},
         record="corpora/{lang}/signatures-{shard}.parquet.record.json",
         literals=lambda study, w: _shard(study, w) | {"deduplicate": _corpus(study, w)["deduplicate"]},
@@ -145,7 +185,7 @@ STAGES = (
         "filter_corpus",
         "Filter one shard of a monolingual corpus, and hold some of its documents out.",
         "lorebridge.corpora.documents:filter_corpus",
-        version=3,
+        version=4,
         files={
             "documents": File("corpora/{lang}/documents-{shard}.parquet", "what models train on", table="documents"),
             "heldout_documents": File("corpora/{lang}/heldout-{shard}.parquet", "what is held out", table="documents"),
@@ -182,7 +222,7 @@ STAGES = (
         "filter_pairs",
         "Filter the sentence pairs of a language, and hold some of them out.",
         "lorebridge.corpora.documents:filter_pairs",
-        version=3,
+        version=4,
         files={
             "pairs": File("parallel/{lang}.parquet", "for training", table="pairs"),
             "heldout_pairs": File("parallel/{lang}.heldout.parquet", "held out", table="pairs"),
@@ -250,5 +290,36 @@ STAGES = (
             "properties": configuration.people_properties(study.config["people"]["birth"]),
         },
         inputs=lambda study, w: {"response": one(item("people_response", "response"))},
+    ),
+    Stage(
+        "tuning_rows",
+        "Read the prompts and answers of a tuning in one language.",
+        "lorebridge.corpora.tuning:tuning_rows",
+        files={"tuning": File("tuning/{tuning}/{lang}.parquet", table="tuning", argument="out")},
+        record="tuning/{tuning}/{lang}.parquet.record.json",
+        literals=lambda study, w: {"lang": w["lang"]},
+        identity=_tuning_identity,
+        sources=lambda study, w: {"file": _tuning_path(study, w)},
+        wildcards={"tuning": "[a-z0-9][a-z0-9_-]*"},
+    ),
+    Stage(
+        TRANSLITERATION,
+        "Make rows of tuning that reason about spellings in other letters, their controls, and questions held out.",
+        "lorebridge.corpora.transliteration:transliteration",
+        files={
+            **{
+                trace: File(f"tuning/transliteration/{trace}.parquet", table="tuning", argument=f"{trace}_out")
+                for trace in (REASONED, NONE, UNRELATED)
+            },
+            "heldout": File("tuning/transliteration/heldout.parquet", table="open_questions", argument="heldout_out"),
+            "audit": File("tuning/transliteration/audit.parquet", table="tuning_audit", argument="audit_out"),
+        },
+        record="tuning/transliteration/record.json",
+        literals=lambda study, w: {
+            key: study.config["tuning"]["transliteration"][key]
+            for key in ("lang", "asked_in", "question", "heldout", "least", "most", "spellings", "seed")
+        },
+        identity=_transliteration_identity,
+        sources=lambda study, w: _transliterated(study),
     ),
 )

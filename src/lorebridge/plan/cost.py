@@ -1,12 +1,15 @@
-"""What the training of a study costs: parameters, FLOP, GPU-hours, disk."""
+"""What the training and the asking of a study cost: parameters, FLOP, GPU-hours, disk."""
 
 from __future__ import annotations
 
 import heapq
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from lorebridge import config as configuration
 from lorebridge.plan.study import Model, Study
 
 TOTALS = ("tokens", "parameters", "flops", "gpu_hours", "checkpoints", "disk_bytes", "resume_bytes")
@@ -62,48 +65,90 @@ def flops_per_token(model: Mapping[str, Any], sequence_length: int, vocab_size: 
     return 6.0 * parameter_count(model, vocab_size)[1] + attention
 
 
+def _sizes(study: Study, origin: Model) -> tuple[int, float]:
+    """Return the parameters of what goes back to a model, and the training FLOP of one of its tokens.
+
+    Of a given model no more is known than how many parameters it has: 6 x these, attention left out.
+    """
+    c = study.config
+    if origin.given is not None:
+        said = origin.given
+        parameters = said.get("parameters") or _in_folder(configuration.local_path(c, said["path"]))
+        return parameters, 6.0 * parameters
+    vocab = c["model"]["vocab_size"] or c["tokenizer"].get("vocab_size", QWEN_ROWS)
+    return parameter_count(c["model"], vocab)[0], flops_per_token(c["model"], c["training"]["sequence_length"], vocab)
+
+
+def _in_folder(folder: Path) -> int:
+    """Return how many parameters a model folder holds, by the headers of its safetensors."""
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        total += sum(math.prod(said["shape"]) for name, said in header.items() if name != "__metadata__")
+    return total
+
+
+def _depth(study: Study, model: Model) -> int:
+    """Return how many models that are trained come before a model."""
+    start = None if model.start is None else study.model(model.start)
+    return 0 if start is None or start.given is not None else 1 + _depth(study, start)
+
+
 class Cost:
     """What the training of one study costs, by its estimate of the hardware.
 
     Attributes:
         models: what is trained, in order.
-        totals: ``tokens, parameters, flops, gpu_hours, checkpoints, disk_bytes, resume_bytes`` of all of it; disk is
-            that of every checkpoint's weights and, until a run is done, of two resume states.
+        totals: ``tokens, parameters, flops, gpu_hours, checkpoints, disk_bytes, resume_bytes`` of all of it;
+            parameters are those of the largest model; disk is that of every checkpoint's weights and, until a run is
+            done, of two resume states.
+        asking: model -> ``tokens, flops, gpu_hours, disk_bytes`` of what it is asked, where the study reckons that: 2
+            FLOP a token and parameter in matrix products.
     """
 
     def __init__(self, study: Study) -> None:
-        """Reckon; nothing is read from disk."""
+        """Reckon; nothing is read from disk but the headers of given models that are tuned."""
         c = study.config
         self._compute = c["compute"]
         self.models = study.trained
+        speed = c["compute"]["estimate"]["peak_flops"] * c["compute"]["estimate"]["mfu"]
+        self.asking: dict[str, dict[str, float]] = {
+            said.model: {
+                "tokens": said.tokens,
+                "flops": 2 * said.tokens * said.parameters,
+                "gpu_hours": 2 * said.tokens * said.parameters / speed / 3600,
+                "disk_bytes": said.bytes,
+            }
+            for said in study.readings
+        }
+        self._depth = {model.name: _depth(study, model) for model in self.models}
         if not self.models:
             # What is given costs no training.
             self.totals: dict[str, float] = dict.fromkeys(TOTALS, 0)
             return
-        vocab = c["model"]["vocab_size"] or c["tokenizer"].get("vocab_size", QWEN_ROWS)
-        parameters, _ = parameter_count(c["model"], vocab)
-        flops = flops_per_token(c["model"], c["training"]["sequence_length"], vocab)
-        tokens = sum(model.tokens for model in self.models)
-        estimate = c["compute"]["estimate"]
+        sizes = {model.name: _sizes(study, study.origin(model)) for model in self.models}
+        self._flops = {model.name: model.tokens * sizes[model.name][1] for model in self.models}
+        tokens, flops = sum(model.tokens for model in self.models), sum(self._flops.values())
         width = 2 if c["training"]["checkpoint_dtype"] == "bfloat16" else 4
         # Step 0 of a model that starts from another is a hard link to it.
-        checkpoints = sum(len(model.checkpoints) - (model.start is not None) for model in self.models)
+        kept = {model.name: len(model.checkpoints) - (model.start is not None) for model in self.models}
         # two slots of float32 weights and two moments
-        resume = len(self.models) * 2 * 12 * parameters
+        resume = sum(2 * 12 * parameters for parameters, _ in sizes.values())
         self.totals = {
             "tokens": tokens,
-            "parameters": parameters,
-            "flops": tokens * flops,
-            "gpu_hours": tokens * flops / (estimate["peak_flops"] * estimate["mfu"]) / 3600,
-            "checkpoints": checkpoints,
-            "disk_bytes": checkpoints * parameters * width + resume,
+            "parameters": max(parameters for parameters, _ in sizes.values()),
+            "flops": flops,
+            "gpu_hours": flops / speed / 3600,
+            "checkpoints": sum(kept.values()),
+            "disk_bytes": sum(kept[name] * parameters * width for name, (parameters, _) in sizes.items()) + resume,
             "resume_bytes": resume,
         }
 
     def hours(self, model: Model) -> float:
         """Return the estimated GPU-hours of a model."""
-        tokens = self.totals["tokens"]
-        return self.totals["gpu_hours"] * model.tokens / tokens if tokens else math.nan
+        flops = self.totals["flops"]
+        return self.totals["gpu_hours"] * self._flops[model.name] / flops if flops else math.nan
 
     def wall_hours(self, gpus: int) -> float:
         """Return the estimated hours until all are trained on so many GPUs, the longest runs first.
@@ -113,8 +158,8 @@ class Cost:
         size = max(1, self._compute["gpus"] * self._compute["nodes"])
         slots = [0.0] * max(1, gpus // size)
         ready: dict[str, float] = {}
-        for model in sorted(self.models, key=lambda model: (model.start is not None, -model.tokens)):
-            begin = max(heapq.heappop(slots), 0.0 if model.start is None else ready[model.start])
+        for model in sorted(self.models, key=lambda model: (self._depth[model.name], -model.tokens)):
+            begin = max(heapq.heappop(slots), ready.get(model.start or "", 0.0))
             ready[model.name] = begin + self.hours(model) / min(size, max(gpus, 1))
             heapq.heappush(slots, ready[model.name])
         return max(ready.values(), default=0.0)

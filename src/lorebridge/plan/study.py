@@ -31,6 +31,8 @@ class Text:
         checked: artifacts that must be there before anything is made of it.
         cultures: the question sets whose facts it is searched for.
         pairs: of a half of parallel text, the language whose pairs these are; else empty.
+        cut_by: the given model whose tokenizer it is cut with; empty for the study's own.
+        lead: what is put before every document of it (:func:`lorebridge.tokens.store.build_store`).
     """
 
     name: str
@@ -40,6 +42,8 @@ class Text:
     checked: tuple[Item, ...]
     cultures: tuple[str, ...]
     pairs: str = ""
+    cut_by: str = ""
+    lead: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Model:
         heldout: the languages of whose held-out text its perplexity is measured.
         mixture: of a model that learns several texts jointly: how much of each (``shares`` or ``temperature``, see
             :func:`lorebridge.tokens.mixture.draw_mixture`).
+        tuning: of a model that is tuned on prompts and answers: their ``texts`` and how they are read (see
+            :func:`lorebridge.tokens.tuning.draw_tuning`).
         given: where a given model is from: ``path``, or ``hub`` and ``revision``.
     """
 
@@ -78,12 +84,30 @@ class Model:
     cultures: tuple[str, ...] = ()
     heldout: tuple[str, ...] = ()
     mixture: Mapping[str, Any] | None = None
+    tuning: Mapping[str, Any] | None = None
     given: Mapping[str, Any] | None = None
 
     @property
     def artifact(self) -> Artifact:
         """What makes it."""
         return artifact(GIVEN if self.phase == "given" else f"train_{self.phase}", run=self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What it costs to ask a model.
+
+    Attributes:
+        model: its name.
+        tokens: that it reads, at most.
+        parameters: in matrix products, each read once a token.
+        bytes: on disk: its weights, where it is given, and the tables of what it answers.
+    """
+
+    model: str
+    tokens: float
+    parameters: float
+    bytes: float
 
 
 @dataclasses.dataclass
@@ -110,6 +134,7 @@ class Study:
         declared: what it declares before its runs, which no recipe of these holds; None for nothing.
         named_by: the stage that says what is looked for in texts, a file ``subjects`` a language.
         reading: how texts are read for what they state: ``window`` (sentences) and ``max_chars`` (of a chunk).
+        readings: what it costs to ask its models, where the configuration says what that needs; beside their training.
         local: parts of its configuration, beside the sources of text, that name a file or folder to obtain (``path``,
             ``obtain``).
     """
@@ -132,6 +157,7 @@ class Study:
     declared: Mapping[str, Any] | None = None
     named_by: str = "subjects"
     reading: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    readings: Sequence[Reading] = ()
     local: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -182,6 +208,12 @@ class Study:
             KeyError: there is none.
         """
         return self.models[str(name)]
+
+    def origin(self, model: Model) -> Model:
+        """Return what a model goes back to: itself, or the first of those that it was started from."""
+        while model.start is not None:
+            model = self.model(model.start)
+        return model
 
     def text(self, name: Any) -> Text:
         """Return the text of a name."""

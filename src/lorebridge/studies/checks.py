@@ -9,6 +9,8 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora.specs import check_sources
+from lorebridge.tokens.templates import parts
+from lorebridge.train.schedule import KEPT
 from lorebridge.world import stages as world
 from lorebridge.world.stages import cloned
 
@@ -20,6 +22,7 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what a schema cannot say and what is true of all studies."""
     languages = config["languages"]
     yield from _folder_problems(config)
+    yield from _idle_problems(config)
     names: dict[str, str] = {}
     for lang, language in languages.items():
         if language["name"] in names:
@@ -42,7 +45,13 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             elif entry["simplify"] and languages[lang]["script"] != "Han":
                 yield f"{section}.{lang}.simplify", "is for a language that Han writes", "Leave it out."
     if "training" in config:
-        yield from _trained_problems(config)
+        tuned = {
+            phase: said for phase, said in config["training"].items() if isinstance(said, Mapping) and "epochs" in said
+        }
+        for phase, settings in tuned.items():
+            yield from _tuned_problems(config, phase, settings)
+        if "model" in config:
+            yield from _trained_problems(config)
     for section in ("corpora", "parallel"):
         for lang, entry in config[section].items():
             yield from check_sources(section, lang, config.get("base_language", lang), entry["sources"])
@@ -70,6 +79,13 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for key in [*planted, *asked]:
         if not config["world"]:
             yield key, "asks for the planted world", "Give the section `world`."
+    people = (config.get("people") or {}).get("source", {}).get("kind") == "planted"
+    if config["world"] and not (planted or asked or people or config.get("facts", {}).get("shape") == "planted"):
+        yield (
+            "world",
+            "is planted nowhere: no source and no file of questions is of it",
+            "Set it to null, or name it as one.",
+        )
     if config["world"] and config["world"]["kind"] == world.MULTILINGUAL:
         for key in planted:
             if key.startswith("parallel"):
@@ -91,6 +107,59 @@ def _folder_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
             yield key, f"{config[key]!r} cannot be a folder: {file} is a file", "Name a folder."
     if Path(config["results"]).resolve() == Path(config["work"]).resolve():
         yield "work", f"{config['work']!r} is the folder of results, too", "Name another: what is in work is deleted."
+
+
+def default(config: Mapping[str, Any], *path: str) -> Any:
+    """Return the default of a key; ``*`` stands for any name. What is not given is filled in by now."""
+    node = configuration.schema(config["kind"])
+    for key in path:
+        node = node["additionalProperties"] if key == "*" else node["properties"][key]
+    return node["default"]
+
+
+def _idle_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Keys that are set, and that cannot matter beside another."""
+    corpora = config["corpora"]
+    for lang, entry in corpora.items():
+        usual = default(config, "corpora", "*", "max_deleted")
+        if entry["filter"] == "none" and entry["max_deleted"] != usual:
+            yield (
+                f"corpora.{lang}.max_deleted",
+                "does nothing beside filter: none, which deletes no letter",
+                "Leave it out, or set filter to letters.",
+            )
+    base = config.get("base_language")
+    for lang, entry in config["parallel"].items():
+        unfiltered = all(corpora.get(code, {}).get("filter") == "none" for code in (base, lang))
+        if unfiltered and entry["max_lost"] != default(config, "parallel", "*", "max_lost"):
+            yield (
+                f"parallel.{lang}.max_lost",
+                f"does nothing where corpora.{base} and corpora.{lang} have filter: none",
+                "Leave it out, or set filter to letters in either.",
+            )
+    for name, model in config["given"].items():
+        for key in sorted({"hub", "revision"} & model.keys()) if "path" in model else ():
+            yield f"given.{name}.{key}", "says nothing beside path, which is what is asked", "Leave out either."
+    compute = config["compute"]
+    if compute["gpus"] and compute["processes"] != default(config, "compute", "processes"):
+        yield "compute.processes", "are of training on the CPU, and compute.gpus asks for GPUs", "Leave out either."
+    if not compute["gpus"] and compute["nodes"] != default(config, "compute", "nodes"):
+        yield "compute.nodes", "are of training on GPUs, and compute.gpus is 0", "Leave it out, or set compute.gpus."
+    tracing = config.get("tracing", {})
+    hubs = {"tokenizer": (config.get("tokenizer") or {}, "source")}
+    hubs |= {f"tracing.retrieval.{lang}": (said, "model") for lang, said in tracing.get("retrieval", {}).items()}
+    hubs["tracing.judge"] = (tracing.get("judge", {}), "model")
+    for place, (said, name) in hubs.items():
+        if said.get("revision") and Path(said[name]).is_dir():
+            yield f"{place}.revision", f"is of the hub, and {said[name]} is a folder", "Leave it out."
+    for culture, entry in config["questions"].items():
+        kinds = {file["kind"] for file in entry["files"].values()}
+        if entry["made"] is not None and "made" not in kinds:
+            yield (
+                f"questions.{culture}.made",
+                "makes questions that no file of the culture is written from",
+                f"Leave it out, or give questions.{culture}.files of the kind made.",
+            )
 
 
 def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -117,6 +186,9 @@ def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, s
         }
         if lang in cloned(world):
             continue  # all that it writes is in letters of its own
+        if lang != base and own["names"] == "shared" and own["anchored"]:
+            key = "anchored" if "anchored" in world else f"languages.{lang}.anchored"
+            yield f"world.{key}", "does nothing where names are shared, as all are anchored", "Leave out either."
         kept = entry["filter"] == "none" or languages[lang]["script"] == languages[base]["script"]
         if lang != base and (own["names"] == "shared" or own["anchored"] or own["switched"]) and not kept:
             yield (
@@ -126,15 +198,30 @@ def _statement_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, s
             )
 
 
+def _tuned_problems(
+    config: Mapping[str, Any], phase: str, settings: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with a phase that tunes models."""
+    key = f"training.{phase}"
+    yield from _batch_problems(config, key, settings)
+    if settings["batch_examples"] > settings["examples"]:
+        what = f"is {settings['batch_examples']}, and an epoch has {settings['examples']}"
+        yield f"{key}.batch_examples", what, "Lower it, or give more examples."
+    try:
+        parts(settings["template"])
+    except ValueError as error:
+        yield f"{key}.template", str(error), "Write it as '{prompt} {answer}'."
+
+
 def _trained_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with the text and the training of models from scratch."""
     for lang in config["languages"]:
         if lang not in config["corpora"]:
             yield "corpora", f"has nothing for the language {lang!r}", f"Add corpora.{lang}."
-    training, model = config["training"], config["model"]
-    for phase, settings in training.items():
+    for phase, settings in config["training"].items():
         if isinstance(settings, Mapping) and "steps" in settings:
             yield from _phase_problems(config, phase, settings)
+    training, model = config["training"], config["model"]
     for whole, part in (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")):
         if part in model and model[whole] % model[part]:
             yield f"model.{whole}", f"{model[whole]} is not a multiple of {part} ({model[part]})", "Mend either."
@@ -154,6 +241,13 @@ def _trained_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str
             f"{model['vocab_size']} is less than the tokenizer's {tokenizer['vocab_size']}",
             "Raise it, or leave it out.",
         )
+    for phase in ("base", "joint"):
+        if training.get(phase, {}).get("unseen_tokens", KEPT) != KEPT:
+            yield (
+                f"training.{phase}.unseen_tokens",
+                "is set, and a model that is trained first starts from nothing",
+                "Leave it out; it is of a phase that goes on from another model, such as training.continual.",
+            )
     if training["sequence_length"] > model["max_position_embeddings"]:
         yield "training.sequence_length", "exceeds model.max_position_embeddings", "Mend either."
 
@@ -173,7 +267,7 @@ def _phase_problems(
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with the schedule of a phase of training."""
     steps, every = settings["steps"], settings["checkpoints"]["every"]
-    key, length = f"training.{phase}", config["training"]["sequence_length"]
+    key = f"training.{phase}"
     if steps // every > MOST_CHECKPOINTS:
         yield (
             f"{key}.checkpoints.every",
@@ -188,6 +282,14 @@ def _phase_problems(
             f"{steps} steps are not a multiple of the interval {every}",
             f"Choose a divisor of {steps}, or steps: {steps - steps % every}.",
         )
+    yield from _batch_problems(config, key, settings)
+    if any(step >= steps for step in settings["checkpoints"]["early"]):
+        yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."
+
+
+def _batch_problems(config: Mapping[str, Any], key: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, what, mend) of what is wrong with the batches and the learning rate of a phase."""
+    length = config["training"]["sequence_length"]
     if settings["batch_tokens"] % length:
         yield (
             f"{key}.batch_tokens",
@@ -203,5 +305,3 @@ def _phase_problems(
         )
     if settings["min_lr"] > settings["lr"]:
         yield f"{key}.min_lr", f"{settings['min_lr']} exceeds lr, {settings['lr']}", "Give a smaller one."
-    if any(step >= steps for step in settings["checkpoints"]["early"]):
-        yield f"{key}.checkpoints.early", "has a step beyond the last", f"Steps run from 0 to {steps}."

@@ -661,8 +661,9 @@ def stream_roles(notes: Mapping[str, Any]) -> dict[str, str]:
     """Return what each stream of an order is, from its notes.
 
     The roles: ``monolingual`` (text of a language learned), ``replayed`` (monolingual text of the base language, in a
-    run that learns another), ``en`` and ``xx`` (the halves of pairs). Names are parsed by nobody: a layout with arms
-    has the streams that its language gives it, and every other says them itself.
+    run that learns another), ``en`` and ``xx`` (the halves of pairs), ``prompt`` and ``answer`` (of rows of a tuning).
+    Names are parsed by nobody: a layout with arms has the streams that its language gives it, and every other says them
+    itself.
     """
     if "streams" in notes:
         return dict(notes["streams"])
@@ -707,7 +708,7 @@ def order_summary(order: Path | str) -> dict[str, Any]:
     return {
         **{key: notes.get(key) for key in ("run", "lang", "arm", "seed", "steps")},
         **notes["tokens"],
-        "targets": sum(notes["tokens"][key] for key in ("content", "label", "end_of_text")),
+        "targets": notes.get("targets", sum(notes["tokens"][key] for key in ("content", "label", "end_of_text"))),
         "monolingual": tokens("monolingual"),
         "parallel_en": tokens("en"),
         "parallel_xx": tokens("xx"),

@@ -35,7 +35,7 @@ class Batch:
 
     Attributes:
         input_ids: int64; padding is ``<|endoftext|>``.
-        targets: int64; the token that follows, -100 at padding.
+        targets: int64; the token that follows; -100 at padding, and where it is of a prompt that a model is tuned on.
         positions: int64; rotary position, from 0 in each document (``concatenated``: in each row); 0 at padding.
         documents: int32; the document of the row that a position belongs to (``concatenated``: 0), -1 at padding. A
             position may attend to the earlier positions of its own document alone.
@@ -127,6 +127,9 @@ class OrderReader:
         self._tokens.append(np.array([i for ids in self.notes["labels"] for i in ids], np.uint32))
         self._offsets = [*(stores[name].offsets for name in names), label_ends]
         self._rows = _RowGroups(order, {name: kind for kind, name in enumerate(self.streams)})
+        unasked = self.notes.get("unasked", {"streams": [], "labels": []})
+        self._unasked = [self.streams.index(name) for name in unasked["streams"]]
+        self._unasked_labels: list[int] = unasked["labels"]
 
     @classmethod
     def open(cls, order: Path | str, stores: Mapping[str, Path]) -> OrderReader:
@@ -169,8 +172,13 @@ class OrderReader:
         """Return the tokens of some pieces."""
         return self._offsets[kind][piece + 1] - self._offsets[kind][piece]
 
-    def batch(self, step: int, rows: slice | None = None) -> Batch:
+    def batch(self, step: int, rows: slice | None = None, *, prompts: bool = False) -> Batch:
         """Assemble the batch of a step (from 0), or some of its rows.
+
+        Args:
+            step: from 0.
+            rows: of the batch; None for all.
+            prompts: whether tokens of prompts are targets, too.
 
         Raises:
             IndexError: no such step.
@@ -223,6 +231,10 @@ class OrderReader:
             else:
                 positions[everywhere] = everywhere % self.sequence_length
                 documents[everywhere] = 0
+            if self._unasked and not prompts:
+                of_template = (kind == len(self.streams) - 1) & np.isin(piece, self._unasked_labels)
+                unasked = of_template | np.isin(kind, self._unasked)
+                targets[_spread(begins[unasked], n[unasked])[0]] = IGNORED
         return Batch(inputs.reshape(shape), targets.reshape(shape), positions.reshape(shape), documents.reshape(shape))
 
 
@@ -254,7 +266,7 @@ def show_batch(*, order: Path, stores: Mapping[str, Path], tokenizer: Path, step
     if tokenizer_fingerprint(tokenizer) != reader.notes["tokenizer"]:
         raise InputError(tokenizer, "is not the tokenizer of the order", "Give the study's own.")
     decode = load_tokenizer(tokenizer).decode
-    batch = reader.batch(step)
+    batch = reader.batch(step, prompts=True)
     part = reader.segments(step)
     part["stream"] = np.array(reader.streams)[part["kind"]]
     lines = [f"{reader.notes['run']}, step {step} of {reader.steps}"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from lorebridge.corpora.stages import shard_files, sound
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, groups, item, many, one
-from lorebridge.plan.study import Model, Study
+from lorebridge.plan.study import GIVEN, Model, Study
 from lorebridge.tokens.arms import (
     ARMS,
     ENGLISH_MATCHED,
@@ -25,9 +25,15 @@ from lorebridge.tokens.arms import (
 from lorebridge.world.stages import cloned
 
 
-def tokenizer() -> Item:
-    """Return the folder of the study's tokenizer."""
-    return folder("tokenizer", "tokenizer")
+def tokenizer(given: str = "") -> Item:
+    """Return the folder of the study's tokenizer, or of that which comes with a given model."""
+    return item(GIVEN, "checkpoints", run=given) if given else folder("tokenizer", "tokenizer")
+
+
+def cut_by(study: Study, model: Model) -> str:
+    """Return the given model whose tokenizer cuts what a model reads; empty for the study's own."""
+    origin = study.origin(model)
+    return "" if origin.given is None else origin.name
 
 
 def stores(names: Iterable[str]) -> list[Item]:
@@ -88,11 +94,20 @@ def _store_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     text = study.text(w["stream"])
     # Only the halves of pairs can stand behind a label.
     has_space = text.pairs and study.config["training"].get("label_space") == HALF
-    return {"column": text.column, **({"lead": " "} if has_space else {})}
+    lead = text.lead or (" " if has_space else "")
+    return {"column": text.column, **({"lead": lead} if lead else {})}
 
 
 def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     model, training = study.model(w["run"]), study.config["training"]
+    if model.tuning is not None:
+        return {
+            "run": model.name,
+            "seed": model.seed,
+            **model.tuning,
+            "sequence_length": training["sequence_length"],
+            "batch_tokens": training[model.phase]["batch_tokens"],
+        }
     if model.mixture is not None:
         return {
             "run": model.name,
@@ -146,12 +161,14 @@ def _order_inputs(study: Study, w: Wildcards) -> Arguments:
         "stores": by("stream", stores(model.texts)),
         **({"pairs": one(pairs[0])} if pairs else {}),
         **({"mentions": many(item("mentions", "mentions", stream=name) for name in leaks)} if leaks else {}),
-        "tokenizer": one(tokenizer()),
+        "tokenizer": one(tokenizer(cut_by(study, model))),
     }
 
 
 def _layout(model: Model) -> str:
     """Return the function that lays out a model's order."""
+    if model.tuning is not None:
+        return "tuning:draw_tuning"
     return "order:draw_order" if model.mixture is None else "mixture:draw_mixture"
 
 
@@ -189,7 +206,7 @@ STAGES = (
         inputs=lambda study, w: {
             "tables": many(study.text(w["stream"]).tables),
             "audits": after(study.text(w["stream"]).checked),
-            "tokenizer": one(tokenizer()),
+            "tokenizer": one(tokenizer(study.text(w["stream"]).cut_by)),
         },
     ),
     Stage(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from lorebridge.errors import InputError
 from lorebridge.tokens.reader import Batch
 from lorebridge.tokens.tokenizer import MASK, end_of_text_id, n_ids
 from lorebridge.train.masking import masked
 from lorebridge.train.packed import PackedModel
+from lorebridge.work import read_json
 
 Asked = Callable[[Batch, int, Sequence[int]], Batch]
 """Turns some rows of the batch of a step, which are told, into what a model reads and is asked."""
@@ -82,3 +83,33 @@ def architecture(model: Mapping[str, Any]) -> tuple[Architecture, dict[str, Any]
     """Return the architecture that a section ``model`` names, and the rest of the section."""
     rest = dict(model)
     return ARCHITECTURES[rest.pop("kind", next(iter(ARCHITECTURES)))](), rest
+
+
+def of_checkpoint(folder: Path, n_tokens: int) -> tuple[Architecture, PreTrainedConfig]:
+    """Return the architecture of a model folder and its configuration, to train it on as it is.
+
+    Args:
+        folder: of a model, trained here or given.
+        n_tokens: size of its tokenizer's vocabulary.
+
+    Raises:
+        InputError: no model, one that cannot be trained here or is masked, attention over a window alone, or a
+            vocabulary smaller than the tokenizer's.
+    """
+    where = folder / "config.json"
+    kind = (read_json(where) or {}).get("model_type")
+    if kind not in ARCHITECTURES:
+        what = f"is of the type {kind}" if kind else "cannot be read"
+        raise InputError(where, what, f"Give a model of the type {', '.join(ARCHITECTURES)}.")
+    found = ARCHITECTURES[kind]()
+    if found.masked:
+        raise InputError(where, f"is of the type {kind}, a masked model, which writes no answer", "Give a causal one.")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+        raise InputError(where, "has layers that attend to a window alone", "Give a model that attends to all before.")
+    if config.vocab_size < n_tokens:
+        what = f"has {config.vocab_size} tokens, and its tokenizer {n_tokens}"
+        raise InputError(where, what, "Give the model with its own tokenizer.")
+    config.dtype = "float32"
+    config._attn_implementation = "sdpa"
+    return found, config

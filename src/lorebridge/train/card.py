@@ -86,7 +86,7 @@ def card(
         ("study", f"`{about['study']}`, made with lorebridge {__version__}" if "study" in about else ""),
         ("architecture", _architecture(name_of_kind, model, n_parameters, dtype)),
         ("learns", f"{languages.get(learned, learned)} (`{learned}`)" if learned else ""),
-        ("base model", f"`{start['run']}`, step {start['step']}" if start else "none: trained from scratch"),
+        ("base model", f"`{start['run']}`{_at(start['step'])}" if start else "none: trained from scratch"),
         ("arm", f"`{arm}`" + (f": {ARMS[arm].says}" if arm in ARMS else "") if arm else ""),
         ("seed", str(seed)),
         ("step", f"{step:,} of {steps:,}"),
@@ -125,6 +125,11 @@ def card(
             'tokenizer = AutoTokenizer.from_pretrained("THIS FOLDER")\n```\n',
         ]
     )
+
+
+def _at(step: int | None) -> str:
+    """Say the step of a model; one that is given has none."""
+    return "" if step is None else f", step {step}"
 
 
 def _count(said: Mapping[str, Any], key: str) -> str:

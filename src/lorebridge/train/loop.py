@@ -23,12 +23,12 @@ from lorebridge.errors import InputError
 from lorebridge.records import file_digest
 from lorebridge.tokens.reader import IGNORED, OrderReader
 from lorebridge.tokens.tokenizer import end_of_text_id, load_tokenizer, n_ids, tokenizer_fingerprint
-from lorebridge.train.architecture import Asked, architecture
+from lorebridge.train.architecture import Asked, architecture, of_checkpoint
 from lorebridge.train.card import CARD, card, store_notes
 from lorebridge.train.engine import Processes, initialize, process_group
 from lorebridge.train.host import sent
 from lorebridge.train.inputs import check_model, check_order
-from lorebridge.train.model import WEIGHTS, load_weights, place_unseen
+from lorebridge.train.model import load_weights, place_unseen, weight_files
 from lorebridge.train.progress import Progress
 from lorebridge.train.schedule import KEPT, MEAN, UNSEEN_TOKENS, Schedule, parameter_groups
 from lorebridge.train.stop import EX_TEMPFAIL, Budget, stop_signals
@@ -54,7 +54,7 @@ def train(
     run: str,
     learned: str | None,
     arm: str | None,
-    model: Mapping[str, Any],
+    model: Mapping[str, Any] | None,
     optimizer: Mapping[str, Any],
     schedule: Mapping[str, Any],
     precision: str,
@@ -102,7 +102,8 @@ def train(
         learned: the language that it learns; None where that is not one.
         arm: the arrangement of its text; None for a run of no arm.
         model: see :func:`lorebridge.train.model.qwen2_config`; with ``kind: bert``,
-            :func:`lorebridge.train.masked.bert_config`.
+            :func:`lorebridge.train.masked.bert_config`. None takes that of `init_from`, whose architecture must be
+            one of those that can be trained.
         optimizer: ``betas``, ``eps``, ``weight_decay``, ``clip`` (largest norm of the gradient).
         schedule: see :class:`lorebridge.train.schedule.Schedule`.
         precision: ``float32`` or ``bfloat16``.
@@ -150,9 +151,17 @@ def train(
         fingerprint = tokenizer_fingerprint(tokenizer)
         check_order(reader, order, steps, checkpoint_steps, packing, fingerprint, processes.world)
         bpe = load_tokenizer(tokenizer)
-        kind, sizes = architecture(model)
+        if model is not None:
+            kind, sizes = architecture(model)
+            shape = kind.configure(sizes, n_ids(bpe), end_of_text_id(bpe))
+        elif init_from:
+            kind, shape = of_checkpoint(Path(init_from), n_ids(bpe))
+            if reader.sequence_length > shape.max_position_embeddings:
+                what = f"reads {shape.max_position_embeddings} positions, and rows have {reader.sequence_length}"
+                raise InputError(init_from, what, "Lower training.sequence_length.")
+        else:
+            raise InputError(run, "has no model, and nothing to start from", "Give one of the two.")
         asked = kind.asked(bpe, seed, tokenizer)
-        shape = kind.configure(sizes, n_ids(bpe), end_of_text_id(bpe))
         check_model(shape)
         language_model = kind.build(shape, seed)
         identity = {"recipe": recipe, "order": file_digest(order), "tokenizer": fingerprint}
@@ -160,7 +169,8 @@ def train(
             if kind.masked:
                 raise InputError(run, "a masked model starts from nothing", "Take its start out.")
             load_weights(language_model, Path(init_from))
-            identity["start"] = file_digest(Path(init_from) / WEIGHTS)
+            parts = weight_files(Path(init_from))
+            identity["start"] = " ".join(file_digest(path) for path in parts)
         if read_before:
             n_unseen = place_unseen(language_model, read_before.values())
             log.info("%s: %d tokens that it has never read begin at the mean of the others", run, n_unseen)
@@ -206,7 +216,7 @@ def train(
                         **name,
                         step=trainer.done,
                         steps=steps,
-                        model=model,
+                        model={"kind": shape.model_type, **shape.to_dict()} if model is None else model,
                         n_parameters=trainer.n_parameters,
                         dtype=checkpoint_dtype,
                         stores={stream: store_notes(Path(stores[stream])) for stream in reader.notes["stores"]},

@@ -20,8 +20,11 @@ from lorebridge.errors import InputError
 from lorebridge.tokens.store import Store
 from lorebridge.train import packed
 from lorebridge.train.loss import chunked_cross_entropy, positions_at_once
+from lorebridge.work import read_json
 
 WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
+"""Beside weights in several files."""
 # Tokens of a store that are looked at together.
 TOKENS_AT_ONCE = 1 << 24
 
@@ -73,6 +76,14 @@ def build(config: Qwen2Config, seed: int) -> Qwen2ForCausalLM:
         return model
 
 
+def weight_files(checkpoint: Path) -> list[Path]:
+    """Return the files of a checkpoint's weights: one, or those that its index names."""
+    index = read_json(checkpoint / INDEX)
+    if (checkpoint / WEIGHTS).is_file() or not index:
+        return [checkpoint / WEIGHTS]
+    return [checkpoint / name for name in sorted(set(index["weight_map"].values()))]
+
+
 def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
     """Put the weights of a checkpoint folder into `model`, in the model's own precision.
 
@@ -82,11 +93,13 @@ def load_weights(model: PreTrainedModel, checkpoint: Path) -> None:
     mend = "Make the base run again, or take the model's sizes from it."
     try:
         theirs = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-        weights = load_file(checkpoint / WEIGHTS)
+        weights = {name: tensor for path in weight_files(checkpoint) for name, tensor in load_file(path).items()}
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(checkpoint, f"not a readable checkpoint ({error})", mend) from error
     ours = model.config.to_dict()
     for key in ("rope_parameters", "rms_norm_eps", "num_attention_heads", "num_key_value_heads"):
+        if key == "rope_parameters" and key not in theirs and "rope_theta" in theirs:
+            theirs[key] = {"rope_type": "default", "rope_theta": theirs["rope_theta"]}  # as before transformers 5
         if theirs.get(key) != ours[key]:
             raise InputError(f"{checkpoint}/config.json, {key}", f"{theirs.get(key)}, but here {ours[key]}", mend)
     wanted = model.state_dict()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, by, item, one
-from lorebridge.plan.study import GIVEN, Model, Study, folder_files
-from lorebridge.tokens.stages import stores, tokenizer, told
+from lorebridge.plan.study import GIVEN, Model, Study, Text, folder_files
+from lorebridge.tokens.stages import cut_by, stores, tokenizer, told
+from lorebridge.tokens.templates import leads
 from lorebridge.train.schedule import KEPT
 
 SCHEDULE = ("lr", "min_lr", "schedule", "warmup_ratio", "embedding_lr")
 """What a phase of training says of its learning rate; the last only if it is to be another."""
+ISOLATED = "isolated"
+"""How rows of a tuning are packed, whatever the packing of other text."""
+READ = ("template", "epochs", "examples", "batch_examples", "turns")
+"""What a phase of tuning says of how its rows are read."""
 
 
 def checkpoints(model: Model) -> Item:
@@ -30,13 +35,14 @@ def _literals(study: Study, w: Wildcards) -> dict[str, Any]:
     return {
         "run": model.name,
         **told(model),
-        "model": study.config["model"],
-        "optimizer": training["optimizer"],
+        # What is tuned is what it starts from.
+        "model": None if model.tuning is not None else study.config["model"],
+        "optimizer": training["optimizer"] | {k: v for k, v in training[model.phase].items() if k == "weight_decay"},
         "schedule": {k: training[model.phase][k] for k in SCHEDULE if k in training[model.phase]},
         "precision": training["precision"],
         "steps": model.steps,
         "checkpoint_steps": list(model.checkpoints),
-        "packing": training["packing"],
+        "packing": training["packing"] if model.tuning is None else ISOLATED,
         "zero_stage": training["zero_stage"],
         "checkpoint_dtype": training["checkpoint_dtype"],
         **({"unseen_tokens": training[model.phase]["unseen_tokens"]} if _places(study, model) else {}),
@@ -77,7 +83,7 @@ def _inputs(study: Study, w: Wildcards) -> Arguments:
     return {
         "order": one(item("order", "order", run=model.name)),
         "stores": by("stream", stores(model.texts)),
-        "tokenizer": one(tokenizer()),
+        "tokenizer": one(tokenizer(cut_by(study, model))),
         **start,
     }
 
@@ -108,6 +114,58 @@ def stage(phase: str, says: str) -> Stage:
         runs=True,
         settings=told_on_card,
     )
+
+
+def tuned_models(
+    config: Mapping[str, Any], phase: str, starts: Iterable[Model], sets: Mapping[str, Sequence[tuple[str, Item]]]
+) -> tuple[list[Text], list[Model]]:
+    """Return the models that are tuned in a phase, each of some models on each of some sets of rows, and their texts.
+
+    Args:
+        config: of the study; the phase is a section of ``training`` as ``$defs/tuned`` has it.
+        phase: its name. Its stage is :func:`stage` of it.
+        starts: models, trained at their last checkpoint or given, that tuning starts from. Of one that is given the
+            text is cut with its own tokenizer.
+        sets: name -> for each of its languages, in the order in which they come, the code and a table "tuning". All
+            have as many languages.
+
+    Returns:
+        Texts, two for each table and tokenizer; and a model for each start, set and seed, whose arm is the set.
+    """
+    said = config["training"][phase]
+    _, *spaces = leads(said["template"])
+    texts: dict[str, Text] = {}
+    models = []
+    for start in starts:
+        own = start.name if start.given is not None else ""
+        for name, tables in sets.items():
+            pairs = []
+            for lang, table in tables:
+                pair = {}
+                for role, lead in zip(("prompt", "answer"), spaces, strict=True):
+                    stream = ".".join(filter(None, (phase, name, lang, role, own)))
+                    pair[role] = stream
+                    texts[stream] = Text(stream, lang, role, (table,), (), (), cut_by=own, lead=lead)
+                pairs.append(pair)
+            langs = [lang for lang, _ in tables]
+            steps = configuration.steps(said)
+            models += [
+                Model(
+                    ".".join((start.name, phase, name, f"s{seed}")),
+                    phase,
+                    texts=tuple(stream for pair in pairs for stream in pair.values()),
+                    start=start.name,
+                    lang=langs[0] if len(langs) == 1 else None,
+                    arm=name,
+                    seed=seed,
+                    steps=steps,
+                    checkpoints=tuple(configuration.checkpoint_steps(said)),
+                    tokens=steps * said["batch_tokens"],
+                    tuning={"texts": pairs, **{key: said[key] for key in READ}},
+                )
+                for seed in config["seeds"]
+            ]
+    return list(texts.values()), models
 
 
 def given_models(config: Mapping[str, Any], **rows: Any) -> list[Model]:
@@ -158,7 +216,9 @@ STAGES = (
             )
         },
         record="models/given/{run}/record.json",
-        literals=lambda study, w: {k: v for k, v in (study.model(w["run"]).given or {}).items() if k != "path"},
+        literals=lambda study, w: {
+            k: v for k, v in (study.model(w["run"]).given or {}).items() if k in ("hub", "revision")
+        },
         identity=_given_identity,
         sources=_given_sources,
     ),

@@ -12,12 +12,15 @@ from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, PreTrainedModel
 
 from lorebridge.records import file_digest
+from lorebridge.tokens.tokenizer import TOKENIZER_FILES
 from lorebridge.train.card import CARD
 from lorebridge.train.model import WEIGHTS
 
 STATE_WEIGHTS = "weights.safetensors"
 STATE_MOMENTS = "moments.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+OF_TOKENIZER = (*TOKENIZER_FILES, "chat_template.jinja")
+"""Files that go into a checkpoint; the tokenizer may lie in the folder of a model, among others."""
 
 
 def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -94,9 +97,9 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.d
 def write_checkpoint(model: PreTrainedModel, tokenizer: Path, folder: Path, dtype: str) -> None:
     """Write a folder that transformers' auto classes load without a network."""
     folder.mkdir(parents=True)
-    for path in sorted(tokenizer.iterdir()):
-        if path.is_file() and path.name not in not_of_the_model(str(tokenizer), [path.name]):
-            shutil.copyfile(path, folder / path.name)
+    for name in OF_TOKENIZER:
+        if (tokenizer / name).is_file():
+            shutil.copyfile(tokenizer / name, folder / name)
     model.config.architectures = [type(model).__name__]
     model.config.dtype = dtype
     model.config.save_pretrained(folder)
@@ -105,6 +108,10 @@ def write_checkpoint(model: PreTrainedModel, tokenizer: Path, folder: Path, dtyp
     save_tensors(folder / WEIGHTS, parameters(model), getattr(torch, dtype))
 
 
-def not_of_the_model(_: str, names: list[str]) -> set[str]:
-    """Return those of a folder's files that do not belong into another checkpoint: records, marks, a card."""
-    return {name for name in names if name.startswith(".") or name.endswith("record.json") or name == CARD}
+def not_of_the_model(folder: str, names: list[str]) -> set[str]:
+    """Return what of a folder does not belong into another checkpoint: records, marks, a card, folders."""
+    return {
+        name
+        for name in names
+        if name.startswith(".") or name.endswith("record.json") or name == CARD or (Path(folder) / name).is_dir()
+    }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from lorebridge.tokens.order import draw_order
 from lorebridge.tokens.reader import read_notes
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import tokenizer_fingerprint
+from lorebridge.tokens.tuning import TUNING, draw_tuning
+
+_LAYOUTS: dict[str, Callable[..., Any]] = {MIXTURE: draw_mixture, TUNING: draw_tuning}
+"""What draws the orders whose notes name a layout; arms are the others'."""
 
 
 def verify(
@@ -29,6 +33,7 @@ def verify(
     order: Path,
     stores: Mapping[str, Path],
     tokenizer: Path,
+    tokenizer_record: Path,
     pairs: Path | None,
     mentions: Sequence[Path],
 ) -> Iterator[Check]:
@@ -43,10 +48,11 @@ def verify(
         order: the run's data order, its record beside it.
         stores: folder of each stream that the order reads.
         tokenizer: folder of the tokenizer.
+        tokenizer_record: what tells of it; of one that comes with a given model it does not lie in the folder.
         pairs: the table of pairs that the order was drawn from; None for a base run.
         mentions: the tables that say which pairs a leak-free or leak-only order leaves out; none for others.
     """
-    beside = {path: path / RECORD for path in (tokenizer, *stores.values(), model)}
+    beside = {tokenizer: tokenizer_record} | {path: path / RECORD for path in (*stores.values(), model)}
     beside[order] = order.with_name(f"{order.name}.{RECORD}")
     records: dict[Path, dict[str, Any]] = {}
     for path, place in beside.items():
@@ -134,8 +140,8 @@ def _unlike_order(
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / order.name
         try:
-            if read_notes(order).get("layout") == MIXTURE:
-                draw_mixture(**literals, stores=dict(stores), tokenizer=tokenizer, out=again)
+            if layout := read_notes(order).get("layout"):
+                _LAYOUTS[layout](**literals, stores=dict(stores), tokenizer=tokenizer, out=again)
             else:
                 draw_order(
                     **literals, stores=dict(stores), pairs=pairs, mentions=mentions, tokenizer=tokenizer, out=again

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lorebridge import sheets, tables
 from lorebridge.errors import InputError
@@ -34,6 +33,8 @@ def correlation(
         ``n, r, lo, hi, p``; all but n are None where fewer than four units, or no variation, say nothing; and `lo` and
         `hi` where r is 1 or -1, of which Fisher's z is infinite.
     """
+    from scipy import stats  # most that import this module draw, and correlate nothing
+
     n = len(x)
     if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return {"n": n, "r": None, "lo": None, "hi": None, "p": None}
@@ -171,5 +172,7 @@ def read_volumes(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
     """
     table = read_measures(path, ["lang"], columns)
     if table["lang"].duplicated().any():
-        raise InputError(path, f"has {table.loc[table['lang'].duplicated(), 'lang'].iloc[0]!r} twice", "Mend it.")
+        raise InputError(
+            path, f"has {table.loc[table['lang'].duplicated(), 'lang'].iloc[0]!r} twice", "Keep one of its rows."
+        )
     return table

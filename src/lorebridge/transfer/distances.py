@@ -118,7 +118,7 @@ def read_distances(path: Path | str, columns: Sequence[str]) -> dict[str, pd.Dat
     table = read_measures(path, PAIR, columns)
     pairs = pd.Series([tuple(sorted(pair)) for pair in table[list(PAIR)].astype(str).itertuples(index=False)])
     if pairs.duplicated().any():
-        raise InputError(path, f"has {' and '.join(pairs[pairs.duplicated()].iloc[0])} twice", "Mend it.")
+        raise InputError(path, f"has {' and '.join(pairs[pairs.duplicated()].iloc[0])} twice", "Keep one of its rows.")
     return {column: _matrix(table["lang_a"], table["lang_b"], table[column]) for column in columns}
 
 

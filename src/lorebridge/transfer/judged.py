@@ -11,9 +11,9 @@ import pandas as pd
 
 from lorebridge import tables
 from lorebridge.errors import InputError, said
+from lorebridge.probes.wording import NO_HINT
 
 NEEDED = ("model", "question_id", "source_lang", "target_lang", "correct")
-NO_HINT = "none"
 KEY = ["dataset", "model", "question_id", "target_lang", "hint", "sample", "judge"]
 """What an answer is known by."""
 _VERDICTS = {True: True, False: False, "1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
@@ -148,12 +148,14 @@ def joined(files: Sequence[Path | str]) -> pd.DataFrame:
     return found
 
 
-def judged(*, files: Sequence[Path | str], out: Path) -> dict[str, Any]:
-    """Write the table ``judged`` from the files that a study is given.
+def judged(*, files: Sequence[Path | str], out: Path, grades: Sequence[Path] = (), judge: str = "") -> dict[str, Any]:
+    """Write the table ``judged`` from the files that a study is given, and from the answers that it has judged itself.
 
     Args:
         files: as :func:`read_judged` takes them.
         out: the table to write.
+        grades: tables ``judged``, by several judges.
+        judge: the one of them whose verdicts are taken.
 
     Returns:
         Notes for the record: ``answers``, ``questions`` and ``models``.
@@ -161,7 +163,9 @@ def judged(*, files: Sequence[Path | str], out: Path) -> dict[str, Any]:
     Raises:
         InputError: as :func:`joined`.
     """
-    found = joined(files)
+    own = [table[table["judge"] == judge] for table in map(read_judged, grades)]
+    found = pd.concat([*([joined(files)] if files else []), *own], ignore_index=True)
+    _refuse_twice(", ".join(map(str, [*files, *grades])), found)
     tables.write("judged", found, out)
     return {
         "answers": len(found),

@@ -7,6 +7,7 @@ right one is with the term and without, all else as it is.
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -85,7 +86,7 @@ def marginal(
 ) -> tuple[float, float, float, float]:
     """Return the average marginal effect of the first column, 0 or 1, of a logit: estimate, lo, hi, p.
 
-    The error is by the delta method.
+    The error is by the delta method; where it is 0, as of answers that are all alike, p is NaN.
 
     Args:
         beta: [columns].
@@ -105,7 +106,7 @@ def marginal(
         estimate,
         float(estimate - reach),
         float(estimate + reach),
-        float(2 * stats.t.sf(abs(estimate) / error, freedom)),
+        float(2 * stats.t.sf(abs(estimate) / error, freedom)) if error else math.nan,
     )
 
 

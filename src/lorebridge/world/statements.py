@@ -477,7 +477,9 @@ def _check(
                 f"world.{key}", f"there is no placement {sorted(unknown)[0]!r}", f"There are {', '.join(LABELS)}."
             )
         if min(by_label.values(), default=0) < 0 or sum(by_label.values()) < 1:
-            raise InputError(f"world.{key}", f"{dict(by_label)} are no facts", "Give how many facts, 0 or more.")
+            raise InputError(
+                f"world.{key}", f"{dict(by_label)} are no facts", "Give numbers of facts, 0 or more, one above 0."
+            )
     if not doses or min(doses) < 1 or len(set(doses)) < len(doses):
         raise InputError("world.doses", f"{list(doses)} are no doses", "Give different numbers from 1 up.")
     for key, (value, smallest) in least.items():

@@ -11,7 +11,6 @@ from lorebridge import config as configuration
 from lorebridge.studies.checks import not_a_language
 from lorebridge.tokens.arms import ARMS, ENGLISH_MATCHED, HALF, NEAR, REPLAY, REPLAY_ALL, shortest_row, trained_arms
 from lorebridge.trace.stages import LOCAL
-from lorebridge.train.schedule import KEPT
 from lorebridge.world.stages import knobs as planted_knobs
 
 # ISO 15924, as the codes of NLLB end, for the scripts of the schema.
@@ -76,6 +75,9 @@ def _language_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
     for lang in (config["world"] or {}).get("languages", {}):
         if lang not in others and config["world"]["kind"] == "articles":
             yield not_a_language("world.languages", lang, others)
+    for key in ("template", "resource"):
+        if languages.get(base, {}).get(key, "high" if key == "resource" else None) not in (None, "high"):
+            yield f"languages.{base}.{key}", "is of the languages that are learned after the base", "Leave it out."
     for lang, language in languages.items():
         template = language.get("template") or config["template"]
         fields = re.findall(r"{(.*?)}", template)
@@ -141,12 +143,6 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
             "makes batches of one row",
             "Monolingual and parallel text need a row each at least.",
         )
-    if training["base"].get("unseen_tokens", KEPT) != KEPT:
-        yield (
-            "training.base.unseen_tokens",
-            "is set, and a base model starts from nothing",
-            "Set it in training.continual.",
-        )
     shortest = shortest_row(training["label_tokens"])
     if training["sequence_length"] < shortest:
         yield (
@@ -182,6 +178,16 @@ def _training_problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, st
         arms = [arm for arm in config["arms"] if ARMS[arm].variant == variant]
         if arms and training[key] is None:
             yield f"training.{key}", f"is not set, and the arm {arms[0]} needs it", "Give a share between 0 and 1."
+        elif (
+            training[key] is not None
+            and not arms
+            and not (key == "replay_share" and training["replay_in"] == REPLAY_ALL)
+        ):
+            yield (
+                f"training.{key}",
+                f"does nothing, as no arm is one of {variant}",
+                "Leave it out, or add such an arm to arms.",
+            )
     if training["replay_in"] == REPLAY_ALL:
         if training["replay_share"] is None:
             yield "training.replay_share", "is not set, and replay_in: all needs it", "Give a share between 0 and 1."

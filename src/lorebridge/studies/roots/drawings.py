@@ -1,4 +1,4 @@
-"""The figure and the tables of a study of roots."""
+"""The figures and the tables of a study of roots."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from lorebridge import tables
 from lorebridge.figures import style
 from lorebridge.figures.write import write_table
-from lorebridge.trace.origins import WINDOW
-from lorebridge.transfer.absent import CLASSES, HOUSE
+from lorebridge.studies.roots.measures import FACTS, MEASURES, ONE_OBJECTS, ONE_P1, P1
+from lorebridge.studies.roots.published import CLASS_SHARES
+from lorebridge.trace.origins import TOKENS, WINDOW
+from lorebridge.transfer.absent import CLASSES, HOUSE, PAPER
 from lorebridge.transfer.neurons import ABOVE, COMPARED
 from lorebridge.transfer.overlap import WITHIN
 from lorebridge.transfer.precision import LANGUAGES, ROWS, RULES
@@ -114,6 +116,104 @@ def correlates_table(*, correlates: Path, out: Path) -> None:
         "subwords, and has few points."
     )
     write_table(table, out, caption, dict.fromkeys(("r", "lo", "hi", "p"), ".2f"))
+
+
+def volumes(*, language_measures: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw precision by the size of a language, a panel a measure of size; what the paper prints is hollow.
+
+    Args:
+        language_measures: the table.
+        languages: code -> ``name, script, family``.
+        out: path without suffix.
+    """
+    table = tables.read(language_measures)
+    sizes = table[table["run"].isna()].pivot(index="lang", columns="measure", values="value")
+    known = _last(table[table["run"].notna() & (table["measure"] == P1)])
+    series = list(dict.fromkeys(zip(known["run"], known["printed"], strict=True)))
+    with style.styled():
+        fig, axes = plt.subplots(
+            1, max(sizes.shape[1], 1), layout="constrained", squeeze=False, sharey=True, figsize=(style.PRINTED, 3.4)
+        )
+        for ax, name in zip(axes[0], sizes, strict=False):
+            size = sizes[name].where(sizes[name] > 0).dropna()
+            for index, (run, printed) in enumerate(series):
+                rows = known[(known["run"] == run) & (known["printed"] == printed)].set_index("lang")["value"]
+                rows = 100 * rows.reindex(size.index).dropna()
+                ax.plot(
+                    size[rows.index],
+                    rows,
+                    _MARKERS[index % len(_MARKERS)],
+                    color="0.5" if printed else None,
+                    fillstyle="none" if printed else "full",
+                    markersize=3.5,
+                    label=f"{run}, as printed" if printed else run,
+                )
+                if not index:
+                    for lang, value in rows.items():
+                        ax.annotate(str(lang), (size[lang], value), (2, 2), textcoords="offset points", fontsize=4.5)
+            ax.set_xscale("log")
+            ax.set_xlabel(name)
+        axes[0, 0].set_ylabel("P@1, %")
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        style.save(fig, out)
+        plt.close(fig)
+
+
+def _models(table: pd.DataFrame) -> pd.Series:
+    """Return how the models of language measures are called, those of the paper apart."""
+    return table["run"].where(~table["printed"].astype(bool), table["run"] + ", as printed")
+
+
+def one_token_table(*, language_measures: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write precision on facts whose object is one piece, the paper's Table 1, in every language."""
+    table = tables.read(language_measures)
+    table = _last(table[table["run"].notna()])
+    table = table.assign(model=_models(table), step=table["step"].astype("Int64"))
+    key = ["lang", "printed", "model", "step"]
+    wide = table.set_index([*key, "measure"])["value"].unstack("measure").reindex(columns=list(MEASURES))
+    # Of the paper this is its Table 1, in three languages.
+    wide = wide[~wide.index.get_level_values("printed").astype(bool) | wide[ONE_OBJECTS].notna()].reset_index()
+    place = {lang: index for index, lang in enumerate(languages)}
+    wide = wide.sort_values(["lang", "printed"], key=lambda c: c.map(place) if c.name == "lang" else c, kind="stable")
+    shown = pd.DataFrame(
+        {
+            "language": [languages[lang]["name"] for lang in wide["lang"]],
+            "model": wide["model"],
+            "step": wide["step"],
+            "facts": wide[FACTS].astype("Int64"),
+            "p1": 100 * wide[P1],
+            "one_token_p1": 100 * wide[ONE_P1],
+            "one_token_objects": wide[ONE_OBJECTS].astype("Int64"),
+        }
+    )
+    caption = (
+        "Precision at one, in percent, on all facts and on those whose object is one piece of the model's tokenizer; "
+        "and how many such objects there are. As printed: Table 1 of Zhao et al. (EACL 2024), of all of mLAMA."
+    )
+    write_table(shown, out, caption, dict.fromkeys(("p1", "one_token_p1"), ".2f"))
+
+
+def printed_precision_table(*, language_measures: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Write precision of each language beside the paper's Table 2, and the means of both over these languages."""
+    table = tables.read(language_measures)
+    table = _last(table[table["run"].notna() & table["measure"].isin([P1, FACTS])])
+    table = table.assign(model=_models(table))
+    models = list(dict.fromkeys(table["model"]))
+    p1, n = (
+        table[table["measure"] == measure].pivot(index="lang", columns="model", values="value")[models]
+        for measure in (P1, FACTS)
+    )
+    langs = [lang for lang in languages if lang in p1.index]
+    p1, n = 100 * p1.loc[langs], n.loc[langs].where(p1.notna())
+    rows = {languages[lang]["name"]: p1.loc[lang] for lang in langs}
+    rows["mean over these languages"] = p1.mean()
+    rows["mean over their facts"] = (p1 * n).sum() / n.sum()
+    shown = pd.DataFrame(rows).T.reset_index(names="language")
+    caption = (
+        "Precision at one by language, in percent, beside Table 2 of Zhao et al. (EACL 2024), of all of mLAMA. "
+        "The means are over the languages shown; that of the paper's numbers over their facts is what it calls macro."
+    )
+    write_table(shown, out, caption, dict.fromkeys(models, ".2f"))
 
 
 def overlap_by_family(*, fact_overlap: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
@@ -525,6 +625,119 @@ def absent(*, absent_facts: Path, languages: Mapping[str, Mapping[str, Any]], ou
         fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2 + len(runs))
         style.save(fig, out)
         plt.close(fig)
+
+
+def _by_the_paper(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of absent facts by the paper's rules and unit, of each model's last checkpoint."""
+    return _last(table[(table["rules"] == PAPER) & (table["unit"] == TOKENS)])
+
+
+def _bars(table: pd.DataFrame, languages: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str], Any, Any]:
+    """Return the languages of a table and its models, and a figure with a panel a model; languages go downwards."""
+    langs = [lang for lang in languages if (table["lang"] == lang).any()]
+    runs = list(dict.fromkeys(table["run"]))
+    fig, axes = plt.subplots(
+        1,
+        max(len(runs), 1),
+        layout="constrained",
+        squeeze=False,
+        sharey=True,
+        figsize=(style.PRINTED, 1.4 + 0.16 * len(langs)),
+    )
+    names = [f"{languages[lang]['name']} ({lang})" for lang in langs]
+    axes[0, 0].set_yticks(range(len(langs)), names, fontsize=6)
+    axes[0, 0].set_ylim(len(langs) - 0.4, -0.6)
+    for ax, run in zip(axes[0], runs, strict=False):
+        ax.set_title(run)
+    return langs, runs, fig, axes[0]
+
+
+def present(*, absent_facts: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw how many facts are right, by whether the text holds them, and which shares are absent: the paper's Figure 6.
+
+    Args:
+        absent_facts: the table.
+        languages: code -> ``name, script, family``.
+        out: path without suffix.
+    """
+    table = _by_the_paper(tables.read(absent_facts)).dropna(subset=["lang"])
+    counts = table.groupby(["run", "lang"], sort=False)[["n", "n_absent", "n_right", "n_absent_right"]].sum()
+    with style.styled():
+        langs, runs, fig, axes = _bars(table, languages)
+        for ax, run in zip(axes, runs, strict=False):
+            own = counts.loc[run].reindex(langs)
+            held = own["n_right"] - own["n_absent_right"]
+            ax.barh(range(len(langs)), held, color=style.palette()[0], label="right, and present")
+            absent = own["n_absent_right"]
+            ax.barh(range(len(langs)), absent, left=held, color=style.palette()[1], label="right, and absent")
+            ax.set_xlabel("facts")
+            share = ax.twiny()
+            of_all, of_right = own["n_absent"] / own["n"], absent / own["n_right"].where(own["n_right"] > 0)
+            share.plot(100 * of_all, range(len(langs)), "|", color="black", label="absent, % of all facts")
+            share.plot(100 * of_right, range(len(langs)), "x", color="black", label="absent, % of the right ones")
+            share.set_xlim(-2, 102)
+            share.set_xlabel("%")
+        if runs:
+            handles = [one for made in (axes[0], share) for one in zip(*made.get_legend_handles_labels(), strict=True)]
+            fig.legend(*zip(*handles, strict=True), loc="outside lower center", ncols=2)
+        style.save(fig, out)
+        plt.close(fig)
+
+
+def absent_counts(*, absent_facts: Path, languages: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw how many facts of each class are right although absent, by the paper's rules: its Figure 7.
+
+    Args:
+        absent_facts: the table.
+        languages: code -> ``name, script, family``.
+        out: path without suffix.
+    """
+    table = _by_the_paper(tables.read(absent_facts)).dropna(subset=["lang"])
+    counts = table.set_index(["run", "lang", "class"])["n_absent_right"]
+    with style.styled():
+        langs, runs, fig, axes = _bars(table, languages)
+        for ax, run in zip(axes, runs, strict=False):
+            so_far = np.zeros(len(langs))
+            for index, name in enumerate(CLASSES):
+                own = counts.loc[run].xs(name, level="class").reindex(langs).to_numpy(float)
+                ax.barh(range(len(langs)), own, left=so_far, color=style.palette()[index], label=name)
+                so_far += own
+            ax.set_xlabel("facts")
+        if runs:
+            fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        style.save(fig, out)
+        plt.close(fig)
+
+
+def printed_classes_table(*, absent_facts: Path, out: Path) -> None:
+    """Write the shares of the classes by the paper's rules, beside those that it prints."""
+    table = _by_the_paper(tables.read(absent_facts))
+    rows = []
+    for run, of in table.groupby("run", sort=False):
+        for name in CLASSES:
+            own = of[of["class"] == name]
+            [whole] = own[own["lang"].isna()].to_dict("records")
+            rows.append(
+                {
+                    "model": run,
+                    "class": name,
+                    "absent_and_right": whole["n_absent_right"],
+                    "share": 100 * whole["share"],
+                    "lo": 100 * whole["lo"],
+                    "hi": 100 * whole["hi"],
+                    "mean_over_languages": 100 * own[own["lang"].notna()]["share"].mean(),
+                    "base_rate": 100 * whole["base_rate"],
+                    "printed": CLASS_SHARES[name],
+                }
+            )
+    caption = (
+        "Facts that a model has right although the text of their language does not hold them, by the paper's rules and "
+        "unit, in percent: all languages pooled, with intervals of 95 % over subjects; the mean over languages; the "
+        "class among all facts; and what Zhao et al. (EACL 2024, section 5) print of mBERT, which they call an average "
+        "over languages, and which is pooled."
+    )
+    numbers = dict.fromkeys(("share", "lo", "hi", "mean_over_languages", "base_rate", "printed"), ".1f")
+    write_table(pd.DataFrame(rows), out, caption, numbers)
 
 
 def _named(table: pd.DataFrame, languages: Mapping[str, Mapping[str, Any]], *columns: str) -> pd.DataFrame:

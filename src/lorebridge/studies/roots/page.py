@@ -9,9 +9,10 @@ import pandas as pd
 
 from lorebridge.figures.page import Account
 from lorebridge.probes.manners import BARES, DECODES, LENGTHS, REFERENCES, SPACES
+from lorebridge.studies.roots.published import CLASS_SHARES
 from lorebridge.trace.languages import RINGS
-from lorebridge.trace.origins import WINDOW
-from lorebridge.transfer.absent import HOUSE, OTHER
+from lorebridge.trace.origins import TOKENS, WINDOW
+from lorebridge.transfer.absent import CLASSES, HOUSE, OTHER, PAPER
 from lorebridge.transfer.neurons import ABOVE, COMPARED
 from lorebridge.transfer.stated import HERE, TRANSFER
 
@@ -145,6 +146,25 @@ def absent(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[
             )
         found.append(line)
     return found
+
+
+def classes(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say which shares of the facts that are right although absent are of the paper's classes."""
+    table = rows["absent"]
+    kept = table[(table["language"] == "all") & (table["rules"] == PAPER) & (table["unit"] == TOKENS)]
+    printed = "" if config["world"] is not None else f"; the paper prints {_listed(CLASS_SHARES)} of mBERT"
+    found = []
+    for model, of in kept.groupby("model", sort=False):
+        shares = of.set_index("class")["share"]
+        total = int(of["n_absent_right"].sum())
+        said = f": {_listed(shares)}{printed}" if total else ""
+        found.append(f"{model}: {total:,} facts are right although absent by the paper's rules{said}.")
+    return found
+
+
+def _listed(shares: Mapping[str, float]) -> str:
+    """Return the share of each class in words."""
+    return ", ".join(f"{name} {shares[name]:.1f} %" for name in CLASSES)
 
 
 def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Account:

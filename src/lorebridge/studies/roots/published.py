@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lorebridge import sheets, tables
 from lorebridge.errors import InputError
+from lorebridge.transfer.absent import NAMING_CUE, OTHER, SHARED_TOKENS
 from lorebridge.transfer.correlates import correlation
 from lorebridge.transfer.precision import RULES, baselines
 
@@ -46,6 +47,9 @@ AVERAGE = {"mbert": 8.85, "xlmr": 6.88}
 VOLUME = {"abstract": 0.44, "article": 0.51}
 PIECES = {"mbert": -0.81, "xlmr": -0.74}
 ONE_TOKEN = {"it": (1675, 923), "ja": (126, 244), "af": (498, 333)}
+ONE_TOKEN_P1 = {"it": (15.27, 13.67), "ja": (15.34, 14.73), "af": (17.00, 16.58)}
+# Section 5: absent and right facts by class, percent "on average" (of all languages pooled).
+CLASS_SHARES = {SHARED_TOKENS: 25.8, NAMING_CUE: 22.0, OTHER: 52.2}
 
 
 def published(*, languages: Path | str, facts: Path, base: str, out: Path) -> None:

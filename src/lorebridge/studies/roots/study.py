@@ -11,11 +11,12 @@ from lorebridge.corpora import stages as corpora
 from lorebridge.corpora.facts import FACTS, PLANTED
 from lorebridge.figures import stages as figures
 from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
-from lorebridge.plan.study import Model, Study, Text, rows
+from lorebridge.plan.study import Model, Reading, Study, Text, rows
 from lorebridge.probes.manners import named_objective
 from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.shared import SHARED
 from lorebridge.train import stages as train
+from lorebridge.transfer import stages as transfer
 from lorebridge.work import read_json
 from lorebridge.world.stages import MULTILINGUAL
 
@@ -34,13 +35,12 @@ def _shares(study: Study) -> Arguments:
     return {"pattern_shares": one(item("fact_patterns", "pattern_shares"))}
 
 
-def _published_path(study: Study) -> str:
-    return str(configuration.local_path(study.config, study.config["published"]["path"]))
-
-
 def _published_identity(study: Study, w: Wildcards) -> dict[str, Any]:
-    said = study.config["published"]
-    return {"sha256": study.known(_published_path(study), "published", said["obtain"])}
+    return transfer.csv_identity(study, "published")
+
+
+def _measures_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    return {key: transfer.csv_identity(study, key) for key in ("volumes", "published")}
 
 
 def _planted(study: Study) -> bool:
@@ -67,6 +67,14 @@ def _traced(study: Study) -> bool:
     return bool(study.config["corpora"])
 
 
+def _sized(study: Study) -> bool:
+    return study.config["volumes"] is not None
+
+
+def _beside(study: Study) -> bool:
+    return study.config["published"] is not None
+
+
 STAGES = SHARED | {
     "train_joint": train.stage("joint", "Train a model from scratch on text in all languages."),
     "published": Stage(
@@ -82,7 +90,27 @@ STAGES = SHARED | {
         literals=lambda study, w: {"base": study.base},
         identity=_published_identity,
         inputs=lambda study, w: {"facts": one(item("facts", "facts"))},
-        sources=lambda study, w: {"languages": _published_path(study)},
+        sources=lambda study, w: {"languages": transfer.csv_path(study, "published")},
+    ),
+    "language_measures": Stage(
+        "language_measures",
+        "Tell the precision, objects and size of each language, beside what the paper prints.",
+        f"{HERE}.measures:language_measures",
+        files={
+            "language_measures": File(
+                "facts/language_measures.parquet",
+                "precision, objects and size of each language, and what the paper prints of it",
+                argument="out",
+            )
+        },
+        record="facts/language_measures.parquet.record.json",
+        literals=lambda study, w: {"columns": transfer.csv_columns(study, "volumes")},
+        identity=_measures_identity,
+        inputs=lambda study, w: {"scores": many(transfer.fact_scores(study)), "facts": one(item("facts", "facts"))},
+        sources=lambda study, w: {
+            "volumes": transfer.csv_path(study, "volumes"),
+            "languages": transfer.csv_path(study, "published"),
+        },
     ),
 }
 
@@ -97,6 +125,18 @@ FIGURES = (
         "How often each model gives the fact's own object (P@1), by language, with intervals of 95 % over clusters of "
         "facts. The bar is the answer that most other facts of a relation have, which needs no model.",
         f"{HERE}.page:above",
+    ),
+    Drawing(
+        "volumes",
+        f"{HERE}.drawings:volumes",
+        _of("language_measures"),
+        ("languages",),
+        "Results",
+        "Precision by the size of a language",
+        "How often each model gives the fact's own object (P@1), by how large the language is, on a logarithmic scale; "
+        "each measure of `volumes` is a panel. Where the paper's numbers are given, what its Table 2 prints stands "
+        "beside it (hollow): the paper's Figure 2.",
+        when=_sized,
     ),
     *(
         Drawing(
@@ -163,6 +203,30 @@ FIGURES = (
         when=_planted,
     ),
     Drawing(
+        "present",
+        f"{HERE}.drawings:present",
+        _of("absent_facts"),
+        ("languages",),
+        "Results",
+        "What is known, by whether the text holds it",
+        "How many facts a model has right in a language whose text holds subject and object together in a stretch of "
+        "tokens, and how many in one whose text does not; beside it the share that is absent, of all facts and of the "
+        "right ones: the paper's Figure 6, which prints no numbers.",
+        when=_traced,
+    ),
+    Drawing(
+        "absent_counts",
+        f"{HERE}.drawings:absent_counts",
+        _of("absent_facts"),
+        ("languages",),
+        "Results",
+        "What is known although the text does not hold it, counted by the paper's rules",
+        "How many facts a model has right in a language whose text does not hold subject and object together in a "
+        "stretch of tokens, by the paper's classes: its Figure 7.",
+        f"{HERE}.page:classes",
+        when=_traced,
+    ),
+    Drawing(
         "absent",
         f"{HERE}.drawings:absent",
         _of("absent_facts"),
@@ -180,6 +244,14 @@ FIGURES = (
 TABLES = (
     Drawing("precision", f"{HERE}.drawings:precision_table", _of("p_at_1"), ("languages",)),
     Drawing("correlates", f"{HERE}.drawings:correlates_table", _of("correlates"), ()),
+    Drawing("one_token", f"{HERE}.drawings:one_token_table", _of("language_measures"), ("languages",)),
+    Drawing(
+        "printed_precision",
+        f"{HERE}.drawings:printed_precision_table",
+        _of("language_measures"),
+        ("languages",),
+        when=_beside,
+    ),
     Drawing("overlap", f"{HERE}.drawings:overlap_table", _of("fact_overlap"), ("languages",)),
     Drawing("overlap_distances", f"{HERE}.drawings:distances_table", _of("overlap_distances"), ()),
     Drawing(
@@ -196,14 +268,15 @@ TABLES = (
     Drawing("corpus_alarms", f"{HERE}.drawings:alarms_table", _of("corpus_alarms"), ("languages",), when=_traced),
     Drawing("origins", f"{HERE}.drawings:origins_table", _origins, ("languages",), when=_traced),
     Drawing("absent", f"{HERE}.drawings:absent_table", _of("absent_facts"), ("languages",), when=_traced),
-    Drawing("patterns", f"{HERE}.drawings:patterns_table", _shares, ("languages",), when=_traced),
     Drawing(
-        "published",
-        f"{HERE}.drawings:published_table",
-        _of("published"),
+        "printed_classes",
+        f"{HERE}.drawings:printed_classes_table",
+        _of("absent_facts"),
         (),
-        when=lambda study: study.config["published"] is not None,
+        when=lambda study: _traced(study) and not study.planted,
     ),
+    Drawing("patterns", f"{HERE}.drawings:patterns_table", _shares, ("languages",), when=_traced),
+    Drawing("published", f"{HERE}.drawings:published_table", _of("published"), (), when=_beside),
 )
 
 
@@ -226,6 +299,11 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         lost := [lang for lang in languages if lang not in shares]
     ):
         yield "training.shares", f"has none for {lost[0]!r}", "Give each language its share."
+    training = config.get("training", {})
+    if training.get("shares") and training["temperature"] is not None:
+        yield "training.temperature", "does nothing beside training.shares", "Give one of them."
+    if facts["shape"] == PLANTED and facts["obtain"] is not None:
+        yield "facts.obtain", "is of a data set, and the facts are those of the planted world", "Leave it out."
     neurons = config["neurons"] or {"languages": None, "reference": "right"}
     for lang in neurons["languages"] or ():
         if lang not in languages:
@@ -234,6 +312,11 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "neurons.references", f"is below neurons.least ({neurons['least']})", "Raise it, or lower the other."
     if asking["decode"] == "pll" and asking["space"] == "vocabulary":
         yield "asking.decode", "pll scores strings and writes none", "Set asking.space to candidates."
+    asked = config["compute"]["estimate"]["asking"]
+    for name in asked["parameters"] if asked else ():
+        if name not in config["given"]:
+            mend = f"Name a model of `given`: {', '.join(config['given']) or 'it has none'}."
+            yield f"compute.estimate.asking.parameters.{name}", "is of no given model", mend
     for name, said in config["given"].items():
         if asking["space"] == "vocabulary" and "path" in said:
             folder = configuration.local_path(config, said["path"])
@@ -277,9 +360,35 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     if "training" in config:
         found.add(_joint(found))
     found.add(train.given_models(config))
+    found.readings = list(_readings(found))
     found.figures |= rows(drawing for drawing in FIGURES if drawing.when is None or drawing.when(found))
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
+
+
+def _readings(study: Study) -> Iterator[Reading]:
+    """Yield what it costs to ask each given model of which the configuration says how large it is.
+
+    A fact is read once for each number of masks that is tried: for what is written, and for the ranking of candidates.
+    Of a causal model and of pll each candidate is read. Neurons read a fact once; an ablation at most all its facts of
+    every two languages.
+    """
+    asking, said = study.config["asking"], study.config["compute"]["estimate"]["asking"]
+    if said is None:
+        return
+    every = said["candidates"] if asking["decode"] == "pll" else 1
+    pieces = 1 if asking["decode"] == "simultaneous" else (said["lengths"] + 1) / 2
+    tries = 1 if (asking["lengths"], asking["space"]) == ("gold", "vocabulary") else said["lengths"]
+    reads = said["facts"] * (tries + said["lengths"]) * pieces * every
+    if neurons := study.config["neurons"]:
+        n_langs = len(neurons["languages"] or study.languages)
+        reads += said["facts"] * n_langs / len(study.languages)
+        if cut := neurons["ablation"]:
+            reads += n_langs**2 * cut["n_facts"] * (2 + cut["draws"])
+    # A row of answers takes some 100 bytes, a value of a ranking 5.
+    answers = said["facts"] * (100 + 5 * said["candidates"])
+    for name, parameters in said["parameters"].items():
+        yield Reading(name, reads * said["tokens"], parameters, 4 * parameters + answers)
 
 
 def _texts(study: Study) -> list[Text]:

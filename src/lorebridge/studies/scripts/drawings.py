@@ -15,6 +15,7 @@ from lorebridge.figures import style
 from lorebridge.figures.write import write_table
 from lorebridge.transfer.cells import SOURCE_RIGHT
 from lorebridge.transfer.methods import LINEAR, ROWS
+from lorebridge.transfer.tuning import PARTS
 
 SCRIPT, FAMILY = "same script", "same family"
 LABELS = {LINEAR: "headline: labels dealt out", ROWS: "rows: what not to do"}
@@ -179,3 +180,26 @@ def power_table(*, script_power: Path, out: Path) -> None:
         "right of these in another, where pairs of languages differ by pair_sd points."
     )
     write_table(table, out, caption, {"effect": ".1f", "pair_sd": ".1f", "known": ".2f", "right": ".2f"})
+
+
+def tuning_table(*, tuning_effects: Path, out: Path) -> None:
+    """Write by how much tuning narrows the gap between scripts, in points."""
+    table = tables.read(tuning_effects)
+    points = [*PARTS, "estimate", "lo", "hi"]
+    table[points] = 100 * table[points].astype(float)
+    caption = (
+        "By how much tuning narrows the gap between answers in a question's own script (same) and in another (cross), "
+        "in points: (same - cross) before - (same - cross) after, with intervals of 95 % over clusters of questions, "
+        "and over seeds where there are several. Rows with minus say how much more a set does than that control. A gap "
+        "may also narrow because answers in the same script become worse: see the accuracies."
+    )
+    write_table(table, out, caption, dict.fromkeys(points, ".1f") | {"p": ".3f"})
+
+
+def tuning_rows_table(*, audit: Path, out: Path) -> None:
+    """Write what became of the rows that were made of spellings."""
+    caption = (
+        "Rows of tuning made of pairs of spellings, and questions held out; and what was left out: rows whose most "
+        "attested candidate ends in another answer (wrong end), and those that no candidate is ahead in (undecided)."
+    )
+    write_table(tables.read(audit), out, caption)

@@ -60,6 +60,28 @@ def influence(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> li
     return found
 
 
+def tuning(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
+    """Say by how much each tuning narrows the gap between scripts, and whether more than its controls."""
+    if "tuning" not in rows:
+        return []
+    found = []
+    table = rows["tuning"]
+    keys = ["start", "arm", "minus"]
+    # Of each the widest: over seeds where there are several.
+    for row in table.drop_duplicates(keys, keep="last").to_dict("records"):
+        what = f"more than {row['minus']}" if pd.notna(row["minus"]) else "after the tuning"
+        over = row["estimate"] if pd.notna(row["estimate"]) else 0.0
+        decided = pd.notna(row["lo"]) and not row["lo"] <= 0 <= row["hi"]
+        verdict = ("narrower" if over > 0 else "wider") if decided else "not shown to be narrower or wider"
+        found.append(
+            f"{row['start']} tuned on {row['arm']}: the gap between scripts is {verdict} {what} ({over:+.1f} points, "
+            f"{_interval(row)}; {row['n_questions']} questions in {row['n_clusters']} clusters, {row['scope']}"
+            + (f"; {row['note']}" if pd.notna(row["note"]) and row["note"] else "")
+            + ")."
+        )
+    return found
+
+
 def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Account:
     """Return what the study asks, was, and found."""
     table = rows["effects"]
@@ -76,7 +98,7 @@ def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Acco
         about="Models are asked questions of one language in others. Of those that are right in the question's own "
         "language, more may be right in another that has its script. Languages are few, and what one script has in "
         "common is more than letters: what counts is what remains when labels are dealt out over the languages anew.",
-        found=effects(rows, config) + influence(rows, config),
+        found=effects(rows, config) + influence(rows, config) + tuning(rows, config),
         design={
             "Answers that count": f"{'; '.join(sizes)} ({SOURCE_RIGHT}; hint: {config['judged']['hint']})",
             "Headline": "linear model with effects of questions and of target languages, each by model; exact "

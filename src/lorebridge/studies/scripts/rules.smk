@@ -4,7 +4,7 @@
 rule judged:
     """Read judged answers, and put them in one table."""
     input:
-        unpack(needs("judged")),
+        unpack(needs("judged", grades="scripts/grades.parquet")),
     output:
         **makes("judged", judged="scripts/judged.parquet"),
     log:
@@ -79,5 +79,113 @@ if plan.config["sets"]:
             runtime=20,
         params:
             task=task("script_power"),
+        script:
+            MAKE
+
+
+if plan.config["answering"] is not None:
+
+    ANSWERING = plan.config["answering"]
+
+    rule answers:
+        """Ask a model the questions of all sets."""
+        input:
+            unpack(
+                needs(
+                    "answers",
+                    questions="scripts/questions/*.parquet",
+                    checkpoints="models/given/{run}/model",
+                )
+            ),
+        output:
+            **makes("answers", answers="scripts/answers/{run}.parquet"),
+        log:
+            f"{plan.root}/logs/answers/{{run}}.log",
+        conda:
+            f"{ENVIRONMENTS}/{'judge' if ANSWERING['engine'] == 'vllm' else 'train'}.yaml"
+        threads: HARDWARE["threads"]
+        resources:
+            gpu=lambda wildcards: (
+                0
+                if wildcards.run in plan.config["served"]
+                else ANSWERING["gpus"] if ANSWERING["engine"] == "vllm" else min(1, HARDWARE["gpus"])
+            ),
+            nodes=1,
+            score_tokens=HARDWARE["score_tokens"],
+            mem_mb=escalated(HARDWARE["memory_mb"]),
+            runtime=escalated(720),
+        params:
+            task=task("answers"),
+            work=plan.work,
+        shell:
+            "lorebridge answer --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule answers"
+            " --logfile {log:q} --questions {input.questions:q} --checkpoints {input.checkpoints:q}"
+            " --out {output.answers:q} --batch-tokens {resources.score_tokens} --threads {threads}"
+
+    rule grades:
+        """Judge the answers of all models: by their letters, and by a language model."""
+        input:
+            unpack(needs("grades", answers="scripts/answers/*.parquet", questions="scripts/questions/*.parquet")),
+        output:
+            **makes("grades", grades="scripts/grades.parquet"),
+        log:
+            f"{plan.root}/logs/grades.log",
+        conda:
+            f"{ENVIRONMENTS}/{'judge' if (plan.config['grading']['model'] or {}).get('kind') == 'vllm' else 'cpu'}.yaml"
+        resources:
+            gpu=(plan.config["grading"]["model"] or {}).get("gpus", 0),
+            nodes=1,
+            mem_mb=escalated(HARDWARE["memory_mb"]),
+            runtime=escalated(720),
+        params:
+            task=task("grades"),
+            work=plan.work,
+        shell:
+            "lorebridge grade-answers --task {params.task:q} --work {params.work:q} --record {output.record:q}"
+            " --rule grades --logfile {log:q} --answers {input.answers:q} --questions {input.questions:q}"
+            " --out {output.grades:q}"
+
+
+if plan.config["tuning"] and plan.config["tuning"]["judged"]:
+
+    rule tuned_judged:
+        """Read judged answers of models before and after they were tuned, and put them in one table."""
+        input:
+            unpack(needs("tuned_judged")),
+        output:
+            **makes("tuned_judged", judged="scripts/tuned.parquet"),
+        log:
+            f"{plan.root}/logs/tuned_judged.log",
+        conda:
+            f"{ENVIRONMENTS}/cpu.yaml"
+        resources:
+            mem_mb=escalated(4000),
+            runtime=30,
+        params:
+            task=task("tuned_judged"),
+        script:
+            MAKE
+
+    rule tuning_effects:
+        """Estimate by how much tuning narrows the gap between answers in one script and in another."""
+        input:
+            unpack(
+                needs(
+                    "tuning_effects",
+                    judged="scripts/tuned.parquet",
+                    questions="tuning/transliteration/heldout.parquet",
+                )
+            ),
+        output:
+            **makes("tuning_effects", tuning_effects="scripts/tuning_effects.parquet"),
+        log:
+            f"{plan.root}/logs/tuning_effects.log",
+        conda:
+            f"{ENVIRONMENTS}/cpu.yaml"
+        resources:
+            mem_mb=escalated(4000),
+            runtime=30,
+        params:
+            task=task("tuning_effects"),
         script:
             MAKE

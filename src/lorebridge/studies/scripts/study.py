@@ -1,4 +1,4 @@
-"""The rows of a study of scripts: judged answers of any models, and what they say of one script and one family."""
+"""The rows of a study of scripts: models that are asked, judged answers, and what they say of script and family."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora.openqa import files_read
-from lorebridge.plan.stage import Arguments, Drawing, File, Stage, Wildcards, item, many, one
-from lorebridge.plan.study import Study, rows
+from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
+from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, Wildcards, by, item, many, one
+from lorebridge.plan.study import Reading, Study, rows
+from lorebridge.probes.wording import ENDPOINT, VLLM, contradictions
 from lorebridge.records import fingerprint
-from lorebridge.studies.checks import not_a_language
+from lorebridge.studies.checks import default, not_a_language
 from lorebridge.studies.shared import SHARED
+from lorebridge.train import stages as train
 from lorebridge.transfer.stages import csv_columns, csv_identity, csv_path
 
 HERE = "lorebridge.studies.scripts"
@@ -60,6 +63,105 @@ def _set_identity(study: Study, w: Wildcards) -> dict[str, Any]:
     raise configuration.ConfigError(f"key sets.{w['dataset']}", what, "Mend the path, or `data`.")
 
 
+MANNER = (
+    "form",
+    "prompt",
+    "max_tokens",
+    "stop",
+    "samples",
+    "temperature",
+    "seed",
+    "thinking",
+    "thinking_tokens",
+    "marks",
+)
+"""What of `answering` is part of an answer."""
+REACHED = ("base_url", "key_env", "concurrency", "timeout")
+"""How an endpoint is reached: no part of a recipe."""
+TRUSTED = {"model": None, "em strict": "em strict", "em folded": "em folded"}
+"""`grading.judge` -> what the table calls it; a model by its own name."""
+
+
+def _questions(study: Study) -> list[Item]:
+    return [item("open_questions", "open_questions", dataset=name) for name in study.config["sets"]]
+
+
+def asked(study: Study) -> list[str]:
+    """Return the models that are asked: those that are given, and those behind endpoints."""
+    return [] if study.config["answering"] is None else [*study.config["given"], *study.config["served"]]
+
+
+def _answers(study: Study) -> list[Item]:
+    return [item("answers", "answers", run=name) for name in asked(study)]
+
+
+def _answers_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    answering, served = study.config["answering"], study.config["served"].get(w["run"])
+    who = (
+        {"engine": answering["engine"]}
+        if served is None
+        else {"engine": ENDPOINT, **{key: served[key] for key in ("model", "extra", "answers_as")}}
+    )
+    return {
+        "run": w["run"],
+        **who,
+        "manner": {key: answering[key] for key in MANNER},
+        "names": {lang: language["name"] for lang, language in study.languages.items()},
+    }
+
+
+def _answers_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    served = study.config["served"].get(w["run"])
+    if served is not None:
+        return {key: served[key] for key in REACHED} | {"section": f"served.{w['run']}"}
+    answering = study.config["answering"]
+    return {key: answering[key] for key in ("gpus", "max_model_len")} if answering["engine"] == VLLM else {}
+
+
+def _answers_inputs(study: Study, w: Wildcards) -> Arguments:
+    given = study.models.get(w["run"])
+    models = {} if given is None else {"checkpoints": by("step", [train.checkpoints(given)], first=True)}
+    return {"questions": many(_questions(study)), **models}
+
+
+def _grades_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = study.config["grading"]["model"]
+    return {} if model is None else {key: model.get(key) for key in ("kind", "model", "revision")}
+
+
+def _grades_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    model = study.config["grading"]["model"] or {}
+    reached = ("base_url", "key_env", "concurrency", "gpus", "max_model_len")
+    return {key: model[key] for key in reached if key in model} | {"section": "grading.model"}
+
+
+def _judge(study: Study) -> str:
+    """Return whose verdicts the regression reads."""
+    grading = study.config["grading"]
+    model = grading["model"] or {}
+    return TRUSTED[grading["judge"]] or f"{model['kind']}:{model['model']}"
+
+
+def _readings(study: Study) -> list[Reading]:
+    """Return what is asked of the models that are read here, where the configuration says how much it is."""
+    if study.config["answering"] is None:
+        return []
+    estimate, n = study.config["answering"]["estimate"], 0
+    for said in study.config["sets"].values():
+        if said["questions"] is None:
+            return []
+        langs = len(said["langs"] or study.languages)
+        # Of MultiLoKo each language's own, and each but English translated to English and back.
+        n += said["questions"] * (langs + 2 * (langs - 1) if said["shape"] == "multiloko" else langs)
+    n *= study.config["answering"]["samples"]
+    tokens = estimate["prompt_tokens"] + estimate["answer_tokens"] + estimate["thought_tokens"]
+    return [
+        Reading(name, float(n * tokens), float(said["parameters"]), 2.0 * said["parameters"])
+        for name, said in study.config["given"].items()
+        if said.get("parameters") is not None
+    ]
+
+
 def _alike(study: Study) -> dict[str, dict[str, str]]:
     """Return what languages may have in common."""
     return {lang: {key: language[key] for key in ("script", "family")} for lang, language in study.languages.items()}
@@ -67,6 +169,25 @@ def _alike(study: Study) -> dict[str, dict[str, str]]:
 
 def _has_sets(study: Study) -> bool:
     return bool(study.config["sets"])
+
+
+def _has_effects(study: Study) -> bool:
+    tuning = study.config["tuning"]
+    return tuning is not None and tuning["judged"] is not None
+
+
+def _transliterates(study: Study) -> bool:
+    tuning = study.config["tuning"]
+    return tuning is not None and any(said["kind"] == TRANSLITERATION for said in tuning["sets"].values())
+
+
+def _tuned_judged(study: Study) -> list[str]:
+    return [str(configuration.local_path(study.config, path)) for path in study.config["tuning"]["judged"]["files"]]
+
+
+def _tuned_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    obtain = study.config["tuning"]["judged"]["obtain"]
+    return {"sha256": [study.known(path, "tuning.judged.files", obtain) for path in _tuned_judged(study)]}
 
 
 def _found(file: str) -> Callable[[Study], Arguments]:
@@ -101,11 +222,27 @@ STAGES = SHARED | {
             files={"script_power": File("scripts/power.parquet", table="script_power", argument="out")},
             record="scripts/power.parquet.record.json",
             literals=lambda study, w: {"languages": _alike(study), **study.config["power"]},
-            inputs=lambda study, w: {
-                "questions": many(
-                    item("open_questions", "open_questions", dataset=name) for name in study.config["sets"]
-                )
-            },
+            inputs=lambda study, w: {"questions": many(_questions(study))},
+        ),
+        Stage(
+            "answers",
+            "Ask a model the questions of all sets.",
+            "lorebridge.probes.openqa:ask_open",
+            files={"answers": File("scripts/answers/{run}.parquet", table="answers", argument="out")},
+            record="scripts/answers/{run}.parquet.record.json",
+            literals=_answers_literals,
+            inputs=_answers_inputs,
+            settings=_answers_settings,
+        ),
+        Stage(
+            "grades",
+            "Judge the answers of all models: by their letters, and by a language model.",
+            "lorebridge.probes.grading:grade",
+            files={"grades": File("scripts/grades.parquet", "by every judge", table="judged", argument="out")},
+            record="scripts/grades.parquet.record.json",
+            literals=_grades_literals,
+            inputs=lambda study, w: {"answers": many(_answers(study)), "questions": many(_questions(study))},
+            settings=_grades_settings,
         ),
         Stage(
             "judged",
@@ -113,7 +250,9 @@ STAGES = SHARED | {
             "lorebridge.transfer.judged:judged",
             files={"judged": File("scripts/judged.parquet", table="judged", argument="out")},
             record="scripts/judged.parquet.record.json",
+            literals=lambda study, w: {"judge": _judge(study)} if asked(study) else {},
             identity=_judged_identity,
+            inputs=lambda study, w: {"grades": many([item("grades", "grades")])} if asked(study) else {},
             sources=lambda study, w: {"files": _judged_paths(study)},
         ),
         Stage(
@@ -140,6 +279,38 @@ STAGES = SHARED | {
             identity=lambda study, w: {key: csv_identity(study, key) for key in ("distances", "volumes")},
             inputs=lambda study, w: {"judged": one(item("judged", "judged"))},
             sources=lambda study, w: {key: csv_path(study, key) for key in ("distances", "volumes")},
+        ),
+        train.stage("sft", "Tune a model on prompts and answers."),
+        Stage(
+            "tuned_judged",
+            "Read judged answers of models before and after they were tuned, and put them in one table.",
+            "lorebridge.transfer.judged:judged",
+            files={"judged": File("scripts/tuned.parquet", table="judged", argument="out")},
+            record="scripts/tuned.parquet.record.json",
+            identity=_tuned_identity,
+            sources=lambda study, w: {"files": _tuned_judged(study)},
+        ),
+        Stage(
+            "tuning_effects",
+            "Estimate by how much tuning narrows the gap between answers in one script and in another.",
+            "lorebridge.transfer.tuning:tuning_effects",
+            files={"tuning_effects": File("scripts/tuning_effects.parquet", table="tuning_effects", argument="out")},
+            record="scripts/tuning_effects.parquet.record.json",
+            literals=lambda study, w: {
+                "tuned": [
+                    {"start": model.start, "arm": model.arm, "seed": model.seed, "run": model.name}
+                    for model in study.of_phase("sft")
+                ],
+                "scripts": {lang: study.script(lang) for lang in study.languages},
+                "controls": study.config["tuning"]["controls"],
+                "own": study.config["tuning"]["judged"]["own"],
+                "hint": study.config["judged"]["hint"],
+                **({} if _transliterates(study) else {"questions": None}),
+            },
+            inputs=lambda study, w: {
+                "judged": one(item("tuned_judged", "judged")),
+                **({"questions": one(item(TRANSLITERATION, "heldout"))} if _transliterates(study) else {}),
+            },
         ),
     )
 }
@@ -175,6 +346,20 @@ TABLES = (
     Drawing("influence", f"{HERE}.drawings:influence_table", _found("script_influence"), ("languages",)),
     Drawing("predictors", f"{HERE}.drawings:predictors_table", _found("script_predictors"), ()),
     Drawing(
+        "tuning",
+        f"{HERE}.drawings:tuning_table",
+        lambda study: {"tuning_effects": one(item("tuning_effects", "tuning_effects"))},
+        (),
+        when=_has_effects,
+    ),
+    Drawing(
+        "tuning_rows",
+        f"{HERE}.drawings:tuning_rows_table",
+        lambda study: {"audit": one(item(TRANSLITERATION, "audit"))},
+        (),
+        when=_transliterates,
+    ),
+    Drawing(
         "power",
         f"{HERE}.drawings:power_table",
         lambda study: {"script_power": one(item("script_power", "script_power"))},
@@ -186,12 +371,69 @@ TABLES = (
 
 def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with a configuration."""
+    answering, served, given = config["answering"], config["served"], config["given"]
+    if answering is None and not config["judged"]["files"]:
+        yield "judged.files", "names no file, and no model is asked", "Name one, or give `answering`."
+    if answering is None and (served or (given and config["tuning"] is None)):
+        yield "served" if served else "given", "is not asked anything", "Give `answering`, or take it out."
+    if answering is not None:
+        yield from ((f"answering.{key}", what, mend) for key, what, mend in contradictions(answering))
+        if not served and not given:
+            yield "answering", "asks no model", "Name some under `given` or `served`."
+        if not config["sets"]:
+            yield "answering", "asks nothing", "Name a set of questions under `sets`."
+        if served and answering["form"] == "plain":
+            yield "answering.form", "an endpoint is asked by messages alone", "Leave it out, or say chat."
+        if answering["temperature"] is None and given:
+            yield "answering.temperature", "null leaves it to an endpoint", "Say one for the models of `given`."
+    for name in served:
+        if name in given:
+            yield f"served.{name}", "is a name of `given`, too", "Call one of them otherwise."
+    if config["grading"]["judge"] == "model" and config["grading"]["model"] is None:
+        yield "grading.judge", "is a model that is not named", "Give `grading.model`."
     if len(config["languages"]) < 3:
         yield "languages", "are two, between which nothing can be compared", "Name three or more."
     for name, said in config["sets"].items():
+        usual = default(config, "sets", "*", "translation")
+        if said["translation"] != usual and said["shape"] != "multiloko":
+            yield f"sets.{name}.translation", f"is of multiloko, and the shape is {said['shape']}", "Leave it out."
         for lang in said["langs"] or ():
             if lang not in config["languages"]:
                 yield not_a_language(f"sets.{name}.langs", lang, list(config["languages"]))
+    if config["tuning"] is not None:
+        yield from _tuning_problems(config, config["tuning"])
+
+
+def _tuning_problems(config: Mapping[str, Any], tuning: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if "sft" not in config.get("training", {}):
+        yield "training.sft", "is not there, and `tuning` asks for it", "Say how models are tuned."
+        return
+    if "seeds" not in config:
+        yield "seeds", "are not there, and `tuning` asks for them", "Name one or more: a model is tuned with each."
+    for name in tuning["models"]:
+        if name not in config["given"]:
+            yield "tuning.models", f"{name!r} is not among the given models", "Give it a folder or a commit: given."
+        elif "hub" in config["given"][name] and "parameters" not in config["given"][name]:
+            mend = "Say how many parameters it has: the plan reckons hours by that."
+            yield f"given.{name}.parameters", "is not said of a model of the hub that is tuned", mend
+    for name in tuning["controls"]:
+        if name not in tuning["sets"]:
+            yield "tuning.controls", f"{name!r} is no set of rows", f"Choose of {', '.join(tuning['sets'])}."
+    told = tuning["transliteration"]
+    for name, said in tuning["sets"].items():
+        if said["kind"] == TRANSLITERATION and told is None:
+            yield f"tuning.sets.{name}", "is of a transliteration that is not said", "Give tuning.transliteration."
+        langs = said.get("files") or {}
+        for lang in langs:
+            if lang not in config["languages"]:
+                yield not_a_language(f"tuning.sets.{name}.files", lang, list(config["languages"]))
+        n, examples = max(len(langs), 1), config["training"]["sft"]["examples"]
+        if examples % n:
+            what = f"is {examples}, which the {n} languages of {name} cannot share alike"
+            yield "training.sft.examples", what, f"Give a multiple of {n}."
+    for key in ("lang", "asked_in"):
+        if told is not None and told[key] not in config["languages"]:
+            yield not_a_language(f"tuning.transliteration.{key}", told[key], list(config["languages"]))
 
 
 def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
@@ -213,8 +455,30 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
             *({"path": path, "obtain": judged["obtain"]} for path in judged["files"]),
             *config["sets"].values(),
             *(said for key in ("distances", "volumes") if (said := config[key])),
+            *(_tuning_files(config["tuning"]) if config["tuning"] is not None else ()),
         ],
     )
+    given = train.given_models(config)
+    found.models |= {model.name: model for model in given}
+    if config["tuning"] is not None:
+        starts = [model for model in given if model.name in config["tuning"]["models"]]
+        tables = {name: tuning_table(found, name) for name in config["tuning"]["sets"]}
+        texts, tuned = train.tuned_models(config, "sft", starts, tables)
+        found.texts |= {text.name: text for text in texts}
+        found.models |= {model.name: model for model in tuned}
+        found.targets += [model.artifact for model in tuned]
+    found.readings = _readings(found)
     found.figures |= rows(FIGURES)
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
     return found
+
+
+def _tuning_files(tuning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the files that tuning reads, each with how to obtain it."""
+    for said in tuning["sets"].values():
+        yield from ({"path": path, "obtain": said["obtain"]} for path in (said.get("files") or {}).values())
+    for said in filter(None, (tuning["transliteration"],)):
+        paths = (said["path"], said["facts"])
+        yield from ({"path": path, "obtain": said["obtain"]} for path in paths if path is not None)
+    for said in filter(None, (tuning["judged"],)):
+        yield from ({"path": path, "obtain": said["obtain"]} for path in said["files"])
