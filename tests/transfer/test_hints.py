@@ -170,7 +170,7 @@ def test_hints_are_of_questions_in_other_languages_than_their_own(hints):
 def test_a_hint_gives_no_answer_away(hints, questions):
     table = tables.read(questions[0])
     table["answers"] = [
-        ["PASSAU"] if name == "1" else said for name, said in zip(table["question_id"], table["answers"])
+        ["PASSAU"] if name == "1" else said for name, said in zip(table["question_id"], table["answers"], strict=True)
     ]
     tables.write("open_questions", table, questions[0])
     notes, found = hints(["source", "wrong"])
@@ -248,5 +248,5 @@ def test_without_hints_nothing_is_told(tmp_path):
     judged(path, np.random.default_rng(0), 0.0, models=1, n=2)
     table = tables.read(path)
     tables.write("judged", table[table["hint"] == "none"], path)
-    with pytest.raises(InputError, match="no answer has a hint. Ask with hints"):
+    with pytest.raises(InputError, match="no answer has a hint"):
         hint_effects(judged=path, languages=SCRIPTED, labelings=99, seed=0, out=tmp_path / "effects.parquet")
