@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo mini figures browser test test-slurm test-gpu test-install test-judge mutants docs lint hooks format clean help
+.PHONY: setup demo mini figures browser peers test test-slurm test-gpu test-install test-judge mutants docs lint hooks format clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,7 +69,7 @@ browser: ## Chromium, in which tests open the report (root on Debian; installs i
 	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null && \
 	  command -v chromium >/dev/null || { echo 'error: Chromium could not be installed' >&2; exit 1; }; }
 
-test: setup ## unit, property, workflow and end-to-end tests
+test: setup peers ## unit, property, workflow and end-to-end tests
 	pytest --numprocesses $(CORES) --dist loadgroup --no-loadscope-reorder
 
 test-slurm: setup ## a real SLURM on this machine, and what goes wrong on one (root on Debian; installs SLURM)
@@ -96,6 +96,13 @@ test-judge: .venv-judge/.complete ## the LLM judge with vLLM on the CPU, in an e
 
 mutants: setup build/cosmic-ray/.complete ## would the tests notice? make mutants MODULES=tokens/packing [MOST=100]
 	python tests/mutants.py --cosmic-ray build/cosmic-ray $(if $(MOST),--most $(MOST)) $(MODULES)
+
+peers: setup build/peers/.complete ## what only benchmarks need: the libraries that they compare with
+
+build/peers/.complete: envs/peers.lock
+	rm -rf build/peers
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target build/peers --requirement $<
+	touch $@
 
 # In a folder of its own, behind the study's packages, of which it takes attrs.
 build/cosmic-ray/.complete:

@@ -184,7 +184,7 @@ def main() -> None:
         kilobytes = int(status[status.index("RssAnon:" if arguments.task == "read" else "VmHWM:") + 1])
         print(json.dumps({"processor": used.ru_utime + used.ru_stime, "gigabytes": kilobytes * 1024 / 1e9}))
         return
-    print(f"{platform.machine()}, Python {platform.python_version()}, one thread")
+    print(f"`python {' '.join(sys.argv)}`, {platform.machine()}, Python {platform.python_version()}, one thread")
     print("   pairs on disk    steps   pairs drawn  order MB  draw: cpu s  wall s     GB   read: cpu s     GB")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as root:
         make_tokenizer(Path(root))

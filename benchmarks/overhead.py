@@ -131,6 +131,10 @@ def started(configuration: Path) -> float:
     return time.perf_counter() - began
 
 
+PAPERS = ("model", "training", "compute", "tokenizer", "template")
+"""Keys that the large study has as the paper's."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=ROOT / "config" / "config.yaml")
@@ -139,8 +143,7 @@ def main() -> None:
     parser.add_argument("--wait", type=float, default=10, help="seconds until SLURM starts a job whose GPUs are free")
     arguments = parser.parse_args()
     paper = config.load(arguments.config)
-    large: dict[str, Any] = many_languages(20, 5, 20) | {key: paper[key] for key in ("model", "training", "compute")}
-    large["tokenizer"] = paper["tokenizer"]
+    large: dict[str, Any] = many_languages(20, 5, 20) | {key: paper[key] for key in PAPERS}
     plans = {
         paper["study"]: studies.plan(paper),
         "20 languages × 5 arms × 5 seeds": studies.plan(config.check(large, name="large")),

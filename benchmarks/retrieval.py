@@ -2,14 +2,15 @@
 
     python benchmarks/retrieval.py --data DIR [--megabytes N]
 
-- *BM25*: the one-pass scan against pyserini (Lucene), both from table "chunks" to table "hits", one thread, k = 50.
-  Chunks of ``corpora/{lang}.jsonl.gz`` under DIR, repeated up to N megabytes of UTF-8; questions of
-  ``probes/*-culture-cloze_{lang}.json``. pyserini's time includes the start of Java; both are given words by our
-  analysis, in Python for pyserini: `less analysis` is the ratio when that is taken off its time. Compiled code is
-  loaded before the clock starts; `compile` says what that takes in a process (from numba's cache, or anew).
-  Question, chunk and rank of every hit are compared, and scores to the four decimals that Anserini gives. The limit is
-  a copy of the same bytes.
-- *Dense*: exact top 50 of 100,000 vectors in 384 dimensions for 512 questions, block by block as
+- *BM25*: the one-pass scan against pyserini (Lucene) and against `bm25s` (its method "lucene", compiled), all from
+  table "chunks" to hits, one thread, k = 50. Chunks of ``corpora/{lang}.jsonl.gz`` under DIR, repeated up to N
+  megabytes of UTF-8; questions of ``probes/*-culture-cloze_{lang}.json``. pyserini's time includes the start of Java;
+  the peers are given words by our analysis in Python: `less analysis` is the ratio when that is taken off their time.
+  Compiled code is loaded before the clock starts; `compile` says what that takes in a process (from numba's cache, or
+  anew). Of pyserini, question, chunk and rank of every hit are compared, and scores to the four decimals that Anserini
+  gives. bm25s does not round lengths as Lucene's norms do: it is compared with the scan without that rounding, by its
+  50 scores of each question, within 1e-4. The limit is a copy of the same bytes.
+- *Dense*: exact top 50 of `--vectors` vectors in 384 dimensions for 512 questions, block by block as
   :mod:`lorebridge.trace.dense` searches, against one question at a time. The limit is the floating-point rate of a
   large matrix product.
 """
@@ -25,14 +26,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import peers
 
 from lorebridge import tables
 from lorebridge.corpora.chunks import cut
 from lorebridge.trace import bm25, dense, scan
 from lorebridge.trace.analysis import analyse
+from lorebridge.trace.hits import read_queries
 
+TOP = 50
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 
 
@@ -66,12 +71,42 @@ def write_questions(data: Path, lang: str, path: Path) -> int:
     return n
 
 
+def compiled_peer(texts: list[list[str]], queries: list[list[str]]) -> tuple[np.ndarray, float]:
+    """Index words with bm25s and search them.
+
+    Returns:
+        [queries, k] scores, descending, 0 where there are fewer; and the seconds that passed.
+    """
+    import bm25s
+
+    started = time.perf_counter()
+    index = bm25s.BM25(method="lucene", k1=1.2, b=0.75, backend="numba")
+    index.index(texts, show_progress=False)
+    _, scores = index.retrieve(queries, k=min(TOP, len(texts)), sorted=True, show_progress=False, n_threads=1)
+    return scores, time.perf_counter() - started
+
+
+def exact_scores(asked: dict[str, Any], chunks: Path, out: Path, n: int) -> np.ndarray:
+    """Return [questions, n] scores of the scan without Lucene's rounding of lengths, descending, 0 where none is."""
+    rounded = scan.norm
+    scan.norm = lambda lengths: lengths
+    try:
+        scan.retrieve(chunks=chunks, out=out, method="bm25", **asked)
+    finally:
+        scan.norm = rounded
+    found = tables.read(out)
+    ids = read_queries(asked["questions"], asked["lang"], asked["script"]).index
+    scores = np.zeros((len(ids), n))
+    scores[ids.get_indexer(found["question_id"]), found["rank"] - 1] = found["score"]
+    return scores
+
+
 def lexical(data: Path, lang: str, megabytes: float, folder: Path) -> str:
     """Return a row of the table of BM25."""
     chunks, questions = folder / "chunks.parquet", folder / "questions.parquet"
     size = write_chunks(data, lang, megabytes, chunks)
     n = write_questions(data, lang, questions)
-    asked = {"questions": questions, "lang": lang, "script": SCRIPTS[lang], "top_k": 50, "k1": 1.2, "b": 0.75}
+    asked = {"questions": questions, "lang": lang, "script": SCRIPTS[lang], "top_k": TOP, "k1": 1.2, "b": 0.75}
     tables.write("chunks", tables.read(chunks).head(5), folder / "few.parquet")
     started = time.perf_counter()
     scan.retrieve(chunks=folder / "few.parquet", out=folder / "few-hits.parquet", method="bm25", **asked)
@@ -84,11 +119,15 @@ def lexical(data: Path, lang: str, megabytes: float, folder: Path) -> str:
     indexed = time.perf_counter() - started
     bm25.retrieve(index=folder / "index", out=folder / "theirs.parquet", method="bm25", **asked)
     theirs = time.perf_counter() - started
-    texts = tables.read(chunks, ["text"])["text"].tolist()
+    compiled_peer([["a"], ["b"]], [["a"]])
     started = time.perf_counter()
-    for text in texts:
-        analyse(text, SCRIPTS[lang])
+    texts = tables.read(chunks, ["text"])["text"].tolist()
+    words = [analyse(text, SCRIPTS[lang]) for text in texts]
+    queries = [analyse(query, SCRIPTS[lang]) for query in read_queries(questions, lang, SCRIPTS[lang])]
     analysed = time.perf_counter() - started
+    scores, searched = compiled_peer(words, queries)
+    exact = exact_scores(asked, chunks, folder / "exact.parquet", scores.shape[1])
+    same = float(np.abs(scores - exact).max()) < 1e-4
     joined = np.frombuffer("".join(texts).encode(), np.uint8)
     started = time.perf_counter()
     joined.copy()
@@ -98,12 +137,13 @@ def lexical(data: Path, lang: str, megabytes: float, folder: Path) -> str:
     equal = found[keys].equals(expected[keys]) and float((found["score"] - expected["score"]).abs().max()) < 1e-4
     return (
         f"| {lang} | {size / 1e6:.1f} | {len(texts):,} | {n} | {indexed:.1f} + {theirs - indexed:.1f} s | {ours:.2f} s "
-        f"| {size / 1e6 / ours:.0f} | {theirs / ours:.1f}x | {(theirs - analysed) / ours:.1f}x | {compiled:.1f} s "
-        f"| {size / 1e9 / copied:.0f} GB/s | {'yes' if equal else 'NO'} |"
+        f"| {size / 1e6 / ours:.0f} | {theirs / ours:.1f}x | {(theirs - analysed) / ours:.1f}x "
+        f"| {analysed:.1f} + {searched:.2f} s | {(analysed + searched) / ours:.1f}x | {searched / ours:.1f}x "
+        f"| {compiled:.1f} s | {size / 1e9 / copied:.0f} GB/s | {'yes' if equal and same else 'NO'} |"
     )
 
 
-def semantic() -> str:
+def semantic(n_vectors: int) -> str:
     """Return a row of the table of dense search."""
     generator = np.random.default_rng(0)
 
@@ -111,7 +151,7 @@ def semantic() -> str:
         vectors = generator.standard_normal((n, 384), dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    vectors, asked = unit(100_000), unit(512)
+    vectors, asked = unit(n_vectors), unit(512)
     started = time.perf_counter()
     best = dense.Best(len(asked), 50)
     for start in range(0, len(vectors), 1024):
@@ -141,20 +181,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--megabytes", type=float, default=8.0, help="UTF-8 of each language")
+    parser.add_argument("--vectors", type=int, default=100_000)
     arguments = parser.parse_args()
+    peers.need("bm25s")
     rows = []
     for lang in SCRIPTS:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(lexical(arguments.data, lang, arguments.megabytes, Path(folder)))
-    print(f"{platform.processor() or platform.machine()}, one thread: `{' '.join(sys.argv)}`\n")
     print(
-        "| corpus | MB | chunks | questions | pyserini: index + search | scan | scan MB/s | ratio | less analysis | "
-        "compile | limit | equal |"
+        f"{platform.processor() or platform.machine()}, one thread: `{' '.join(sys.argv)}`; "
+        f"{peers.versions('pyserini', 'bm25s', 'numba', 'numpy')}\n"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| corpus | MB | chunks | questions | pyserini: index + search | scan | scan MB/s | ratio | less analysis "
+        "| bm25s: analysis + index and search | ratio | less analysis | compile | limit | equal |"
+    )
+    print(f"|{'---|' * 15}")
     print("\n".join(rows))
     print("\n| vectors x questions | one by one | blocks | ratio | limit | shared top 50 |\n|---|---|---|---|---|---|")
-    print(semantic())
+    print(semantic(arguments.vectors))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Writes each ``corpora/*.jsonl.gz`` under DIR as JSONL and as Parquet (row groups of 1,000, as data sets on the hub have
 them), and reads all three into columns of checked strings. Beside it, from the same files: `json.loads` of every line
 (or rows of pyarrow, where it is Parquet), texts in a list, unchecked; and `datasets`, streaming. Texts are compared.
-Times are CPU seconds of this process, the best of N, so that other load on the machine counts less. The limit is
+Times are CPU seconds of this process, each the best of N, so that other load on the machine counts less. The limit is
 unpacking and splitting into lines alone (reading the column alone, where it is Parquet), by the same libraries.
 """
 
@@ -23,13 +23,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
+
+import datasets
+import peers
 import pyarrow as pa
 import pyarrow.parquet as pq
 from isal import igzip
 
 from lorebridge.corpora.sources import open_source
-
-os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 
 def ours(path: Path) -> pa.ChunkedArray:
@@ -45,8 +47,6 @@ def ordinary(path: Path) -> list[str]:
 
 
 def streaming(path: Path) -> list[str]:
-    import datasets
-
     kind = "parquet" if path.suffix == ".parquet" else "json"
     return [row["text"] for row in datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)]
 
@@ -84,7 +84,7 @@ def main() -> None:
             for path in (plain, packed, table):
                 mine, found = seconds(ours, path, arguments.repeat)
                 theirs, texts = seconds(ordinary, path, arguments.repeat)
-                stream, streamed = seconds(streaming, path, 1)
+                stream, streamed = seconds(streaming, path, arguments.repeat)
                 bound, _ = seconds(limit, path, arguments.repeat)
                 assert found.equals(pa.chunked_array([pa.array(texts, pa.string())])), path
                 assert streamed == texts, path
@@ -95,7 +95,7 @@ def main() -> None:
                 )
     print(
         f"\n`{' '.join(['python', *sys.argv])}` on {platform.processor() or platform.machine()}, {os.cpu_count()} "
-        f"cores, Python {platform.python_version()}; MB of JSONL"
+        f"cores, Python {platform.python_version()}, {peers.versions('datasets', 'pyarrow', 'isal')}; MB of JSONL"
     )
 
 

@@ -82,10 +82,10 @@ def mutants(source: str, rng: random.Random) -> Iterator[Mutant]:
     rng.shuffle(places)
     met = {meaning(source)}
     for name, occurrence in places:
-        changed = cosmic_ray.mutating.mutate_code(source, cosmic_ray.plugins.get_operator(name)(), occurrence)
         try:
+            changed = cosmic_ray.mutating.mutate_code(source, cosmic_ray.plugins.get_operator(name)(), occurrence)
             means = meaning(changed)
-        except SyntaxError:
+        except (AttributeError, SyntaxError):  # it knows no exception by a dotted name; it wrote no Python
             continue
         if means in met:
             continue
@@ -96,6 +96,7 @@ def mutants(source: str, rng: random.Random) -> Iterator[Mutant]:
             " ".join(" ".join(text.splitlines()[a:b]).split())
             for text, a, b in ((source, start, end), (changed, new_start, new_end))
         )
+        start += next((i for i, text in enumerate(source.splitlines()[start:end]) if text.strip()), 0)
         yield Mutant(name.partition("/")[2], start + 1, before, after, changed)
 
 

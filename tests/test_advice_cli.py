@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 from advised import Case, follow, name_of
-from lorebridge import cli, config
+from lorebridge import cli
+from test_advice_probes import bert, facts, model
+from test_advice_questions import ONE
 from test_advice_tables import answers
 
-CONFIGS = Path(config.SCHEMA_FILE).parent
+CONFIGS = Path(__file__).parents[1] / "config"
 
 
 def command(*words: str, study: str | None = None) -> Callable[[Path], Any]:
@@ -112,7 +115,61 @@ ASKING = [
         regressed("--distances", "FOLDER/d.csv", "km"),
     )
 ]
-CASES = [*PLANNING, *ASKING]
+
+
+def score(
+    *words: str, of: Callable[[Path], Path] = model, table: Callable[[Path], Path] = facts
+) -> Callable[[Path], Any]:
+    """Score a model on facts, or on what another function writes."""
+
+    def run(folder: Path) -> Any:
+        said = [
+            "score",
+            str(of(folder)),
+            str(table(folder)),
+            "--out",
+            "FOLDER/scores.parquet",
+            "--device",
+            "cpu",
+            *words,
+        ]
+        return command(*said)(folder)
+
+    return run
+
+
+def questions(folder: Path) -> Path:
+    (folder / "q.json").write_text(json.dumps([ONE]))
+    return folder / "q.json"
+
+
+def where_it_lay(folder: Path) -> Path:
+    return folder / "models" / "ko" / "bridge" / "s0" / "step40"
+
+
+def where_it_lies(folder: Path) -> Path:
+    path = folder / "models" / "continual" / "ko-bridge-s0" / "step40"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copytree(model(folder), path, dirs_exist_ok=True))
+
+
+SCORING = [
+    both("Leave it out.", score("--mode", "reference"), score()),
+    both("Leave --decode out", score("--decode", "simultaneous"), score()),
+    both(
+        "or give a masked language model.",
+        score("--decode", "simultaneous"),
+        score("--decode", "simultaneous", of=bert),
+    ),
+    both(
+        "Give a table of facts (.parquet)",
+        score("--decode", "simultaneous", table=questions),
+        score("--decode", "simultaneous", of=bert),
+    ),
+    both("or leave it out.", score("--decode", "simultaneous", table=questions), score(table=questions)),
+    both("/models/continual/ko-bridge-s0/step40 now.", score(of=where_it_lay), score(of=where_it_lies)),
+]
+CASES = [*PLANNING, *ASKING, *SCORING]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 
 from advised import Case, follow, name_of
 from lorebridge import config, sheets, studies, tables
+from lorebridge.chat import Endpoint
+from lorebridge.corpora.people import merge_people
+from lorebridge.corpora.wikidata import ENTITY, PROPERTY, read_response
 from lorebridge.plan.stage import artifact
 from lorebridge.plan.wanted import refuse_unknown
 from lorebridge.studies import former
@@ -21,9 +25,10 @@ from lorebridge.transfer.cells import ALL, SOURCE_RIGHT, cells_of, crossed
 from lorebridge.transfer.correlates import correlates, read_volumes
 from lorebridge.transfer.distances import overlap_distances, read_distances
 from lorebridge.transfer.judged import joined, read_judged
+from lorebridge.transfer.power import detectable_effects
 from lorebridge.transfer.scripts import detectable_effect_of_script, read_languages, regress
 
-CONFIGS = Path(config.SCHEMA_FILE).parent
+CONFIGS = Path(__file__).parents[1] / "config"
 
 
 def file(name: str, content: str | bytes, read: Callable[[Path], Any]) -> Callable[[Path], Any]:
@@ -308,7 +313,88 @@ STUDIES = [
     both("`snakemake --list-rules` lists them.", asked(set_threads=["zzz"]), asked(set_threads=["train_continual"])),
     both("It has en, ko, bo", wanted("audit_corpus", lang="kr"), wanted("audit_corpus", lang="ko")),
 ]
-CASES = [*JUDGED, *MEASURES, *STUDIES]
+
+# --- people, and how questions are counted ----------------------------------------------------------------------------
+
+PROPERTIES = config.people_properties()
+
+
+def response(*rows: dict[str, Any], properties: dict[str, str] = PROPERTIES) -> Callable[[Path], Any]:
+    content = json.dumps({"head": {"vars": []}, "results": {"bindings": list(rows)}})
+    return file("r.json", content, lambda path: list(read_response(path, properties)))
+
+
+def said(
+    person: str = "Q1", name: str = "Ada Moor", attribute: str = "occupation", value: str = "Q9", **cells: Any
+) -> dict:
+    """Return a row of a query service."""
+    found = {
+        "person": f"{ENTITY}{person}",
+        "personLabel": name,
+        "property": f"{PROPERTY}{PROPERTIES.get(attribute, 'P569')}",
+        "value": f"{ENTITY}{value}" if value.startswith("Q") else value,
+        "valueLabel": f"diver {value}",
+    } | cells
+    return {key: {"type": "literal", "value": cell} for key, cell in found.items() if cell is not None}
+
+
+def people(*rows: dict[str, Any]) -> Callable[[Path], Any]:
+    content = json.dumps({"head": {"vars": []}, "results": {"bindings": list(rows)}})
+
+    def read(path: Path) -> Any:
+        out, audit = path.with_name("people.parquet"), path.with_name("audit.json")
+        return merge_people(
+            response=path, properties=PROPERTIES, number=4, seed=0, script="Latin", out=out, audit=audit
+        )
+
+    return file("r.json", content, read)
+
+
+def born(value: str, properties: dict[str, str]) -> Callable[[Path], Any]:
+    return response(said(attribute="birth_year", value=value, precision="11"), properties=properties)
+
+
+FOUR_PEOPLE = [said(f"Q{n}", f"Ada {name}") for n, name in enumerate(("Moor", "Hall", "Wood", "Lane"), 1)]
+BY_DATE = config.people_properties("date")
+PEOPLE = [
+    both("Mend `people.source.path`.", lambda f: list(read_response(f / "r.json", PROPERTIES)), response(said())),
+    both(
+        "Save the answer of the query service anew.",
+        file("r.json", "<html>", lambda p: list(read_response(p, PROPERTIES))),
+        response(said()),
+    ),
+    both(
+        "Save it as SPARQL 1.1 JSON",
+        file("r.json", "[]", lambda p: list(read_response(p, PROPERTIES))),
+        response(said()),
+    ),
+    both('Give every row {"person"', response(said(value="Q9", property=None)), response(said())),
+    both("Ask for wd: items.", response(said(person="x")), response(said())),
+    both(
+        "Ask for wikibase:timeValue.",
+        born("19x0-01-01T00:00:00Z", PROPERTIES),
+        born("1950-01-01T00:00:00Z", PROPERTIES),
+    ),
+    both("Ask for wikibase:timeValue.", born("1950-xx", BY_DATE), born("1950-01-01T00:00:00Z", BY_DATE)),
+    both("Ask for labels in one language.", people(*FOUR_PEOPLE, said(name="Ada Mohr")), people(*FOUR_PEOPLE)),
+    both("Give a response with more.", people(said()), people(*FOUR_PEOPLE)),
+    both("Take one in 0..1", lambda _: effects(seed_sd=2), lambda _: effects(seed_sd=0.02)),
+    both("1 or more.", lambda _: effects(seeds=0), lambda _: effects(seeds=1)),
+    both("Give https://host/v1.", lambda _: endpoint("host/v1"), lambda _: endpoint("https://host/v1")),
+]
+
+
+def effects(**changes: Any) -> Any:
+    return detectable_effects(
+        **{"questions": {}, "subset": "clean", "discordance": 0.2, "seed_sd": 0.02, "seeds": 2, **changes}
+    )
+
+
+def endpoint(address: str) -> Any:
+    return Endpoint("m", base_url=address, key="", section="tracing.judge")
+
+
+CASES = [*JUDGED, *MEASURES, *STUDIES, *PEOPLE]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

@@ -8,10 +8,12 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.version import Version
 
 from lorebridge import cli, config, studies, tables
 
@@ -67,6 +69,29 @@ def test_environment_files_pin_what_the_lock_pins(root):
         pins.pop("vllm", None)  # the judge's own, in no other environment
         assert pins, name
         assert {package: lock.get(package) for package in pins} == pins, name
+
+
+def test_what_pip_installs_is_what_the_environments_have(root):
+    """Of `pip install .` and its extras: each environment's packages, none older than the oldest that a lock has."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = {name: project["optional-dependencies"][name] for name in ("train", "retrieve", "judge")}
+    assert project["optional-dependencies"] == {"cpu": ["lorebridge[train,retrieve]"]} | extras
+    locks = [
+        dict(re.findall(r"^(?:# )?([a-z0-9.-]+)==(\S+)", (root / "envs" / f"{name}.lock").read_text(), re.M))
+        for name in ("cpu", "judge-cpu")
+    ]
+    core = dict(requirement.split(">=") for requirement in project["dependencies"])
+    for name, requirements in {"cpu": [], **extras}.items():
+        environment = yaml.safe_load((root / "envs" / f"{name}.yaml").read_text())
+        pins = dict(
+            pin.split("==") for pin in next(d for d in environment["dependencies"] if isinstance(d, dict))["pip"]
+        )
+        has = core | dict(requirement.split(">=") for requirement in requirements)
+        assert pins.keys() <= has.keys(), name
+        for package, oldest in has.items():
+            locked = [lock[package] for lock in locks if package in lock] or [pins[package]]
+            assert oldest == min(locked, key=Version), package
+    assert {"snakemake", "snakemake-executor-plugin-slurm", "pygments", "openai"} <= core.keys()
 
 
 def test_the_locks_agree_but_for_the_gpu(root):

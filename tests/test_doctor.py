@@ -112,11 +112,7 @@ def test_gpus_that_a_study_wants_and_nothing_gives(configured):
         ({}, "none here: jobs run on this machine", False),
         ({"sbatch": "echo slurm 1"}, "squeue, sacct, scancel, sinfo, scontrol not on PATH", True),
         ({name: "echo slurm 1" for name in doctor.SLURM}, "slurm 1; accounting answers", False),
-        (
-            {name: "exit 1" if name == "sacct" else "echo slurm 1" for name in doctor.SLURM},
-            "slurm 1; sacct fails",
-            True,
-        ),
+        (dict.fromkeys(doctor.SLURM, "echo slurm 1") | {"sacct": "exit 1"}, "slurm 1; sacct fails", True),
         (dict.fromkeys(doctor.SLURM, "exit 1"), "its programs are here, of no cluster (sbatch --version fails)", True),
     ],
     ids=["none", "some", "all", "accounting is down", "no cluster"],

@@ -17,7 +17,7 @@ from lorebridge.plan import cost
 # What of the lock a machine with a torch and a transformers of its own need not have.
 NOT_THERE = (
     *("deepspeed", "fastokens", "jsonschema", "tensorboard", "isal", "rensa", "opencc", "ahocorasick"),
-    *("snakemake", "matplotlib", "seaborn", "faiss", "pyserini", "openai", "datasets", "accelerate"),
+    *("snakemake", "matplotlib", "seaborn", "pyserini", "openai", "datasets", "accelerate"),
     *("liger_kernel", "sentence_transformers", "jinja2", "markdown_it", "fontTools"),
 )
 

@@ -150,6 +150,7 @@ def test_inputs_stand_before_what_is_made_from_them(paper):
         "fact_patterns",
     }
     further |= {"fact_rankings", "rank_consistency"}
+    further |= {"tuning_rows", "transliteration"}
     further |= {"neurons", "silenced_facts", "neuron_overlap", "ablations"}
     assert stages(seen) == set(paper.study.stages) - {
         "world",

@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 
 from lorebridge.errors import ConfigError
 
-SCHEMA_FILE = Path(__file__).parents[2] / "config" / "config.schema.yaml"
+SCHEMA_FILE = Path(__file__).with_name("config.schema.yaml")
 PEOPLE_FILE = SCHEMA_FILE.with_name("people.yaml")
 
 

@@ -95,6 +95,26 @@ def test_digests_are_those_of_the_texts() -> None:
     assert [row.tobytes() for row in found] == [hashlib.blake2b(t.encode(), digest_size=16).digest() for t in texts]
 
 
+def test_hashes_are_of_every_byte_and_the_length() -> None:
+    """Eight bytes at a time, the last ones in their order, each mixed by the finaliser of SplitMix64."""
+    texts = ["", "a", "ba", "abcdefgh", "abcdefghi", "abcdefghik", "བོད་སྐད", "a" * 17]
+
+    def mixed(value: int) -> int:
+        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+        return value ^ value >> 31
+
+    def by_definition(data: bytes) -> int:
+        value, whole = len(data), len(data) // 8 * 8
+        words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, whole, 8)]
+        words += [int.from_bytes(data[whole:], "big")] if data[whole:] else []
+        for word in words:
+            value = mixed(((value ^ word) + 0x9E3779B97F4A7C15) % 2**64)
+        return value
+
+    assert dup.hashes(pa.array(texts)).tolist() == [by_definition(text.encode()) for text in texts]
+
+
 # --- near duplicates ----------------------------------------------------------------------------------------------
 
 UNIT = regex.compile(

@@ -13,7 +13,7 @@ from lorebridge.corpora.facts import files_of, read_facts, write_clozes
 from lorebridge.corpora.released import check_questions
 from lorebridge.errors import InputError
 from lorebridge.plan.stage import artifact
-from lorebridge.probes.facts import build_facts
+from lorebridge.probes.facts import build_facts, told
 
 PLACES = {"Q1": ("Paris", "Paris"), "Q2": ("Rome", "Rom"), "Q3": ("Oslo", "Oslo"), "Q4": ("Vienna", "Wien")}
 PLACES_DE = dict(PLACES.values())
@@ -107,6 +107,34 @@ def test_bmlama_is_parallel_by_line(tmp_path):
     bmlama(tmp_path, "ru", [])
     with pytest.raises(InputError, match=r"ru.tsv: has 0 facts, and en has 1. Line i must be the same fact"):
         read_facts("bmlama", tmp_path, ["en", "ru"])
+
+
+def test_a_blank_label_is_no_fact(mlama):
+    facts = [row(n, who, "Q1", "en") for n, who in enumerate(PEOPLE)]
+    jsonl(mlama / "en" / "P19.jsonl.gz", [facts[0], facts[1] | {"sub_label": " "}, facts[2] | {"obj_label": ""}])
+    found = read_facts("mlama", mlama, ["en"], relations=["P19"])
+    assert [fact.subject for fact in found.facts] == ["Ada"]
+    assert found.left_out["blank labels"] == {"en": 2}
+
+
+def test_long_lists_of_what_is_left_out_are_cut():
+    files = [f"f{i}" for i in range(6)]
+    assert told({"empty files": files[:5]}) == ["empty files: 5 (f0, f1, f2, f3, f4)"]
+    assert told({"empty files": files}) == ["empty files: 6 (f0, f1, f2, f3, f4, …)"]
+
+
+def test_candidates_of_a_set_are_options_place_by_place(tmp_path):
+    """They are no answers of other facts."""
+    bmlama(tmp_path, "en", [["Ada died in <mask>.", "Rome", "Venice, Rome, Oslo", "Ada"]])
+    bmlama(tmp_path, "ru", [["Ада жила в <mask>.", "Риме", "Венеции, Риме, Осло", "Ада"]])
+    asked = {}
+    for lang in ("en", "ru"):
+        out = tmp_path / f"{lang}.json"
+        write_clozes(shape="bmlama", lang=lang, langs=["en", "ru"], folder=tmp_path, options=3, out=out)
+        [asked[lang]] = json.loads(out.read_text())
+    ru = {"Venice": "Венеции", "Rome": "Риме", "Oslo": "Осло"}
+    assert sorted(asked["en"]["options"]) == sorted(ru)
+    assert [ru[option] for option in asked["en"]["options"]] == asked["ru"]["options"]
 
 
 def test_klar_has_its_templates_in_each_file(tmp_path):

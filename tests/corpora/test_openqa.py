@@ -152,6 +152,20 @@ def test_a_broken_multiloko_is_one_line(tmp_path):
     refused("english/dev.jsonl", [{**rows[0], "question": None}], "row 1, key question: is missing")
 
 
+def test_questions_on_one_page_are_numbered(tmp_path):
+    folder = write_multiloko(tmp_path)
+    write(folder / "english" / "dev.jsonl", loko_rows("english", ("0_A", "0_A", "0_A", "0_A")))
+    found = read_open("multiloko", folder, ["en"]).questions
+    assert [q.question_id for q in found] == ["en/0_A", "en/0_A#2", "en/0_A#3", "en/0_A#4"]
+
+
+def test_a_set_without_a_question_is_refused(tmp_path):
+    path = write(tmp_path / "eclektic_main.jsonl", eclektic_rows())
+    said = json.loads(path.read_text().splitlines()[0])
+    with pytest.raises(InputError, match="has no question for ja"):
+        read_open("eclektic", write(tmp_path / "ja.jsonl", [said | {"ja_q": "?", "ja_a": "a"}]), ["ja"])
+
+
 def test_klar_has_no_source(tmp_path):
     for lang in LANGS:
         (tmp_path / lang).mkdir()

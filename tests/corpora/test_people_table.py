@@ -242,6 +242,22 @@ def test_who_is_drawn_depends_on_nobody_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "precision", "day"),
+    [
+        ("1950-03-07T00:00:00Z", "11", "1950-03-07"),
+        ("+1950-12-31T00:00:00Z", "14", "1950-12-31"),
+        ("1950-03-00T00:00:00Z", "11", None),
+        ("1950-00-07T00:00:00Z", "11", None),
+        ("1950-13-07T00:00:00Z", "11", None),
+        ("1950-03-07T00:00:00Z", "10", None),
+        ("1950-03-07T00:00:00Z", None, None),
+    ],
+)
+def test_a_day_is_told_where_it_is_known(value: str, precision: str | None, day: str | None) -> None:
+    assert wikidata._time(value, precision, "row 1", wikidata.DAY_KNOWN) == day
+
+
+@pytest.mark.parametrize(
     ("spoil", "expected"),
     [
         (lambda r: r.pop("value"), r"row 1: no `value`"),

@@ -61,6 +61,13 @@ def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path, waits: lis
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["q.json"]
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_whatever_may_pass_is_tried_again(server: Server, tmp_path: Path, waits: list[float], status: int) -> None:
+    server.fail(PATH, Fault(status))
+    fetch_file(GITHUB, tmp_path / "q.json")
+    assert waits == [1]
+
+
 def test_a_server_does_not_make_us_wait_for_ever(server: Server, tmp_path: Path, waits: list[float]) -> None:
     server.fail(PATH, Fault(429, {"Retry-After": "86400"}))
     fetch_file(GITHUB, tmp_path / "q.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import regex
 
@@ -24,8 +24,19 @@ def _shapes() -> dict[str, str]:
     return found
 
 
+def _ranges(characters: Iterable[str]) -> str:
+    """Return characters as ranges of a set: a set of hundreds of single ones is looked for ten times as slowly."""
+    ends: list[list[int]] = []
+    for point in sorted(map(ord, characters)):
+        if ends and point == ends[-1][1] + 1:
+            ends[-1][1] = point
+        else:
+            ends.append([point, point])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ends)
+
+
 SHAPES = _shapes()
-LETTER = regex.compile(rf"[\p{{L}}\p{{Nl}}{''.join(SHAPES)}]+")
+LETTER = regex.compile(rf"[\p{{L}}\p{{Nl}}{_ranges(SHAPES)}]+")
 
 _GAP, _MENDED = "\ufdd0", "\ufdd1"
 _G = f"[{_GAP}{_MENDED}]"
@@ -34,7 +45,7 @@ _FORMAT = r"\u00ad\u061c\u200e\u200f\u2060-\u2064\ufeff"
 _OPEN = r"[\p{Ps}\p{Pi}\u202a\u202b\u202d\u202e\u2066-\u2068]"
 _CLOSE = r"[\p{Pe}\p{Pf}\u202c\u2069]"
 _SEP = "[,;:、，；：]"
-_WORD = rf"[\p{{L}}\p{{N}}{''.join(SHAPES)}]"
+_WORD = rf"[\p{{L}}\p{{N}}{_ranges(SHAPES)}]"
 _SPACED = r"[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 # A character that is neither bracket nor letter nor digit.
 _INNER = rf"(?:(?!{_OPEN}|{_CLOSE}|{_WORD})[^\n{_GAP}{_MENDED}])*+"
@@ -43,6 +54,7 @@ _EMPTY = rf"{_G}(?:(?!{_OPEN}|{_CLOSE}|{_WORD})[^\n\"'])*+"
 _EMPTY_QUOTE = regex.compile(rf'"{_EMPTY}"[{_MARK}{_FORMAT}]*+')
 _EMPTY_APART = rf"(?<!{_WORD})%s{_EMPTY}%s(?!{_WORD})[{_MARK}{_FORMAT}]*+"
 _EMPTY_APOSTROPHES, _EMPTY_QUOTE_APART = (regex.compile(_EMPTY_APART % (mark, mark)) for mark in "'\"")
+_ENDS = regex.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
 # Marks that quote together, and in more ways than their categories say.
 _FAMILIES = ("“”„‟⹂", "‘’‚‛", "«»", "‹›", "＂", "＇", "<>", "＜＞")
 _MARK_OF = "".join(_FAMILIES)
@@ -85,24 +97,23 @@ class WrittenRule:
         [(verb, script)] = letters.items()
         own = rf"\p{{Script={script}}}"
         other = rf"[^{own}\p{{Script=Common}}\p{{Script=Inherited}}]" if verb == "keep" else own
-        shapes = "".join(shape for shape, letter in SHAPES.items() if regex.match(other, letter))
-        self.foreign = regex.compile(rf"(?:{other}|[{shapes}{_GAP}{_MENDED}])")
+        rest = _ranges([shape for shape, letter in SHAPES.items() if regex.match(other, letter)]) + _GAP + _MENDED
+        self.foreign = regex.compile(rf"(?:{other}|[{rest}])" if verb == "keep" else rf"[{own}{rest}]")
+        self._keeps_latin = (verb, script) == ("keep", "Latin")  # of which ASCII's letters are
         self._run = regex.compile(rf"[{_FORMAT}]*+(?:{self.foreign.pattern}[{_MARK}{_FORMAT}]*+)++")
 
+    def text(self, before: str) -> str:
+        """Return a text, filtered, without any count: what the rule costs whoever wants no more."""
+        return self._filtered(_ENDS.sub("\n", before))[1]
+
     def clean(self, before: str) -> Expected:
-        ended, line_ends = regex.subn(r"\r\n|[\r\v\f\x85\u2028\u2029]", "\n", before)
-        text = normal = unicodedata.normalize("NFC", ended)
-        letters, torn = count_letters(normal), 0
-        signs = sum(not LETTER.match(character) for character in self.foreign.findall(normal))
-        while self.foreign.search(text):
-            lines = []
-            for line in regex.findall(r"[^\n]*\n|[^\n]+", text):
-                if self.foreign.search(line):
-                    line, n = _mend(self._run.sub(_GAP, line))
-                    torn += n
-                lines.append(line)
-            text = unicodedata.normalize("NFC", "".join(lines))
-        deleted = letters - count_letters(text)
+        """Return a text, filtered, with its counts."""
+        ended, line_ends = _ENDS.subn("\n", before)
+        normal, text, torn = self._filtered(ended)
+        letters = count_letters(normal)
+        left = letters if text == normal else count_letters(text)
+        signs = sum(not LETTER.match(character) for character in self.foreign.findall(normal)) if text != normal else 0
+        deleted = letters - left
         return Expected(
             text,
             letters,
@@ -114,6 +125,20 @@ class WrittenRule:
             (deleted + signs) / max(letters + signs, 1),
             text != before,
         )
+
+    def _filtered(self, ended: str) -> tuple[str, str, int]:
+        """Return a text in NFC before and after, and how many gaps tore a word."""
+        text = normal = unicodedata.normalize("NFC", ended)
+        torn = 0
+        while not (self._keeps_latin and text.isascii()) and self.foreign.search(text):
+            lines = []
+            for line in regex.findall(r"[^\n]*\n|[^\n]+", text):
+                if self.foreign.search(line):
+                    line, n = _mend(self._run.sub(_GAP, line))
+                    torn += n
+                lines.append(line)
+            text = unicodedata.normalize("NFC", "".join(lines))
+        return normal, text, torn
 
 
 def _mend(line: str) -> tuple[str, int]:

@@ -80,6 +80,20 @@ def test_probeless_is_that_of_neurox_over_the_number_of_other_facts(n, tied):
             np.testing.assert_array_equal(best.neurons[0], np.argsort(expected)[::-1][:10])
 
 
+def test_the_best_neurons_are_those_that_neurox_itself_finds():
+    """``pip install --no-deps neurox==1.0.9``: an oracle for this alone, and no requirement."""
+    oracle = pytest.importorskip("neurox.interpretation.probeless", reason="NeuroX is no requirement")
+    rng = np.random.default_rng(7)
+    values = rng.normal(size=(13, 200)).astype(np.float32)
+    labels = np.arange(13)
+    best = Top(13, 50)
+    for start in range(0, 200, 60):
+        best.add(start, probeless(values[:, start : start + 60], np.ones(13, bool)))
+    for fact in labels:
+        ranking = oracle.get_neuron_ordering_for_tag(values.astype(np.float64), labels, {"fact": fact}, "fact")
+        assert best.neurons[fact].tolist() == ranking[:50]
+
+
 def test_references_alone_are_compared_with_and_none_with_itself():
     rng = np.random.default_rng(0)
     values, reference = rng.normal(size=(9, 20)), np.arange(9) % 2 == 0

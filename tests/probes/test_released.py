@@ -212,7 +212,7 @@ def settings_of(folder, en=(SEOUL, SPOON), ko=tuple(KOREAN), **changes):
         ({"ko": KOREAN[:1]}, r"ko\.json: 1 questions, but .*en\.json has 2"),
         ({"ko": KOREAN[::-1], "en": [SEOUL, {**SPOON, "answer": "forks"}]}, r"row 1: the options do not match"),
         ({"en": KOREAN, "ko": [SEOUL, SPOON]}, r"en\.json: .*% of its letters are Latin.*questions\.ko\.files\.en"),
-        ({"ko": [SEOUL, SPOON]}, r"ko\.json: .*% of its letters are Hangul.*questions\.ko\.files\.ko"),
+        ({"ko": [SEOUL, SPOON]}, r"ko\.json: 0% of its letters are Hangul.*questions\.ko\.files\.ko"),
         ({"known_missing_gold": [2]}, r"known_missing_gold: names row 2, and there are rows 0 to 1"),
         ({"known_missing_gold": [0]}, r"known_missing_gold: names row 0, whose answer is among its options"),
     ],

@@ -157,6 +157,9 @@ def test_show_batch_prints_the_text_that_the_model_saw(study):
     batch = OrderReader.open(order, study.stores).batch(3)
     n_label = re.search(r"label (\d+)", text.splitlines()[-1])
     assert n_label and sum(int(n) for n in re.findall(r" (\d+)", text.splitlines()[-1])) == batch.targets.size
+    for step in (-1, 24):
+        with pytest.raises(IndexError, match=f"step {step} of 24"):
+            OrderReader.open(order, study.stores).batch(step)
     with pytest.raises(InputError, match="no step 24"):
         show_batch(order=order, stores=study.stores, tokenizer=study.tokenizer, step=24)
 

@@ -54,6 +54,8 @@ def test_tokens(script, text, tokens):
         ("Tibetan", "ཁམས་པང་", "ཁམས་པ", False),
         ("Tibetan", "ནམ་མཁའི་མདོག", "ནམ་མཁའ", True),
         ("Tibetan", "དབུས་གཙང་", "བུས", False),
+        ("Tibetan", "བོད་རང་སྐྱོང་ལྗོངས", "བོད་རང་སྐྱོང", True),
+        ("Tibetan", "བོད་སྐྱོང་ལྗོངས", "བོད་རང་སྐྱོང", False),
         # A closed syllable takes no merged particle.
         ("Tibetan", "བོདར་", "བོད", False),
         ("Mongolian", "ᠥᠪᠥᠷ ᠮᠣᠩᠭᠣᠯ ᠤᠨ ᠭᠠᠵᠠᠷ", "ᠥᠪᠥᠷ ᠮᠣᠩᠭᠣᠯ\u202fᠤᠨ", True),
@@ -197,6 +199,8 @@ def test_terms_are_ordered_by_rarity_then_by_place():
             "去泰山看",
             {"泰山", "去", "看"},
         ),
+        # The second character belongs to the first pair, and the third stays alone.
+        ("Han", ["泰山", "山水", "他去", "看高", "上下", "大小", "多少"], "泰山水", {"泰山", "水"}),
         ("Tibetan", ["བོད་སྒོར་གྱི་མི", "མི་ལ་བོད་སྒོར", "མི་གྱི་ལ", "ལ་གྱི་མི་ལ"], "མི་བོད་སྒོར་ལ", {"མི", "བོད་སྒོར", "ལ"}),
     ],
 )

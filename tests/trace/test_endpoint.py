@@ -193,14 +193,30 @@ def test_requests_are_open_side_by_side(run, server):
     assert server.most_open == 3
 
 
-def test_what_is_neither_yes_nor_no_is_indeterminate(run, server):
+def test_what_is_neither_yes_nor_no_is_indeterminate(run, server, caplog):
     server.faults = ["I cannot tell.", "Yesterday.", " **NO**"]
+    caplog.set_level(logging.INFO)
     notes, rows = run(items=ITEMS[:1], concurrency=1)
     assert rows["entails"].tolist() == ["indeterminate", "indeterminate", "no"]
     assert rows["probability"].isna().tolist() == [True, True, False]
     n = len(server.requests)
     assert run(items=ITEMS[:1])[0] == notes
     assert len(server.requests) == n
+    told = [record.getMessage() for record in caplog.records if "to judge" in record.getMessage()]
+    assert told == [f"3 passages and questions to judge, of which {known} are answered" for known in (0, 3)]
+
+
+def test_the_word_is_read_without_its_marks(run, server):
+    server.faults = ["**Yes**, it does."] * 3
+    _, rows = run(items=ITEMS[:1])
+    assert rows["entails"].tolist() == ["yes"] * 3
+
+
+def test_a_request_that_is_refused_for_another_reason_is_not_asked_again(run, server):
+    server.faults = [400]
+    with pytest.raises(InputError, match="failed to answer"):
+        run(items=ITEMS[:1], concurrency=1)
+    assert all(body["logprobs"] for body in server.requests)
 
 
 @pytest.mark.parametrize("logprobs", ["no", "refused"])

@@ -352,8 +352,9 @@ def test_an_order_that_does_not_belong_is_refused(study, tmp_path):
     order = write_order(study, tmp_path / "order.parquet", [(0, "mono-bo", 0, 0, 0, 5)], run="r", arm="glued", steps=2)
     with pytest.raises(InputError, match="order of run r, not of q"):
         count(study, order, tmp_path / "out.parquet", run="q")
-    with pytest.raises(InputError, match="has 2 steps"):
-        count(study, order, tmp_path / "out.parquet", run="r", steps=(4,))
+    for steps in ((4,), (-1, 2), ()):
+        with pytest.raises(InputError, match="has 2 steps"):
+            count(study, order, tmp_path / "out.parquet", run="r", steps=steps)
     metadata = read_notes(order)
     metadata["stores"]["mono-bo"] = "0" * 16
     tables.write("order", tables.read(order), order, {METADATA: json.dumps(metadata)})

@@ -4,7 +4,7 @@ import sys
 from math import log
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from lorebridge import tables
@@ -237,6 +237,18 @@ def test_a_model_without_chat_is_asked_for_its_answer():
     prompt = tokenizer.decode(prompts.build(prompts.encode("Dunte."), prompts.encode("It is."))[0])
     assert prompt.endswith("Answer yes or no.\n\nAnswer:\n")
     assert "\n\nPassage:\n> Dunte.\n\nStatement:\n> It is.\n\n" in prompt
+
+
+@pytest.mark.parametrize("chat_template", [CHAT, None])
+def test_a_prompt_has_one_start_token_where_the_tokenizer_adds_one_to_each_text(chat_template):
+    tokenizer = byte_tokenizer(chat_template)
+    [start] = tokenizer.convert_tokens_to_ids(["<|start|>"])
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|start|> $A", special_tokens=[("<|start|>", start)]
+    )
+    prompts = Prompts(tokenizer, 2000)
+    prompt, _ = prompts.build(prompts.encode("Dunte."), prompts.encode("It is."))
+    assert [place for place, token in enumerate(prompt) if token == start] == [0]
 
 
 def test_a_long_passage_is_cut_to_fit(run, engine, caplog):

@@ -67,9 +67,10 @@ def test_a_stretch_is_wider_than_a_sentence_and_words_are_whole(tmp_path, words)
         ],
     )
     texts = ["Anna is here. Now art begins. Bert is an artist.", "Bert left. " + "So it goes on. " * 3 + "Hail art."]
-    documents = write_texts(tmp_path / "documents.parquet", texts)
-    # Five sentences of four or five tokens: stretches of ten hold two.
-    entry = traced(tmp_path, facts, [documents], "en", "Latin", words, tokens=10)
+    shards = [write_texts(tmp_path / f"documents-{i}.parquet", [text]) for i, text in enumerate(texts)]
+    # Sentences of three to five tokens: stretches of ten hold two, so that there are two and three.
+    entry = traced(tmp_path, facts, shards, "en", "Latin", words, tokens=10)
+    assert set(tables.read(entry["stretches"])["n_stretches"]) == {5}
     out, recovery = tmp_path / "origins.parquet", tmp_path / "recovery.parquet"
     notes = origins(facts=facts, texts=[entry], out=out, recovery=recovery)
     found = tables.read(out).set_index(["unit", "fact_id"])

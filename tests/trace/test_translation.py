@@ -122,6 +122,35 @@ def test_a_long_chunk_is_translated_in_windows_that_end_with_sentences(run, mode
     assert all(translator.length(text) <= 64 for text in translated)
 
 
+def test_a_text_without_sentences_is_cut_where_the_model_is_full(model):
+    translator = Translator(
+        model, revision=None, source_code="bod_Tibt", target_code="eng_Latn", max_tokens=64, beams=1
+    )
+    lengths = [translator.length(piece) for piece in translator.windows("རིང" * 60)]
+    assert len(lengths) > 2 and max(lengths) <= 64
+
+
+def test_a_letter_that_the_model_does_not_know_counts_as_one(run, model):
+    translator = Translator(
+        model, revision=None, source_code="bod_Tibt", target_code="eng_Latn", max_tokens=64, beams=1
+    )
+    assert translator.unknown(["abcdefgh", "abЖcdefgh"]) == pytest.approx(1 / 19)  # each begins with a mark
+    notes, _ = run(texts=TEXTS | {"a/1#0": "Ж" + TEXTS["a/1#0"]})
+    assert notes["n_chunks"] == 3
+
+
+@pytest.mark.parametrize(("said", "cut"), [({"forced_eos_token_id": 2}, False), ({"suppress_tokens": [2]}, True)])
+def test_a_translation_that_does_not_end_is_cut(model, tmp_path, said, cut):
+    """Of two models, one ends whatever it writes, and one never does."""
+    folder = shutil.copytree(model, tmp_path / "model")
+    generation = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(generation | said))
+    translator = Translator(
+        str(folder), revision=None, source_code="bod_Tibt", target_code="eng_Latn", max_tokens=16, beams=1
+    )
+    assert [found.cut for found in translator.translate(["ཆུ།", "རིང་པོ་རེད།"])] == [cut, cut]
+
+
 def test_pickled_weights_are_refused(model, tmp_path):
     """A model that has no safetensors, even if torch could read what it has."""
     folder = shutil.copytree(model, tmp_path / "model")

@@ -301,5 +301,12 @@ def test_the_table_says_how_the_declaration_stands_to_the_runs(
     row = table.iloc[0]
     assert (row["declared"], row["verdict"], row["estimate"]) == (declared.BEFORE, "above", pytest.approx(0.5))
     assert notes["runs_began"]
+    truth = [{"question_id": f"ko-{i:04d}", "placed": "en_only"} for i in range(n)]
+    tables.write("truth", truth, tmp_path / "truth.parquet")
+    verdicts(**given, tests=tests, truth=tmp_path / "truth.parquet")
+    assert tables.read(given["out"])["estimate"].tolist() == [pytest.approx(0.5)]
+    tables.write("truth", truth[:-3], tmp_path / "truth.parquet")
+    with pytest.raises(InputError, match=r"truth.parquet: lacks 3 questions \(ko-0037\)"):
+        verdicts(**given, tests=tests, truth=tmp_path / "truth.parquet")
     verdicts(**given, tests=[declared_test(languages=["ko"], margin=0.2)])
     assert tables.read(given["out"])["declared"].tolist() == [declared.SINCE]

@@ -97,9 +97,8 @@ def read_open(shape: str, path: Path | str, langs: Sequence[str], *, translation
         raise InputError(f"translation {translation}", "is not known", f"There are {', '.join(TRANSLATIONS)}.")
     left_out: Counter[str] = Counter()
     found = list(SHAPES[shape](path, langs, translation, left_out))
-    for lang in langs:
-        if not any(question.lang == lang for question in found):
-            raise InputError(path, f"has no question in {lang!r}", "Take the language out, or mend the path.")
+    if not found:  # a question of any shape is in all the languages that its source has
+        raise InputError(path, f"has no question for {', '.join(langs)}", "Take a language out, or mend the path.")
     return OpenQuestions(found, dict(left_out))
 
 

@@ -292,5 +292,5 @@ def show_batch(*, order: Path, stores: Mapping[str, Path], tokenizer: Path, step
 
 def _describe(segment: Any) -> str:
     """Say what one row of the table is made of."""
-    part = f" part {segment.part}" if segment.part or segment.start else ""
+    part = f" part {segment.part}" if segment.part else ""
     return f"{segment.stream} {segment.piece}{part} ({segment.n_tokens} tokens)"

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lorebridge import tables
 from lorebridge.transfer.precision import checkpoints
@@ -42,6 +41,8 @@ def shared_by_chance(n: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 @functools.cache
 def _hypergeometric(total: int, first: int, second: int) -> np.ndarray:
     """Return the probabilities of how many two sets of a stratum share; the same strata come up pair after pair."""
+    from scipy import stats  # most that import this module draw, and reckon nothing
+
     return stats.hypergeom(total, first, second).pmf(np.arange(min(first, second) + 1))
 
 
