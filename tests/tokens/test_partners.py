@@ -14,6 +14,7 @@ from lorebridge import tables
 from lorebridge.tokens import order as order_
 from lorebridge.tokens.arms import FAR
 from lorebridge.tokens.order import read_notes
+from lorebridge.tokens.partners import _exchange
 
 
 def partners_by_epoch(path):
@@ -61,6 +62,21 @@ def test_each_batch_reads_the_same_halves_joined_otherwise(study, tmp_path_facto
         assert all(epochs[epoch - 1].get(en) != partner[en] for en in others)
         n_other += len(others)
     assert n_redrawn == n_other
+
+
+def test_an_exchange_within_a_row_makes_no_room_in_it():
+    """The first two change halves in the full row; then the third may not have the longer half of the fourth."""
+    place = np.arange(4)
+    holds, free, row = place.copy(), np.array([0, 5]), np.array([0, 0, 0, 1])
+    unlike = (np.zeros(0, np.int32), np.zeros(5, np.int64), place, place, 4, np.zeros(0, np.int64))
+    order, begins, ends = place, np.zeros(4, np.int64), np.full(4, 4)
+    n_xx, last = np.array([3, 3, 3, 4]), np.full(4, -1)
+    _exchange(order, begins, ends, place, place, holds, row, n_xx, free, last, unlike)
+    assert holds.tolist() == [2, 0, 1, 3] and free.tolist() == [0, 5]
+    # Where the other row has room the fourth gets a shorter half, and the room moves.
+    holds, free = place.copy(), np.array([1, 5])
+    _exchange(order, begins, ends, place, place, holds, row, n_xx, free, last, unlike)
+    assert holds.tolist() == [1, 0, 3, 2] and free.tolist() == [0, 6]
 
 
 def test_every_epoch_has_a_derangement_of_its_own(study):

@@ -14,7 +14,8 @@ from scipy import stats
 from declaring import declared_test
 from lorebridge import declared, tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.contrasts import BEYOND, Contrast
+from lorebridge.transfer import planted
+from lorebridge.transfer.contrasts import ALL, BEYOND, SCALES, Contrast
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, equivalence, holm, holm_exclusive
 from lorebridge.transfer.verdicts import verdict_table, verdicts
 
@@ -185,6 +186,13 @@ def test_where_a_fact_stands():
     assert into["verdict"].tolist() == ["undecided"] and into["note"].tolist() == ["nothing was asked or at risk"]
 
 
+def test_gaps_of_all_questions_alone_have_bounds():
+    one = contrast(centred(0.1, 0.2, 30))
+    placed = pd.Series(["en_only"] * 20 + ["neither"] * 10)
+    bounds = {scale: {s.bounds for s in planted.samples(one, scale, placed).values()} for scale in SCALES}
+    assert bounds == {scale: {(-1.0, 1.0) if scale == ALL else None} for scale in SCALES}
+
+
 def test_over_seeds_the_margin_is_tested_over_seeds():
     rng = np.random.default_rng(1)
     values = centred(0, 0.2, 300)[None] + rng.normal(0, 0.04, (5, 1))
@@ -301,5 +309,12 @@ def test_the_table_says_how_the_declaration_stands_to_the_runs(
     row = table.iloc[0]
     assert (row["declared"], row["verdict"], row["estimate"]) == (declared.BEFORE, "above", pytest.approx(0.5))
     assert notes["runs_began"]
+    truth = [{"question_id": f"ko-{i:04d}", "placed": "en_only"} for i in range(n)]
+    tables.write("truth", truth, tmp_path / "truth.parquet")
+    verdicts(**given, tests=tests, truth=tmp_path / "truth.parquet")
+    assert tables.read(given["out"])["estimate"].tolist() == [pytest.approx(0.5)]
+    tables.write("truth", truth[:-3], tmp_path / "truth.parquet")
+    with pytest.raises(InputError, match=r"truth.parquet: lacks 3 questions \(ko-0037\)"):
+        verdicts(**given, tests=tests, truth=tmp_path / "truth.parquet")
     verdicts(**given, tests=[declared_test(languages=["ko"], margin=0.2)])
     assert tables.read(given["out"])["declared"].tolist() == [declared.SINCE]

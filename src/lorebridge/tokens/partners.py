@@ -138,6 +138,6 @@ def _exchange(order, begins, ends, en, own, holds, row, n_xx, free, last, relati
                 continue
             if fits(en[i], own[a], relations) and fits(en[j], own[b], relations):
                 holds[i], holds[j] = a, b
-                free[row[i]] -= more if row[i] != row[j] else 0
-                free[row[j]] += more if row[i] != row[j] else 0
+                free[row[i]] -= more  # in one row the two cancel
+                free[row[j]] += more
                 break
