@@ -94,7 +94,7 @@ if plan.config["answering"] is not None:
                 needs(
                     "answers",
                     questions="scripts/questions/*.parquet",
-                    checkpoints="models/given/{run}/model",
+                    checkpoints="models/given/{run}/model | models/sft/{run}/step*",
                     hints="scripts/hints.parquet",
                 )
             ),
@@ -185,36 +185,44 @@ if plan.config["answering"] is not None:
             script:
                 MAKE
 
-    rule grades:
-        """Judge the answers of all models: by their letters, and by a language model."""
-        input:
-            unpack(needs("grades", answers="scripts/answers/*.parquet", questions="scripts/questions/*.parquet")),
-        output:
-            **makes("grades", grades="scripts/grades.parquet"),
-        log:
-            f"{plan.root}/logs/grades.log",
-        conda:
-            f"{ENVIRONMENTS}/{'judge' if (plan.config['grading']['model'] or {}).get('kind') == 'vllm' else 'cpu'}.yaml"
-        resources:
-            gpu=(plan.config["grading"]["model"] or {}).get("gpus", 0),
-            nodes=1,
-            mem_mb=escalated(HARDWARE["memory_mb"]),
-            runtime=escalated(720),
-        params:
-            task=task("grades"),
-            work=plan.work,
-        shell:
-            "lorebridge grade-answers --task {params.task:q} --work {params.work:q} --record {output.record:q}"
-            " --rule grades --logfile {log:q} --answers {input.answers:q} --questions {input.questions:q}"
-            " --out {output.grades:q}"
+    # What is tuned is judged apart, so that the headline is of models as they are.
+    for graded in ("grades", *(("tuned_grades",) if plan.config["tuning"] else ())):
+
+        rule:
+            """Judge the answers of all models: by their letters, and by a language model."""
+            name:
+                graded
+            input:
+                unpack(needs(graded, answers="scripts/answers/*.parquet", questions="scripts/questions/*.parquet")),
+            output:
+                **makes(graded, grades=f"scripts/{graded}.parquet"),
+            log:
+                f"{plan.root}/logs/{graded}.log",
+            conda:
+                f"{ENVIRONMENTS}/{'judge' if (plan.config['grading']['model'] or {}).get('kind') == 'vllm' else 'cpu'}.yaml"
+            resources:
+                gpu=(plan.config["grading"]["model"] or {}).get("gpus", 0),
+                nodes=1,
+                mem_mb=escalated(HARDWARE["memory_mb"]),
+                runtime=escalated(720),
+            params:
+                task=task(graded),
+                work=plan.work,
+                rule=graded,
+            shell:
+                "lorebridge grade-answers --task {params.task:q} --work {params.work:q} --record {output.record:q}"
+                " --rule {params.rule:q} --logfile {log:q} --answers {input.answers:q} --questions {input.questions:q}"
+                " --out {output.grades:q}"
 
 
-if plan.config["tuning"] and plan.config["tuning"]["judged"]:
+if plan.config["tuning"]:
 
     rule tuned_judged:
         """Read judged answers of models before and after they were tuned, and put them in one table."""
         input:
-            unpack(needs("tuned_judged")),
+            unpack(
+                needs("tuned_judged", grades="scripts/grades.parquet | scripts/tuned_grades.parquet"),
+            ),
         output:
             **makes("tuned_judged", judged="scripts/tuned.parquet"),
         log:

@@ -11,7 +11,7 @@ from lorebridge.corpora.openqa import files_read
 from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
 from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, Wildcards, by, item, many, one
 from lorebridge.plan.study import Reading, Study, rows
-from lorebridge.probes.wording import ENDPOINT, OFF, TARGET, VLLM, contradictions
+from lorebridge.probes.wording import ENDPOINT, OFF, PLAIN, PROMPTS, TARGET, VLLM, contradictions
 from lorebridge.records import fingerprint
 from lorebridge.studies.checks import default, not_a_language
 from lorebridge.studies.shared import SHARED
@@ -93,6 +93,24 @@ def asked(study: Study) -> list[str]:
 
 def _answers(study: Study) -> list[Item]:
     return [item("answers", "answers", run=name) for name in asked(study)]
+
+
+def asks_tuned(study: Study) -> bool:
+    """Say whether models that are tuned are asked, too, at each of their checkpoints."""
+    return study.config["tuning"] is not None and study.config["answering"] is not None
+
+
+def _tuned(study: Study) -> list[dict[str, Any]]:
+    """Return the models that are tuned, each by the name that its answers after the last epoch go by."""
+    return [
+        {
+            "start": model.start,
+            "arm": model.arm,
+            "seed": model.seed,
+            "run": f"{model.name} step {model.steps}" if asks_tuned(study) else model.name,
+        }
+        for model in study.of_phase("sft")
+    ]
 
 
 def _answers_literals(study: Study, w: Wildcards) -> dict[str, Any]:
@@ -192,10 +210,11 @@ def _readings(study: Study) -> list[Reading]:
     n *= answering["samples"] * (1 + len((study.config["hints"] or {"kinds": ()})["kinds"]))
     thought = answering["thinking_tokens"] if answering["thinking"] != OFF else 0
     tokens = answering["prompt_tokens"] + answering["max_tokens"] + thought
+    # What is tuned is asked at each of its checkpoints, whose disk is reckoned with their training.
     return [
-        Reading(name, float(n * tokens), float(said["parameters"]), 2.0 * said["parameters"])
-        for name, said in study.config["given"].items()
-        if said.get("parameters") is not None
+        Reading(model.name, float(n * tokens * len(model.checkpoints)), float(size), 2.0 * size if model.given else 0.0)
+        for model in study.models.values()
+        if (size := (study.origin(model).given or {}).get("parameters")) is not None
     ]
 
 
@@ -210,7 +229,7 @@ def _has_sets(study: Study) -> bool:
 
 def _has_effects(study: Study) -> bool:
     tuning = study.config["tuning"]
-    return tuning is not None and tuning["judged"] is not None
+    return tuning is not None and (bool(tuning["judged"]["files"]) or asks_tuned(study))
 
 
 def _transliterates(study: Study) -> bool:
@@ -325,6 +344,19 @@ STAGES = SHARED | {
             inputs=lambda study, w: {"judged": one(item("judged", "judged"))},
         ),
         Stage(
+            "tuned_grades",
+            "Judge the answers of all models that are tuned, after each epoch, as the others.",
+            "lorebridge.probes.grading:grade",
+            files={"grades": File("scripts/tuned_grades.parquet", "by every judge", table="judged", argument="out")},
+            record="scripts/tuned_grades.parquet.record.json",
+            literals=_reader("grading"),
+            inputs=lambda study, w: {
+                "answers": many(item("answers", "answers", run=model.name) for model in study.of_phase("sft")),
+                "questions": many(_questions(study)),
+            },
+            settings=_reached("grading"),
+        ),
+        Stage(
             "judged",
             "Read judged answers, and put them in one table.",
             "lorebridge.transfer.judged:judged",
@@ -367,6 +399,12 @@ STAGES = SHARED | {
             "lorebridge.transfer.judged:judged",
             files={"judged": File("scripts/tuned.parquet", table="judged", argument="out")},
             record="scripts/tuned.parquet.record.json",
+            literals=lambda study, w: {"judge": _judge(study)} if asks_tuned(study) else {},
+            inputs=lambda study, w: (
+                {"grades": many([item("grades", "grades"), item("tuned_grades", "grades")])}
+                if asks_tuned(study)
+                else {}
+            ),
             identity=_tuned_identity,
             sources=lambda study, w: {"files": _tuned_judged(study)},
         ),
@@ -377,10 +415,7 @@ STAGES = SHARED | {
             files={"tuning_effects": File("scripts/tuning_effects.parquet", table="tuning_effects", argument="out")},
             record="scripts/tuning_effects.parquet.record.json",
             literals=lambda study, w: {
-                "tuned": [
-                    {"start": model.start, "arm": model.arm, "seed": model.seed, "run": model.name}
-                    for model in study.of_phase("sft")
-                ],
+                "tuned": _tuned(study),
                 "scripts": {lang: study.script(lang) for lang in study.languages},
                 "controls": study.config["tuning"]["controls"],
                 "own": study.config["tuning"]["judged"]["own"],
@@ -511,6 +546,13 @@ def _tuning_problems(config: Mapping[str, Any], tuning: Mapping[str, Any]) -> It
     for name in tuning["controls"]:
         if name not in tuning["sets"]:
             yield "tuning.controls", f"{name!r} is no set of rows", f"Choose of {', '.join(tuning['sets'])}."
+    answering, template = config["answering"] or {}, config["training"]["sft"]["template"]
+    if answering.get("form") == PLAIN and not isinstance(answering["prompt"], Mapping):
+        words = answering["prompt"] or PROMPTS[PLAIN]
+        wanted = words.replace("{hint}", "").replace("{question}", "{prompt}")
+        if not template.startswith(f"{wanted} ") and not template.startswith(f"{wanted}{{answer}}"):
+            what = f"is {template!r}, and what is tuned is asked in the words {words!r}"
+            yield "training.sft.template", what, f"Let it begin with {wanted!r}, or mend answering.prompt."
     told = tuning["transliteration"]
     for name, said in tuning["sets"].items():
         if said["kind"] == TRANSLITERATION and told is None:
@@ -573,5 +615,5 @@ def _tuning_files(tuning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for said in filter(None, (tuning["transliteration"],)):
         paths = (said["path"], said["facts"])
         yield from ({"path": path, "obtain": said["obtain"]} for path in paths if path is not None)
-    for said in filter(None, (tuning["judged"],)):
+    for said in (tuning["judged"],):
         yield from ({"path": path, "obtain": said["obtain"]} for path in said["files"])
