@@ -11,6 +11,7 @@ model, and the activations of a batch of facts.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -49,6 +50,7 @@ def main() -> None:
     seconds = (time.process_time() - started) / done
     size = 4e-9 * arguments.facts * arguments.neurons
     print(
+        f"`python benchmarks/neurons.py {' '.join(sys.argv[1:])}`\n"
         f"{arguments.facts:,} facts of {arguments.neurons:,} neurons: {size:.1f} GB of activations in "
         f"{len(spool.starts)} blocks of {spool.width} neurons.\nAfter {done} of them: {most() / 1e9:.2f} GB at most, "
         f"{began / 1e9:.2f} before; {seconds:.1f} s of processor a block."

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from advised import Case, follow, name_of
-from lorebridge import cli, config
+from lorebridge import cli
 from test_advice_probes import bert, facts, model
 from test_advice_questions import ONE
 from test_advice_tables import answers
 
-CONFIGS = Path(config.SCHEMA_FILE).parent
+CONFIGS = Path(__file__).parents[1] / "config"
 
 
 def command(*words: str, study: str | None = None) -> Callable[[Path], Any]:

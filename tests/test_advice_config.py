@@ -13,7 +13,7 @@ import pytest
 from advised import Case, follow, name_of
 from lorebridge import config
 
-CONFIGS = Path(config.SCHEMA_FILE).parent
+CONFIGS = Path(__file__).parents[1] / "config"
 GONE = object()
 """In place of a value: the key is left out."""
 

@@ -27,7 +27,7 @@ from test_advice_tokens import drawn, study
 sys.path.insert(0, str(Path(__file__).parent / "train"))
 import test_work
 
-CONFIGS = Path(config.SCHEMA_FILE).parent
+CONFIGS = Path(__file__).parents[1] / "config"
 TINY = {
     "hidden_size": 32,
     "num_hidden_layers": 1,

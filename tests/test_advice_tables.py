@@ -28,7 +28,7 @@ from lorebridge.transfer.judged import joined, read_judged
 from lorebridge.transfer.power import detectable_effects
 from lorebridge.transfer.scripts import detectable_effect_of_script, read_languages, regress
 
-CONFIGS = Path(config.SCHEMA_FILE).parent
+CONFIGS = Path(__file__).parents[1] / "config"
 
 
 def file(name: str, content: str | bytes, read: Callable[[Path], Any]) -> Callable[[Path], Any]:

@@ -173,7 +173,7 @@ READING = [
         read("a.jsonl"),
     ),
     Case(
-        "Fetch the file again, or correct `columns`",
+        "take the line out, or correct `columns`",
         read("a.tsv", "a\tb\nc\n", PAIR, columns=PAIR),
         write("a.tsv", "a\tb\nc\td\n"),
         read("a.tsv", None, PAIR, columns=PAIR),

@@ -367,7 +367,7 @@ def read_tsv(
                 raise InputError(
                     place(path, int(number)),
                     f"{len(row)} tab-separated values, not the {least} that hold {', '.join(columns.names)}",
-                    "Fetch the file again, or correct `columns` of the source.",
+                    "Fetch the file again, take the line out, or correct `columns` of the source.",
                 )
         arrays = [
             pa.nulls(len(rows), pa.string()) if at is None else _decoded(path, numbers, [row[at] for row in rows])

@@ -172,7 +172,8 @@ def one_token_table(*, language_measures: Path, languages: Mapping[str, Mapping[
     key = ["lang", "printed", "model", "step"]
     wide = table.set_index([*key, "measure"])["value"].unstack("measure").reindex(columns=list(MEASURES))
     # Of the paper this is its Table 1, in three languages.
-    wide = wide[~wide.index.get_level_values("printed").astype(bool) | wide[ONE_OBJECTS].notna()].reset_index()
+    wide = wide.reset_index()
+    wide = wide[wide[ONE_OBJECTS].notna() | ~wide["printed"].astype(bool)]
     place = {lang: index for index, lang in enumerate(languages)}
     wide = wide.sort_values(["lang", "printed"], key=lambda c: c.map(place) if c.name == "lang" else c, kind="stable")
     shown = pd.DataFrame(

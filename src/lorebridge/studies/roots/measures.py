@@ -69,7 +69,10 @@ def language_measures(
             rows += [{**named, "printed": False, **row} for row in measured(said, about)]
     if volumes is not None:
         sizes = read_volumes(volumes, columns).melt("lang", var_name="measure").dropna(subset=["value"])
-        rows += [{"run": None, "step": None, "printed": False, **row} for row in sizes.to_dict("records")]
+        rows += [
+            {"run": None, "step": None, "printed": False, "lang": lang, "measure": measure, "value": value}
+            for lang, measure, value in sizes[["lang", "measure", "value"]].itertuples(index=False)
+        ]
     if languages is not None:
         rows += [{"step": None, "printed": True, **row} for row in printed(read_languages(languages))]
     tables.write(SCHEMA, [row for row in rows if row["lang"] in asked], out)

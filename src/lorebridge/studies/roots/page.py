@@ -155,7 +155,7 @@ def classes(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list
     printed = "" if config["world"] is not None else f"; the paper prints {_listed(CLASS_SHARES)} of mBERT"
     found = []
     for model, of in kept.groupby("model", sort=False):
-        shares = of.set_index("class")["share"]
+        shares = dict(zip(of["class"], of["share"], strict=True))
         total = int(of["n_absent_right"].sum())
         said = f": {_listed(shares)}{printed}" if total else ""
         found.append(f"{model}: {total:,} facts are right although absent by the paper's rules{said}.")
