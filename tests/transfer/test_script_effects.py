@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special, stats
 
 from lorebridge import tables
 from lorebridge.cli import main
@@ -13,7 +14,7 @@ from lorebridge.corpora.openqa import known_languages
 from lorebridge.errors import InputError
 from lorebridge.transfer.cells import ALL, PAIRS, SOURCE_RIGHT, STAR, cells_of, crossed, predictors
 from lorebridge.transfer.labelings import alike, labelings, n_labelings, numbered
-from lorebridge.transfer.script_models import fitted
+from lorebridge.transfer.script_models import fitted, marginal
 from lorebridge.transfer.scripts import (
     detectable_effect_of_script,
     effect,
@@ -323,3 +324,29 @@ def test_power_of_a_set_of_questions(tmp_path, capsys):
     ):
         assert main(["power", *options]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_volumes_of_a_pair_are_the_sum_of_logarithms():
+    languages = {lang: {"script": "Latin", "family": lang} for lang in ("de", "en", "id")}
+    volumes = pd.DataFrame({"lang": ["id", "de", "en"], "bytes": [4.0, 8.0, 16.0]})
+    first, second = np.array([0, 1]), np.array([1, 2])
+    found = predictors(list(languages), first, second, languages, {}, volumes)
+    assert found["log bytes"] == pytest.approx([np.log(8 * 16), np.log(16 * 4)])
+    with pytest.raises(InputError, match="volume bytes: has no number above 0 for en"):
+        predictors(list(languages), first, second, languages, {}, volumes.replace(16.0, 0.0))
+
+
+def test_the_interval_of_a_marginal_effect_is_that_of_the_delta_method():
+    beta, covariance = np.array([0.5, -0.2]), np.array([[0.04, 0.01], [0.01, 0.02]])
+    x, weights = np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([3.0, 1.0])
+
+    def effect(b):
+        return float(special.expit(b[1] + b[0]) - special.expit(b[1]))
+
+    step = 1e-6 * np.eye(2)
+    slopes = np.array([(effect(beta + h) - effect(beta - h)) / 2e-6 for h in step])
+    error = np.sqrt(slopes @ covariance @ slopes)
+    reach = stats.t.ppf(0.975, 20) * error
+    p = 2 * stats.t.sf(effect(beta) / error, 20)
+    wanted = [effect(beta), effect(beta) - reach, effect(beta) + reach, p]
+    assert list(marginal(beta, covariance, x, weights, 20)) == pytest.approx(wanted, rel=1e-6)

@@ -14,7 +14,8 @@ from scipy import stats
 from declaring import declared_test
 from lorebridge import declared, tables
 from lorebridge.errors import InputError
-from lorebridge.transfer.contrasts import BEYOND, Contrast
+from lorebridge.transfer import planted
+from lorebridge.transfer.contrasts import ALL, BEYOND, SCALES, Contrast
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, equivalence, holm, holm_exclusive
 from lorebridge.transfer.verdicts import verdict_table, verdicts
 
@@ -183,6 +184,13 @@ def test_where_a_fact_stands():
     assert found["n_questions"].tolist() == [10, 10, 20]
     into = table_of([declared_test(name="a", direction="xx->en", among="source only")], both(values), placed=placed)
     assert into["verdict"].tolist() == ["undecided"] and into["note"].tolist() == ["nothing was asked or at risk"]
+
+
+def test_gaps_of_all_questions_alone_have_bounds():
+    one = contrast(centred(0.1, 0.2, 30))
+    placed = pd.Series(["en_only"] * 20 + ["neither"] * 10)
+    bounds = {scale: {s.bounds for s in planted.samples(one, scale, placed).values()} for scale in SCALES}
+    assert bounds == {scale: {(-1.0, 1.0) if scale == ALL else None} for scale in SCALES}
 
 
 def test_over_seeds_the_margin_is_tested_over_seeds():

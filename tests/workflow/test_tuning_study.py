@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
 from collections import Counter
 
-import numpy as np
-import pandas as pd
 import pytest
-from test_scripts_study import scripts, write_judged
+from test_scripts_study import scripts, write_judged, write_set
 
 from lorebridge import config, studies, tables
 from lorebridge.errors import InputError
@@ -43,7 +40,8 @@ RUNS = ["tiny.sft.reasoned.s0", "tiny.sft.own.s0"]
 
 def tuned(tiny):
     return scripts(tiny) | {
-        "sets": {},
+        "sets": {"small": {"shape": "eclektic", "path": "set.jsonl", "langs": ["de", "en", "hi"]}},
+        "answering": {"engine": "own", "form": "plain", "max_tokens": 2},
         "regression": {"methods": []},
         "seeds": [0],
         "given": {"tiny": {"path": "model"}},
@@ -60,7 +58,6 @@ def tuned(tiny):
             "sets": SETS,
             "controls": ["own"],
             "transliteration": {"lang": "hi", "asked_in": "en", "path": "lexicon.tsv", "heldout": 0.3},
-            "judged": {"files": ["tuned.csv"]},
         },
     }
 
@@ -82,15 +79,8 @@ def write_inputs(folder):
     for lang in ("hi", "en"):
         rows = [{"prompt": f"What is {i} in {lang}?", "answer": str(i)} for i in range(5)]
         (folder / f"{lang}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    chance = np.random.default_rng(0)
-    answers = [
-        (model, f"q{q}", source, target, int(chance.random() < (0.7 if model == RUNS[0] or source == target else 0.3)))
-        for model, q, source, target in itertools.product(["tiny", *RUNS], range(30), ("hi", "en"), ("hi", "en", "de"))
-    ]
-    columns = ["model", "question_id", "source_lang", "target_lang", "correct"]
-    answers = [(model, f"{source}{q}", source, target, right) for model, q, source, target, right in answers]
-    pd.DataFrame(answers, columns=columns).to_csv(folder / "tuned.csv", index=False)
     write_judged(folder / "judged.csv")
+    write_set(folder / "set.jsonl")
 
 
 def rated(training, lr):
@@ -124,6 +114,12 @@ def test_a_given_model_is_tuned_and_compared(new_study, tmp_path):
     rows = tables.read(study.results / "tuning/transliteration/reasoned.parquet")
     asked = {text.split(" is ")[1] for text in heldout["question"]}
     assert len(heldout) and not asked & {text.split(" is ")[1] for text in rows["prompt"]}
+    # Each is asked at each of its checkpoints, the last of which is compared; the headline is of models as they are.
+    answers = tables.read(study.results / f"scripts/answers/{RUNS[0]}.parquet")
+    assert answers.groupby("step").size().to_dict() == {0: 27, 2: 27, 4: 27}
+    asked = tables.read(study.results / "scripts/tuned.parquet")
+    assert {f"{run} step 4" for run in RUNS} < set(asked["model"])
+    assert set(tables.read(study.results / "scripts/judged.parquet")["model"]) == {"m0", "m1", "tiny"}
     effects = tables.read(study.results / "scripts/tuning_effects.parquet")
     said = effects[["start", "arm", "minus"]].fillna("").to_numpy().tolist()
     assert said == [["tiny", "own", ""], ["tiny", "reasoned", ""], ["tiny", "reasoned", "own"]]
@@ -180,6 +176,7 @@ def test_what_a_configuration_of_tuning_must_say(tmp_path):
     refused("sft.batch_tokens: 1000 is not a multiple", training=phase(batch_tokens=1000))
     refused("sft.batch_examples: is 9, and an epoch has 6", training=phase(batch_examples=9))
     refused("sft.min_lr", training=phase(min_lr=1.0))
+    refused("Let it begin with 'Q: {prompt}", training=phase(template="{prompt} {answer}"))
     refused("Name JSONL or Parquet", tuning=section(sets={"own": {"kind": "rows", "files": {"hi": "a.csv"}}}))
     without = {key: value for key, value in whole.items() if key != "seeds"}
     with pytest.raises(InputError, match="seeds: are not there"):
