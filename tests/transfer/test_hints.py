@@ -21,7 +21,7 @@ SCRIPTED = {lang: known_languages()[lang] for lang in LANGS}
 QUESTIONS = {
     "0": ("de", "Wer baute die Veste Oberhaus?", "https://de.wikipedia.org/wiki/Veste_Oberhaus", ["Ulrich"]),
     "1": ("de", "Wo liegt Passau?", "https://de.wikipedia.org/wiki/Passau_(Stadt)", ["Bayern"]),
-    "2": ("de", "Wie alt wurde sie?", "https://de.wikipedia.org/wiki/Anna", ["90"]),
+    "2": ("de", "Wie alt war das Kind?", "https://de.wikipedia.org/wiki/Anna", ["90"]),
     "3": ("ko", "서울의 강은?", "0_%EC%84%9C%EC%9A%B8", ["한강"]),
 }
 

@@ -1,6 +1,6 @@
 """Hints beside open questions: names of what a question is about, in its own language, in Latin letters, or wrong ones.
 
-The paper "provid[es] the LLMs with the key entities of the questions in their source language and find[s] that this
+The paper gives models "the key entities of the questions in their source language" and finds "that this
 disproportionately improves cross-script questions". What the hints are, besides that name, is ours: its romanisation
 (uroman: Hermjakob, May and Knight, ACL 2018) says whether letters are what is missed; a wrong name, whether any name
 does it; the target language's name again, whether it is the attention that a hint draws.
