@@ -97,6 +97,12 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     answer.add_argument("--batch-tokens", type=int, required=True)
     answer.add_argument("--threads", type=int)
 
+    named = worker("find-entities", _find_entities, "find what questions name")
+    named.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    named.add_argument("--questions", type=Path, nargs="+", required=True)
+    named.add_argument("--out", type=Path, required=True)
+    named.add_argument("--sheet-out", type=Path, required=True)
+
     graded = worker("grade-answers", _grade_answers, "judge what models answer")
     graded.add_argument("--work", type=Path, required=True, help="root of the resume state")
     graded.add_argument("--answers", type=Path, nargs="+", required=True)
@@ -302,6 +308,13 @@ def _answer(arguments: argparse.Namespace) -> None:
         work=arguments.work / task.stage / task.literals["run"],
         digests=task.call["digests"],
     )
+
+
+def _find_entities(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.hints import find_entities
+
+    work = arguments.work / arguments.task.stage
+    _make(arguments, find_entities, "questions", "out", "sheet_out", work=work)
 
 
 def _grade_answers(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import pytest
 from lorebridge import tables
 from lorebridge.cli import main
 from lorebridge.errors import InputError
-from lorebridge.probes import grading
+from lorebridge.probes import grading, serving
 from lorebridge.probes.answering import Reply
 from lorebridge.probes.matching import FOLDED, STRICT, exact, f1, folded, strict
 from lorebridge.transfer.grade_labels import read_grade_sheets, write_grade_sheet
@@ -103,7 +103,7 @@ class Judge:
 def graded(tmp_path, answered, monkeypatch):
     def graded(judge=None, **changes):
         judge = judge or Judge()
-        monkeypatch.setattr(grading, "endpoint", lambda *_, **__: judge)
+        monkeypatch.setattr(serving, "endpoint", lambda *_, **__: judge)
         how = {"kind": "endpoint", "model": "big", "base_url": "http://127.0.0.1/v1"}
         how |= {"out": tmp_path / "judged.parquet", "work": tmp_path / "work"}
         notes = grading.grade(**answered | how | changes)

@@ -46,8 +46,9 @@ def write_judged(path, gain=0.4, models=2, n=10):
 
 def write_set(path):
     rows = [
-        {"q_id": f"{lang}{i}", "original_lang": lang, "title": "t", "url": "u"}
-        | {f"{other}_{part}": f"{part} {lang}{i} {other}" for other in LANGS for part in "qac"}
+        {"q_id": f"{lang}{i}", "original_lang": lang, "title": "t", "url": f"https://x/page_{lang}{i}"}
+        | {f"{other}_{part}": f"{part} {lang}{i} {other}" for other in LANGS for part in "ac"}
+        | {f"{other}_q": f"q {lang}{i} {other} of page {lang}{i}" for other in LANGS}
         for lang in LANGS
         for i in range(3)
     ]
@@ -128,6 +129,7 @@ def test_a_study_that_asks_says_what_does_not_go_together(tmp_path):
         with pytest.raises(InputError, match=said):
             config.check(whole | changed)
 
+    files = {"files": ["judged.csv"]}
     refused("key judged.files: names no file, and no model is asked", answering=None, served={})
     refused("key served: is not asked anything", answering=None, judged={"files": ["judged.csv"]})
     refused("key answering: asks no model", served={})
@@ -137,6 +139,8 @@ def test_a_study_that_asks_says_what_does_not_go_together(tmp_path):
     refused("key answering.form: an endpoint is asked by messages alone", answering={"form": "plain"})
     refused("key served.big: is a name of `given`, too", given={"big": hub})
     refused("temperature: null leaves it to an endpoint", given={"a": hub}, answering={"temperature": None})
+    refused("key hints: are said to nobody", hints={"kinds": ["source"]}, answering=None, served={}, judged=files)
+    refused("key hints.kinds: target needs names", hints={"kinds": ["target"]})
     refused("key grading.judge: is a model that is not named", grading={"judge": "model"})
     refused("given.a", given={"a": {"hub": "a/b"}})  # a model of the hub has its commit
 
@@ -147,11 +151,11 @@ def test_the_papers_design_is_planned_with_its_hours():
     plan = studies.plan(found)
     assert all(plan.recipe(name) for name in plan.walk())
     # 384 questions in 12 languages; of MultiLoKo 250 in each of 31, and each of 30 translated to English and back
-    answers = 384 * 12 + 250 * (31 + 2 * 30)
+    answers = 5 * (384 * 12 + 250 * (31 + 2 * 30))  # without a hint, and with four
     asking = cost.Cost(plan.study).asking
-    assert {said["tokens"] for said in asking.values()} == {answers * (80 + 16 + 800)}
+    assert {said["tokens"] for said in asking.values()} == {answers * (80 + 128 + 2048)}
     hours = asking["r1-llama-70b"]["gpu_hours"]
-    assert hours == pytest.approx(answers * 896 * 2 * 70_553_706_496 / 989e11 / 3600)
+    assert hours == pytest.approx(answers * 2256 * 2 * 70_553_706_496 / 989e11 / 3600)
 
 
 def test_what_ships_is_planned_without_data():
@@ -180,12 +184,12 @@ class Oracle:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 content = body["messages"][0]["content"]
                 oracle.asked.append(content)
-                name, lang = content.split("\n")[0].split()[1:]
+                name, lang = content.split("\n")[0].split()[1:3]
                 source = name.rstrip("0123456789")
                 scripts = {SCRIPTED[code]["script"] for code in (source, lang)}
                 # Of other scripts every third is known, and one in one's own is not.
                 known = (len(scripts) == 1 and not name.endswith("2")) or name.endswith("1")
-                said = f"a {name} {lang}" if known else "I do not know"
+                said = f"a {name} {lang}" if known or f"(page {name})" in content else "I do not know"
                 choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
                 reply = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
                 data = json.dumps(reply).encode()
@@ -226,23 +230,30 @@ def test_models_are_asked_judged_and_regressed(new_study, tmp_path, oracle):
         "given": {"small": {"path": "small"}},
         "served": {"big": {"model": "m", "base_url": oracle.url}},
         "answering": {"engine": "own", "max_tokens": 4},
+        "hints": {"kinds": ["source", "wrong"]},
         "regression": {"methods": []},
     }
     write_set(study.folder / "set.jsonl")
     study.write()
-    assert study.planned() == PLANNED | {"given_model": 1, "answers": 2, "grades": 1}
+    assert study.planned() == PLANNED | {
+        "given_model": 1, "answers": 2, "grades": 1, "entities": 1, "hints": 1, "hint_effects": 1, "table": 5,
+    }  # fmt: skip
     study.run()
     assert study.planned() == {}
     n = len(LANGS) * len(LANGS) * 3
-    assert len(oracle.asked) == n
+    hinted = 2 * n * (len(LANGS) - 1) // len(LANGS)
+    assert len(oracle.asked) == n + hinted
     big = tables.read(study.results / "scripts/answers/big.parquet")
     small = tables.read(study.results / "scripts/answers/small.parquet")
-    assert len(big) == len(small) == n and set(small["model"]) == {"small"} and set(big["served"]) == {"m"}
+    assert big["hint"].value_counts().to_dict() == {"none": n, "source": hinted // 2, "wrong": hinted // 2}
+    assert len(big) == len(small) == n + hinted and set(small["model"]) == {"small"} and set(big["served"]) == {"m"}
     judged = tables.read(study.results / "scripts/judged.parquet")
-    assert set(judged["judge"]) == {"em folded"} and len(judged) == 2 * n
+    assert set(judged["judge"]) == {"em folded"} and len(judged) == 2 * (n + hinted)
     effects = tables.read(study.results / "scripts/effects.parquet")
     first = effects[(effects["term"] == "same script") & effects["model"].isna()].iloc[0]
     assert first["estimate"] > 0.3
+    found = tables.read(study.results / "scripts/hint_effects.parquet").set_index("hint")["estimate"]
+    assert found["source"] > 0.3 and abs(found["wrong"]) < 1e-9
     # Another judge, and more languages' words: nothing is asked again.
     study.config["grading"] = {"judge": "em strict"}
     study.config["languages"] = study.config["languages"] | {"de": SCRIPTED["de"] | {"family": "Germanic"}}
@@ -253,4 +264,4 @@ def test_models_are_asked_judged_and_regressed(new_study, tmp_path, oracle):
     study.write()
     assert study.planned()["answers"] == 2
     study.run("results/scripts/scripts/answers/big.parquet")
-    assert len(oracle.asked) == n
+    assert len(oracle.asked) == n + hinted

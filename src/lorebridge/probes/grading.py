@@ -6,7 +6,6 @@ own. How far it can be trusted is for people to say: :mod:`lorebridge.transfer.g
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 from collections import Counter
@@ -22,8 +21,8 @@ from lorebridge.journal import Journal
 from lorebridge.probes.answering import Asked, Reply, Responder, called, keep
 from lorebridge.probes.matching import exact
 from lorebridge.probes.openqa import read_asked
-from lorebridge.probes.serving import endpoint, vllm
-from lorebridge.probes.wording import ENDPOINT, EXACT, VLLM, Manner
+from lorebridge.probes.serving import reading_model
+from lorebridge.probes.wording import EXACT, Manner
 from lorebridge.records import fingerprint
 from lorebridge.work import locked
 
@@ -124,9 +123,19 @@ def grade(
         found.append(table.assign(correct=right, judge=judge))
     notes: dict[str, Any] = {}
     if kind is not None:
-        verdicts = _read_all(
-            table, work, *_judge(kind, model, revision, base_url, key_env, concurrency, gpus, max_model_len, section)
+        identity, load = reading_model(
+            kind,
+            model,
+            MANNER,
+            revision=revision,
+            base_url=base_url,
+            key_env=key_env,
+            concurrency=concurrency,
+            gpus=gpus,
+            max_model_len=max_model_len,
+            section=section,
         )
+        verdicts = _read_all(table, work, identity, load)
         clear = verdicts.notna()
         found.append(table[clear].assign(correct=verdicts[clear].astype(bool), judge=f"{kind}:{model}"))
         notes["unclear"] = int((~clear).sum())
@@ -146,48 +155,6 @@ def _check(table: pd.DataFrame) -> None:
         if missing.any():
             row = table[missing].iloc[0]
             raise InputError(f"{row['dataset']}, question {row['question_id']} in {row['target_lang']}", what, mend)
-
-
-def _judge(
-    kind: str,
-    model: str | None,
-    revision: str | None,
-    base_url: str | None,
-    key_env: str | None,
-    concurrency: int,
-    gpus: int,
-    max_model_len: int,
-    section: str,
-) -> tuple[list[Any], Callable[[], Responder]]:
-    """Return what makes a verdict this model's, and what loads it."""
-    if model is None or (kind == ENDPOINT) != (base_url is not None):
-        raise InputError(section, f"{kind} lacks its model or its address, or has one too many", "See grading.judge.")
-    if kind == ENDPOINT and base_url is not None:
-        there = endpoint(
-            model,
-            MANNER,
-            base_url=base_url,
-            key_env=key_env,
-            concurrency=concurrency,
-            timeout=120.0,
-            answers_as=(),
-            extra={},
-            section=section,
-        )
-        return [kind, model], lambda: there
-    if kind != VLLM:
-        raise InputError(section, f"{kind!r} is not known", f"There are {VLLM} and {ENDPOINT}.")
-    return [kind, model, revision], functools.partial(_fetched, model, revision, gpus, max_model_len)
-
-
-def _fetched(model: str, revision: str | None, gpus: int, max_model_len: int) -> Responder:
-    from huggingface_hub import snapshot_download
-
-    folder = Path(model)
-    if not folder.is_dir():
-        patterns = ["*.json", "*.jinja", "*.model", "*.txt", "*.safetensors"]
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    return vllm(folder, MANNER, gpus=gpus, max_model_len=max_model_len)
 
 
 def _read_all(

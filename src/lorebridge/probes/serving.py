@@ -5,16 +5,16 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lorebridge.chat import Endpoint, Refused, read_key
 from lorebridge.errors import InputError
-from lorebridge.probes.answering import Asked, Local, Reply, end_tokens, form_of, split_thought, stopper
+from lorebridge.probes.answering import Asked, Local, Reply, Responder, end_tokens, form_of, split_thought, stopper
 from lorebridge.probes.generation import Writer
 from lorebridge.probes.models import check_causal, check_vocabulary, load_model, load_tokenizer, positions
-from lorebridge.probes.wording import CHAT, END, LENGTH, OFF, STOP, THOUGHT, Manner
+from lorebridge.probes.wording import CHAT, END, ENDPOINT, LENGTH, OFF, STOP, THOUGHT, VLLM, Manner
 
 log = logging.getLogger("lorebridge.probes")
 
@@ -144,6 +144,65 @@ def vllm(folder: Path, manner: Manner, *, gpus: int, max_model_len: int | None) 
             yield found
 
     return Local(tokenizer, generate, manner, _checked_form(manner, tokenizer))
+
+
+def reading_model(
+    kind: str,
+    model: str | None,
+    manner: Manner,
+    *,
+    revision: str | None = None,
+    base_url: str | None = None,
+    key_env: str | None = None,
+    concurrency: int = 8,
+    gpus: int = 0,
+    max_model_len: int = 8192,
+    section: str,
+) -> tuple[list[Any], Callable[[], Responder]]:
+    """Return what makes a reply this model's, and what loads a model that reads what others have written.
+
+    Args:
+        kind: ``vllm`` or ``endpoint``.
+        model: vllm: a folder, or a hub id with its `revision`; endpoint: its name there.
+        manner: how it is asked.
+        revision: vllm: the commit.
+        base_url, key_env, concurrency: endpoint: see :func:`endpoint`.
+        gpus, max_model_len: vllm.
+        section: of the configuration, that says all this.
+
+    Raises:
+        InputError: the kind is not known, or lacks what it needs.
+    """
+    if model is None or (kind == ENDPOINT) != (base_url is not None):
+        raise InputError(section, f"{kind} lacks its model or its address, or has one too many", "Mend it.")
+    if kind == ENDPOINT and base_url is not None:
+        there = endpoint(
+            model,
+            manner,
+            base_url=base_url,
+            key_env=key_env,
+            concurrency=concurrency,
+            timeout=120.0,
+            answers_as=(),
+            extra={},
+            section=section,
+        )
+        return [kind, model], lambda: there
+    if kind != VLLM:
+        raise InputError(section, f"{kind!r} is not known", f"There are {VLLM} and {ENDPOINT}.")
+    return [kind, model, revision], lambda: vllm(
+        _fetched(model, revision), manner, gpus=gpus, max_model_len=max_model_len
+    )
+
+
+def _fetched(model: str, revision: str | None) -> Path:
+    """Return the folder of a model, which is one itself or of the hub."""
+    from huggingface_hub import snapshot_download
+
+    if Path(model).is_dir():
+        return Path(model)
+    patterns = ["*.json", "*.jinja", "*.model", "*.txt", "*.safetensors"]
+    return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
 
 
 def _seed(parts: Sequence[int]) -> int:

@@ -31,6 +31,14 @@ THINKING = {
 """Whether a model thinks before it answers."""
 NO_HINT = "none"
 """What tables call a question as it stands."""
+SOURCE, ROMANISED, WRONG, TARGET = "source", "romanised", "wrong", "target"
+HINTS = {
+    SOURCE: "what the question's key entities are called in its own language",
+    ROMANISED: "that name in Latin letters, by uroman",
+    WRONG: "what those of another question are called in the question's own language",
+    TARGET: "what they are called in the language that is asked, once more",
+}
+"""What may be said beside a question."""
 EXACT = {"strict": "em strict", "folded": "em folded"}
 """Normalisation (:mod:`lorebridge.probes.matching`) -> what tables call exact match by it."""
 MARKS = ("<think>", "</think>")

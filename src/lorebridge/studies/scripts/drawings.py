@@ -203,3 +203,17 @@ def tuning_rows_table(*, audit: Path, out: Path) -> None:
         "attested candidate ends in another answer (wrong end), and those that no candidate is ahead in (undecided)."
     )
     write_table(tables.read(audit), out, caption)
+
+
+def hints_table(*, hint_effects: Path, out: Path) -> None:
+    """Write by how much hints help, and how much more in another script, in points."""
+    table = tables.read(hint_effects)
+    shares = ["same", "other", "estimate", "lo", "hi"]
+    table[shares] = 100 * table[shares].astype(float)
+    caption = (
+        "How much more often an answer is right with a hint than without it, in the question's own script (same) and "
+        "in others (other), in points, of models that are right in the question's own language; and by how much more "
+        "it helps in another script (estimate), effects of questions, target languages and family taken out, with the "
+        "interval and p of labels dealt out over languages."
+    )
+    write_table(table, out, caption, dict.fromkeys(shares, ".1f") | {"p": ".3f"})

@@ -95,6 +95,7 @@ if plan.config["answering"] is not None:
                     "answers",
                     questions="scripts/questions/*.parquet",
                     checkpoints="models/given/{run}/model | models/sft/{run}/step*",
+                    hints="scripts/hints.parquet",
                 )
             ),
         output:
@@ -120,7 +121,69 @@ if plan.config["answering"] is not None:
         shell:
             "lorebridge answer --task {params.task:q} --work {params.work:q} --record {output.record:q} --rule answers"
             " --logfile {log:q} --questions {input.questions:q} --checkpoints {input.checkpoints:q}"
+            " --hints {input.hints:q}"
             " --out {output.answers:q} --batch-tokens {resources.score_tokens} --threads {threads}"
+
+    if plan.config["hints"] is not None:
+
+        rule entities:
+            """Find what questions name, and write a sheet for people to check."""
+            input:
+                unpack(needs("entities", questions="scripts/questions/*.parquet")),
+            output:
+                **makes("entities", entities="scripts/entities.parquet", sheet="scripts/entities.csv"),
+            log:
+                f"{plan.root}/logs/entities.log",
+            conda:
+                f"{ENVIRONMENTS}/{'judge' if (plan.config['hints']['model'] or {}).get('kind') == 'vllm' else 'cpu'}.yaml"
+            resources:
+                gpu=(plan.config["hints"]["model"] or {}).get("gpus", 0),
+                nodes=1,
+                mem_mb=escalated(HARDWARE["memory_mb"]),
+                runtime=escalated(240),
+            params:
+                task=task("entities"),
+                work=plan.work,
+            shell:
+                "lorebridge find-entities --task {params.task:q} --work {params.work:q} --record {output.record:q}"
+                " --rule entities --logfile {log:q} --questions {input.questions:q} --out {output.entities:q}"
+                " --sheet-out {output.sheet:q}"
+
+        rule hints:
+            """Say what is told beside questions that are asked in another language than their own."""
+            input:
+                unpack(needs("hints", questions="scripts/questions/*.parquet", entities="scripts/entities.parquet")),
+            output:
+                **makes("hints", hints="scripts/hints.parquet"),
+            log:
+                f"{plan.root}/logs/hints.log",
+            conda:
+                f"{ENVIRONMENTS}/cpu.yaml"
+            resources:
+                mem_mb=escalated(4000),
+                runtime=60,
+            params:
+                task=task("hints"),
+            script:
+                MAKE
+
+        rule hint_effects:
+            """Estimate by how much hints help more where a question is asked in another script."""
+            input:
+                unpack(needs("hint_effects", judged="scripts/judged.parquet")),
+            output:
+                **makes("hint_effects", hint_effects="scripts/hint_effects.parquet"),
+            log:
+                f"{plan.root}/logs/hint_effects.log",
+            conda:
+                f"{ENVIRONMENTS}/cpu.yaml"
+            resources:
+                mem_mb=escalated(8000),
+                runtime=120,
+            params:
+                task=task("hint_effects"),
+            script:
+                MAKE
 
     # What is tuned is judged apart, so that the headline is of models as they are.
     for graded in ("grades", *(("tuned_grades",) if plan.config["tuning"] else ())):

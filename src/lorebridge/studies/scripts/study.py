@@ -11,7 +11,7 @@ from lorebridge.corpora.openqa import files_read
 from lorebridge.corpora.stages import TRANSLITERATION, tuning_table
 from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, Wildcards, by, item, many, one
 from lorebridge.plan.study import Reading, Study, rows
-from lorebridge.probes.wording import ENDPOINT, PLAIN, PROMPTS, VLLM, contradictions
+from lorebridge.probes.wording import ENDPOINT, OFF, PLAIN, PROMPTS, TARGET, VLLM, contradictions
 from lorebridge.records import fingerprint
 from lorebridge.studies.checks import default, not_a_language
 from lorebridge.studies.shared import SHARED
@@ -140,18 +140,54 @@ def _answers_settings(study: Study, w: Wildcards) -> dict[str, Any]:
 def _answers_inputs(study: Study, w: Wildcards) -> Arguments:
     given = study.models.get(w["run"])
     models = {} if given is None else {"checkpoints": by("step", [train.checkpoints(given)], first=True)}
-    return {"questions": many(_questions(study)), **models}
+    hints = {} if study.config["hints"] is None else {"hints": one(item("hints", "hints"))}
+    return {"questions": many(_questions(study)), **models, **hints}
 
 
-def _grades_literals(study: Study, w: Wildcards) -> dict[str, Any]:
-    model = study.config["grading"]["model"]
-    return {} if model is None else {key: model.get(key) for key in ("kind", "model", "revision")}
+def _reader(section: str) -> Callable[[Study, Wildcards], dict[str, Any]]:
+    """Return what says which language model a section names."""
+
+    def named(study: Study, w: Wildcards) -> dict[str, Any]:
+        model = study.config[section]["model"]
+        return {} if model is None else {key: model.get(key) for key in ("kind", "model", "revision")}
+
+    return named
 
 
-def _grades_settings(study: Study, w: Wildcards) -> dict[str, Any]:
-    model = study.config["grading"]["model"] or {}
-    reached = ("base_url", "key_env", "concurrency", "gpus", "max_model_len")
-    return {key: model[key] for key in reached if key in model} | {"section": "grading.model"}
+def _reached(section: str) -> Callable[[Study, Wildcards], dict[str, Any]]:
+    """Return what says how a section's language model is reached."""
+
+    def said(study: Study, w: Wildcards) -> dict[str, Any]:
+        model = study.config[section]["model"] or {}
+        keys = ("base_url", "key_env", "concurrency", "gpus", "max_model_len")
+        return {key: model[key] for key in keys if key in model} | {"section": f"{section}.model"}
+
+    return said
+
+
+def _hint_file(study: Study, key: str) -> str | None:
+    """Return the path of a file of hints, if there is one."""
+    said = study.config["hints"][key]
+    path = said["path"] if isinstance(said, Mapping) else said
+    return None if path is None else str(configuration.local_path(study.config, path))
+
+
+def _hint_identity(study: Study, key: str) -> dict[str, Any]:
+    path, said = _hint_file(study, key), study.config["hints"][key]
+    obtain = said["obtain"] if isinstance(said, Mapping) else None
+    return {} if path is None else {f"{key}_sha256": study.known(path, f"hints.{key}", obtain)}
+
+
+def _hint_source(argument: str, key: str) -> Callable[[Study, Wildcards], dict[str, Any]]:
+    def source(study: Study, w: Wildcards) -> dict[str, Any]:
+        path = _hint_file(study, key)
+        return {} if path is None else {argument: path}
+
+    return source
+
+
+def _has_hints(study: Study) -> bool:
+    return study.config["answering"] is not None and study.config["hints"] is not None
 
 
 def _judge(study: Study) -> str:
@@ -165,15 +201,16 @@ def _readings(study: Study) -> list[Reading]:
     """Return what is asked of the models that are read here, where the configuration says how much it is."""
     if study.config["answering"] is None:
         return []
-    estimate, n = study.config["answering"]["estimate"], 0
+    answering, n = study.config["answering"], 0
     for said in study.config["sets"].values():
         if said["questions"] is None:
             return []
         langs = len(said["langs"] or study.languages)
         # Of MultiLoKo each language's own, and each but English translated to English and back.
         n += said["questions"] * (langs + 2 * (langs - 1) if said["shape"] == "multiloko" else langs)
-    n *= study.config["answering"]["samples"]
-    tokens = estimate["prompt_tokens"] + estimate["answer_tokens"] + estimate["thought_tokens"]
+    n *= answering["samples"] * (1 + len((study.config["hints"] or {"kinds": ()})["kinds"]))
+    thought = answering["thinking_tokens"] if answering["thinking"] != OFF else 0
+    tokens = answering["prompt_tokens"] + answering["max_tokens"] + thought
     # What is tuned is asked at each of its checkpoints, whose disk is reckoned with their training.
     return [
         Reading(model.name, float(n * tokens * len(model.checkpoints)), float(size), 2.0 * size if model.given else 0.0)
@@ -261,9 +298,52 @@ STAGES = SHARED | {
             "lorebridge.probes.grading:grade",
             files={"grades": File("scripts/grades.parquet", "by every judge", table="judged", argument="out")},
             record="scripts/grades.parquet.record.json",
-            literals=_grades_literals,
+            literals=_reader("grading"),
             inputs=lambda study, w: {"answers": many(_answers(study)), "questions": many(_questions(study))},
-            settings=_grades_settings,
+            settings=_reached("grading"),
+        ),
+        Stage(
+            "entities",
+            "Find what questions name, and write a sheet for people to check.",
+            "lorebridge.probes.hints:find_entities",
+            files={
+                "entities": File("scripts/entities.parquet", table="entities", argument="out"),
+                "sheet": File(
+                    "scripts/entities.csv", "to be copied, checked and named as `hints.sheet`", argument="sheet_out"
+                ),
+            },
+            record="scripts/entities.parquet.record.json",
+            literals=_reader("hints"),
+            identity=lambda study, w: _hint_identity(study, "sheet"),
+            inputs=lambda study, w: {"questions": many(_questions(study))},
+            sources=_hint_source("checked", "sheet"),
+            settings=_reached("hints"),
+        ),
+        Stage(
+            "hints",
+            "Say what is told beside questions that are asked in another language than their own.",
+            "lorebridge.probes.hints:build_hints",
+            files={"hints": File("scripts/hints.parquet", table="hints", argument="out")},
+            record="scripts/hints.parquet.record.json",
+            literals=lambda study, w: {key: study.config["hints"][key] for key in ("kinds", "seed")},
+            identity=lambda study, w: _hint_identity(study, "labels"),
+            inputs=lambda study, w: {
+                "questions": many(_questions(study)),
+                "entities": one(item("entities", "entities")),
+            },
+            sources=_hint_source("labels", "labels"),
+        ),
+        Stage(
+            "hint_effects",
+            "Estimate by how much hints help more where a question is asked in another script.",
+            "lorebridge.transfer.hints:hint_effects",
+            files={"hint_effects": File("scripts/hint_effects.parquet", table="hint_effects", argument="out")},
+            record="scripts/hint_effects.parquet.record.json",
+            literals=lambda study, w: {
+                "languages": _alike(study),
+                **{key: study.config["regression"][key] for key in ("labelings", "seed")},
+            },
+            inputs=lambda study, w: {"judged": one(item("judged", "judged"))},
         ),
         Stage(
             "tuned_grades",
@@ -271,12 +351,12 @@ STAGES = SHARED | {
             "lorebridge.probes.grading:grade",
             files={"grades": File("scripts/tuned_grades.parquet", "by every judge", table="judged", argument="out")},
             record="scripts/tuned_grades.parquet.record.json",
-            literals=_grades_literals,
+            literals=_reader("grading"),
             inputs=lambda study, w: {
                 "answers": many(item("answers", "answers", run=model.name) for model in study.of_phase("sft")),
                 "questions": many(_questions(study)),
             },
-            settings=_grades_settings,
+            settings=_reached("grading"),
         ),
         Stage(
             "judged",
@@ -397,6 +477,13 @@ TABLES = (
         when=_transliterates,
     ),
     Drawing(
+        "hints",
+        f"{HERE}.drawings:hints_table",
+        lambda study: {"hint_effects": one(item("hint_effects", "hint_effects"))},
+        (),
+        when=_has_hints,
+    ),
+    Drawing(
         "power",
         f"{HERE}.drawings:power_table",
         lambda study: {"script_power": one(item("script_power", "script_power"))},
@@ -423,6 +510,11 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "answering.form", "an endpoint is asked by messages alone", "Leave it out, or say chat."
         if answering["temperature"] is None and given:
             yield "answering.temperature", "null leaves it to an endpoint", "Say one for the models of `given`."
+    if config["hints"] is not None:
+        if answering is None:
+            yield "hints", "are said to nobody", "Give `answering`, or take them out."
+        if TARGET in config["hints"]["kinds"] and config["hints"]["labels"] is None:
+            yield "hints.kinds", f"{TARGET} needs names in the languages that are asked", "Give hints.labels."
     for name in served:
         if name in given:
             yield f"served.{name}", "is a name of `given`, too", "Call one of them otherwise."
@@ -498,6 +590,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         local=[
             *({"path": path, "obtain": judged["obtain"]} for path in judged["files"]),
             *config["sets"].values(),
+            *([config["hints"]["labels"]] if config["hints"] and config["hints"]["labels"] else []),
             *(said for key in ("distances", "volumes") if (said := config[key])),
             *(_tuning_files(config["tuning"]) if config["tuning"] is not None else ()),
         ],
