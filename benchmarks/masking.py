@@ -19,13 +19,12 @@ does not work on this machine is told and left out.
 That ours and the Trainer's make the same update is checked first, on rows of one document and with one and the same
 masks: their losses must agree step by step, up to what Trainer rounds. The limit is 6 FLOP a parameter of the trunk and
 token, and of the vocabulary and target, and attention within a document, at the rate of a large float32 matrix product,
-measured in the same run. The Trainer needs ``accelerate``, which is not in the project's lock.
+measured in the same run. The Trainer needs ``accelerate``: ``make peers``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -38,6 +37,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import peers
 from asking import products
 
 from train import BETAS, CLIP, EPS, RATE
@@ -292,11 +292,8 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
         print("\n" + json.dumps(measure(*json.loads(arguments.inside))), flush=True)
         return
-    if not importlib.util.find_spec("accelerate"):
-        sys.exit("error: transformers.Trainer needs accelerate: pip install accelerate")
-    import accelerate
+    peers.need("accelerate")
     import torch
-    import transformers
 
     torch.set_num_threads(arguments.threads)
     shape = SHAPES[arguments.shape]
@@ -315,15 +312,15 @@ def main() -> None:
     def rate(side: str, by: str) -> float:
         return statistics.median(step["tokens"] / step[by] for step in results[side])
 
-    peers = [side for side in results if side != OURS]
-    if not peers:
+    ways = [side for side in results if side != OURS]
+    if not ways:
         sys.exit("error: no way of the Trainer was measured")
-    best = {by: max(peers, key=lambda side: rate(side, by)) for by in ("processor", "seconds")}
+    best = {by: max(ways, key=lambda side: rate(side, by)) for by in ("processor", "seconds")}
     flop, peak = arithmetic(shape), products()
     print(
         f"`python benchmarks/masking.py {' '.join(sys.argv[1:])}` on {platform.processor() or platform.machine()}, "
-        f"{os.cpu_count()} cores, {arguments.threads} thread(s); torch {torch.__version__}, transformers "
-        f"{transformers.__version__}, accelerate {accelerate.__version__}, float32; shape {arguments.shape}: "
+        f"{os.cpu_count()} cores, {arguments.threads} thread(s); "
+        f"{peers.versions('torch', 'transformers', 'accelerate')}, float32; shape {arguments.shape}: "
         f"{shape['rows'] * shape['length']:,} tokens a step, documents of {shape['document']} on average. Losses of "
         f"the same step apart by {off:.1e}.\n"
         f"Limit: {flop / 1e6:.0f} MFLOP a token at {peak / 1e9:.0f} GFLOP in a second of processor, {peak / flop:,.0f} "

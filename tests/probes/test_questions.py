@@ -3,13 +3,14 @@ import os
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lorebridge import tables
 from lorebridge.corpora.released import read_released
 from lorebridge.errors import InputError
 from lorebridge.probes.decisions import baselines
-from lorebridge.probes.questions import build_questions, in_subset
+from lorebridge.probes.questions import build_questions, counted, in_subset
 
 SCRIPTS = {"en": "Latin", "ko": "Hangul", "zh": "Han", "bo": "Tibetan", "mn": "Mongolian"}
 
@@ -227,3 +228,12 @@ def test_a_missing_gold_in_the_released_files_is_named():
     path = data_folder() / "mn-culture-cloze_en.json"
     with pytest.raises(InputError, match=r"row 69: the answer 'precise script' is not .* `known_missing_gold`"):
         read_released(path)
+
+
+def test_a_culture_without_a_question_that_counts_is_named_with_its_own_number():
+    rows = [(lang, f"{lang}-{i}", ["reference", "clean"]) for lang in ("bo", "mn") for i in range(3)]
+    rows += [("ko", f"ko-{i // 2}", ["reference"]) for i in range(4)]  # two options each
+    questions = pd.DataFrame(rows, columns=["culture", "question_id", "subset"])
+    assert len(counted(questions, "reference")) == 10
+    with pytest.raises(InputError, match="questions of ko: none of the 2 is in the subset 'clean'"):
+        counted(questions, "clean")

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import pandas as pd
 import pytest
 
 from lorebridge import tables
@@ -167,3 +168,18 @@ def test_a_listed_entity_is_known_by_its_other_names(tmp_path, write_questions):
     assert (found["subject_rule"], list(found["aliases"])) == ("alias", ["Liancourt Rocks"])
     [one] = read_asked(tmp_path / "subjects.parquet", ["ko"])
     assert one.wordings == [("Dokdo",), ("Liancourt Rocks",)]
+
+
+def test_shares_of_what_leaks_and_of_what_is_covered():
+    columns = ["question_id", "culture", "lang", "n_pairs", "n_subject_pairs"]
+    rows = [("q0", "en", 2, 3), ("q0", "ko", 0, 1), ("q1", "en", 0, 0), ("q1", "ko", None, None)]
+    rows += [("q2", "en", 0, 2), ("q2", "ko", 1, 0)]
+    table = pd.DataFrame([(name, "ko", *rest) for name, *rest in rows], columns=columns)
+    report = leak_report(table).set_index("lang")
+    assert report["share"].to_dict() == pytest.approx({"en": 1 / 3, "ko": 1 / 2, "either": 2 / 3})
+    assert report["covered"].to_dict() == {"en": 2, "ko": 1, "either": 2}
+    assert report["pairs"].to_dict() == {"en": 2, "ko": 1, "either": 3}
+    truth = pd.DataFrame({"question_id": ["q0", "q1", "q2"], "covered": [True, True, False]})
+    found = coverage_found(table, truth).set_index("lang")
+    assert found["recall"].to_dict() == {"en": 0.5, "ko": 0.5}
+    assert found["precision"].to_dict() == {"en": 0.5, "ko": 1.0}

@@ -1,5 +1,6 @@
 """Masked models: rates and places of masks, isolated packing on logits, the loss, and a resume to the bit."""
 
+import argparse
 import importlib.util
 
 import numpy as np
@@ -229,9 +230,9 @@ def test_the_benchmark_trains_on_all_tokens_of_its_documents(root, monkeypatch):
     ids, positions, documents = bench.rows_of(shape, 3)
     assert ids.ravel().tolist() == np.concatenate(bench.documents(shape, 3)).tolist()
     assert ((positions == 0) == (np.diff(documents, axis=-1, prepend=-1) != 0)).all()
+    if importlib.util.find_spec("accelerate"):  # of `make peers`; in processes of their own, since each makes a group
+        pairs = [bench.apart(side, argparse.Namespace(shape="tiny", threads=1), 2) for side in bench.SAME]
+        assert [row["loss"] for row in pairs[0]] == pytest.approx([row["loss"] for row in pairs[1]], abs=2e-3)
     found = bench.measure(bench.OURS, "tiny", 3)
     assert [row["tokens"] for row in found] == [shape["rows"] * shape["length"]] * 3
     assert all(0 < row["loss"] < 2 * np.log(shape["vocabulary"]) for row in found)
-    if importlib.util.find_spec("accelerate"):  # not in the lock
-        pairs = [bench.measure(side, "tiny", 2) for side in bench.SAME]
-        assert [row["loss"] for row in pairs[0]] == pytest.approx([row["loss"] for row in pairs[1]], abs=2e-3)

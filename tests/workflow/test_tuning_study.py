@@ -41,6 +41,7 @@ RUNS = ["tiny.sft.reasoned.s0", "tiny.sft.own.s0"]
 def tuned(tiny):
     return scripts(tiny) | {
         "sets": {"small": {"shape": "eclektic", "path": "set.jsonl", "langs": ["de", "en", "hi"]}},
+        "judged": {"files": ["small.csv"]},
         "answering": {"engine": "own", "form": "plain", "max_tokens": 2},
         "regression": {"methods": []},
         "seeds": [0],
@@ -79,7 +80,7 @@ def write_inputs(folder):
     for lang in ("hi", "en"):
         rows = [{"prompt": f"What is {i} in {lang}?", "answer": str(i)} for i in range(5)]
         (folder / f"{lang}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write_judged(folder / "judged.csv")
+    write_judged(folder / "small.csv")  # of the set that is asked: where nobody is right nothing can be regressed
     write_set(folder / "set.jsonl")
 
 

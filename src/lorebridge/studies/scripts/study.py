@@ -26,8 +26,9 @@ def _judged_paths(study: Study) -> list[str]:
 
 
 def _judged_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    # A file without a column `dataset` is called by its name.
     obtain = study.config["judged"]["obtain"]
-    return {"sha256": [study.known(path, "judged.files", obtain) for path in _judged_paths(study)]}
+    return {"sha256": [[Path(path).stem, study.known(path, "judged.files", obtain)] for path in _judged_paths(study)]}
 
 
 def _set(study: Study, w: Wildcards) -> Mapping[str, Any]:
@@ -243,7 +244,8 @@ def _tuned_judged(study: Study) -> list[str]:
 
 def _tuned_identity(study: Study, w: Wildcards) -> dict[str, Any]:
     obtain = study.config["tuning"]["judged"]["obtain"]
-    return {"sha256": [study.known(path, "tuning.judged.files", obtain) for path in _tuned_judged(study)]}
+    paths = _tuned_judged(study)
+    return {"sha256": [[Path(path).stem, study.known(path, "tuning.judged.files", obtain)] for path in paths]}
 
 
 def _found(file: str) -> Callable[[Study], Arguments]:
