@@ -606,7 +606,25 @@ ROOTS = [
     case("Leave it out.", {"sets": {"a": {**KLAR, "translation": "machine"}}}, {"sets": {"a": KLAR}}, "scripts-judged"),
 ]
 
-CASES = [*FILES, *SCHEMA, *SOURCES, *ALL, *BRIDGE, *OF_PEOPLE, *ROOTS]
+TUNED = shipped("scripts-tuning")
+HUB_ALONE = {key: value for key, value in TUNED["given"]["qwen-7b"].items() if key != "parameters"}
+SPELT = TUNED["tuning"]["transliteration"]
+
+
+def tuned(advice: str, wrong: dict[str, Any], mended: dict[str, Any]) -> Case:
+    return case(advice, wrong, mended, "scripts-tuning")
+
+
+OF_TUNING = [
+    tuned("Say how models are tuned.", {"training": GONE}, {"training": TUNED["training"]}),
+    tuned("Name one or more: a model is tuned with each.", {"seeds": GONE}, {"seeds": TUNED["seeds"]}),
+    tuned("Give it a folder or a commit: given.", {"tuning.models": ["other"]}, {"tuning.models": ["qwen-7b"]}),
+    tuned("Say how many parameters it has", {"given.qwen-7b": HUB_ALONE}, {"given.qwen-7b": TUNED["given"]["qwen-7b"]}),
+    tuned("Choose of reasoned", {"tuning.controls": ["other"]}, {"tuning.controls": ["answers"]}),
+    tuned("Give tuning.transliteration.", {"tuning.transliteration": None}, {"tuning.transliteration": SPELT}),
+    tuned("It takes: ", {"tuning.transliteration.lang": "zz"}, {"tuning.transliteration.lang": "hi"}),
+]
+CASES = [*FILES, *SCHEMA, *SOURCES, *ALL, *BRIDGE, *OF_PEOPLE, *ROOTS, *OF_TUNING]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
