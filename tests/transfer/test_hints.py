@@ -207,6 +207,7 @@ def test_labels_are_read_from_either_form(tmp_path):
 
 @pytest.mark.slow
 def test_names_are_written_in_latin_letters_by_a_library():
+    pytest.importorskip("uroman", reason="this environment is older than envs/cpu.lock: make setup")
     romanise = romaniser()
     assert [romanise(name) for name in ("서울", "Москва", "हैदराबाद")] == ["seoul", "Moskva", "haidaraabaad"]
 
