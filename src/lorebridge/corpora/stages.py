@@ -352,10 +352,7 @@ def _qa_identity(study: Study, w: Wildcards) -> dict[str, Any]:
 
 def _qa_inputs(study: Study, w: Wildcards) -> Arguments:
     planted = any("path" not in said for said in _qa_files(study))
-    return {
-        "pages": one(item("pages", "pages")),
-        **({"world": after([item("world", "truth")])} if planted else {}),
-    }
+    return {"pages": one(item("pages", "pages")), **({"world": after([item("world", "truth")])} if planted else {})}
 
 
 QA_STAGES = (
