@@ -19,6 +19,7 @@ import yaml
 from lorebridge import config, studies
 from lorebridge.tokens.arms import ARMS, VARIANTS
 from lorebridge.world.multilingual import generate_multilingual
+from lorebridge.world.pages import generate_pages
 from lorebridge.world.planting import generate
 from lorebridge.world.statements import generate_statements
 
@@ -27,6 +28,7 @@ WORLDS: dict[str, Any] = {
     "articles": generate,
     "statements": generate_statements,
     "multilingual": generate_multilingual,
+    "pages": generate_pages,
 }
 # The knobs of a planted world have their defaults where it is made.
 WORLD: dict[str, Any] = {

@@ -803,6 +803,18 @@ SCHEMAS: dict[str, pa.Schema] = {
             "translation": STR,
             "output_type": STR,
         },
+        "qa": {
+            "question_id": STR,
+            "lang": STR,
+            "split": STR,
+            "page_id": STR,
+            "title": STR,
+            "question": STR,
+            "answers": STRS,
+            "negatives": STRS,
+            "context": STR,
+        },
+        "qa_overlap": {"question_id": STR, "lang": STR, "split": STR, "n_train": I64, "overlaps": BOOL},
         "entities": {"dataset": STR, "question_id": STR, "lang": STR, "entity": STR, "origin": STR},
         "hints": {"dataset": STR, "question_id": STR, "lang": STR, "hint": STR, "text": STR},
         "hint_effects": {

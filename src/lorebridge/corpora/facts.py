@@ -285,7 +285,7 @@ def _klar(path: Path, langs: Sequence[str], left_out: dict[str, Any]) -> Iterato
         if not files:
             raise InputError(folder, "has no REL.json", f"The shape klar has a folder for each language, {lang} too.")
         for file in files:
-            said = _json(file)
+            said = json_file(file)
             if not isinstance(said, dict) or not isinstance(said.get("samples"), list):
                 raise InputError(file, "has no list `samples`", "Give a file of KLAR's shape.")
             if not said["samples"]:
@@ -404,7 +404,25 @@ def _text(path: Path) -> str:
         raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "Fetch the file again.") from error
 
 
-def _json(path: Path) -> Any:
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file, without a byte order mark; see :func:`_text`."""
+    try:
+        with path.open("rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b" or path.name.endswith(".gz")
+            plain.seek(0)
+            with gzip.GzipFile(fileobj=plain) if packed else plain as file:
+                for number, line in enumerate(file):
+                    yield line.decode("utf-8" if number else "utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "Fetch the file again.") from error
+
+
+def json_file(path: Path) -> Any:
+    """Return what a file of JSON holds.
+
+    Raises:
+        InputError: it cannot be read, is no JSON, or has a key twice.
+    """
     try:
         return json.loads(_text(path), object_pairs_hook=unique_keys())
     except RepeatedKey as error:
@@ -414,8 +432,12 @@ def _json(path: Path) -> Any:
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (number from 1, object) of the lines of a file."""
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    """Yield (number from 1, object) of the lines of a file, one after the other: some are larger than memory.
+
+    Raises:
+        InputError: it cannot be read, is not UTF-8, or a line is no JSON object: names the file and the row.
+    """
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         try:

@@ -323,3 +323,62 @@ STAGES = (
         sources=lambda study, w: _transliterated(study),
     ),
 )
+
+
+def _qa_files(study: Study) -> list[Mapping[str, Any]]:
+    """Return the files of questions on pages; that of the planted world says the split of each row itself."""
+    return [
+        {"shape": "paper", "split": None} if said.get("kind") == "planted" else said
+        for said in study.config["qa"]["files"]
+    ]
+
+
+def _qa_paths(study: Study) -> list[str]:
+    return [
+        str(configuration.local_path(study.config, said["path"])) if "path" in said else f"{study.root}/world/qa.jsonl"
+        for said in _qa_files(study)
+    ]
+
+
+def _qa_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    # What the planted world holds is said by its recipe.
+    return {
+        "sha256": [
+            study.known(path, f"qa.files.{number}.path", said.get("obtain")) if "path" in said else "planted"
+            for number, (said, path) in enumerate(zip(_qa_files(study), _qa_paths(study), strict=True))
+        ]
+    }
+
+
+def _qa_inputs(study: Study, w: Wildcards) -> Arguments:
+    planted = any("path" not in said for said in _qa_files(study))
+    return {"pages": one(item("pages", "pages")), **({"world": after([item("world", "truth")])} if planted else {})}
+
+
+QA_STAGES = (
+    Stage(
+        "qa",
+        "Read the questions on pages that all languages have.",
+        "lorebridge.corpora.qa:build_qa",
+        files={"qa": File("qa/qa.parquet", table="qa", argument="out")},
+        record="qa/qa.parquet.record.json",
+        literals=lambda study, w: {
+            "files": [{key: said.get(key) for key in ("shape", "split", "lang")} for said in _qa_files(study)],
+            "langs": list(study.languages),
+            "base": study.base,
+        },
+        identity=_qa_identity,
+        inputs=_qa_inputs,
+        sources=lambda study, w: {"paths": _qa_paths(study)},
+    ),
+    Stage(
+        "qa_overlap",
+        "Find the questions of which an answer is that of a row of tuning, too.",
+        "lorebridge.corpora.qa:qa_overlap",
+        files={"qa_overlap": File("qa/overlap.parquet", table="qa_overlap", argument="out")},
+        record="qa/overlap.parquet.record.json",
+        inputs=lambda study, w: {"qa": one(item("qa", "qa"))},
+    ),
+)
+"""Of a kind of study that asks questions on pages: its section ``qa`` lists ``files``, each ``{kind: planted}``, or
+``shape``, ``path`` and ``split``, where it needs them ``lang`` and ``obtain``."""

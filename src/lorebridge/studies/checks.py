@@ -86,12 +86,13 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             "is planted nowhere: no source and no file of questions is of it",
             "Set it to null, or name it as one.",
         )
-    if config["world"] and config["world"]["kind"] == world.MULTILINGUAL:
+    if config["world"] and (kind := config["world"]["kind"]) in (world.MULTILINGUAL, world.PAGES):
         for key in planted:
             if key.startswith("parallel"):
-                yield key, "asks for pairs, which a world of the kind multilingual has none of", "Take it out."
+                yield key, f"asks for pairs, which a world of the kind {kind} has none of", "Take it out."
         for key in asked:
-            yield key, "asks for questions, which a world of the kind multilingual has none of", "Ask its facts."
+            what = "facts" if kind == world.MULTILINGUAL else "pages"
+            yield key, f"asks for questions, which a world of the kind {kind} has none of", f"Ask its {what}."
     if config["world"] is not None:
         yield from world.problems(config["world"], languages, config.get("base_language", next(iter(languages))))
     if config["world"] and config["world"]["kind"] == "statements":

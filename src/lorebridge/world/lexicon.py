@@ -41,6 +41,24 @@ class Vocabulary:
                 return word
 
 
+def whole_words(rng: np.random.Generator, script: Script, vocabulary: Vocabulary) -> Callable[..., str]:
+    """Return what draws a new word of two syllables that a tokenizer does not cut: it is of letters alone."""
+
+    def word(capital: bool = True) -> str:
+        def draw() -> str:
+            while True:
+                harmony = int(rng.integers(len(script.vowels)))
+                onsets = script.name_onsets if capital else script.word_onsets
+                found = "".join(script.syllable(rng, onsets, harmony) for _ in range(2))
+                # A mark (a Tibetan vowel) is no letter to a tokenizer, which would cut the word there.
+                if found.isalpha():
+                    return found.capitalize() if capital and script.capitals else found
+
+        return vocabulary.new(draw)
+
+    return word
+
+
 @dataclasses.dataclass(frozen=True)
 class CommonWords:
     """The common words of one language.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,8 +19,8 @@ import numpy as np
 
 from lorebridge.errors import InputError
 from lorebridge.world.facts import spread
-from lorebridge.world.lexicon import Vocabulary, generator
-from lorebridge.world.scripts import SCRIPTS, Script
+from lorebridge.world.lexicon import Vocabulary, generator, whole_words
+from lorebridge.world.scripts import SCRIPTS
 from lorebridge.world.statements import ORDERS
 from lorebridge.world.texts import SOURCE
 from lorebridge.world.write import write_jsonl
@@ -202,6 +202,31 @@ def generate_multilingual(
     tables.write("forms", forms, out / "forms.parquet")
 
 
+def check_languages(base: str, languages: Mapping[str, Mapping[str, Any]], orders: Collection[str]) -> None:
+    """Refuse languages that no world of whole words can be written in.
+
+    Args:
+        base: code of the base language.
+        languages: code -> ``script`` and, where it says so, ``order``.
+        orders: the orders of a clause that there are.
+
+    Raises:
+        InputError: names the key.
+    """
+    if base not in languages:
+        raise InputError("world.base", f"{base!r} is not among the languages {list(languages)}", "Name one of them.")
+    if len(languages) < 2:
+        raise InputError("world.languages", "no language beside the base", "Give at least one more.")
+    for lang, given in languages.items():
+        where = f"world.languages.{lang}"
+        if given.get("script") not in SCRIPTS:
+            raise InputError(f"{where}.script", f"{given.get('script')!r} is no script", f"Use one of {list(SCRIPTS)}.")
+        if unknown := set(given) - {"script", "order"}:
+            raise InputError(where, f"unknown key {sorted(unknown)[0]!r}", "Use only script, order.")
+        if given.get("order", "svo") not in orders:
+            raise InputError(f"{where}.order", f"{given['order']!r} is unknown", f"It is one of {', '.join(orders)}.")
+
+
 def _check(
     base: str,
     languages: Mapping[str, Mapping[str, Any]],
@@ -211,10 +236,7 @@ def _check(
     counts: Mapping[str, tuple[int, int]],
 ) -> None:
     """Refuse values that cannot make a world."""
-    if base not in languages:
-        raise InputError("world.base", f"{base!r} is not among the languages {list(languages)}", "Name one of them.")
-    if len(languages) < 2:
-        raise InputError("world.languages", "no language beside the base", "Give at least one more.")
+    check_languages(base, languages, ORDERS)
     if unknown := set(placements) - set(PLACEMENTS):
         raise InputError(
             "world.placements", f"there is no placement {sorted(unknown)[0]!r}", f"There are {', '.join(PLACEMENTS)}."
@@ -231,14 +253,6 @@ def _check(
     for key, (value, smallest) in counts.items():
         if value < smallest:
             raise InputError(f"world.{key}", f"{value} is too small", f"Give at least {smallest}.")
-    for lang, given in languages.items():
-        where = f"world.languages.{lang}"
-        if given.get("script") not in SCRIPTS:
-            raise InputError(f"{where}.script", f"{given.get('script')!r} is no script", f"Use one of {list(SCRIPTS)}.")
-        if unknown := set(given) - {"script", "order"}:
-            raise InputError(where, f"unknown key {sorted(unknown)[0]!r}", "Use only script, order.")
-        if given.get("order", "svo") not in ORDERS:
-            raise InputError(f"{where}.order", f"{given['order']!r} is unknown", f"It is one of {', '.join(ORDERS)}.")
 
 
 def _draw_facts(
@@ -292,7 +306,7 @@ def _spell(
     said: dict[str, _Language] = {}
     for lang in (base, *(lang for lang in languages if lang != base)):
         name = languages[lang]["script"]
-        word = _words(generator(seed, lang, "words"), SCRIPTS[name], taken.setdefault(name, Vocabulary()))
+        word = whole_words(generator(seed, lang, "words"), SCRIPTS[name], taken.setdefault(name, Vocabulary()))
         of = first.get(name)
         answers = [
             [
@@ -371,21 +385,3 @@ def _documents(
         title = language.names[documents[index][0][0]]
         rows.append({"id": identity, "title": title, "text": "".join(texts), "source": SOURCE})
     return rows, stating
-
-
-def _words(rng: np.random.Generator, script: Script, vocabulary: Vocabulary) -> Callable[..., str]:
-    """Return what draws a new word of two syllables."""
-
-    def word(capital: bool = True) -> str:
-        def draw() -> str:
-            while True:
-                harmony = int(rng.integers(len(script.vowels)))
-                onsets = script.name_onsets if capital else script.word_onsets
-                found = "".join(script.syllable(rng, onsets, harmony) for _ in range(2))
-                # A mark (a Tibetan vowel) is no letter to a tokenizer, which would cut the word there.
-                if found.isalpha():
-                    return found.capitalize() if capital and script.capitals else found
-
-        return vocabulary.new(draw)
-
-    return word

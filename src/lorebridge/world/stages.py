@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lorebridge import config as configuration
@@ -49,11 +49,12 @@ def planted_cultures(study: Study) -> list[str]:
     return [lang for lang in study.languages if lang != told_in(study)]
 
 
-MULTILINGUAL = "multilingual"
+MULTILINGUAL, PAGES = "multilingual", "pages"
 _GENERATORS = {
     "articles": "planting:generate",
     "statements": "statements:generate_statements",
     MULTILINGUAL: "multilingual:generate_multilingual",
+    PAGES: "pages:generate_pages",
 }
 """The function that writes a world, by its kind."""
 
@@ -81,10 +82,9 @@ def problems(
                 f"the planted world has no names in {language['script']}",
                 f"Use one of {', '.join(SCRIPTS)}.",
             )
-    if world["kind"] == "statements":
-        from lorebridge.world.statements import shortages
-
-        said = knobs(world, base)
+    if world["kind"] in ("statements", PAGES):
+        module = importlib.import_module(f"lorebridge.world.{world['kind']}")
+        shortages, said = module.shortages, knobs(world, base)
         yield from shortages(**{name: said[name] for name in inspect.signature(shortages).parameters})
     for lang in [lang for lang in languages if lang != base and world["kind"] == "articles"]:
         own = knobs(world, lang)
@@ -138,7 +138,11 @@ def _literals(study: Study, w: Wildcards) -> Mapping[str, Any]:
 
 def _has_cultures(study: Study) -> bool:
     """Whether a planted world has cultures, with pairs and questions of their own; else facts of all languages."""
-    return study.config["world"]["kind"] != MULTILINGUAL
+    return study.config["world"]["kind"] not in (MULTILINGUAL, PAGES)
+
+
+def _is(kind: str) -> Callable[[Study], bool]:
+    return lambda study: study.config["world"]["kind"] == kind
 
 
 def _kind(study: Study, w: Wildcards) -> Mapping[str, Any]:
@@ -180,14 +184,20 @@ STAGES = (
                 "world/facts/{lang}.jsonl.gz",
                 "facts as they are asked, of a world of the kind `multilingual`",
                 each=lambda study, w: [{"lang": lang} for lang in study.languages],
-                when=lambda study: not _has_cultures(study),
+                when=_is(MULTILINGUAL),
                 argument="",
             ),
             "forms": File(
                 "world/forms.parquet",
                 "of a world of the kind `multilingual`",
                 table="forms",
-                when=lambda study: not _has_cultures(study),
+                when=_is(MULTILINGUAL),
+                argument="",
+            ),
+            "page_questions": File(
+                "world/qa.jsonl",
+                "questions on pages as the paper's rows, with `split` and `page_id`, of a world of the kind `pages`",
+                when=_is(PAGES),
                 argument="",
             ),
             "truth": File("world/truth.parquet", table="truth", argument="out", given="folder"),
