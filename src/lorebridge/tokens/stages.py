@@ -98,6 +98,13 @@ def _store_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     return {"column": text.column, **({"lead": lead} if lead else {})}
 
 
+def _level(study: Study, model: Model) -> dict[str, Any]:
+    """Return what an order of a level of removal is drawn with; nothing of another order."""
+    if "level" not in (model.mixture or {}):
+        return {}
+    return {"level": model.mixture["level"], "langs": {name: study.text(name).lang for name in model.texts}}
+
+
 def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
     model, training = study.model(w["run"]), study.config["training"]
     if model.tuning is not None:
@@ -118,6 +125,7 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
             "packing": training["packing"],
             "shares": model.mixture.get("shares"),
             "temperature": model.mixture.get("temperature"),
+            **_level(study, model),
         }
     literals = {
         "run": model.name,
@@ -161,6 +169,7 @@ def _order_inputs(study: Study, w: Wildcards) -> Arguments:
         "stores": by("stream", stores(model.texts)),
         **({"pairs": one(pairs[0])} if pairs else {}),
         **({"mentions": many(item("mentions", "mentions", stream=name) for name in leaks)} if leaks else {}),
+        **({name: one(item(name, name)) for name in ("pages", "exclusions")} if _level(study, model) else {}),
         "tokenizer": one(tokenizer(cut_by(study, model))),
     }
 
