@@ -198,8 +198,8 @@ def generate_pages(
             "echo_repetitions": (echo_repetitions, 1),
         },
     )
-    for key, what, mend in shortages(topics=topics, pages=pages, echoes=echoes, neither=neither, remarks=remarks):
-        raise InputError(key, what, mend)
+    for problem in shortages(topics=topics, pages=pages, echoes=echoes, neither=neither, remarks=remarks):
+        raise InputError(*problem)
     out = Path(out)
     world = _draw(seed, topics, pages, asked, neither, relations, objects, fresh, echoes, strays, repetitions * remarks)
     said = _spell(seed, base, languages, world, sum(topics.values()), objects, topic_words, shared_spelling)
