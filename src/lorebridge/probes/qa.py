@@ -386,8 +386,8 @@ def _preferred(
     return scores
 
 
-def given_qa(path: Path, work: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the table ``qa`` of a file that a person gives, and notes of what was left out of it.
+def given_qa(path: Path, work: Path) -> tuple[Path, dict[str, int]]:
+    """Return the table ``qa`` of a file that a person gives, and how many of its questions were left out, by reason.
 
     Args:
         path: the table (.parquet), or rows as the paper prints one (.jsonl, .jsonl.gz): see
@@ -413,4 +413,4 @@ def given_qa(path: Path, work: Path) -> tuple[Path, dict[str, Any]]:
         base=BASE if BASE in langs else next(iter(langs), BASE),
         out=out,
     )
-    return out, notes
+    return out, notes["left_out"]
