@@ -65,12 +65,12 @@ def put(task: str, row: Mapping[Any, Any], *, seed: int = 0, base_context: str =
     Put(prompt='Who?', answer='A', options=(), gold=None)
     >>> print(put("mcq", row).prompt)
     Who?
-    1. D
+    1. A
     2. C
-    3. B
-    4. A
+    3. D
+    4. B
     >>> put("mcq", row).answer, put("context", row | {"context": ""})
-    ('4', 'no context')
+    ('1', 'no context')
     """
     question, answer = str(row["question"]), _line(row["answers"][0])
     if task == OPEN:
@@ -110,9 +110,7 @@ def put_all(
         seed: see :func:`put`.
         among: where contexts in the base language are looked up, too, beside `rows`.
     """
-    contexts = {
-        str(row["question_id"]): str(row["context"] or "") for row in (*among, *rows) if row["lang"] == base
-    }
+    contexts = {str(row["question_id"]): str(row["context"] or "") for row in (*among, *rows) if row["lang"] == base}
     found, left_out = [], Counter[str]()
     for row in rows:
         said = put(task, row, seed=seed, base_context=contexts.get(str(row["question_id"]), ""))

@@ -1,0 +1,245 @@
+"""Questions on pages put to models: in the words of tuning, graded, options preferred, what has no room left out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lorebridge import tables
+from lorebridge.cli import main
+from lorebridge.corpora.qa_rows import qa_rows
+from lorebridge.corpora.qa_tasks import CONTEXT, CONTEXT_BASE, MCQ, OPEN, TASKS
+from lorebridge.errors import InputError
+from lorebridge.probes.answering import Local
+from lorebridge.probes.qa import GENERATED, LONG, NUMBERS, TEXTS, ask_qa
+from lorebridge.tokens.tuning import asked_ids
+
+TEMPLATE = "Q: {prompt}\nA: {answer}"
+
+
+def questions(n=6, **more):
+    rows = [
+        {
+            "question_id": f"q{at}",
+            "lang": lang,
+            "split": "train" if at == 0 else "test",
+            "page_id": f"p{at}",
+            "title": f"Page {at}",
+            "question": f"Who is {at} in {lang}?",
+            "answers": [f"Name{at}{lang}", f"N{at}"],
+            "negatives": [f"Other{at}{letter}" for letter in "abc"],
+            "context": f"The page {at} in {lang} says Name{at}{lang}.",
+        }
+        | more
+        for at in range(n)
+        for lang in ("en", "hi")
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, make_model):
+    return make_model(tmp_path_factory.mktemp("model"), 0)
+
+
+def ask(tmp_path, model, rows=None, **how):
+    tables.write("qa", questions() if rows is None else rows, tmp_path / "qa.parquet")
+    said = {"run": "m", "engine": "own", "checkpoints": [(None, model)], "tasks": [OPEN, MCQ], "base": "en"}
+    said |= {"template": TEMPLATE, "manner": {"max_tokens": 6}, "work": tmp_path / "work", "batch_tokens": 4096}
+    notes = ask_qa(
+        qa=tmp_path / "qa.parquet", out=tmp_path / "a.parquet", scores_out=tmp_path / "s.parquet", **said | how
+    )
+    return notes, tables.read(tmp_path / "a.parquet"), tables.read(tmp_path / "s.parquet")
+
+
+def test_a_model_is_asked_token_for_token_what_it_is_tuned_on(tmp_path, model, monkeypatch):
+    read = []
+    kept = Local.prompt
+    monkeypatch.setattr(
+        Local, "prompt", lambda self, asked: read.append((asked.text, kept(self, asked))) or read[-1][1]
+    )
+    rows = questions().assign(question="Who? <|endoftext|>")
+    _, answers, _ = ask(tmp_path, model, rows, tasks=list(TASKS), splits=["train"])
+    encoder = Tokenizer.from_file(str(model / "tokenizer.json"))
+    encoder.encode_special_tokens = True
+    prompts = set()
+    for task in TASKS:
+        for lang in ("en", "hi"):
+            out = tmp_path / "rows.parquet"
+            qa_rows(qa=tmp_path / "qa.parquet", task=task, lang=lang, base="en", split="train", seed=0, out=out)
+            prompts |= set(tables.read(out)["prompt"])
+    assert set(answers["prompt"]) == {f"Q: {prompt}\nA:" for prompt in prompts}
+    by_text = dict(read)
+    for prompt in prompts:
+        assert by_text[f"Q: {prompt}\nA:"] == asked_ids(encoder, TEMPLATE, prompt)
+
+
+def planted(monkeypatch, said):
+    """Let models answer as a table says: a part of the prompt -> the answer."""
+    from lorebridge.probes.answering import Reply
+
+    def call(self, asked):
+        yield {
+            at: Reply(next(answer for part, answer in said if part in one.text), "", "end", False, 1, 0, None)
+            for at, one in enumerate(asked)
+        }
+
+    monkeypatch.setattr(Local, "__call__", call)
+
+
+def test_planted_answers_get_their_scores(tmp_path, model, monkeypatch):
+    gold = {}
+    for lang in ("en", "hi"):
+        tables.write("qa", questions(), tmp_path / "qa.parquet")
+        out = tmp_path / "rows.parquet"
+        qa_rows(qa=tmp_path / "qa.parquet", task=MCQ, lang=lang, base="en", split="test", seed=0, out=out)
+        gold[lang] = tables.read(out).set_index("row_id")["answer"]
+    assert gold["en"].equals(gold["hi"])  # an option has one number in all languages
+    planted(
+        monkeypatch,
+        [
+            ("1 in en?\n1.", f"{gold['en']['q1']}. that"),
+            ("2 in en?\n1.", f"the {gold['en']['q2']}"),
+            ("3 in en?\n1.", "7"),
+            ("?\n1.", gold["en"]["q4"]),
+            ("1 in en?", "NAME1en."),
+            ("2 in en?", "the N2 of it"),
+            ("?", "nobody"),
+        ],
+    )
+    notes, answers, scores = ask(tmp_path, model)
+    written = scores[scores["rule"] == GENERATED].set_index(["task", "lang", "question_id"])
+    assert len(answers) == 20 and set(answers["dataset"]) == {OPEN, MCQ} and "q0" not in set(answers["question_id"])
+    one, two = written.loc[(OPEN, "en", "q1")], written.loc[(OPEN, "en", "q2")]
+    assert (one["em_strict"], one["f1_folded"], one["correct"]) == (1, 1, 1) and one["answer"] == "NAME1en."
+    assert (two["em_folded"], two["correct"]) == (0, 0) and two["f1_strict"] == pytest.approx(0.5)
+    assert written.loc[OPEN]["correct"].sum() == 1 and set(written["split"]) == {"test"}
+    right = written.loc[(MCQ, "en")]["correct"]
+    assert (right["q1"], right["q2"], right["q3"], right["q4"]) == (1, 0, 0, 1)
+    assert notes["no number"] == 2
+    beside = scores[scores["rule"] != GENERATED]
+    assert set(beside["task"]) == {MCQ} and beside["f1_strict"].isna().all() and beside["correct"].notna().all()
+    assert len(beside) == 20 and scores["step"].isna().all()
+
+
+def test_options_are_preferred_by_their_log_probability_one_by_one(tmp_path, model):
+    import torch
+
+    _, answers, scores = ask(tmp_path, model, tasks=[MCQ])
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    encoder = Tokenizer.from_file(str(model / "tokenizer.json"))
+
+    def best(prompt, options):
+        found = []
+        before = asked_ids(encoder, TEMPLATE, prompt)
+        for option in options:
+            ids = tokenizer(f" {option}")["input_ids"]
+            with torch.no_grad():
+                logprobs = network(torch.tensor([[*before, *ids]])).logits[0].log_softmax(-1)
+            found.append(sum(float(logprobs[len(before) - 1 + at, token]) for at, token in enumerate(ids)))
+        return options[int(np.argmax(found))]
+
+    for row in answers.itertuples():
+        prompt = row.prompt.removeprefix("Q: ").removesuffix("\nA:")
+        options = [line.split(". ", 1)[1] for line in prompt.split("\n")[1:]]
+        mine = scores[(scores["question_id"] == row.question_id) & (scores["lang"] == row.target_lang)]
+        said = mine.set_index("rule")
+        assert said.loc[TEXTS, "answer"] == best(prompt, options)
+        assert said.loc[NUMBERS, "answer"] == best(prompt, list("1234"))
+        right = options[int(said.loc[NUMBERS, "answer"]) - 1].startswith("Name")
+        assert said.loc[NUMBERS, "correct"] == right
+        assert said.loc[TEXTS, "correct"] == said.loc[TEXTS, "answer"].startswith("Name")
+
+
+def test_what_has_no_room_or_lacks_something_is_counted(tmp_path, model):
+    rows = questions()
+    rows.loc[2, "context"] = "word " * 300  # q1 in English; its Hindi has one of its own
+    rows.loc[5, "context"] = ""
+    rows.at[6, "negatives"] = ["one", "two"]
+    notes, answers, scores = ask(tmp_path, model, rows, tasks=list(TASKS))
+    assert notes["left_out"] == {
+        MCQ: {"fewer than 3 wrong options": 1},
+        CONTEXT: {"no context": 1, LONG: 1},
+        CONTEXT_BASE: {LONG: 2},
+    }
+    assert answers["dataset"].value_counts().to_dict() == {OPEN: 10, MCQ: 9, CONTEXT: 8, CONTEXT_BASE: 8}
+    assert scores[scores["rule"] == GENERATED]["task"].value_counts().to_dict() == {
+        OPEN: 10,
+        MCQ: 9,
+        CONTEXT: 8,
+        CONTEXT_BASE: 8,
+    }
+    base = answers[(answers["dataset"] == CONTEXT_BASE) & (answers["target_lang"] == "hi")]["prompt"]
+    assert base.str.contains("in en says").all() and base.str.contains("in hi?").all()
+    # What a model was trained to read at once counts, too.
+    notes, *_ = ask(tmp_path, model, tasks=[OPEN, MCQ], window=40)
+    assert notes["left_out"][MCQ] == {LONG: 10}
+    with pytest.raises(InputError, match=r"nothing that can be asked for mcq \(mcq: 10 leaves no room"):
+        ask(tmp_path, model, tasks=[MCQ], window=40)
+
+
+def test_what_was_asked_is_not_asked_again(tmp_path, checkpoints, monkeypatch):
+    from lorebridge.probes import qa as module
+
+    how = {"checkpoints": checkpoints, "run": "two"}
+    _, answers, scores = ask(tmp_path, None, **how)
+    assert scores["step"].drop_duplicates().tolist() == [0, 10] and len(scores) == 2 * (10 + 30)
+
+    def no(*_, **__):
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(module, "load_model", no)
+    monkeypatch.setattr(Local, "__call__", no)
+    _, again, scored = ask(tmp_path, None, **how)
+    assert again.equals(answers) and scored.equals(scores)
+    with pytest.raises(AssertionError, match="asked again"):
+        ask(tmp_path, None, seed=1, **how)
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ({"tasks": ["guess"]}, "tasks: 'guess' is not known. There are open, mcq, context, context_base"),
+        ({"engine": "endpoint"}, "engine: 'endpoint' reads no folder. There are own and vllm"),
+        ({"manner": {"samples": 2, "temperature": 1.0}}, "samples: are 2"),
+        ({"splits": ["both"]}, "no question of these splits"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(tmp_path, model, how, what):
+    with pytest.raises(InputError, match=what):
+        ask(tmp_path, model, **how)
+
+
+def test_a_command_asks_the_rows_of_the_paper(tmp_path, model, capsys):
+    rows = [
+        {
+            "id": f"q{at}",
+            "title": "" if at == 3 else f"Page {at}",
+            "question": {"en": f"who is {at}", "hi": f"कौन {at}"},
+            "answer": {"en": f"Name{at}", "hi": f"नाम{at}"},
+            "negatives": {lang: ["x", "y", "z"] for lang in ("en", "hi")},
+            "context": {"en": f"Name{at} is.", "hi": f"नाम{at} है"},
+        }
+        for at in range(4)
+    ]
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    out = tmp_path / "answers.parquet"
+    line = ["ask", str(model), str(path), "--out", str(out), "--max-tokens", "4", "--device", "cpu", "--task"]
+    for task in (OPEN, MCQ, CONTEXT):
+        assert main([*line, task]) == 0
+        said = capsys.readouterr().out
+        assert "answers       6" in said and f"{task} hi generated" in " ".join(said.split())
+        assert "shuffled answers" in said or task == MCQ
+        assert set(tables.read(out)["dataset"]) == {task} and len(
+            tables.read(Path(f"{out.with_suffix('')}.scores.parquet"))
+        )
+    assert main([*line[:2], str(path.with_suffix(".csv")), *line[3:], OPEN]) == 1
+    assert "neither Parquet nor JSON Lines" in capsys.readouterr().err
+    assert main([*line, OPEN, "--base-url", "http://127.0.0.1:1/v1"]) == 1
+    assert "--task asks a model folder" in capsys.readouterr().err
