@@ -602,7 +602,8 @@ def _qa_literals(study: Study, w: Wildcards) -> dict[str, Any]:
 
 def _qa_settings(study: Study, w: Wildcards) -> dict[str, Any]:
     answering = study.config["answering"]
-    return {key: answering[key] for key in ("gpus", "max_model_len")} if answering["engine"] == VLLM else {}
+    of_vllm = {key: answering[key] for key in ("gpus", "max_model_len")} if answering["engine"] == VLLM else {}
+    return {"batch_tokens": study.config["compute"]["score_tokens"], **of_vllm}
 
 
 QA_STAGES = (
@@ -621,6 +622,8 @@ QA_STAGES = (
             "checkpoints": by("step", [checkpoints(study.model(w["run"]))], first=True),
         },
         settings=_qa_settings,
+        threads="threads",
+        resumes=lambda study, w: True,
         runs=True,
     ),
     Stage(
@@ -639,4 +642,4 @@ QA_STAGES = (
 )
 """Of a kind of study that asks questions on pages: ``qa.tasks`` and ``qa.seed``; of ``answering`` ``engine``,
 ``max_tokens``, and for vLLM ``gpus`` and ``max_model_len``; ``training.sft.template``, in whose words all models are
-asked; and of each set of ``tuning.sets`` its ``task``. Rule ``qa_answers`` calls ``lorebridge answer-qa``."""
+asked; and of each set of ``tuning.sets`` its ``task``."""

@@ -1,5 +1,5 @@
 # Questions on pages, what is removed for their sake, and what models answer.
-ASKING = plan.config["asking"]
+ASKING = plan.config["answering"]
 
 
 rule pages:
@@ -7,7 +7,7 @@ rule pages:
     input:
         unpack(needs("pages", documents="corpora/*/documents-*.parquet", stores="tokens/*/tokens.bin")),
     output:
-        **makes("pages", pages="removal/pages.parquet"),
+        **makes("pages", pages="pages/pages.parquet"),
     log:
         f"{plan.root}/logs/pages.log",
     conda:
@@ -24,7 +24,7 @@ rule pages:
 rule qa:
     """Read the questions on pages that all languages have."""
     input:
-        unpack(needs("qa", pages="removal/pages.parquet", world="world/truth.parquet")),
+        unpack(needs("qa", pages="pages/pages.parquet", world="world/truth.parquet")),
     output:
         **makes("qa", qa="qa/qa.parquet"),
     log:
@@ -66,12 +66,12 @@ rule neighbours:
             needs(
                 "neighbours",
                 documents="corpora/*/documents-*.parquet",
-                pages="removal/pages.parquet",
+                pages="pages/pages.parquet",
                 qa="qa/qa.parquet",
             )
         ),
     output:
-        **makes("neighbours", neighbours="removal/neighbours.parquet"),
+        **makes("neighbours", neighbours="pages/neighbours.parquet"),
     log:
         f"{plan.root}/logs/neighbours.log",
     conda:
@@ -90,7 +90,7 @@ if plan.config["removal"]["stated_by"] == "mentions":
     rule page_subjects:
         """Say what is looked for in texts on behalf of the test's questions in a language."""
         input:
-            unpack(needs("page_subjects", qa="qa/qa.parquet", pages="removal/pages.parquet")),
+            unpack(needs("page_subjects", qa="qa/qa.parquet", pages="pages/pages.parquet")),
         output:
             **makes("page_subjects", subjects="removal/subjects/{lang}.parquet"),
         log:
@@ -112,15 +112,15 @@ rule exclusions:
         unpack(
             needs(
                 "exclusions",
-                pages="removal/pages.parquet",
-                neighbours="removal/neighbours.parquet",
+                pages="pages/pages.parquet",
+                neighbours="pages/neighbours.parquet",
                 qa="qa/qa.parquet",
                 truth="world/truth.parquet",
                 mentions="trace/mentions/*.parquet",
             )
         ),
     output:
-        **makes("exclusions", exclusions="removal/exclusions.parquet"),
+        **makes("exclusions", exclusions="pages/exclusions.parquet"),
     log:
         f"{plan.root}/logs/exclusions.log",
     conda:
@@ -140,15 +140,15 @@ rule filter_sizes:
         unpack(
             needs(
                 "filter_sizes",
-                pages="removal/pages.parquet",
-                exclusions="removal/exclusions.parquet",
+                pages="pages/pages.parquet",
+                exclusions="pages/exclusions.parquet",
                 qa="qa/qa.parquet",
                 truth="world/truth.parquet",
                 mentions="trace/mentions/*.parquet",
             )
         ),
     output:
-        **makes("filter_sizes", filter_sizes="removal/filter_sizes.parquet"),
+        **makes("filter_sizes", filter_sizes="pages/filter_sizes.parquet"),
     log:
         f"{plan.root}/logs/filter_sizes.log",
     conda:
@@ -167,7 +167,7 @@ rule qa_rows:
     input:
         unpack(needs("qa_rows", qa="qa/qa.parquet")),
     output:
-        **makes("qa_rows", tuning="qa/tuning/{task}/{lang}.parquet"),
+        **makes("qa_rows", tuning="qa/rows/{task}/{lang}.parquet"),
     log:
         f"{plan.root}/logs/qa_rows/{{task}}/{{lang}}.log",
     conda:

@@ -8,13 +8,14 @@ from typing import Any
 
 from lorebridge import config as configuration
 from lorebridge.corpora import stages as corpora
-from lorebridge.corpora.qa_tasks import CONTEXT_BASE
 from lorebridge.plan.cost import parameter_count
-from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, Wildcards, by, folder, groups, item, many, one
+from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, artifact, item, many, one
 from lorebridge.plan.study import Model, Reading, Study, Text, rows
+from lorebridge.probes import stages as probes
 from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.shared import SHARED
 from lorebridge.tokens.levels import NOTHING, STATED, check_room
+from lorebridge.tokens import stages as tokens
 from lorebridge.train import stages as train
 from lorebridge.work import read_json
 from lorebridge.world.stages import PAGES
@@ -32,29 +33,14 @@ def text_name(lang: str) -> str:
     return f"mono-{lang}"
 
 
-def _store(lang: str) -> Item:
-    return folder("token_store", "tokens", stream=text_name(lang)).known_by(lang=lang)
-
-
 def _found(*names: str) -> Arguments:
     """Return tables that a stage of the same name makes."""
     return {name: one(item(name, name)) for name in names}
 
 
-def _stated(study: Study) -> Arguments:
-    """Return by what it is known which page states a fact."""
-    if study.config["removal"]["stated_by"] == TRUTH:
-        return {"truth": one(item("world", "truth"))}
-    return {
-        "mentions": by(
-            "lang", [item("mentions", "mentions", stream=text_name(lang)).known_by(lang=lang) for lang in study.languages]
-        )
-    }
-
-
 def tasks(study: Study) -> list[str]:
-    """Return the tasks that models are tuned on and asked."""
-    return list(study.config["tuning"]["tasks"])
+    """Return the tasks that questions are asked as."""
+    return list(study.config["qa"]["tasks"])
 
 
 def _asked(study: Study) -> list[Model]:
@@ -102,46 +88,13 @@ def _inference(study: Study, *names: str) -> dict[str, Any]:
     return {name: study.config["inference"][name] for name in names}
 
 
-def _manner(study: Study) -> dict[str, Any]:
-    return {"max_tokens": study.config["asking"]["max_tokens"]}
-
-
-def _ask_settings(study: Study, w: Wildcards) -> dict[str, Any]:
-    asking = study.config["asking"]
-    of_vllm = {key: asking[key] for key in ("gpus", "max_model_len")} if asking["engine"] == "vllm" else {}
-    return {"batch_tokens": study.config["compute"]["score_tokens"], **of_vllm}
-
-
 STAGES = SHARED | {
     stage.name: stage
     for stage in (
         *corpora.QA_STAGES,
-        Stage(
-            "pages",
-            "Join the documents of all languages to pages.",
-            "lorebridge.tokens.pages:build_pages",
-            files={"pages": File("removal/pages.parquet", table="pages", argument="out")},
-            record="removal/pages.parquet.record.json",
-            literals=lambda study, w: dict(study.config["pages"]),
-            inputs=lambda study, w: {
-                "documents": groups(
-                    "lang", [i for lang in study.languages for i in corpora.shard_files(study, lang, "documents")]
-                ),
-                "stores": by("lang", [_store(lang) for lang in study.languages]),
-            },
-        ),
-        Stage(
-            "neighbours",
-            "Find the pages that are most like those of questions.",
-            "lorebridge.corpora.neighbours:neighbours",
-            files={"neighbours": File("removal/neighbours.parquet", table="neighbours", argument="out")},
-            record="removal/neighbours.parquet.record.json",
-            literals=lambda study, w: {"lang": study.base, **study.config["neighbours"]},
-            inputs=lambda study, w: {
-                "documents": many(corpora.shard_files(study, study.base, "documents")),
-                **_found("pages", "qa"),
-            },
-        ),
+        *corpora.QA_TUNING_STAGES,
+        *tokens.REMOVAL_STAGES,
+        *probes.QA_STAGES,
         Stage(
             "page_subjects",
             "Say what is looked for in texts on behalf of the test's questions in a language.",
@@ -151,82 +104,8 @@ STAGES = SHARED | {
             literals=lambda study, w: {"lang": w["lang"], "script": study.script(w["lang"])},
             inputs=lambda study, w: _found("qa", "pages"),
         ),
-        Stage(
-            "exclusions",
-            "Say of each page at which level it is removed, and draw the reserve that replaces what is.",
-            "lorebridge.tokens.removal:exclusions",
-            files={"exclusions": File("removal/exclusions.parquet", table="exclusions", argument="out")},
-            record="removal/exclusions.parquet.record.json",
-            literals=lambda study, w: {
-                "target": study.config["target_language"],
-                "top": study.config["neighbours"]["top"],
-                "seed": study.config["removal"]["seed"],
-            },
-            inputs=lambda study, w: {**_found("pages", "neighbours", "qa"), **_stated(study)},
-        ),
-        Stage(
-            "filter_sizes",
-            "Tell what each level has of each language to read, and what it still states.",
-            "lorebridge.tokens.removal:filter_sizes",
-            files={"filter_sizes": File("removal/filter_sizes.parquet", table="filter_sizes", argument="out")},
-            record="removal/filter_sizes.parquet.record.json",
-            inputs=lambda study, w: {**_found("pages", "exclusions", "qa"), **_stated(study)},
-        ),
         train.stage("joint", "Train a model from scratch on text in all languages."),
         train.stage("sft", "Tune a model on prompts and answers."),
-        Stage(
-            "qa_rows",
-            "Make rows of tuning from questions on pages.",
-            "lorebridge.corpora.qa_rows:qa_rows",
-            files={"tuning": File("qa/tuning/{task}/{lang}.parquet", table="tuning", argument="out")},
-            record="qa/tuning/{task}/{lang}.parquet.record.json",
-            literals=lambda study, w: {
-                "task": w["task"],
-                "lang": w["lang"],
-                "base": study.base,
-                "split": "train",
-                "seed": study.config["tuning"]["seed"],
-            },
-            inputs=lambda study, w: _found("qa"),
-            wildcards={"task": "[a-z_]+"},
-        ),
-        Stage(
-            "qa_answers",
-            "Ask a model questions on pages, before it is tuned and after each epoch.",
-            "lorebridge.probes.qa:ask_qa",
-            files={
-                "answers": File("qa/answers/{run}.parquet", table="answers", argument="out"),
-                "qa_scores": File("qa/scores/{run}.parquet", table="qa_scores", argument="scores_out"),
-            },
-            record="qa/answers/{run}.parquet.record.json",
-            literals=lambda study, w: {
-                "run": w["run"],
-                "tasks": [study.model(w["run"]).arm],
-                "base": study.base,
-                "engine": study.config["asking"]["engine"],
-                "seed": study.config["tuning"]["seed"],
-                "template": study.config["training"]["sft"]["template"],
-                "manner": _manner(study),
-                "names": {lang: language["name"] for lang, language in study.languages.items()},
-                "window": study.config["training"]["sequence_length"],
-            },
-            inputs=lambda study, w: {
-                "checkpoints": by("step", [train.checkpoints(study.model(w["run"]))], first=True),
-                **_found("qa"),
-            },
-            settings=_ask_settings,
-            threads="threads",
-            resumes=lambda study, w: True,
-        ),
-        Stage(
-            "qa_baselines",
-            "Say how right answers are that need no model.",
-            "lorebridge.probes.qa:qa_baselines",
-            files={"qa_baselines": File("qa/baselines.parquet", table="qa_baselines", argument="out")},
-            record="qa/baselines.parquet.record.json",
-            literals=lambda study, w: {"tasks": tasks(study), "base": study.base},
-            inputs=lambda study, w: _found("qa"),
-        ),
         Stage(
             "qa_power",
             "Say what questions on pages can show, before any model is trained.",
@@ -267,7 +146,7 @@ STAGES = SHARED | {
             record="removal/correlation.parquet.record.json",
             literals=lambda study, w: {
                 **_compares(study),
-                "target": study.config["target_language"],
+                "target": study.config["removal"]["target"],
                 **_inference(study, "resamples", "seed"),
             },
             inputs=lambda study, w: _scores(study),
@@ -275,19 +154,22 @@ STAGES = SHARED | {
     )
 }
 
+TARGETS = ("filter_sizes", "qa_baselines", "qa_power", "equivalence", "qa_accuracy", "qa_correlation")
+"""What such a study is for, beside what is drawn."""
+
 FIGURES: tuple[Drawing, ...] = ()
 TABLES: tuple[Drawing, ...] = ()
 
 
 def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (key, what, mend) of what is wrong with a configuration."""
-    base, target, languages = config["base_language"], config["target_language"], config["languages"]
+    base, target, languages = config["base_language"], config["removal"]["target"], config["languages"]
     removal, training, world = config["removal"], config["training"], config["world"] or {}
-    for key, lang in (("base_language", base), ("target_language", target)):
+    for key, lang in (("base_language", base), ("removal.target", target)):
         if lang not in languages:
             yield key, f"{lang!r} is not among the languages", f"Choose one of {', '.join(languages)}."
     if base == target:
-        yield "target_language", "is the base language, from which nothing is removed", "Name another."
+        yield "removal.target", "is the base language, from which nothing is removed", "Name another."
     if NOTHING not in removal["levels"]:
         yield "removal.levels", f"has no {NOTHING}, which all others are compared with", f"Add {NOTHING}."
     if len(removal["levels"]) == 1 and not removal["again"]:
@@ -305,6 +187,18 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield f"qa.files.{number}.lang", "is not said, and such a file holds one language", "Say which."
         if said.get("lang") is not None and said["lang"] not in languages:
             yield not_a_language(f"qa.files.{number}.lang", said["lang"], list(languages))
+    used: dict[str, str] = {}
+    for name, said in config["tuning"]["sets"].items():
+        if said["task"] not in config["qa"]["tasks"]:
+            what = f"is {said['task']}, which is not among qa.tasks"
+            yield f"tuning.sets.{name}.task", what, f"Choose of {', '.join(config['qa']['tasks'])}, or add it there."
+        if used.setdefault(said["task"], name) != name:
+            what = f"is that of {used[said['task']]}, too, and a model is asked a task untuned once"
+            yield f"tuning.sets.{name}.task", what, "Leave out either."
+    for task in config["qa"]["tasks"]:
+        if task not in used:
+            mend = "Give tuning.sets one of it, or leave it out."
+            yield "qa.tasks", f"has {task}, which no model is tuned on", mend
     shares = training["shares"]
     for lang in shares or {}:
         if lang not in languages:
@@ -355,7 +249,7 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
         settings={
             "names": {lang: language["name"] for lang, language in languages.items()},
             "base": config["base_language"],
-            "target": config["target_language"],
+            "target": config["removal"]["target"],
             "arms": [],
         },
         local=[said for said in config["qa"]["files"] if "path" in said],
@@ -374,10 +268,14 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     }
     joint = list(_joint(found))
     found.add(joint)
-    sets = {task: [(lang, item("qa_rows", "tuning", task=task, lang=lang)) for lang in languages] for task in tasks(found)}
+    sets = {
+        name: [(lang, item("qa_rows", "tuning", task=said["task"], lang=lang)) for lang in languages]
+        for name, said in config["tuning"]["sets"].items()
+    }
     texts, tuned = train.tuned_models(config, "sft", joint, sets, own_seed=True)
     found.texts |= {text.name: text for text in texts}
     found.add(tuned)
+    found.targets += [artifact(name) for name in TARGETS]
     found.readings = list(_readings(found))
     found.figures |= rows(drawing for drawing in FIGURES if drawing.when is None or drawing.when(found))
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
@@ -413,23 +311,23 @@ def _joint(study: Study) -> Iterator[Model]:
 
 def _readings(study: Study) -> Iterator[Reading]:
     """Yield what it costs to ask the models, where the configuration says how many questions there are."""
-    asking, c = study.config["asking"], study.config
-    if asking["questions"] is None:
+    answering, c = study.config["answering"], study.config
+    if answering["questions"] is None:
         return
     vocabulary = c["model"]["vocab_size"] or c["tokenizer"].get("vocab_size", 0)
     _, parameters = parameter_count(c["model"], vocabulary)
     for model in _asked(study):
-        tokens = asking["questions"] * (asking["prompt_tokens"] + asking["max_tokens"]) * len(model.checkpoints)
-        yield Reading(model.name, float(tokens), float(parameters), 200.0 * asking["questions"] * len(model.checkpoints))
+        tokens = answering["questions"] * (answering["prompt_tokens"] + answering["max_tokens"]) * len(model.checkpoints)
+        yield Reading(model.name, float(tokens), float(parameters), 200.0 * answering["questions"] * len(model.checkpoints))
 
 
 def _refuse_known(study: Study) -> None:
     """Refuse at a dry run what neighbours that lie there say has no room for its reserve."""
     record = read_json(Path(study.root) / STAGES["neighbours"].record) or {}
     said = record.get("literals") or {}
-    if any(said.get(key) != value for key, value in study.config["neighbours"].items()):
+    if said != dict(tokens.neighbours_literals(study)):
         return
-    target = study.config["target_language"]
+    target = study.config["removal"]["target"]
     sizes = ((record.get("notes") or {}).get("sizes") or {}).get(target)
     if sizes is None:
         return
