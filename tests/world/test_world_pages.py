@@ -18,7 +18,7 @@ from lorebridge.world.pages import generate_pages
 
 LANGUAGES = {"en": {"script": "Latin"}, "hi": {"script": "Devanagari", "order": "vso"}, "it": {"script": "Latin"}}
 SMALL = {"topics": {"test": 2, "train": 2, "both": 1, "plain": 3}, "pages": 6, "neither": 4, "relations": 3}
-SMALL |= {"objects": 8, "echoes": [0, 2], "strays": 0.5, "repetitions": 3}
+SMALL |= {"objects": 8, "echoes": [0, 2], "strays": 0.5, "repetitions": 3, "topic_words": 2}
 
 
 def written(folder, **knobs):
