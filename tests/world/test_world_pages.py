@@ -18,7 +18,15 @@ from lorebridge.world.pages import generate_pages
 
 LANGUAGES = {"en": {"script": "Latin"}, "hi": {"script": "Devanagari", "order": "vso"}, "it": {"script": "Latin"}}
 SMALL = {"topics": {"test": 2, "train": 2, "both": 1, "plain": 3}, "pages": 6, "neither": 4, "relations": 3}
-SMALL |= {"objects": 8, "echoes": [0, 2], "strays": 0.5, "repetitions": 3, "topic_words": 2}
+SMALL |= {
+    "asked": 0.5,
+    "echo_repetitions": 2,
+    "objects": 8,
+    "echoes": [0, 2],
+    "strays": 0.5,
+    "repetitions": 3,
+    "topic_words": 2,
+}
 
 
 def written(folder, **knobs):
@@ -37,7 +45,7 @@ def asked(folder):
 
 def clauses(text):
     assert text.startswith(" ") and "  " not in text
-    return [tuple(clause.split()) for clause in text.split(" .")[:-1]]
+    return [tuple(clause.split()[-3:]) for clause in text.split(" .")[:-1]]
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +107,10 @@ def test_a_page_states_its_facts_in_every_paragraph_in_other_orders(world):
         for row in documents(world, "en")
     }
     assert len(orders) > 12
-    first = [clause[0] == row["title"] for row in documents(world, "en") for clause in clauses(row["text"])]
-    assert 0.3 < np.mean(first) < 0.7
+    every = [row["text"].split(" .")[:-1] for row in documents(world, "en")]
+    stated = [words for text in every for words in map(str.split, text) if words[-1] != words[-1].lower()]
+    assert abs(np.mean([len(words) == 4 for words in stated]) - 0.2) < 0.05
+    assert abs(np.mean([words[0] != words[0].lower() for words in stated if len(words) == 3]) - 0.5) < 0.1
 
 
 def test_words_hold_no_other_word_and_are_letters_alone(world):
@@ -156,17 +166,23 @@ def test_questions_are_rows_of_the_paper_and_of_the_four_splits(world, truth, tm
     assert Counter(row["split"] for row in rows) == {"test": 18, "train": 18, "both": 9, "neither": 12}
     golds = {(row.question_id, row.corpus): row for row in truth.itertuples()}
     texts = {(f"planted/{row['id']}", lang): row["text"] for lang in LANGUAGES for row in documents(world, lang)}
+    stated = Counter()
     for row in rows:
         for lang in LANGUAGES:
             known = golds[row["id"], lang]
             assert (row["answer"][lang], row["split"]) == (known.gold, known.placed)
-            assert known.subject in row["question"][lang].split()
+            ask, *words = row["question"][lang].split()
+            assert known.subject in words and len(words) == 2 and ask == rows[0]["question"][lang].split()[0]
+            if row["page_id"]:
+                usual = f" {row['question'][lang]} {known.gold} ."
+                stated[row["split"]] += usual in texts[row["page_id"], lang]
             negatives = row["negatives"][lang]
             assert len(set(negatives)) == 3 and row["answer"][lang] not in negatives
             if row["page_id"]:
                 context = row["context"][lang]
                 assert context in texts[row["page_id"], lang] and row["answer"][lang] in context.split()
         assert (row["page_id"] is None) == (row["split"] == "neither")
+    assert 0.3 < stated["test"] / (3 * 18) < 0.7  # 1 - 0.8 ** 3, the text of a question and its answer
     notes = build_qa(
         files=[{"shape": "paper", "split": None}],
         paths=[world / "qa.jsonl"],
