@@ -1046,7 +1046,11 @@ def _verify(arguments: argparse.Namespace) -> int:
         return _verify_study(arguments, plan)
     model = _model(plan, arguments.run)
     task, read = plan.task("order", run=model.name), plan.reads("order", run=model.name)
-    drawn = {name: call.shaped(task, name, read[name]) for name in ("pairs", "mentions") if name in read}
+    drawn = {
+        name: call.shaped(task, name, read[name])
+        for name in ("pairs", "mentions", "pages", "exclusions")
+        if name in read
+    }
     sound = True
     for check in verify(
         model=Path(plan.record(*model.artifact)).parent,
@@ -1055,6 +1059,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         tokenizer_record=Path(plan.record(*_cut_by(plan, model.name).artifact)),
         pairs=drawn.get("pairs"),
         mentions=drawn.get("mentions", []),
+        removal={name: drawn[name] for name in ("pages", "exclusions") if name in drawn},
     ):
         print(check, flush=True)
         sound &= check.ok
