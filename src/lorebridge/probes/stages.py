@@ -621,6 +621,8 @@ QA_STAGES = (
             "checkpoints": by("step", [checkpoints(study.model(w["run"]))], first=True),
         },
         settings=_qa_settings,
+        threads="threads",
+        resumes=lambda study, w: True,
         runs=True,
     ),
     Stage(
@@ -639,4 +641,5 @@ QA_STAGES = (
 )
 """Of a kind of study that asks questions on pages: ``qa.tasks`` and ``qa.seed``; of ``answering`` ``engine``,
 ``max_tokens``, and for vLLM ``gpus`` and ``max_model_len``; ``training.sft.template``, in whose words all models are
-asked; and of each set of ``tuning.sets`` its ``task``. Rule ``qa_answers`` calls ``lorebridge answer-qa``."""
+asked; and of each set of ``tuning.sets`` its ``task``. The rule calls ``lorebridge answer-qa``,
+which keeps what a model has answered for when other questions come beside it."""
