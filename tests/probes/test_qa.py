@@ -52,7 +52,7 @@ def model(tmp_path_factory, make_model):
 
 def ask(tmp_path, model, rows=None, **how):
     tables.write("qa", questions() if rows is None else rows, tmp_path / "qa.parquet")
-    said = {"run": "m", "engine": "own", "checkpoints": [(None, model)], "tasks": [OPEN, MCQ], "base": "en"}
+    said = {"run": "m", "engine": "own", "checkpoints": {None: model}, "tasks": [OPEN, MCQ], "base": "en"}
     said |= {"template": TEMPLATE, "manner": {"max_tokens": 6}, "work": tmp_path / "work", "batch_tokens": 4096}
     notes = ask_qa(
         qa=tmp_path / "qa.parquet", out=tmp_path / "a.parquet", scores_out=tmp_path / "s.parquet", **said | how
@@ -190,7 +190,7 @@ def test_what_has_no_room_or_lacks_something_is_counted(tmp_path, model):
 def test_what_was_asked_is_not_asked_again(tmp_path, checkpoints, monkeypatch):
     from lorebridge.probes import qa as module
 
-    how = {"checkpoints": checkpoints, "run": "two"}
+    how = {"checkpoints": {str(step): folder for step, folder in checkpoints}, "run": "two"}
     _, answers, scores = ask(tmp_path, None, **how)
     assert scores["step"].drop_duplicates().tolist() == [0, 10] and len(scores) == 2 * (10 + 30)
 

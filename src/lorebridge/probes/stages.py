@@ -602,7 +602,8 @@ def _qa_literals(study: Study, w: Wildcards) -> dict[str, Any]:
 
 def _qa_settings(study: Study, w: Wildcards) -> dict[str, Any]:
     answering = study.config["answering"]
-    return {key: answering[key] for key in ("gpus", "max_model_len")} if answering["engine"] == VLLM else {}
+    keys = ("gpus", "max_model_len") if answering["engine"] == VLLM else ()
+    return {"batch_tokens": study.config["compute"]["score_tokens"], **{key: answering[key] for key in keys}}
 
 
 QA_STAGES = (
@@ -641,5 +642,4 @@ QA_STAGES = (
 )
 """Of a kind of study that asks questions on pages: ``qa.tasks`` and ``qa.seed``; of ``answering`` ``engine``,
 ``max_tokens``, and for vLLM ``gpus`` and ``max_model_len``; ``training.sft.template``, in whose words all models are
-asked; and of each set of ``tuning.sets`` its ``task``. The rule calls ``lorebridge answer-qa``,
-which keeps what a model has answered for when other questions come beside it."""
+asked; and of each set of ``tuning.sets`` its ``task``."""
