@@ -41,7 +41,7 @@ def asked(**how: Any) -> Callable[[Path], Any]:
             run="m",
             qa=written(folder),
             base="en",
-            checkpoints=[(None, test_advice_probes.model(folder))],
+            checkpoints={None: test_advice_probes.model(folder)},
             out=folder / "a.parquet",
             scores_out=folder / "s.parquet",
             work=folder / "work",

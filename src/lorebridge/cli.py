@@ -1220,7 +1220,7 @@ def _ask_qa(arguments: argparse.Namespace) -> None:
             base=BASE,
             engine=arguments.engine,
             manner={name: getattr(arguments, name) for name in ASKED},
-            checkpoints=[(None, folder)],
+            checkpoints={None: folder},
             out=arguments.out,
             scores_out=scores_out,
             work=work,

@@ -97,15 +97,6 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     answer.add_argument("--batch-tokens", type=int, required=True)
     answer.add_argument("--threads", type=int)
 
-    put = worker("answer-qa", _answer_qa, "ask all checkpoints of a model questions on pages")
-    put.add_argument("--work", type=Path, required=True, help="root of the resume state")
-    put.add_argument("--qa", type=Path, required=True)
-    put.add_argument("--checkpoints", type=Path, nargs="+", required=True)
-    put.add_argument("--out", type=Path, required=True)
-    put.add_argument("--scores-out", type=Path, required=True)
-    put.add_argument("--batch-tokens", type=int, required=True)
-    put.add_argument("--threads", type=int)
-
     named = worker("find-entities", _find_entities, "find what questions name")
     named.add_argument("--work", type=Path, required=True, help="root of the resume state")
     named.add_argument("--questions", type=Path, nargs="+", required=True)
@@ -315,24 +306,6 @@ def _answer(arguments: argparse.Namespace) -> None:
         hints=next(iter(arguments.hints), None),
         # By the model alone, and never deleted: whatever else is asked later, an answer is bought once.
         work=arguments.work / task.stage / task.literals["run"],
-        digests=task.call["digests"],
-    )
-
-
-def _answer_qa(arguments: argparse.Namespace) -> None:
-    from lorebridge.probes.qa import ask_qa
-
-    task = arguments.task
-    _make(
-        arguments,
-        ask_qa,
-        "qa",
-        "out",
-        "scores_out",
-        "batch_tokens",
-        "threads",
-        checkpoints=_steps(arguments),
-        work=arguments.work / task.stage / task.literals["run"],  # never deleted, as of `answer`
         digests=task.call["digests"],
     )
 

@@ -1,21 +1,25 @@
 """Questions on pages put to models: in the words of tuning, graded, options preferred, what has no room left out."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from lorebridge import tables
 from lorebridge.cli import main
 from lorebridge.corpora.qa_rows import qa_rows
-from lorebridge.corpora.qa_tasks import CONTEXT, CONTEXT_BASE, MCQ, OPEN, TASKS
+from lorebridge.corpora.qa_tasks import CONTEXT, CONTEXT_BASE, MCQ, OPEN, TASKS, chosen, put
 from lorebridge.errors import InputError
-from lorebridge.probes.answering import Local
-from lorebridge.probes.qa import GENERATED, LONG, NUMBERS, TEXTS, ask_qa
+from lorebridge.probes.answering import Asked, Local
+from lorebridge.probes.qa import GENERATED, LONG, NUMBERS, TEXTS, _manner, ask_qa
+from lorebridge.probes.wording import build, build_apart
 from lorebridge.tokens.tuning import asked_ids
 
 TEMPLATE = "Q: {prompt}\nA: {answer}"
@@ -48,7 +52,7 @@ def model(tmp_path_factory, make_model):
 
 def ask(tmp_path, model, rows=None, **how):
     tables.write("qa", questions() if rows is None else rows, tmp_path / "qa.parquet")
-    said = {"run": "m", "engine": "own", "checkpoints": [(None, model)], "tasks": [OPEN, MCQ], "base": "en"}
+    said = {"run": "m", "engine": "own", "checkpoints": {None: model}, "tasks": [OPEN, MCQ], "base": "en"}
     said |= {"template": TEMPLATE, "manner": {"max_tokens": 6}, "work": tmp_path / "work", "batch_tokens": 4096}
     notes = ask_qa(
         qa=tmp_path / "qa.parquet", out=tmp_path / "a.parquet", scores_out=tmp_path / "s.parquet", **said | how
@@ -112,7 +116,7 @@ def test_planted_answers_get_their_scores(tmp_path, model, monkeypatch):
         ],
     )
     notes, answers, scores = ask(tmp_path, model)
-    written = scores[scores["rule"] == GENERATED].set_index(["task", "lang", "question_id"])
+    written = scores[scores["rule"] == GENERATED].set_index(["task", "lang", "question_id"]).sort_index()
     assert len(answers) == 20 and set(answers["dataset"]) == {OPEN, MCQ} and "q0" not in set(answers["question_id"])
     one, two = written.loc[(OPEN, "en", "q1")], written.loc[(OPEN, "en", "q2")]
     assert (one["em_strict"], one["f1_folded"], one["correct"]) == (1, 1, 1) and one["answer"] == "NAME1en."
@@ -186,7 +190,7 @@ def test_what_has_no_room_or_lacks_something_is_counted(tmp_path, model):
 def test_what_was_asked_is_not_asked_again(tmp_path, checkpoints, monkeypatch):
     from lorebridge.probes import qa as module
 
-    how = {"checkpoints": checkpoints, "run": "two"}
+    how = {"checkpoints": {str(step): folder for step, folder in checkpoints}, "run": "two"}
     _, answers, scores = ask(tmp_path, None, **how)
     assert scores["step"].drop_duplicates().tolist() == [0, 10] and len(scores) == 2 * (10 + 30)
 
@@ -243,3 +247,100 @@ def test_a_command_asks_the_rows_of_the_paper(tmp_path, model, capsys):
     assert "neither Parquet nor JSON Lines" in capsys.readouterr().err
     assert main([*line, OPEN, "--base-url", "http://127.0.0.1:1/v1"]) == 1
     assert "--task asks a model folder" in capsys.readouterr().err
+
+
+def test_a_mark_and_a_line_end_are_cut_as_in_tuning():
+    """A tokenizer that has met questions has one token for "?" and the line end behind it, which tuning never reads."""
+    from lorebridge.tokens.tokenizer import QWEN2_PATTERN
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.train_from_iterator(
+        ["Q: Who?\nA: I\n"] * 9,
+        trainers.BpeTrainer(
+            vocab_size=300,
+            special_tokens=["<|endoftext|>", "<|im_end|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    encoder = Tokenizer.from_str(bpe.to_str())
+    encoder.encode_special_tokens = True
+    fast = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>")
+    template = "Q: {prompt}<|im_end|>\nA: {answer}<|im_end|>"
+    for said, words in ((TEMPLATE, "Q: {question}\nA:"), (template, "Q: {question}<|im_end|>\nA:")):
+        manner = _manner({"max_tokens": 4}, said)
+        assert manner.prompt == words and manner.stop == ["\n", *["<|im_end|>"] * (said == template)]
+        row = {"question": "Who?<|im_end|>?", "lang": "en"}  # what a question spells is text
+        local = Local(fast, None, manner, "plain")
+        text = build(row, words, {})
+        cut = local.prompt(Asked(text, 0, build_apart(row, words, {})))
+        assert cut == asked_ids(encoder, said, row["question"])
+        assert cut != local.prompt(Asked(text, 0))
+
+
+def test_a_chat_is_told_to_answer_with_a_number(tmp_path, make_model):
+    folder = make_model(tmp_path / "chat", 0, 512)
+    path = folder / "tokenizer_config.json"
+    template = "{% for m in messages %}U: {{ m['content'] }}\n{% endfor %}A:"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template}))
+    _, answers, scores = ask(tmp_path, folder, template=None, tasks=[OPEN, MCQ])
+    by_task = answers.groupby("dataset")["prompt"].agg(list)
+    assert all(prompt.endswith("Answer with the number of the right option alone.") for prompt in by_task[MCQ])
+    assert all("Answer with the answer alone" in prompt for prompt in by_task[OPEN])
+    assert len(scores) == 40
+    # Other words are what was given, for all tasks.
+    _, answers, _ = ask(tmp_path, folder, template=None, tasks=[MCQ], manner={"prompt": "{question}!", "max_tokens": 3})
+    assert answers["prompt"].str.endswith("!").all()
+
+
+def test_options_that_are_equally_likely_share(tmp_path, model):
+    """Three wrong options with the right one's tokens are no sooner preferred than it."""
+    rows = questions().assign(answers=[["A  b"]] * 12, negatives=[["A b", "A b", "A b"]] * 12)
+    _, _, scores = ask(tmp_path, model, rows, tasks=[MCQ])
+    assert (scores[scores["rule"] == TEXTS]["correct"] == 0.25).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(max_size=8), st.integers(0, 3))
+def test_options_have_one_order_in_all_languages(name, seed):
+    row = {"question_id": name, "question": "?", "context": ""}
+    one = put(MCQ, row | {"answers": ["a"], "negatives": list("bcd")}, seed=seed)
+    two = put(MCQ, row | {"answers": ["A", "x"], "negatives": list("BCDE")}, seed=seed)
+    assert [option.upper() for option in one.options] == list(two.options) and one.gold == two.gold
+    assert sorted(one.options) == list("abcd") and one.options[one.gold] == "a"
+    assert chosen(one.answer) == one.gold and chosen(f"({one.answer}) {one.options[0]}") == one.gold
+
+
+def test_the_right_option_stands_everywhere_equally_often():
+    row = {"question": "?", "answers": ["a"], "negatives": list("bcd"), "context": ""}
+    places = Counter(put(MCQ, row | {"question_id": f"q{at}"}, seed=1).gold for at in range(4000))
+    assert all(900 < places[at] < 1100 for at in range(4))
+    orders = Counter(put(MCQ, row | {"question_id": f"q{at}"}, seed=1).options for at in range(4000))
+    assert len(orders) == 24 and min(orders.values()) > 100
+    changed = [put(MCQ, row | {"question_id": "q"}, seed=at).gold for at in range(30)]
+    assert len(set(changed)) == 4
+
+
+@pytest.mark.parametrize("said", ["", "one", "5", "0", "12", "option 2", "-1", "1st", "२", "1 of 4"])
+def test_a_number_is_read_strictly(said):
+    assert chosen(said) == (0 if said == "1 of 4" else None)
+
+
+def test_rows_of_tuning_that_cannot_be_made_are_counted(tmp_path):
+    rows = questions(3, split="train")
+    rows.loc[0, "context"] = ""
+    tables.write("qa", rows, tmp_path / "qa.parquet")
+    out = tmp_path / "rows.parquet"
+    said = {"qa": tmp_path / "qa.parquet", "base": "en", "split": "train", "seed": 0, "out": out}
+    assert qa_rows(task=CONTEXT, lang="en", **said) == {"rows": 2, "left_out": {"no context": 1}}
+    # Of the same question, the other language lacks the base language's context, too.
+    assert qa_rows(task=CONTEXT_BASE, lang="hi", **said) == {"rows": 2, "left_out": {"no context": 1}}
+    found = tables.read(out)
+    assert found["row_id"].tolist() == ["q1", "q2"]
+    assert found["prompt"][0] == "The page 1 in en says Name1en.\n\nWho is 1 in hi?" and found["answer"][0] == "Name1hi"

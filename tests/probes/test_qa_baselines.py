@@ -12,7 +12,7 @@ from lorebridge import tables
 from lorebridge.corpora.qa_tasks import CONTEXT, MCQ, OPEN
 from lorebridge.probes import qa_baselines as module
 from lorebridge.probes.matching import FOLDED, STRICT, exact, f1
-from lorebridge.probes.qa_baselines import CHANCE, MAJORITY, SHUFFLED, TITLE, qa_baselines, shuffled
+from lorebridge.probes.qa_baselines import CHANCE, LETTERS, MAJORITY, SHUFFLED, TITLE, qa_baselines, shuffled
 
 WORDS = st.lists(st.sampled_from(["a", "Rome", "rome", "the", "é", "e\u0301", "x", "."]), max_size=3).map(" ".join)
 
@@ -63,6 +63,18 @@ def test_baselines_of_planted_questions(tmp_path):
     assert found[OPEN, "test", MAJORITY, "em_strict"] == 0.5 == found[OPEN, "test", MAJORITY, "correct"]
     assert found[OPEN, "test", TITLE, "em_folded"] == 0.25  # the page Rome 2
     assert found[OPEN, "test", SHUFFLED, "em_strict"] == pytest.approx(2 / 12)
+    # By letters: of Paris twice, Rome and Oslo.
+    words = {"Paris": 2, "Rome": 1, "Oslo": 1}
+    pairs = [(a, b, n * (m - (a == b))) for a, n in words.items() for b, m in words.items()]
+    # the first right answer is "Rome 2", the others are as they stand
+    letters = {"Paris": "paris", "Rome": "rome2", "Oslo": "oslo"}
+    mean = sum(
+        n
+        * max(f1(" ".join(letters[a]), [" ".join(g) for g in ([letters[b]] + ["rome"] * (b == "Rome"))], "", STRICT), 0)
+        for a, b, n in pairs
+    )
+    assert found[OPEN, "test", SHUFFLED, LETTERS] == pytest.approx(mean / 12)
+    assert (OPEN, "test", TITLE, LETTERS) not in found
     assert found[MCQ, "test", CHANCE, "correct"] == 0.25
     assert (OPEN, "both", SHUFFLED, "f1_strict") not in found and found[OPEN, "both", MAJORITY, "f1_folded"] == 0
     assert 0 <= found[MCQ, "test", SHUFFLED, "correct"] <= 1 and (MCQ, "test", MAJORITY, "correct") in found

@@ -43,7 +43,7 @@ from lorebridge.probes.scoring import check_finite
 from lorebridge.probes.serving import checked_form
 from lorebridge.probes.trees import reads_batches, reads_trees, sum_logprobs
 from lorebridge.probes.wording import CHAT, OFF, OWN, PLAIN, QUESTION, VLLM, Manner, build, build_apart
-from lorebridge.records import Digest, DigestCache, file_digest, fingerprint
+from lorebridge.records import file_digest, fingerprint
 from lorebridge.tokens.templates import leads
 
 log = logging.getLogger("lorebridge.probes")
@@ -116,14 +116,13 @@ def ask_qa(
     splits: Sequence[str] | None = None,
     manner: Mapping[str, Any] | None = None,
     names: Mapping[str, str] | None = None,
-    checkpoints: Sequence[tuple[int | None, Path]] = (),
+    checkpoints: Mapping[int | str | None, Path],
     window: int | None = None,
     batch_tokens: int = 16384,
     gpus: int = 0,
     max_model_len: int | None = None,
     device: str | None = None,
     threads: int | None = None,
-    digests: Path | str | None = None,
 ) -> dict[str, Any]:
     """Ask all checkpoints of a model questions on pages; write what they answer, and how far that is right.
 
@@ -138,20 +137,19 @@ def ask_qa(
         engine: ``own`` or ``vllm``; log-probabilities are computed here in float32 whatever it is.
         out: the table ``answers``, whose ``dataset`` is the task: checkpoint by checkpoint, task by task.
         scores_out: the table ``qa_scores``, checkpoint by checkpoint, task by task, rule by rule.
-        work: a folder that keeps the answers and scores, and is not deleted. What it holds is not asked again.
+        work: a folder that keeps answers and scores as they come. What it holds is not asked again.
         seed: of the order of options; see :func:`lorebridge.corpora.qa_tasks.put`.
         template: of the tuning; whoever is asked, tuned or not, reads the words and tokens of a row of it up to where
             the answer begins. None: the words of `manner`, by default those of :mod:`lorebridge.probes.wording`.
         splits: the questions that are asked; None is all but ``train``.
         manner: how answers are written, as :class:`~lorebridge.probes.wording.Manner` has it, one of each question.
         names: language -> its English name, where it is not among those that are known.
-        checkpoints: step and folder of each; the step of a model that is given is None.
+        checkpoints: step -> folder, all with one tokenizer; a model that is given has no step.
         window: tokens that the model was trained to read at once; None where it reads all that its configuration says.
         batch_tokens: tokens of a batch, padding and answers included.
         gpus, max_model_len: vllm: see :func:`lorebridge.probes.serving.vllm`.
         device: where to compute; by default the GPU where there is one.
         threads: CPU threads.
-        digests: the folder of a :class:`~lorebridge.records.DigestCache`.
 
     Returns:
         Notes for the record: see :func:`lorebridge.probes.answering.counts`; ``left_out``: task -> reason ->
@@ -168,13 +166,14 @@ def ask_qa(
         if name not in TASKS:
             raise InputError("tasks", f"{name!r} is not known", f"There are {', '.join(TASKS)}.")
     set_threads(threads)
-    require_one_run([folder for _, folder in checkpoints])
-    digest = DigestCache(digests) if digests else file_digest
+    folders = {int(step) if step not in (None, "") else None: Path(of) for step, of in checkpoints.items()}
+    first = next(iter(folders.values()))
+    require_one_run(list(folders.values()))
     called = {lang: known["name"] for lang, known in known_languages().items()} | dict(names or {})
     said = _manner(manner, template)
-    tokenizer = load_tokenizer(checkpoints[0][1])
+    tokenizer = load_tokenizer(first)
     form = checked_form(said, tokenizer)
-    room = _room(checkpoints[0][1], window, max_model_len if engine == VLLM else None)
+    room = _room(first, window, max_model_len if engine == VLLM else None)
     rows = tables.read(qa).to_dict("records")
     asked: list[_Task] = []
     left_out: dict[str, Counter[str]] = {}
@@ -197,15 +196,13 @@ def ask_qa(
         )
     # Before anything is written: vLLM keeps the memory of a GPU to itself.
     preferred = {
-        step: _preferred(
-            task, run, step, folder, tokenizer, work, batch_tokens=batch_tokens, device=device, digest=digest
-        )
-        for step, folder in checkpoints
+        step: _preferred(task, run, step, folder, tokenizer, work, batch_tokens=batch_tokens, device=device)
+        for step, folder in folders.items()
         for task in asked
         if task.name == MCQ
     }
     answers, scored = [], []
-    for step, folder in checkpoints:
+    for step, folder in folders.items():
         identity, _, load = reader(
             engine,
             folder,
@@ -214,7 +211,7 @@ def ask_qa(
             device=device,
             gpus=gpus,
             max_model_len=max_model_len,
-            digest=digest,
+            digest=file_digest,
         )
         once = functools.cache(load)  # for all tasks
         for task in asked:
@@ -338,7 +335,6 @@ def _preferred(
     *,
     batch_tokens: int,
     device: str | None,
-    digest: Digest,
 ) -> pd.DataFrame:
     """Return the scores of the options that a checkpoint prefers, by number and by text; kept, and not asked twice."""
     import torch
@@ -346,7 +342,7 @@ def _preferred(
     kept = Path(work) / f"options-{'given' if step is None else f'step{step}'}.parquet"
     asked = [[row["question_id"], row["lang"], row["split"]] for row in task.rows]
     said = [dataclasses.asdict(how) for how in task.puts]
-    identity = fingerprint([run, step, weights_digest(folder, digest), asked, said, task.prompts, task.options])
+    identity = fingerprint([run, step, weights_digest(folder), asked, said, task.prompts, task.options])
     if (before := tables.read_kept(kept, identity)) is not None:
         return before
     model = load_model(folder, torch.float32, device)

@@ -30,6 +30,12 @@ BASELINES = {
     CHANCE: "an option at random",
 }
 """Answers that need no model."""
+LETTERS = "f1_letters"
+"""F1 of letters in place of words, folded, blanks left out; of shuffled answers alone. Published values of F1 near .2
+beside exact match near .01 (Yang et al., paper 002, table 2) lie near what shuffled answers are worth by letters, and
+far above what they are worth by words."""
+LETTERS_OF = 2000
+"""Questions, the first of a split, that letters are compared of: nearly all pairs share some."""
 _CHUNK = 2048
 
 Floats = npt.NDArray[np.float64]
@@ -94,6 +100,9 @@ def _written(
     if len(group) > 1:
         both = {rule: shuffled(answers, golds, lang, rule) for rule in (STRICT, FOLDED)}
         found[SHUFFLED] = {f"{m}_{rule}": both[rule][at] for rule in both for at, m in enumerate(("em", "f1"))}
+        spelt = [[" ".join("".join(NORMALISATIONS[FOLDED](gold, lang).split())) for gold in of] for of in golds]
+        some = spelt[:LETTERS_OF]
+        found[SHUFFLED][LETTERS] = shuffled([of[0] for of in some], some, "", STRICT)[1]
     constant = {TITLE: [str(row["title"] or "") for row, _ in group]}
     if trained:
         constant[MAJORITY] = [most_common(trained, lang)] * len(group)

@@ -602,8 +602,8 @@ def _qa_literals(study: Study, w: Wildcards) -> dict[str, Any]:
 
 def _qa_settings(study: Study, w: Wildcards) -> dict[str, Any]:
     answering = study.config["answering"]
-    of_vllm = {key: answering[key] for key in ("gpus", "max_model_len")} if answering["engine"] == VLLM else {}
-    return {"batch_tokens": study.config["compute"]["score_tokens"], **of_vllm}
+    keys = ("gpus", "max_model_len") if answering["engine"] == VLLM else ()
+    return {"batch_tokens": study.config["compute"]["score_tokens"], **{key: answering[key] for key in keys}}
 
 
 QA_STAGES = (
