@@ -110,9 +110,7 @@ def put_all(
         seed: see :func:`put`.
         among: where contexts in the base language are looked up, too, beside `rows`.
     """
-    contexts = {
-        str(row["question_id"]): str(row["context"] or "") for row in (*among, *rows) if row["lang"] == base
-    }
+    contexts = {str(row["question_id"]): str(row["context"] or "") for row in (*among, *rows) if row["lang"] == base}
     found, left_out = [], Counter[str]()
     for row in rows:
         said = put(task, row, seed=seed, base_context=contexts.get(str(row["question_id"]), ""))

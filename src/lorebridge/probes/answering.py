@@ -25,7 +25,20 @@ from tqdm import tqdm
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.journal import Journal
-from lorebridge.probes.wording import CHAT, LENGTH, MARKS, NO_HINT, OFF, ON, PLAIN, STOP, THOUGHT, Manner, build, build_apart
+from lorebridge.probes.wording import (
+    CHAT,
+    LENGTH,
+    MARKS,
+    NO_HINT,
+    OFF,
+    ON,
+    PLAIN,
+    STOP,
+    THOUGHT,
+    Manner,
+    build,
+    build_apart,
+)
 from lorebridge.records import fingerprint
 from lorebridge.work import locked
 

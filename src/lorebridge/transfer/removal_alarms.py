@@ -19,7 +19,7 @@ from lorebridge.tokens.levels import BOTH, FILTERS, NEITHER, NOTHING, STATED, TE
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS, SILENT
 from lorebridge.transfer.inference import QUESTIONS_ONLY
 from lorebridge.transfer.removal import AGAIN, EVERY, GENERATED
-from lorebridge.transfer.verdicts import EQUIVALENT, UNDECIDED
+from lorebridge.transfer.verdicts import EQUIVALENT
 
 FLOOR = "nothing to lose: the positive control is at the floor"
 NOWHERE = "questions that no text answers are answered"
@@ -56,7 +56,8 @@ def removal_alarms(
       go and be called equivalent.
     - :data:`NOWHERE`: questions of the split ``neither`` are right more often than the best baseline.
     - :data:`STILL_STATED`: a level leaves facts of the test in the target language.
-    - :data:`APART`: models of ``again``, of which nothing was removed either, are told from those of ``f0``.
+    - :data:`APART`: models of ``again``, of which nothing was removed either, are told from those of ``f0``, and not by
+      less than the margin.
 
     Args:
         accuracy: the table ``qa_accuracy``.
@@ -169,8 +170,10 @@ def _apart(table: pd.DataFrame, alpha: float) -> Iterator[dict[str, Any]]:
     own = own[own["scope"] == QUESTIONS_ONLY]
     for row in own.dropna(subset=["estimate"]).to_dict("records"):
         told = row["p_family"] <= alpha
-        verdict = RINGS if told else CANNOT_TELL if row["verdict"] == UNDECIDED else SILENT
-        how = "told from 0" if told else "within the margin" if row["verdict"] == EQUIVALENT else "neither is shown"
+        # Below the margin a difference does not matter, be it there or not.
+        within = row["verdict"] == EQUIVALENT
+        verdict = SILENT if within else RINGS if told else CANNOT_TELL
+        how = "within the margin" if within else "told from 0" if told else "neither is shown"
         yield {
             "name": APART,
             **_of(row),

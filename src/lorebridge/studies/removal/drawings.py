@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from lorebridge import tables
 from lorebridge.corpora.qa_tasks import CONTEXT, CONTEXT_BASE, MCQ, OPEN
 from lorebridge.figures import style
-from lorebridge.figures.write import write_table
+from lorebridge.figures.write import Format, write_table
 from lorebridge.studies.removal.published import FITS, LEVELS, PRINTED
 from lorebridge.tokens.levels import BOTH, NEITHER, NOTHING, TEST
 from lorebridge.transfer.inference import QUESTIONS_ONLY
@@ -178,16 +178,17 @@ _LABELS = {TEST: "the test", BOTH: "stated in both, always", NEITHER: "stated no
 
 def _band(ax: Axes, rows: pd.DataFrame, margins: Mapping[str, float]) -> None:
     """Draw what lies within the margin of level f0."""
-    if NOTHING in rows.index and rows.loc[NOTHING, "metric"] in margins:
-        middle, margin = rows.loc[NOTHING, "value"], margins[rows.loc[NOTHING, "metric"]]
+    if NOTHING in rows.index and rows["metric"].get(NOTHING) in margins:
+        row = rows.loc[NOTHING].to_dict()
+        middle, margin = float(row["value"]), float(margins[row["metric"]])
         ax.axhspan(100 * max(middle - margin, 0), 100 * (middle + margin), color="0.88", zorder=0, linewidth=0)
 
 
 def _floors(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     """Return (task, lang, split) -> the best baseline by the headline's metrics."""
     kept = table[table["metric"].isin(HEADLINE)].dropna(subset=["value"])
-    best = kept.groupby(["task", "lang", "split"])["value"].max()
-    return {(str(task), str(lang), str(split)): float(value) for (task, lang, split), value in best.items()}
+    best = kept.groupby(["task", "lang", "split"])["value"].max().reset_index().to_dict("records")
+    return {(str(row["task"]), str(row["lang"]), str(row["split"])): float(row["value"]) for row in best}
 
 
 def differences(*, equivalence: Path, names: Mapping[str, str], base: str, out: Path) -> None:
@@ -324,14 +325,15 @@ def differences_table(*, equivalence: Path, names: Mapping[str, str], base: str,
     points = ["margin", "estimate", "lo", "hi"]
     table[points] = 100 * table[points].astype(float)
     caption = (
-        "Differences in points, with intervals of 95 %, given these models or over seeds, the p-value of no difference, "
-        "and those of two one-sided tests (TOST): of a difference of the margin or more below 0 (p_lower) and above it "
-        "(p_upper), the larger of which is p_equivalent. The verdict is by the p-values of families (Holm): the "
-        f"levels and languages of one split and metric. {CROSSES} compares questions of the test with such as no text answers; "
-        f"{BEYOND} a difference on the test with that on questions that all text answers."
+        "Differences in points, with intervals of 95 %, given these models or over seeds; the p-value of no "
+        "difference, and those of two one-sided tests (TOST), of a difference of the margin or more below 0 (p_lower) and above it "
+        "(p_upper), the larger of which is p_equivalent. The verdict is by the p-values of families (Holm): the levels "
+        f"and languages of one split and metric. {CROSSES} compares questions of the test with such as no text "
+        f"answers; {BEYOND} a difference on the test with that on questions that the text of all levels answers."
     )
-    p = [column for column in table if column.startswith("p")]
-    write_table(_named(table, names), out, caption, dict.fromkeys(points, ".1f") | dict.fromkeys(p, ".3f"))
+    p = [column for column in map(str, table.columns) if column == "p" or column.startswith("p_")]
+    formats: dict[str, Format] = {**dict.fromkeys(points, ".1f"), **dict.fromkeys(p, ".3f")}
+    write_table(_named(table, names), out, caption, formats)
 
 
 def correlations_table(*, qa_correlation: Path, out: Path) -> None:
