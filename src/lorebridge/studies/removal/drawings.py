@@ -326,8 +326,8 @@ def differences_table(*, equivalence: Path, names: Mapping[str, str], base: str,
     table[points] = 100 * table[points].astype(float)
     caption = (
         "Differences in points, with intervals of 95 %, given these models or over seeds; the p-value of no "
-        "difference, and those of two one-sided tests (TOST), of a difference of the margin or more below 0 (p_lower) and above it "
-        "(p_upper), the larger of which is p_equivalent. The verdict is by the p-values of families (Holm): the levels "
+        "difference, and those of two one-sided tests (TOST), of a difference of the margin or more below 0 (p_lower) "
+        "and above it (p_upper), the larger of which is p_equivalent. The verdict is by the p-values of families (Holm): the levels "
         f"and languages of one split and metric. {CROSSES} compares questions of the test with such as no text "
         f"answers; {BEYOND} a difference on the test with that on questions that the text of all levels answers."
     )
