@@ -79,13 +79,14 @@ def qa_power(
                     }
                 )
                 if seeds > 1:
-                    spread = {"discordance": share, "seed_sd": seed_sd, "seeds": seeds}
                     rows.append(
                         {
                             **said,
                             "seeds": seeds,
-                            "detectable": detectable_with_seeds(n, **spread),
-                            "margin": margin_with_seeds(n, **spread, alpha=alpha),
+                            "detectable": detectable_with_seeds(n, discordance=share, seed_sd=seed_sd, seeds=seeds),
+                            "margin": margin_with_seeds(
+                                n, discordance=share, seed_sd=seed_sd, seeds=seeds, alpha=alpha
+                            ),
                         }
                     )
     tables.write("qa_power", rows, out)

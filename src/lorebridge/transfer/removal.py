@@ -19,7 +19,7 @@ test than from facts that all levels state in both languages.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +160,10 @@ class Read:
             raise InputError(qa, f"lacks {len(unknown)} questions that models answered ({unknown[0]})", "Ask again.")
         self.groups: dict[Key, dict[str, dict[tuple[str, str], Answers]]] = {}
         for names, frame in table.groupby(_GROUP, sort=False, dropna=False):
-            size, tuned, task, rule = ("" if pd.isna(name) else str(name) for name in names)
-            self.groups[size or None, tuned, task, rule] = {
-                metric: _answers(frame, metric, clusters, f"{tuned}, {task}, {rule}")
-                for metric in metrics_of(task, rule)
-            }
+            size, tuned, task, rule = (name if isinstance(name, str) else "" for name in names)
+            self.groups[size or None, tuned, task, rule] = _answers(
+                frame, metrics_of(task, rule), clusters, f"{tuned}, {task}, {rule}"
+            )
         self.overlaps: set[tuple[str, str]] | None = None
         if overlap is not None:
             found = tables.read(overlap, ["question_id", "lang", "overlaps"])
@@ -201,29 +200,34 @@ def _joined(scores: Sequence[Path], models: Sequence[Mapping[str, Any]]) -> pd.D
     return table
 
 
-def _answers(frame: pd.DataFrame, metric: str, clusters: pd.Series, where: str) -> dict[tuple[str, str], Answers]:
-    """Return (lang, split) -> the answers of all levels, of models that were all asked the same."""
-    models = frame.drop_duplicates("at").sort_values(["level", "seed"], kind="stable")
-    levels = set(models["level"])
-    if NOTHING not in levels:
+def _answers(
+    frame: pd.DataFrame, metrics: Sequence[str], clusters: pd.Series, where: str
+) -> dict[str, dict[tuple[str, str], Answers]]:
+    """Return metric -> (lang, split) -> the answers of all levels, of models that were all asked the same."""
+    models = frame.drop_duplicates("at").sort_values(["seed", "at"], kind="stable")
+    at: dict[str, list[int]] = {level: [] for level in sorted(models["level"].unique(), key=_place)}
+    seeds: dict[str, list[int]] = {level: [] for level in at}
+    for row in models[["level", "seed", "at"]].to_dict("records"):
+        at[row["level"]].append(int(row["at"]))
+        seeds[row["level"]].append(int(row["seed"]))
+    if NOTHING not in at:
         raise InputError(where, f"has no model of level {NOTHING}", "Ask one, or leave the others out.")
-    wide = frame.set_index([*_ASKED, "at"])[metric].unstack("at")
-    if wide.isna().any(axis=None):
-        lang, split, question = wide.index[wide.isna().any(axis=1)][0]
-        raise InputError(
-            where,
-            f"not all models answered {question} of the split {split} in {lang}",
-            "Ask all of them the same questions.",
-        )
-    found = {}
-    for (lang, split), rows in wide.groupby(level=["lang", "split"], sort=True):
-        names = rows.index.get_level_values("question_id")
-        codes = pd.factorize(clusters.reindex(names))[0].astype(np.int64)
-        values, seeds = {}, {}
-        for level in sorted(levels, key=_place):
-            of = models[models["level"] == level]
-            values[level], seeds[level] = rows[of["at"]].to_numpy(np.float64).T, of["seed"].astype(int).tolist()
-        found[lang, split] = Answers(names.to_numpy(), codes, values, seeds)
+    found: dict[str, dict[tuple[str, str], Answers]] = {metric: {} for metric in metrics}
+    for names, rows in frame.groupby(["lang", "split"], sort=True):
+        lang, split = map(str, names)
+        wide = rows.set_index(["question_id", "at"])[list(metrics)].unstack("at")
+        if wide.isna().any(axis=None) or len(wide.columns) < len(metrics) * len(models):
+            missing = wide.index[wide.isna().any(axis=1)]
+            what = (
+                f"not all models answered {missing[0] if len(missing) else 'questions'} of the split {split} in {lang}"
+            )
+            raise InputError(where, what, "Ask all of them the same questions.")
+        questions = wide.index.to_numpy()
+        codes = pd.factorize(clusters.reindex(questions).to_numpy())[0].astype(np.int64)
+        for metric in metrics:
+            of = wide[metric]
+            values = {level: of[at[level]].to_numpy(np.float64).T for level in at}
+            found[metric][lang, split] = Answers(questions, codes, values, seeds)
     return found
 
 
@@ -248,6 +252,10 @@ def equivalences(
     nothing that is claimed, is one of its own. Of each both hypotheses count, by Holm's method with what is known of
     them (:func:`lorebridge.transfer.inference.holm_exclusive`). What is within the margin is called equivalent also
     where it is told from 0.
+
+    By simulation, intervals of 95 % cover 94 to 95 %, and of a difference as large as the margin one test at 5 % claims
+    equivalence in 7 % of studies of 40 pages, and in 6 % of 100 (three questions a page, a difference of 15 points that
+    most discordant pages have in common): Student's t is a little too sure where differences are all on one side.
 
     Args:
         scores: tables ``qa_scores``.
@@ -294,7 +302,11 @@ def _compared(
             yield from ({**said, **of, "questions": questions, **row} for row in found)
 
 
-def _differences(answers: Mapping[tuple[str, str], Answers]) -> Iterator[tuple[str, str, str, Any]]:
+Given = Callable[["Read"], Iterator[tuple[str, Parts, bool]]]
+"""What yields the parts of a difference by which questions are taken, and whether these are all."""
+
+
+def _differences(answers: Mapping[tuple[str, str], Answers]) -> Iterator[tuple[str, str, str, Given]]:
     """Yield language, splits, contrast, and what gives the parts of it by which questions are taken."""
     for (lang, split), of in answers.items():
         for level in of.values:
@@ -312,7 +324,7 @@ def _differences(answers: Mapping[tuple[str, str], Answers]) -> Iterator[tuple[s
                 yield lang, BEYOND, f"{level} - {NOTHING}", _parts(lang, [(of, 1.0), (both, -1.0)], level, True)
 
 
-def _parts(lang: str, weighted: Sequence[tuple[Answers, float]], level: str, paired: bool) -> Any:
+def _parts(lang: str, weighted: Sequence[tuple[Answers, float]], level: str, paired: bool) -> Given:
     def found(read: Read) -> Iterator[tuple[str, Parts, bool]]:
         subsets = [list(read.subsets(answers, lang)) for answers, _ in weighted]
         for together in zip(*subsets, strict=True):

@@ -19,7 +19,7 @@ from lorebridge.tokens.levels import BOTH, FILTERS, NEITHER, NOTHING, STATED, TE
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS, SILENT
 from lorebridge.transfer.inference import QUESTIONS_ONLY
 from lorebridge.transfer.removal import AGAIN, EVERY, GENERATED
-from lorebridge.transfer.verdicts import EQUIVALENT, UNDECIDED
+from lorebridge.transfer.verdicts import EQUIVALENT
 
 FLOOR = "nothing to lose: the positive control is at the floor"
 NOWHERE = "questions that no text answers are answered"
@@ -42,9 +42,9 @@ def removal_alarms(
     equivalence: Path,
     baselines: Sequence[Path],
     filter_sizes: Path | None,
-    base: str,
     target: str,
     margin: Mapping[str, float],
+    alpha: float,
     out: Path,
 ) -> dict[str, Any]:
     """Write the table ``removal_alarms``.
@@ -56,16 +56,17 @@ def removal_alarms(
       go and be called equivalent.
     - :data:`NOWHERE`: questions of the split ``neither`` are right more often than the best baseline.
     - :data:`STILL_STATED`: a level leaves facts of the test in the target language.
-    - :data:`APART`: models of ``again``, of which nothing was removed either, are told from those of ``f0``.
+    - :data:`APART`: models of ``again``, of which nothing was removed either, are told from those of ``f0``, and not by
+      less than the margin.
 
     Args:
         accuracy: the table ``qa_accuracy``.
         equivalence: the table ``equivalence``.
         baselines: tables ``qa_baselines``.
         filter_sizes: the table ``filter_sizes``; None where it is not known.
-        base: the base language.
         target: the language that pages are removed from.
         margin: metric -> the smallest difference of interest.
+        alpha: of a family of tests.
         out: the table to write.
 
     Returns:
@@ -77,7 +78,7 @@ def removal_alarms(
     floors = _floors(baselines)
     rows = [*_floor(shown, floors, margin), *_nowhere(shown, floors, margin)]
     rows += _stated(None if filter_sizes is None else tables.read(filter_sizes), target)
-    rows += _apart(tables.read(equivalence))
+    rows += _apart(tables.read(equivalence), alpha)
     heard = {row["name"] for row in rows}
     lacking = {FLOOR: "no level f0", NOWHERE: "no questions of that split", APART: f"no model of level {AGAIN}"}
     rows += [
@@ -162,15 +163,17 @@ def _stated(sizes: pd.DataFrame | None, target: str) -> Iterator[dict[str, Any]]
         }
 
 
-def _apart(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _apart(table: pd.DataFrame, alpha: float) -> Iterator[dict[str, Any]]:
     """Yield, of each task and language, whether A/A models are told from each other over all its splits."""
     own = table[(table["contrast"] == f"{AGAIN} - {NOTHING}") & (table["rule"] == GENERATED)]
     own = own[(own["questions"] == EVERY) & own["metric"].isin(["em_folded", "correct"]) & (own["split"] == TEST)]
     own = own[own["scope"] == QUESTIONS_ONLY]
     for row in own.dropna(subset=["estimate"]).to_dict("records"):
-        told = row["p_family"] <= 0.05
-        verdict = RINGS if told else CANNOT_TELL if row["verdict"] == UNDECIDED else SILENT
-        how = "told from 0" if told else "within the margin" if row["verdict"] == EQUIVALENT else "neither is shown"
+        told = row["p_family"] <= alpha
+        # Below the margin a difference does not matter, be it there or not.
+        within = row["verdict"] == EQUIVALENT
+        verdict = SILENT if within else RINGS if told else CANNOT_TELL
+        how = "within the margin" if within else "told from 0" if told else "neither is shown"
         yield {
             "name": APART,
             **_of(row),
