@@ -297,3 +297,30 @@ rule qa_correlation:
         task=task("qa_correlation"),
     script:
         MAKE
+
+
+rule removal_alarms:
+    """Read from the study's own tables whether its nulls say anything."""
+    input:
+        unpack(
+            needs(
+                "removal_alarms",
+                accuracy="removal/accuracy.parquet",
+                equivalence="removal/equivalence.parquet",
+                baselines="qa/baselines.parquet",
+                filter_sizes="pages/filter_sizes.parquet",
+            )
+        ),
+    output:
+        **makes("removal_alarms", removal_alarms="removal/alarms.parquet"),
+    log:
+        f"{plan.root}/logs/removal_alarms.log",
+    conda:
+        f"{ENVIRONMENTS}/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=60,
+    params:
+        task=task("removal_alarms"),
+    script:
+        MAKE

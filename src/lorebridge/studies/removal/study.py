@@ -9,10 +9,11 @@ from typing import Any
 from lorebridge import config as configuration
 from lorebridge.corpora import stages as corpora
 from lorebridge.plan.cost import parameter_count
-from lorebridge.plan.stage import Arguments, Drawing, File, Item, Stage, artifact, item, many, one
+from lorebridge.plan.stage import Arguments, File, Item, Stage, item, many, one
 from lorebridge.plan.study import Model, Reading, Study, Text, rows
 from lorebridge.probes import stages as probes
 from lorebridge.studies.checks import not_a_language
+from lorebridge.studies.removal.rows import ALARMS, FIGURES, TABLES
 from lorebridge.studies.shared import SHARED
 from lorebridge.tokens.levels import NOTHING, STATED, check_room
 from lorebridge.tokens import stages as tokens
@@ -151,14 +152,9 @@ STAGES = SHARED | {
             },
             inputs=lambda study, w: _scores(study),
         ),
+        ALARMS,
     )
 }
-
-TARGETS = ("filter_sizes", "qa_baselines", "qa_power", "equivalence", "qa_accuracy", "qa_correlation")
-"""What such a study is for, beside what is drawn."""
-
-FIGURES: tuple[Drawing, ...] = ()
-TABLES: tuple[Drawing, ...] = ()
 
 
 def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -275,7 +271,6 @@ def study(config: Mapping[str, Any], digest: Callable[[str], str]) -> Study:
     texts, tuned = train.tuned_models(config, "sft", joint, sets, own_seed=True)
     found.texts |= {text.name: text for text in texts}
     found.add(tuned)
-    found.targets += [artifact(name) for name in TARGETS]
     found.readings = list(_readings(found))
     found.figures |= rows(drawing for drawing in FIGURES if drawing.when is None or drawing.when(found))
     found.tables |= rows(drawing for drawing in TABLES if drawing.when is None or drawing.when(found))
