@@ -344,3 +344,46 @@ def test_rows_of_tuning_that_cannot_be_made_are_counted(tmp_path):
     found = tables.read(out)
     assert found["row_id"].tolist() == ["q1", "q2"]
     assert found["prompt"][0] == "The page 1 in en says Name1en.\n\nWho is 1 in hi?" and found["answer"][0] == "Name1hi"
+
+
+def test_the_workflow_s_command_asks_as_the_plan_says(tmp_path, checkpoints):
+    """A task as the plan hands it over, with records of what it reads; its answers are kept by the model's name."""
+    from lorebridge.probes.stages import QA_STAGES
+    from lorebridge.records import Task, read_record
+
+    tables.write("qa", questions(), tmp_path / "qa.parquet")
+    plain = Task("qa", {})
+    with plain.making(tmp_path / "qa.json", None, None, writes={"qa": tmp_path / "qa.parquet"}):
+        pass
+    model = Task("train_sft", {})
+    folders = [folder for _, folder in checkpoints]
+    with model.making(tmp_path / "model.json", None, None, writes={"checkpoints": folders}):
+        pass
+    [stage] = [stage for stage in QA_STAGES if stage.name == "qa_answers"]
+    said = {"run": "m", "tasks": [MCQ], "base": "en", "seed": 0, "engine": "own", "manner": {"max_tokens": 3}}
+    task = Task(
+        stage.name,
+        said | {"template": TEMPLATE, "window": 256, "names": {}},
+        expects={str(tmp_path / "qa.json"): plain.recipe, str(tmp_path / "model.json"): model.recipe},
+        call={
+            "inputs": {
+                "qa": {"shape": "one", "folder": [False]},
+                "checkpoints": {
+                    "shape": "by",
+                    "folder": [False, False],
+                    "keys": [["0"], ["10"]],
+                    "paths": list(map(str, folders)),
+                },
+            },
+            "outputs": {name: {"argument": file.argument, "given": "path"} for name, file in stage.files.items()},
+            "given": {"batch_tokens": 4096},
+            "withheld": [],
+        },
+    )
+    line = ["answer-qa", "--task", task.dumps(), "--record", str(tmp_path / "r.json"), "--work", str(tmp_path / "work")]
+    line += ["--qa", str(tmp_path / "qa.parquet"), "--checkpoints", str(folders[0])]
+    line += ["--out", str(tmp_path / "a.parquet"), "--scores-out", str(tmp_path / "s.parquet"), "--threads", "1"]
+    assert main(line) == 0
+    assert set(tables.read(tmp_path / "s.parquet")["step"]) == {0, 10}
+    assert (tmp_path / "work/qa_answers/m/answers.jsonl").is_file()
+    assert read_record(tmp_path / "r.json")["notes"]["answers"] == 20

@@ -264,7 +264,7 @@ def _manner(manner: Mapping[str, Any] | None, template: str | None) -> Manner:
 def _room(folder: Path, window: int | None, most: int | None) -> int | None:
     """Return how many tokens a model may read and write; None where nobody says."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return min((n for n in (config.get("max_position_embeddings"), window, most) if n is not None), default=None)
+    return min((n for n in (config.get("max_position_embeddings"), window, most) if isinstance(n, int)), default=None)
 
 
 def _fitting(
@@ -364,6 +364,9 @@ def _preferred(
             progress=progress,
         )
     check_finite(totals, folder)
+    del model
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # vLLM counts what is kept as used
     n, k = len(task.rows), len(task.puts[0].options)
     gold = np.array([how.gold for how in task.puts])
     found = []

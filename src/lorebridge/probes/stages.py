@@ -642,4 +642,5 @@ QA_STAGES = (
 )
 """Of a kind of study that asks questions on pages: ``qa.tasks`` and ``qa.seed``; of ``answering`` ``engine``,
 ``max_tokens``, and for vLLM ``gpus`` and ``max_model_len``; ``training.sft.template``, in whose words all models are
-asked; and of each set of ``tuning.sets`` its ``task``."""
+asked; and of each set of ``tuning.sets`` its ``task``. Its rule
+calls the command ``lorebridge answer-qa``: vLLM starts a process of its own, which would run a script a second time."""
