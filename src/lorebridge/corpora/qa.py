@@ -217,10 +217,10 @@ class _Pages:
     def __init__(self, path: Path, base: str) -> None:
         self._known: set[str] = set()
         self._titled: dict[str, set[str]] = defaultdict(set)
-        for row in tables.read(path, columns=["page_id", "lang", "title"]).itertuples():
-            self._known.add(row.page_id)
-            if row.lang == base:
-                self._titled[_title(row.title)].add(row.page_id)
+        for row in tables.read(path, columns=["page_id", "lang", "title"]).to_dict("records"):
+            self._known.add(row["page_id"])
+            if row["lang"] == base:
+                self._titled[_title(row["title"])].add(row["page_id"])
 
     def of(self, question: Question) -> tuple[str | None, str]:
         """Return the page of a question, or why it has none."""

@@ -65,12 +65,12 @@ def put(task: str, row: Mapping[Any, Any], *, seed: int = 0, base_context: str =
     Put(prompt='Who?', answer='A', options=(), gold=None)
     >>> print(put("mcq", row).prompt)
     Who?
-    1. D
+    1. A
     2. C
-    3. B
-    4. A
+    3. D
+    4. B
     >>> put("mcq", row).answer, put("context", row | {"context": ""})
-    ('4', 'no context')
+    ('1', 'no context')
     """
     question, answer = str(row["question"]), _line(row["answers"][0])
     if task == OPEN:

@@ -153,8 +153,8 @@ def build(question: Mapping[Any, Any], words: str, names: Mapping[str, str]) -> 
 def build_apart(question: Mapping[Any, Any], words: str, names: Mapping[str, str]) -> tuple[str, str, str]:
     """Return what :func:`build` does in three parts, which are cut into tokens apart from each other.
 
-    >>> build_apart({"question": "Who?", "lang": "en"}, "Q: {question}\nA:", {})
-    ('Q:', ' Who?', '\nA:')
+    >>> build_apart({"question": "Who?", "lang": "en"}, "Q: {question}\\nA:", {})
+    ('Q:', ' Who?', '\\nA:')
     """
     before, _, after = words.partition(QUESTION)
     lead = " " if before.endswith(" ") else ""

@@ -430,9 +430,9 @@ def filter_sizes(
     """Tell what each level has of each language to read, and what it still states; write table "filter_sizes".
 
     ``n_documents`` and ``n_tokens`` are what an epoch reads: the pages outside the reserve, less those removed, and
-    what stands in their place. ``token_difference`` is from level ``f0``. ``residual_facts`` of ``n_facts`` questions of the
-    test have their answer stated by a document that is read, be it in part: what was removed is pages, and a fact may
-    stand on another one.
+    what stands in their place. ``token_difference`` is from level ``f0``. ``residual_facts`` of ``n_facts`` questions
+    of the test have their answer stated by a document that is read, be it in part: what was removed is pages, and a
+    fact may stand on another one.
 
     Args:
         pages: table "pages".

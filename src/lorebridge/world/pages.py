@@ -10,9 +10,14 @@ takes such a page out), or not at all (``plain``: what can take the place of wha
 as ``neither`` have no page: they are named, and nothing states their facts.
 
 Every word has a space before it, so that a tokenizer which is trained on the text knows it by one token wherever it
-stands. A fact is stated several times on its page, each time in another order of facts, and by two wordings that both
-end in the answer: models that see one text in one order know it by heart and cannot be asked (Allen-Zhu & Li, "Physics
-of Language Models: Part 3.1", ICML 2024, section 4).
+stands. A fact is stated several times on its page, each time in another order of facts, and by three wordings that all
+end in the answer, one of them behind the question: models that see one text in one order, and no question, know it by
+heart and cannot be asked (Allen-Zhu & Li, "Physics of Language Models: Part 3.1", ICML 2024, section 4).
+
+What a small model needs to know these pages: rows about as long as a paragraph (32 tokens), since a statement that
+stands behind another of the same fact is copied and teaches nothing; weights that begin large (``initializer_range``
+0.1); and a template that puts no word between question and answer (``" {prompt} {answer}"``), where tuning has few
+questions to learn its words from.
 """
 
 from __future__ import annotations
@@ -51,7 +56,8 @@ ORDERS = {
     "vso": (" {relation} {subject} {object} .", " {subject} {relation} {object} ."),
 }
 """The wording of a statement that is a language's usual one, and its other: both end in the object."""
-ASKED = {"svo": "{ask} {subject} {relation} ?", "vso": "{ask} {relation} {subject} ?"}
+ASKED = {"svo": " {ask} {subject} {relation}", "vso": " {ask} {relation} {subject}"}
+"""The wording of a question, which an answer may follow at once."""
 
 Fact = tuple[int, int]
 """An entity and a relation. Entities behind those that have a page have none."""
@@ -110,19 +116,25 @@ class _Language:
     ask: str
     order: str
 
-    def state(self, fact: Fact, answer: int, usual: bool) -> str:
-        frame = ORDERS[self.order][0 if usual else 1]
-        entity, relation = fact
-        words = {"subject": self.names[entity], "relation": self.relations[relation]}
-        return frame.format(**words, object=self.objects[relation][answer])
+    def state(self, fact: Fact, answer: int, wording: int) -> str:
+        """Return a statement: in the usual order, in the other, or behind the question."""
+        frame = (*ORDERS[self.order], ASKED[self.order] + " {object} .")[wording]
+        return self._say(frame, fact, answer)
 
     def remark(self, entity: int, topic: int, word: int) -> str:
         return f" {self.names[entity]} {self.passing} {self.topics[topic][word]} ."
 
     def question(self, fact: Fact) -> str:
+        return self._say(ASKED[self.order], fact, 0).strip()
+
+    def _say(self, frame: str, fact: Fact, answer: int) -> str:
         entity, relation = fact
-        words = {"subject": self.names[entity], "relation": self.relations[relation]}
-        return ASKED[self.order].format(ask=self.ask, **words)
+        return frame.format(
+            ask=self.ask,
+            subject=self.names[entity],
+            relation=self.relations[relation],
+            object=self.objects[relation][answer],
+        )
 
 
 def generate_pages(
@@ -131,20 +143,21 @@ def generate_pages(
     base: str,
     languages: Mapping[str, Mapping[str, Any]],
     seed: int = 0,
-    topics: Mapping[str, int] = MappingProxyType({TEST: 3, TRAIN: 4, BOTH: 2, PLAIN: 10}),
-    pages: int = 12,
-    asked: float = 0.5,
-    neither: int = 12,
-    relations: int = 4,
+    topics: Mapping[str, int] = MappingProxyType({TEST: 2, TRAIN: 3, BOTH: 1, PLAIN: 10}),
+    pages: int = 10,
+    asked: float = 0.8,
+    neither: int = 8,
+    relations: int = 3,
     objects: int = 12,
     fresh: float = 0.25,
-    repetitions: int = 6,
+    repetitions: int = 4,
     inverted: float = 0.5,
+    questioned: float = 0.2,
     remarks: int = 1,
     topic_words: int = 8,
-    echoes: Sequence[int] = (0, 1, 3),
-    echo_repetitions: int = 2,
-    strays: float = 0.25,
+    echoes: Sequence[int] = (0, 1, 2),
+    echo_repetitions: int = 1,
+    strays: float = 0.15,
     shared_spelling: float = 0.0,
 ) -> None:
     """Write a planted world of pages below `out`.
@@ -170,6 +183,7 @@ def generate_pages(
             are there whose answer no model was tuned on.
         repetitions: how often a page states each of its facts; each time all of them, in another order.
         inverted: share of the statements that are in the other order of subject and relation.
+        questioned: share of the statements that stand behind the question which they answer, in its words.
         remarks: clauses of a page each time that name its entity and a word of its topic.
         topic_words: words of a topic.
         echoes: on how many other pages a fact is stated again; levels are used equally often.
@@ -182,7 +196,8 @@ def generate_pages(
         InputError: a knob, language or script that cannot be; names the key.
     """
     check_languages(base, languages, ORDERS)
-    shares = {"asked": asked, "fresh": fresh, "inverted": inverted, "strays": strays}
+    shares = {"asked": asked, "fresh": fresh, "strays": strays}
+    shares |= {"inverted": inverted, "questioned": questioned}
     _check_knobs(
         topics,
         shares | {"shared_spelling": shared_spelling},
@@ -198,8 +213,8 @@ def generate_pages(
             "echo_repetitions": (echo_repetitions, 1),
         },
     )
-    for key, what, mend in shortages(topics=topics, pages=pages, echoes=echoes, neither=neither, remarks=remarks):
-        raise InputError(key, what, mend)
+    for problem in shortages(topics=topics, pages=pages, echoes=echoes, neither=neither, remarks=remarks):
+        raise InputError(*problem)
     out = Path(out)
     world = _draw(seed, topics, pages, asked, neither, relations, objects, fresh, echoes, strays, repetitions * remarks)
     said = _spell(seed, base, languages, world, sum(topics.values()), objects, topic_words, shared_spelling)
@@ -208,7 +223,7 @@ def generate_pages(
     contexts: dict[str, dict[int, str]] = {}
     for lang, language in said.items():
         texts, contexts[lang], stating = _write(
-            generator(seed, "texts"), language, world, repetitions, inverted, remarks, echo_repetitions
+            generator(seed, "texts"), language, world, repetitions, (inverted, questioned), remarks, echo_repetitions
         )
         write_jsonl(
             out / "corpora" / f"{lang}.jsonl.gz",
@@ -352,14 +367,16 @@ def _write(
     language: _Language,
     world: _World,
     repetitions: int,
-    inverted: float,
+    wordings: tuple[float, float],
     remarks: int,
     echo_repetitions: int,
 ) -> tuple[dict[int, str], dict[int, str], dict[Fact, list[int]]]:
     """Return the text of each page, the first paragraph of each, and the pages that state each fact, once a time.
 
-    The generator is that of every language: a page says the same things in the same order in each.
+    The generator is that of every language: a page says the same things in the same order in each. `wordings` are the
+    shares of statements in the other order, and behind a question.
     """
+    inverted, questioned = wordings
     relations = world.gold.shape[1]
     guests: dict[int, list[Fact]] = defaultdict(list)
     for fact, others in world.echoes.items():
@@ -385,7 +402,8 @@ def _write(
                     clauses.append(language.remark(entity, topic, int(rng.integers(len(language.topics[topic])))))
                 else:
                     fact = (entity, relation)
-                    clauses.append(language.state(fact, int(world.gold[fact]), bool(rng.random() >= inverted)))
+                    wording = 2 if rng.random() < questioned else int(rng.random() < inverted)
+                    clauses.append(language.state(fact, int(world.gold[fact]), wording))
                     stating[fact].append(page)
             written.append("".join(clauses))
         texts[page], first[page] = "".join(written), written[0]
