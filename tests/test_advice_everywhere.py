@@ -31,6 +31,7 @@ FILES = (
             "probes",
             "answers",
             "pages",
+            "levels",
         )
     ),
 )

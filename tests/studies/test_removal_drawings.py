@@ -202,7 +202,7 @@ def test_the_page_says_what_was_removed_answered_shown_and_undecided(written):
 
 def verdicts(made):
     table = tables.read(made["removal_alarms"])
-    return {name: set(of["verdict"]) for name, of in table[table["tuned"] != "none"].groupby("name")}
+    return {name: set(of["verdict"]) for name, of in table.groupby("name")}
 
 
 def test_alarms_ring_where_there_is_nothing_to_lose_and_not_where_there_is(invented, tmp_path):
@@ -211,8 +211,7 @@ def test_alarms_ring_where_there_is_nothing_to_lose_and_not_where_there_is(inven
     table = tables.read(invented["removal_alarms"])
     stated = table[table["name"] == STILL_STATED]
     assert stated["verdict"].tolist() == ["rings"] * 4 + ["silent"]
-    untuned = table[(table["name"] == FLOOR) & (table["tuned"] == "none")]
-    assert set(untuned["verdict"]) == {"rings"}
+    assert "none" not in set(table["tuned"]), "untuned models, which know nothing, ring no alarm of their own"
     assert (
         table[table["verdict"] == "rings"].groupby("name")["to_do"].agg(lambda to_do: (to_do != "").sum()).eq(1).all()
     )

@@ -208,6 +208,8 @@ def _answers(
     at: dict[str, list[int]] = {level: [] for level in sorted(models["level"].unique(), key=_place)}
     seeds: dict[str, list[int]] = {level: [] for level in at}
     for row in models[["level", "seed", "at"]].to_dict("records"):
+        if row["seed"] in seeds[row["level"]]:
+            continue  # untuned, as the start of a second tuning set of this task
         at[row["level"]].append(int(row["at"]))
         seeds[row["level"]].append(int(row["seed"]))
     if NOTHING not in at:

@@ -18,7 +18,7 @@ from lorebridge import tables
 from lorebridge.tokens.levels import BOTH, FILTERS, NEITHER, NOTHING, STATED, TEST
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS, SILENT
 from lorebridge.transfer.inference import QUESTIONS_ONLY
-from lorebridge.transfer.removal import AGAIN, EVERY, GENERATED
+from lorebridge.transfer.removal import AGAIN, EVERY, GENERATED, UNTUNED
 from lorebridge.transfer.verdicts import EQUIVALENT
 
 FLOOR = "nothing to lose: the positive control is at the floor"
@@ -49,12 +49,14 @@ def removal_alarms(
 ) -> dict[str, Any]:
     """Write the table ``removal_alarms``.
 
-    Each is read from what models write (rule ``generated``), by folded exact match or whether the option is right:
+    Each is read from what models write (rule ``generated``), by folded exact match or whether the option is right, of
+    tuned models where there are any (untuned ones hardly answer, and are asked for comparison):
 
     - :data:`FLOOR`: at ``f0`` the questions that text does answer - of the split ``both`` where there is one, and of
       the test - are right no more often than the best baseline and the margin together. Then all that models know could
       go and be called equivalent.
-    - :data:`NOWHERE`: questions of the split ``neither`` are right more often than the best baseline.
+    - :data:`NOWHERE`: questions of the split ``neither`` are right more often than the best baseline, by the margin or
+      more.
     - :data:`STILL_STATED`: a level leaves facts of the test in the target language.
     - :data:`APART`: models of ``again``, of which nothing was removed either, are told from those of ``f0``, and not by
       less than the margin.
@@ -74,7 +76,7 @@ def removal_alarms(
     """
     shown = tables.read(accuracy)
     shown = shown[(shown["rule"] == GENERATED) & (shown["questions"] == EVERY) & (shown["level"] == NOTHING)]
-    shown = shown[shown["metric"].isin(["em_folded", "correct"])]
+    shown = _tuned(shown[shown["metric"].isin(["em_folded", "correct"])])
     floors = _floors(baselines)
     rows = [*_floor(shown, floors, margin), *_nowhere(shown, floors, margin)]
     rows += _stated(None if filter_sizes is None else tables.read(filter_sizes), target)
@@ -91,6 +93,12 @@ def removal_alarms(
     table["to_do"] = table["name"].map(TO_DO).where(rings & ~table["name"].where(rings).duplicated(), "")
     tables.write("removal_alarms", table, out)
     return {"rings": int(rings.sum())}
+
+
+def _tuned(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of tuned models, or all where none is."""
+    tuned = table["tuned"] != UNTUNED
+    return table[tuned] if tuned.any() else table
 
 
 def _floors(baselines: Sequence[Path]) -> dict[tuple[str, str, str], tuple[float, str]]:
@@ -137,8 +145,9 @@ def _nowhere(
         if row["metric"] not in margin:
             continue
         floor, which = floors.get((row["task"], row["lang"], row["split"]), (0.0, "none"))
-        within = row["hi"] <= floor + margin[row["metric"]]
-        verdict = RINGS if row["lo"] > floor else SILENT if within else CANNOT_TELL
+        most = floor + margin[row["metric"]]
+        told = row["lo"] > floor and row["value"] >= most
+        verdict = RINGS if told else SILENT if row["hi"] <= most else CANNOT_TELL
         yield {
             "name": NOWHERE,
             **_of(row),
@@ -167,7 +176,7 @@ def _apart(table: pd.DataFrame, alpha: float) -> Iterator[dict[str, Any]]:
     """Yield, of each task and language, whether A/A models are told from each other over all its splits."""
     own = table[(table["contrast"] == f"{AGAIN} - {NOTHING}") & (table["rule"] == GENERATED)]
     own = own[(own["questions"] == EVERY) & own["metric"].isin(["em_folded", "correct"]) & (own["split"] == TEST)]
-    own = own[own["scope"] == QUESTIONS_ONLY]
+    own = _tuned(own[own["scope"] == QUESTIONS_ONLY])
     for row in own.dropna(subset=["estimate"]).to_dict("records"):
         told = row["p_family"] <= alpha
         # Below the margin a difference does not matter, be it there or not.

@@ -86,9 +86,7 @@ def removed(*, filter_sizes: Path, names: Mapping[str, str], base: str, out: Pat
                 ax.bar(places, 100 * shares.astype(float), wide, color=colour)
                 for x, share in zip(places, 100 * shares.astype(float), strict=True):
                     if not np.isnan(share):
-                        ax.annotate(
-                            f"{share:.0f}", (x, share), (0, 1), textcoords="offset points", ha="center", size=6.5
-                        )
+                        ax.annotate(f"{share:.0f}", (x, share), (0, 1), textcoords="offset points", ha="center", size=6)
             handles.append(Patch(color=colour, label=names[lang]))
         for ax, label in ((left, "tokens removed, %"), (right, "facts of the test still stated, %")):
             ax.set_xticks(range(len(levels)), levels)
@@ -225,7 +223,7 @@ def _forest(table: pd.DataFrame, names: Mapping[str, str], base: str, label: str
     keys, levels = _panels(table), _levels(table["level"])
     langs = [lang for lang in _order(names, base) if lang in set(table["lang"])]
     colours = style.palette()
-    wide = min(max(len(keys), 1), 3)
+    wide = max(len(keys), 1) if len(keys) < 4 else 2 if len(keys) == 4 else 3
     high = -(-max(len(keys), 1) // wide)
     with style.styled():
         fig, axes = plt.subplots(
@@ -259,8 +257,7 @@ def _forest(table: pd.DataFrame, names: Mapping[str, str], base: str, label: str
             ax.set_yticks(range(len(levels)), levels)
             ax.set_ylim(len(levels) - 0.5, -0.5)
             ax.set_title(_heading(size, tuned, task), fontsize=8)
-        for ax in axes[-1]:
-            ax.set_xlabel(label)
+        fig.supxlabel(label, fontsize=8.5)
         handles: list[Any] = [
             Line2D([], [], color=colours[3 if lang == base else 0], linewidth=1.6, label=names[lang]) for lang in langs
         ]
@@ -327,9 +324,10 @@ def differences_table(*, equivalence: Path, names: Mapping[str, str], base: str,
     caption = (
         "Differences in points, with intervals of 95 %, given these models or over seeds; the p-value of no "
         "difference, and those of two one-sided tests (TOST), of a difference of the margin or more below 0 (p_lower) "
-        "and above it (p_upper), the larger of which is p_equivalent. The verdict is by the p-values of families (Holm): the levels "
-        f"and languages of one split and metric. {CROSSES} compares questions of the test with such as no text "
-        f"answers; {BEYOND} a difference on the test with that on questions that the text of all levels answers."
+        "and above it (p_upper), the larger of which is p_equivalent. The verdict is by the p-values of families "
+        f"(Holm): the levels and languages of one split and metric. {CROSSES} compares questions of the test with "
+        f"such as no text answers; {BEYOND} a difference on the test with that on questions that the text of all "
+        "levels answers."
     )
     p = [column for column in map(str, table.columns) if column == "p" or column.startswith("p_")]
     formats: dict[str, Format] = {**dict.fromkeys(points, ".1f"), **dict.fromkeys(p, ".3f")}

@@ -174,7 +174,7 @@ def crosses(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list
 def _crossed(row: Mapping[str, Any]) -> str:
     return {
         ABOVE: "knowledge crosses from the other language",
-        BELOW: "less is right than by chance",
+        BELOW: "fewer are right, which needs an explanation",
         EQUIVALENT: "nothing that matters crosses",
         UNDECIDED: "neither that something crosses nor that nothing does is shown",
     }[row["verdict"]]

@@ -307,3 +307,26 @@ def test_checkpoints_are_told_apart_and_an_untuned_model_is_called_so(tmp_path):
     accuracies(**given, models=models_of(step=1, tuned=None), resamples=50, seed=0, out=tmp_path / "a.parquet")
     table = tables.read(tmp_path / "a.parquet")
     assert (table["value"] == 0).all() and set(table["tuned"]) == {"none"}
+
+
+def test_an_untuned_model_that_two_sets_start_from_counts_once(tmp_path):
+    """The start of a second tuning set of a task is asked again, and gives no second seed."""
+    questions = [row for i in range(4) for row in question(f"q{i}", page=f"p{i}")]
+    names = [f"{level}-{tuned}" for level in ("f0", "f1") for tuned in ("a", "b")]
+    scores = [score(name, f"q{i}", lang, i % 2, step=0) for name in names for i in range(4) for lang in LANGS]
+    models = [{"run": name, "level": name[:2], "seed": 0, "tuned": None, "step": 0} for name in names]
+    table = compared(tmp_path, written(tmp_path, scores, questions), models)
+    assert (table["n_seeds"] == 1).all() and len(table) == 2
+
+
+def test_without_a_question_that_is_left_nothing_is_tested(tmp_path):
+    questions = [row for i in range(4) for row in question(f"q{i}", page=f"p{i}")]
+    scores = [score(f"{level}-s0", f"q{i}", lang, i % 2) for level in ("f0", "f1") for i in range(4) for lang in LANGS]
+    given = written(tmp_path, scores, questions, overlaps={f"q{i}" for i in range(4)})
+    table = compared(tmp_path, given, models_of())
+    left = table[table["questions"] == "no overlap"]
+    assert (left["n_questions"] == 0).all() and (left["verdict"] == "undecided").all()
+    assert left["estimate"].isna().all() and (left["note"] == "no question is left").all()
+    accuracies(**given, models=models_of(), resamples=50, seed=0, out=tmp_path / "a.parquet")
+    values = tables.read(tmp_path / "a.parquet")
+    assert values[values["questions"] == "no overlap"]["value"].isna().all()
