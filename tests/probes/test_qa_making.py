@@ -131,7 +131,7 @@ def test_a_question_whose_options_stay_wrong_has_none_and_is_counted(tmp_path, m
 
 
 def test_only_what_lacks_options_is_asked_and_replies_are_kept(tmp_path, model):
-    rows = [{**ROWS[0], "negatives": {"en": ["a", "b", "c"]}}, ROWS[1]]
+    rows = [{**ROWS[0], "negatives": {"en": ["Zeus", "Leto", "Pan"]}}, ROWS[1]]
     hindi = [{"id": row["id"], "question": "कौन", "answer": "डीमीटर"} for row in rows]
     made(tmp_path, rows=rows[1:], hindi=hindi, **asked(model))
     assert len(model.prompts) == 1
@@ -139,7 +139,7 @@ def test_only_what_lacks_options_is_asked_and_replies_are_kept(tmp_path, model):
     made(tmp_path, rows=rows[1:], hindi=hindi, **asked(model))
     assert len(model.prompts) == 1 and (tmp_path / "made.jsonl").read_bytes() == before
     full = {**rows[0], "question": {"en": "who is one", "hi": "कौन"}, "answer": {"en": "X", "hi": "Y"}}
-    full["negatives"] = {"en": ["a", "b", "c"], "hi": ["क", "ख", "ग"]}
+    full["negatives"] = {"en": ["Zeus", "Leto", "Pan"], "hi": ["क", "ख", "ग"]}
     found, notes = made(tmp_path, rows=[full], hindi=[], **asked(model))
     assert len(model.prompts) == 1 and notes["asked"] == 0 and found[0]["negatives"] == full["negatives"]
 
