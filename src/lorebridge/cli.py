@@ -16,7 +16,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lorebridge import __version__, workers
 from lorebridge.corpora.facts import REPEATS, SHAPES
 from lorebridge.corpora.openqa import SHAPES as OPEN_SHAPES
 from lorebridge.corpora.openqa import TRANSLATIONS
+from lorebridge.corpora.qa_tasks import CONTEXT, MCQ, OPEN
 from lorebridge.errors import TRACEBACK, InputError, told
 from lorebridge.plan import Plan
 from lorebridge.plan.cost import Cost
@@ -46,6 +47,7 @@ from lorebridge.transfer.methods import MOST
 
 # What is assumed of models that are yet to be asked.
 ASSUMED: dict[str, Any] = {"models": 8, "known": 0.5, "right": 0.5, "pair_sd": 0.05}
+ASKED = ("form", "prompt", "max_tokens", "stop", "samples", "temperature", "seed", "thinking", "thinking_tokens")
 MANNER = ("decode", "lengths", "space", "bare")
 # Which of the figures' fonts a page needs where a browser has none.
 SCRIPT_FONTS = {
@@ -263,11 +265,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     asked.add_argument("--out", type=Path, required=True, help="a Parquet file, one row a question and language")
 
-    put = command("ask", _ask, "ask a model open questions: a folder, or a name at an OpenAI-compatible endpoint")
+    put = command("ask", _ask, "ask a model questions: a folder, or a name at an OpenAI-compatible endpoint")
     put.add_argument("model", help="a Hugging Face model folder; with --base-url, the model's name there")
     put.add_argument(
-        "questions", type=Path, help="a table of open questions (.parquet; open-questions writes it), or .jsonl"
+        "questions",
+        type=Path,
+        help="a table of open questions (.parquet; open-questions writes it), or .jsonl; with --task the table qa, or "
+        ".jsonl as docs/removal.md has it",
     )
+    put.add_argument(
+        "--task",
+        choices=[OPEN, MCQ, CONTEXT],
+        help="questions on pages, graded: alone, with options of which the number is written, or behind their context",
+    )
+    put.add_argument("--scores", type=Path, help="with --task: a Parquet file (default: beside --out)")
     put.add_argument("--out", type=Path, required=True, help="a Parquet file, one row an answer")
     put.add_argument("--work", type=Path, help="a folder that keeps the answers (default: beside --out)")
     put.add_argument("--engine", choices=[OWN, VLLM], default=OWN, help=f"what reads a folder (default: {OWN})")
@@ -1035,7 +1046,11 @@ def _verify(arguments: argparse.Namespace) -> int:
         return _verify_study(arguments, plan)
     model = _model(plan, arguments.run)
     task, read = plan.task("order", run=model.name), plan.reads("order", run=model.name)
-    drawn = {name: call.shaped(task, name, read[name]) for name in ("pairs", "mentions") if name in read}
+    drawn = {
+        name: call.shaped(task, name, read[name])
+        for name in ("pairs", "mentions", "pages", "exclusions")
+        if name in read
+    }
     sound = True
     for check in verify(
         model=Path(plan.record(*model.artifact)).parent,
@@ -1044,6 +1059,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         tokenizer_record=Path(plan.record(*_cut_by(plan, model.name).artifact)),
         pairs=drawn.get("pairs"),
         mentions=drawn.get("mentions", []),
+        removal={name: drawn[name] for name in ("pages", "exclusions") if name in drawn},
     ):
         print(check, flush=True)
         sound &= check.ok
@@ -1144,20 +1160,22 @@ def _open_questions(arguments: argparse.Namespace) -> None:
 
 
 def _ask(arguments: argparse.Namespace) -> None:
+    if arguments.task is not None:
+        _ask_qa(arguments)
+        return
     from lorebridge.probes.openqa import ask_open
     from lorebridge.publish import check_file
 
     served = arguments.base_url is not None
     folder = Path(arguments.model)
     check_file(arguments.out, suffixes=[".parquet"], inputs=[arguments.questions, *([] if served else [folder])])
-    manner = ("form", "prompt", "max_tokens", "stop", "samples", "temperature", "seed", "thinking", "thinking_tokens")
     reached = ("base_url", "key_env", "concurrency", "timeout", "answers_as", "extra")
     with logging_to(None):
         notes = ask_open(
             run=arguments.model if served else folder.resolve().name,
             questions=[arguments.questions],
             engine=ENDPOINT if served else arguments.engine,
-            manner={name: getattr(arguments, name) for name in manner},
+            manner={name: getattr(arguments, name) for name in ASKED},
             out=arguments.out,
             work=arguments.work or arguments.out.with_suffix(".work"),
             section="--base-url",
@@ -1170,10 +1188,64 @@ def _ask(arguments: argparse.Namespace) -> None:
                 }
             ),
         )
+    _print_counts(notes)
+
+
+def _print_counts(notes: Mapping[str, Any]) -> None:
     for what, said in notes.items():
         if isinstance(said, dict):
             said = ", ".join(f"{name} {n:,}" for name, n in said.items())
         print(f"{what:<14}{said if isinstance(said, str) else format(said, ',')}")
+
+
+def _ask_qa(arguments: argparse.Namespace) -> None:
+    from lorebridge import tables
+    from lorebridge.probes.qa import BASE, METRICS, ask_qa, given_qa
+    from lorebridge.probes.qa_baselines import qa_baselines
+    from lorebridge.publish import check_file
+
+    if arguments.base_url is not None:
+        raise InputError("--base-url", "is of an endpoint, and --task asks a model folder", "Leave one of them out.")
+    folder, task = Path(arguments.model), arguments.task
+    scores_out = arguments.scores or arguments.out.with_suffix(".scores.parquet")
+    for out in (arguments.out, scores_out):
+        check_file(out, suffixes=[".parquet"], inputs=[arguments.questions, folder])
+    work = arguments.work or arguments.out.with_suffix(".work")
+    with logging_to(None):
+        qa, left_out = given_qa(arguments.questions, work)
+        notes = ask_qa(
+            run=folder.resolve().name,
+            qa=qa,
+            tasks=[task],
+            base=BASE,
+            engine=arguments.engine,
+            manner={name: getattr(arguments, name) for name in ASKED},
+            checkpoints={None: folder},
+            out=arguments.out,
+            scores_out=scores_out,
+            work=work,
+            **{name: getattr(arguments, name) for name in ("seed", "batch_tokens", "gpus", "device")},
+        )
+        qa_baselines(qa=qa, tasks=[task], base=BASE, seed=arguments.seed, out=work / "baselines.parquet")
+    for what, n in left_out.items():
+        print(f"left out: {what}, {n:,}")
+    for what, n in notes.pop("left_out").get(task, {}).items():
+        print(f"not asked: {what}, {n:,}")
+    _print_counts(notes)
+    scores, plain = tables.read(scores_out), tables.read(work / "baselines.parquet")
+    print(f"{'':<28}{'n':>7}" + "".join(f"{metric:>12}" for metric in METRICS))
+    for (lang, rule), found in scores.groupby(["lang", "rule"], sort=False):
+        _print_means(f"{task} {lang} {rule}", len(found), [found[name].mean() for name in METRICS])
+    for (lang, baseline), found in plain.groupby(["lang", "baseline"], sort=False):
+        # of all splits, each as much as it has questions
+        weighed = (found["value"] * found["n_questions"]).groupby(found["metric"]).sum()
+        asked = found.groupby("metric")["n_questions"].sum()
+        _print_means(f"{task} {lang} {baseline}", int(asked.max()), (weighed / asked).reindex(METRICS).tolist())
+
+
+def _print_means(what: str, n: int, values: Sequence[float]) -> None:
+    said = ("" if math.isnan(value) else format(value, ".3f") for value in map(float, values))
+    print(f"{what:<28}{n:>7,}" + "".join(f"{value:>12}" for value in said))
 
 
 def _grade(arguments: argparse.Namespace) -> None:

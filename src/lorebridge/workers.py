@@ -97,6 +97,14 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     answer.add_argument("--batch-tokens", type=int, required=True)
     answer.add_argument("--threads", type=int)
 
+    paged = worker("answer-qa", _answer_qa, "ask all checkpoints of a model questions on pages")
+    paged.add_argument("--work", type=Path, required=True, help="root of the resume state")
+    paged.add_argument("--qa", type=Path, required=True)
+    paged.add_argument("--checkpoints", type=Path, nargs="+", required=True)
+    paged.add_argument("--out", type=Path, required=True)
+    paged.add_argument("--scores-out", type=Path, required=True)
+    paged.add_argument("--threads", type=int)
+
     named = worker("find-entities", _find_entities, "find what questions name")
     named.add_argument("--work", type=Path, required=True, help="root of the resume state")
     named.add_argument("--questions", type=Path, nargs="+", required=True)
@@ -308,6 +316,15 @@ def _answer(arguments: argparse.Namespace) -> None:
         work=arguments.work / task.stage / task.literals["run"],
         digests=task.call["digests"],
     )
+
+
+def _answer_qa(arguments: argparse.Namespace) -> None:
+    from lorebridge.probes.qa import ask_qa
+
+    task = arguments.task
+    checkpoints = _shaped(arguments, "checkpoints")
+    work = arguments.work / task.stage / task.literals["run"]  # never deleted, as of `answer`
+    _make(arguments, ask_qa, "qa", "out", "scores_out", "threads", checkpoints=checkpoints, work=work)
 
 
 def _find_entities(arguments: argparse.Namespace) -> None:

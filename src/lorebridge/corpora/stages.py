@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorebridge import config as configuration
+from lorebridge.corpora.qa_tasks import TASKS
 from lorebridge.corpora.traces import NONE, REASONED, UNRELATED
 from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, item, many, one
 from lorebridge.plan.study import Study
@@ -382,3 +383,23 @@ QA_STAGES = (
 )
 """Of a kind of study that asks questions on pages: its section ``qa`` lists ``files``, each ``{kind: planted}``, or
 ``shape``, ``path`` and ``split``, where it needs them ``lang`` and ``obtain``."""
+
+QA_TUNING_STAGES = (
+    Stage(
+        "qa_rows",
+        "Make rows of tuning of the questions on pages of the split `train`, for a task in one language.",
+        "lorebridge.corpora.qa_rows:qa_rows",
+        files={"tuning": File("qa/rows/{task}/{lang}.parquet", table="tuning", argument="out")},
+        record="qa/rows/{task}/{lang}.parquet.record.json",
+        literals=lambda study, w: {
+            "task": w["task"],
+            "lang": w["lang"],
+            "base": study.base,
+            "split": "train",
+            "seed": study.config["qa"]["seed"],
+        },
+        inputs=lambda study, w: {"qa": one(item("qa", "qa"))},
+        wildcards={"task": "|".join(TASKS)},
+    ),
+)
+"""Of a kind of study that tunes on them: ``qa.seed`` of its configuration orders the options of a question."""

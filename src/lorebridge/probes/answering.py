@@ -25,7 +25,20 @@ from tqdm import tqdm
 from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.journal import Journal
-from lorebridge.probes.wording import CHAT, LENGTH, MARKS, NO_HINT, OFF, ON, PLAIN, STOP, THOUGHT, Manner, build
+from lorebridge.probes.wording import (
+    CHAT,
+    LENGTH,
+    MARKS,
+    NO_HINT,
+    OFF,
+    ON,
+    PLAIN,
+    STOP,
+    THOUGHT,
+    Manner,
+    build,
+    build_apart,
+)
 from lorebridge.records import fingerprint
 from lorebridge.work import locked
 
@@ -39,10 +52,13 @@ class Asked:
     Attributes:
         text: what the model reads: a user's message, or the beginning of a text.
         sample: which of its answers is asked for, from 0.
+        parts: the text in three that are cut into tokens apart from each other; empty where it is one. Special tokens
+            are what they are called in the first and the last, and letters in the second, which is the question.
     """
 
     text: str
     sample: int
+    parts: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,9 +146,13 @@ def answer_questions(
     """
     rows = questions.astype(object).where(questions.notna(), None).to_dict("records")
     texts = [build(row, manner.words(form, row["lang"]), names) for row in rows]
+    parts = [build_apart(row, manner.words(form, row["lang"]), names) if manner.apart else () for row in rows]
     stops = manner.stops(form)
-    said = {key: value for key, value in dataclasses.asdict(manner).items() if key not in ("samples", "prompt", "form")}
-    asked = [Asked(text, sample) for text in texts for sample in range(manner.samples)]
+    left = ("samples", "prompt", "form", *(() if manner.apart else ("apart",)))
+    said = {key: value for key, value in dataclasses.asdict(manner).items() if key not in left}
+    asked = [
+        Asked(text, sample, cut) for text, cut in zip(texts, parts, strict=True) for sample in range(manner.samples)
+    ]
     keys = [fingerprint([identity, form, said | {"stop": stops}, one.text, one.sample]) for one in asked]
     with locked(work):
         known = keep(dict(zip(keys, asked, strict=True)), Journal(Path(work) / "answers.jsonl", Reply), load, model)
@@ -250,12 +270,13 @@ class Local:
         return self._tokens(head), self._tokens(tail), opened
 
     def _tokens(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def prompt(self, asked: Asked) -> list[int]:
         """Return the tokens of a question. A special token that it spells out is letters."""
-        own = self._tokenizer(asked.text, add_special_tokens=False, split_special_tokens=True, verbose=False)
-        return [*self._head, *own["input_ids"], *self._tail]
+        before, text, after = asked.parts or ("", asked.text, "")
+        own = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return [*self._head, *self._tokens(before), *own["input_ids"], *self._tokens(after), *self._tail]
 
     def __call__(self, asked: Sequence[Asked]) -> Iterator[Mapping[int, Reply]]:
         """Yield answers, a batch at a time."""

@@ -159,13 +159,17 @@ def ask_open(
         set_threads(threads)
         require_one_run([folder for _, folder in checkpoints])
         for step, folder in checkpoints:
-            load = (
-                functools.partial(own, folder, said, batch_tokens=batch_tokens, device=device)
-                if engine == OWN
-                else functools.partial(vllm, folder, said, gpus=gpus, max_model_len=max_model_len)
+            read = reader(
+                engine,
+                folder,
+                said,
+                batch_tokens=batch_tokens,
+                device=device,
+                gpus=gpus,
+                max_model_len=max_model_len,
+                digest=digest,
             )
-            who = [engine, weights_digest(folder, digest), _reading(folder, digest)]
-            found.append(rows(step, who, form_of(said.form, load_tokenizer(folder)), load))
+            found.append(rows(step, *read))
     else:
         raise InputError("engine", f"{engine!r} is not known", f"There are {OWN}, {VLLM} and {ENDPOINT}.")
     answers = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
@@ -173,6 +177,38 @@ def ask_open(
     notes = counts(answers)
     log.info("%s: %s", run, notes)
     return notes
+
+
+def reader(
+    engine: str,
+    folder: Path,
+    said: Manner,
+    *,
+    batch_tokens: int,
+    device: str | None,
+    gpus: int,
+    max_model_len: int | None,
+    digest: Digest,
+) -> tuple[list[Any], str, Callable[[], Responder]]:
+    """Return what makes an answer that of the model in a folder, how it is asked, and what loads it.
+
+    Args:
+        engine: ``own`` or ``vllm``.
+        folder: of Hugging Face's form.
+        said: how questions are put.
+        batch_tokens, device, gpus, max_model_len: see :func:`ask_open`.
+        digest: gives the sha256 of a file.
+
+    Raises:
+        InputError: the folder has no tokenizer.
+    """
+    load = (
+        functools.partial(own, folder, said, batch_tokens=batch_tokens, device=device)
+        if engine == OWN
+        else functools.partial(vllm, folder, said, gpus=gpus, max_model_len=max_model_len)
+    )
+    who = [engine, weights_digest(folder, digest), _reading(folder, digest)]
+    return who, form_of(said.form, load_tokenizer(folder)), load
 
 
 def _reading(folder: Path, digest: Digest) -> list[str | None]:

@@ -70,7 +70,7 @@ def own(folder: Path, manner: Manner, *, batch_tokens: int, device: str | None =
                 for place, written in batch.items()
             }
 
-    return Local(tokenizer, generate, manner, _checked_form(manner, tokenizer))
+    return Local(tokenizer, generate, manner, checked_form(manner, tokenizer))
 
 
 def vllm(folder: Path, manner: Manner, *, gpus: int, max_model_len: int | None) -> Local:
@@ -143,7 +143,7 @@ def vllm(folder: Path, manner: Manner, *, gpus: int, max_model_len: int | None) 
                 found[place] = (said.text, n, ended)
             yield found
 
-    return Local(tokenizer, generate, manner, _checked_form(manner, tokenizer))
+    return Local(tokenizer, generate, manner, checked_form(manner, tokenizer))
 
 
 def reading_model(
@@ -212,7 +212,12 @@ def _seed(parts: Sequence[int]) -> int:
     return int(np.random.SeedSequence(list(parts)).generate_state(1)[0])
 
 
-def _checked_form(manner: Manner, tokenizer: Any) -> str:
+def checked_form(manner: Manner, tokenizer: Any) -> str:
+    """Return how a model is asked.
+
+    Raises:
+        InputError: by a chat template, and it has none.
+    """
     form = form_of(manner.form, tokenizer)
     if form == CHAT and not tokenizer.chat_template:
         raise InputError(tokenizer.name_or_path, "has no chat template", "Ask it with form: plain.")

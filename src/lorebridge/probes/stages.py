@@ -14,6 +14,7 @@ from lorebridge.errors import InputError
 from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
 from lorebridge.probes.prefixes import BARE, LABEL
+from lorebridge.probes.wording import VLLM
 from lorebridge.records import fingerprint
 from lorebridge.tokens.arms import HALF, template_labels
 from lorebridge.tokens.stages import template, tokenizer, told
@@ -575,3 +576,71 @@ STAGES = (
         runs=True,
     ),
 )
+
+
+def qa_tasks(study: Study, model: Model) -> list[str]:
+    """Return what a model is asked questions on pages as: what it was tuned on; all tasks where it was not."""
+    if model.tuning is None:
+        return list(study.config["qa"]["tasks"])
+    return [study.config["tuning"]["sets"][model.arm]["task"]]
+
+
+def _qa_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    answering, training = study.config["answering"], study.config["training"] or {}
+    return {
+        "run": w["run"],
+        "tasks": qa_tasks(study, study.model(w["run"])),
+        "base": study.base,
+        "seed": study.config["qa"]["seed"],
+        "engine": answering["engine"],
+        "manner": {"max_tokens": answering["max_tokens"]},
+        "template": training["sft"]["template"] if "sft" in training else None,
+        "window": training.get("sequence_length"),
+        "names": {lang: language["name"] for lang, language in study.languages.items()},
+    }
+
+
+def _qa_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    answering = study.config["answering"]
+    keys = ("gpus", "max_model_len") if answering["engine"] == VLLM else ()
+    return {"batch_tokens": study.config["compute"]["score_tokens"], **{key: answering[key] for key in keys}}
+
+
+QA_STAGES = (
+    Stage(
+        "qa_answers",
+        "Ask all checkpoints of a model questions on pages, and grade what it writes and which options it prefers.",
+        "lorebridge.probes.qa:ask_qa",
+        files={
+            "answers": File("qa/answers/{run}.parquet", table="answers", argument="out"),
+            "qa_scores": File("qa/scores/{run}.parquet", table="qa_scores", argument="scores_out"),
+        },
+        record="qa/scores/{run}.parquet.record.json",
+        literals=_qa_literals,
+        inputs=lambda study, w: {
+            "qa": one(item("qa", "qa")),
+            "checkpoints": by("step", [checkpoints(study.model(w["run"]))], first=True),
+        },
+        settings=_qa_settings,
+        threads="threads",
+        resumes=lambda study, w: True,
+        runs=True,
+    ),
+    Stage(
+        "qa_baselines",
+        "Say what answers that need no model are worth on questions on pages.",
+        "lorebridge.probes.qa_baselines:qa_baselines",
+        files={"qa_baselines": File("qa/baselines.parquet", table="qa_baselines", argument="out")},
+        record="qa/baselines.parquet.record.json",
+        literals=lambda study, w: {
+            "tasks": list(study.config["qa"]["tasks"]),
+            "base": study.base,
+            "seed": study.config["qa"]["seed"],
+        },
+        inputs=lambda study, w: {"qa": one(item("qa", "qa"))},
+    ),
+)
+"""Of a kind of study that asks questions on pages: ``qa.tasks`` and ``qa.seed``; of ``answering`` ``engine``,
+``max_tokens``, and for vLLM ``gpus`` and ``max_model_len``; ``training.sft.template``, in whose words all models are
+asked; and of each set of ``tuning.sets`` its ``task``. Its rule
+calls the command ``lorebridge answer-qa``: vLLM starts a process of its own, which would run a script a second time."""

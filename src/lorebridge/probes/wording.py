@@ -70,6 +70,10 @@ class Manner:
         thinking_tokens: the most tokens of a thought. With ``on`` one that is longer leaves no answer; with ``budget``
             it is ended there.
         marks: what stands around a thought.
+        apart: whether the words before a question, the question with the space before it, and the words behind it
+            become tokens apart from each other, as in rows that models are tuned on
+            (:func:`lorebridge.tokens.tuning.asked_ids`). Else a mark that ends a question may become one token with a
+            line end behind it, which a tuned model has not met there.
     """
 
     form: str | None = None
@@ -82,6 +86,7 @@ class Manner:
     thinking: str = OFF
     thinking_tokens: int | None = None
     marks: Sequence[str] = MARKS
+    apart: bool = False
 
     def __post_init__(self) -> None:
         """Check what goes together.
@@ -142,6 +147,25 @@ def build(question: Mapping[Any, Any], words: str, names: Mapping[str, str]) -> 
     hint = question.get("hint_text") or ""
     if hint and HINT not in words:
         raise InputError("prompt", f"has no {HINT}", "Say where the hint stands.")
+    return _filled(question, words, names)
+
+
+def build_apart(question: Mapping[Any, Any], words: str, names: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return what :func:`build` does in three parts, which are cut into tokens apart from each other.
+
+    >>> build_apart({"question": "Who?", "lang": "en"}, "Q: {question}\\nA:", {})
+    ('Q:', ' Who?', '\\nA:')
+    """
+    before, _, after = words.partition(QUESTION)
+    lead = " " if before.endswith(" ") else ""
+    one, two, three = (
+        _filled(question, part, names) for part in (before.removesuffix(" "), f"{lead}{QUESTION}", after)
+    )
+    return one, two, three
+
+
+def _filled(question: Mapping[Any, Any], words: str, names: Mapping[str, str]) -> str:
+    hint = question.get("hint_text") or ""
     slots = {
         QUESTION: str(question["question"]),
         LANGUAGE: names.get(question["lang"], question["lang"]),

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from lorebridge.errors import InputError
 from lorebridge.tokens.order import check_rows, frame_of, totals, write_order
+from lorebridge.tokens.removal import View
 from lorebridge.tokens.schedule import MONO, MonolingualRows, Segments
 from lorebridge.tokens.store import Store
 from lorebridge.tokens.tokenizer import end_of_text_id, generator, load_tokenizer, tokenizer_fingerprint
@@ -42,7 +43,11 @@ def draw_mixture(
     packing: str,
     shares: Mapping[str, float] | None,
     temperature: float | None,
+    level: str | None = None,
+    langs: Mapping[str, str] | None = None,
     stores: dict[str, Path],
+    pages: Path | None = None,
+    exclusions: Path | None = None,
     tokenizer: Path,
     out: Path,
 ) -> dict[str, Any]:
@@ -55,6 +60,11 @@ def draw_mixture(
     The order depends on the seed, the streams' names and lengths, and the settings; not on how `stores` or `shares` are
     sorted. Which rows a text gives, and in which turn, does not depend on the other texts.
 
+    With `level`, the documents that are no pages and the pages of the reserve are laid out nowhere, and what the level
+    removes of one language is replaced where it stands (:class:`lorebridge.tokens.removal.View`). Everything else is
+    the same at every level, to the position. ``removal`` in the notes says what was replaced, and ``epochs`` counts
+    what may be laid out.
+
     Args:
         run: the run's name.
         seed: the data seed.
@@ -66,7 +76,11 @@ def draw_mixture(
             None: in proportion to ``n_tokens ** (1 / temperature)`` of its store, as multilingual models are trained
             (Conneau et al., ACL 2020, where alpha is 1 / temperature).
         temperature: 1 or more, with `shares` None; None is 1, by size. Large values make the shares alike.
+        level: one of :data:`lorebridge.tokens.levels.LEVELS`; None where nothing is ever removed.
+        langs: stream -> its language, with `level`.
         stores: stream -> folder of its token store.
+        pages: table "pages", with `level`.
+        exclusions: table "exclusions", with `level`.
         tokenizer: the tokenizer folder of the stores.
         out: the table to write.
 
@@ -75,7 +89,7 @@ def draw_mixture(
 
     Raises:
         InputError: a bad argument; shares for other streams than the stores are of, or that do not sum to 1; shares and
-            a temperature; stores of another tokenizer.
+            a temperature; stores of another tokenizer; a level without its tables, or with those of other texts.
     """
     what = f"order {run}"
     n_rows = check_rows(steps, sequence_length, batch_tokens, packing)
@@ -87,9 +101,13 @@ def draw_mixture(
     expected = tokenizer_fingerprint(tokenizer)
     names = sorted(stores)
     opened = [Store.open(stores[name], expected) for name in names]
-    wanted = _shares(
-        what, shares, temperature, {name: len(store.tokens) for name, store in zip(names, opened, strict=True)}
-    )
+    view = _view(what, level, langs, pages, exclusions, dict(zip(names, opened, strict=True)))
+    laid_out = [
+        store.lengths if view is None else np.where(view.readable[name], store.lengths, 0)
+        for name, store in zip(names, opened, strict=True)
+    ]
+    n_tokens = {name: int(of_text.sum()) for name, of_text in zip(names, laid_out, strict=True)}
+    wanted = _shares(what, shares, temperature, n_tokens)
     if MONO + len(names) > 127:
         raise InputError(what, f"{len(names)} texts", "Mix fewer than 125.")
     # By kind, as in the other orders: what comes before MONO are pairs and labels, which there are none of.
@@ -97,15 +115,19 @@ def draw_mixture(
     lengths = {kind: store.lengths for kind, store in enumerate(opened, MONO)}
     texts = [
         _Text(
-            MonolingualRows(lengths[kind], sequence_length, generator("order", name, seed, MIXTURE)),
+            MonolingualRows(of_text, sequence_length, generator("order", name, seed, MIXTURE)),
             kind,
             min(AHEAD, steps * n_rows),
         )
-        for kind, name in enumerate(names, MONO)
+        for kind, (name, of_text) in enumerate(zip(names, laid_out, strict=True), MONO)
     ]
     # Whole numbers, so that nothing is rounded when shares are compared: 2 ** -53 of a run is no token.
     _fill(texts, [round(wanted[name] * 2**53) for name in names], steps * n_rows, what)
     frame = frame_of([some for text in texts for some in text.segments()], lengths)
+    replaced: dict[str, int] = {}
+    if view is not None:
+        target = streams.index(view.stream)
+        frame, replaced = view.replaced(frame, target, lengths[target])
     positions = steps * n_rows * sequence_length
     notes = {
         "run": run,
@@ -126,9 +148,29 @@ def draw_mixture(
         "rows": {name: len(text.places) for name, text in zip(names, texts, strict=True)},
         **totals(frame, lengths, streams, positions),
     }
+    if view is not None:
+        notes["epochs"] = {name: round(notes["content"][name] / n_tokens[name], 6) for name in names}
+        notes["removal"] = {"level": view.level, "stream": view.stream, **replaced}
     write_order(frame, streams, notes, out)
     log.info("%s: %s", run, {key: notes[key] for key in ("tokens", "epochs", "content", "rows")})
     return notes
+
+
+def _view(
+    what: str,
+    level: str | None,
+    langs: Mapping[str, str] | None,
+    pages: Path | None,
+    exclusions: Path | None,
+    stores: Mapping[str, Store],
+) -> View | None:
+    """Return how the level is read, None where there is none."""
+    given = [value is not None for value in (level, langs, pages, exclusions)]
+    if any(given) and not all(given):
+        raise InputError(what, "a level without its languages, pages or exclusions", "Give all four or none.")
+    if level is None or langs is None or pages is None or exclusions is None:
+        return None
+    return View.open(level=level, langs=langs, pages=pages, exclusions=exclusions, stores=stores)
 
 
 def _shares(

@@ -83,6 +83,10 @@ log = logging.getLogger("lorebridge.tokens")
 PACKINGS = ("isolated", "concatenated")
 METADATA = "order"
 
+CLOSES, GOES_ON = -1, -2
+"""In place of a part's number: the segment stands for a removed text (:mod:`lorebridge.tokens.removal`), and a closing
+token follows it, or none does, wherever its piece ends."""
+
 PAIRS_READ = 1 << 14  # pairs whose text is in memory at a time
 
 _OF_STREAM = (("tokens", "content"), ("epochs", "epochs"))  # columns of a summary, notes
@@ -629,7 +633,7 @@ def closing(
     """Say for each segment of whole rows of an order whether the closing ``<|endoftext|>`` follows it.
 
     Args:
-        frame: columns ``sequence, document, kind, piece, start, n_tokens``, in reading order.
+        frame: columns ``sequence, document, kind, piece, part, start, n_tokens``, in reading order.
         lengths: gives the tokens of some pieces of a kind.
     """
     sequence, document, kind, piece = (frame[name].to_numpy() for name in ("sequence", "document", "kind", "piece"))
@@ -639,7 +643,8 @@ def closing(
     for value in np.unique(kind).tolist():
         of_kind = kind == value
         last[of_kind] &= ends[of_kind] == lengths(value, piece[of_kind])
-    return last
+    part = frame["part"].to_numpy()
+    return np.where(part < 0, part == CLOSES, last)
 
 
 def read_notes(order: Path | str) -> dict[str, Any]:

@@ -273,7 +273,7 @@ def show_batch(*, order: Path, stores: Mapping[str, Path], tokenizer: Path, step
     for row in range(reader.rows_per_step):
         lines.append(f"\nrow {row}")
         column = 0
-        for document, segments in part[part["row"] == row].groupby("document", sort=True):
+        for document, segments in part[part["row"] == row].groupby("document", sort=False):
             n_tokens, closes = int(segments["n_tokens"].sum()), bool(segments["closes"].iloc[-1])
             made_of = " + ".join(_describe(segment) for segment in segments.itertuples())
             text = decode(batch.targets[row, column : column + n_tokens].tolist(), skip_special_tokens=False)
@@ -292,5 +292,5 @@ def show_batch(*, order: Path, stores: Mapping[str, Path], tokenizer: Path, step
 
 def _describe(segment: Any) -> str:
     """Say what one row of the table is made of."""
-    part = f" part {segment.part}" if segment.part else ""
+    part = f" part {segment.part}" if segment.part > 0 else " for a removed text" if segment.part < 0 else ""
     return f"{segment.stream} {segment.piece}{part} ({segment.n_tokens} tokens)"

@@ -7,7 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from lorebridge.corpora.stages import shard_files, sound
-from lorebridge.plan.stage import Arguments, File, Item, Stage, Wildcards, after, by, folder, groups, item, many, one
+from lorebridge.plan.stage import (
+    Argument,
+    Arguments,
+    File,
+    Item,
+    Stage,
+    Wildcards,
+    after,
+    by,
+    folder,
+    groups,
+    item,
+    many,
+    one,
+)
 from lorebridge.plan.study import GIVEN, Model, Study
 from lorebridge.tokens.arms import (
     ARMS,
@@ -109,6 +123,7 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
             "batch_tokens": training[model.phase]["batch_tokens"],
         }
     if model.mixture is not None:
+        level = model.mixture.get("level")
         return {
             "run": model.name,
             "seed": model.seed,
@@ -118,6 +133,7 @@ def _order_literals(study: Study, w: Wildcards) -> dict[str, Any]:
             "packing": training["packing"],
             "shares": model.mixture.get("shares"),
             "temperature": model.mixture.get("temperature"),
+            **({} if level is None else {"level": level, "langs": {n: study.text(n).lang for n in model.texts}}),
         }
     literals = {
         "run": model.name,
@@ -157,10 +173,12 @@ def _order_inputs(study: Study, w: Wildcards) -> Arguments:
     # The halves of a parallel text are columns of one table.
     pairs = [study.text(name).tables[0] for name in model.texts if study.text(name).pairs]
     leaks = leak_texts(study, model)
+    removes = model.mixture is not None and model.mixture.get("level") is not None
     return {
         "stores": by("stream", stores(model.texts)),
         **({"pairs": one(pairs[0])} if pairs else {}),
         **({"mentions": many(item("mentions", "mentions", stream=name) for name in leaks)} if leaks else {}),
+        **({name: one(item(name, name)) for name in ("pages", "exclusions")} if removes else {}),
         "tokenizer": one(tokenizer(cut_by(study, model))),
     }
 
@@ -231,3 +249,88 @@ STAGES = (
         inputs=_order_inputs,
     ),
 )
+
+
+def _stating(study: Study) -> dict[str, Argument]:
+    """Return what says which document states what: the truth of a planted world, or what each text mentions."""
+    if study.config["removal"]["stated_by"] == "truth":
+        return {"truth": one(item("world", "truth"))}
+    texts = [study.mono(lang) for lang in study.languages]
+    return {"mentions": by("lang", [item("mentions", "mentions", stream=t.name).known_by(lang=t.lang) for t in texts])}
+
+
+def _pages_inputs(study: Study, w: Wildcards) -> Arguments:
+    langs = list(study.languages)
+    texts = [study.mono(lang) for lang in langs]
+    return {
+        "documents": groups("lang", [i for lang in langs for i in shard_files(study, lang, "documents")]),
+        "stores": by(
+            "lang",
+            [store.known_by(lang=t.lang) for t, store in zip(texts, stores([t.name for t in texts]), strict=True)],
+        ),
+    }
+
+
+def neighbours_literals(study: Study) -> dict[str, Any]:
+    """Return what neighbours are found by."""
+    said = study.config["neighbours"]
+    return {"lang": said["index_lang"] or study.base, **{key: said[key] for key in ("method", "query_terms", "top")}}
+
+
+REMOVAL_STAGES = (
+    Stage(
+        "pages",
+        "Join the documents of all languages to pages.",
+        "lorebridge.tokens.pages:build_pages",
+        files={"pages": File("pages/pages.parquet", table="pages", argument="out")},
+        record="pages/pages.parquet.record.json",
+        literals=lambda study, w: {"by": study.config["removal"]["pages_by"]},
+        inputs=_pages_inputs,
+    ),
+    Stage(
+        "neighbours",
+        "Find the pages nearest to each page that has a question.",
+        "lorebridge.corpora.neighbours:neighbours",
+        files={"neighbours": File("pages/neighbours.parquet", table="neighbours", argument="out")},
+        record="pages/neighbours.parquet.record.json",
+        literals=lambda study, w: neighbours_literals(study),
+        inputs=lambda study, w: {
+            "documents": many(shard_files(study, neighbours_literals(study)["lang"], "documents")),
+            "pages": one(item("pages", "pages")),
+            "qa": one(item("qa", "qa")),
+        },
+    ),
+    Stage(
+        "exclusions",
+        "Say which pages go at which level, and draw what is read in their place.",
+        "lorebridge.tokens.removal:exclusions",
+        files={"exclusions": File("pages/exclusions.parquet", table="exclusions", argument="out")},
+        record="pages/exclusions.parquet.record.json",
+        literals=lambda study, w: {
+            "target": study.config["removal"]["target"],
+            "seed": study.config["removal"]["seed"],
+            "top": study.config["neighbours"]["top"],
+        },
+        inputs=lambda study, w: {
+            "pages": one(item("pages", "pages")),
+            "neighbours": one(item("neighbours", "neighbours")),
+            "qa": one(item("qa", "qa")),
+            **_stating(study),
+        },
+    ),
+    Stage(
+        "filter_sizes",
+        "Tell what each level has to read, and what it still states.",
+        "lorebridge.tokens.removal:filter_sizes",
+        files={"filter_sizes": File("pages/filter_sizes.parquet", table="filter_sizes", argument="out")},
+        record="pages/filter_sizes.parquet.record.json",
+        inputs=lambda study, w: {
+            "pages": one(item("pages", "pages")),
+            "exclusions": one(item("exclusions", "exclusions")),
+            "qa": one(item("qa", "qa")),
+            **_stating(study),
+        },
+    ),
+)
+"""Of a kind of study that removes pages. Section ``removal``: ``target, pages_by, seed, stated_by`` (``truth`` or
+``mentions``); section ``neighbours``: ``method, query_terms, top, index_lang`` (null: the base language)."""

@@ -9,6 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -36,6 +37,7 @@ def verify(
     tokenizer_record: Path,
     pairs: Path | None,
     mentions: Sequence[Path],
+    removal: Mapping[str, Path] = MappingProxyType({}),
 ) -> Iterator[Check]:
     """Check a run from its tokenizer to its checkpoints; yield each thing as soon as it is checked.
 
@@ -51,6 +53,7 @@ def verify(
         tokenizer_record: what tells of it; of one that comes with a given model it does not lie in the folder.
         pairs: the table of pairs that the order was drawn from; None for a base run.
         mentions: the tables that say which pairs a leak-free or leak-only order leaves out; none for others.
+        removal: the tables ``pages`` and ``exclusions`` of an order at a level of removal; none for others.
     """
     beside = {tokenizer: tokenizer_record} | {path: path / RECORD for path in (*stores.values(), model)}
     beside[order] = order.with_name(f"{order.name}.{RECORD}")
@@ -77,7 +80,7 @@ def verify(
     yield Check(
         f"order  {order}",
         _changed(beside[order], records[order])
-        or _unlike_order(order, records, stores, tokenizer, pairs, mentions, model),
+        or _unlike_order(order, records, stores, tokenizer, pairs, mentions, removal, model),
         _rule(records[order]),
     )
     yield from _published(model, records[model])
@@ -131,6 +134,7 @@ def _unlike_order(
     tokenizer: Path,
     pairs: Path | None,
     mentions: Sequence[Path],
+    removal: Mapping[str, Path],
     model: Path,
 ) -> str:
     """Draw an order again and say how the one on disk differs."""
@@ -141,7 +145,7 @@ def _unlike_order(
         again = Path(folder) / order.name
         try:
             if layout := read_notes(order).get("layout"):
-                _LAYOUTS[layout](**literals, stores=dict(stores), tokenizer=tokenizer, out=again)
+                _LAYOUTS[layout](**literals, **removal, stores=dict(stores), tokenizer=tokenizer, out=again)
             else:
                 draw_order(
                     **literals, stores=dict(stores), pairs=pairs, mentions=mentions, tokenizer=tokenizer, out=again

@@ -300,14 +300,12 @@ def _unseen(
     return Inference(estimate, 0.0, np.inf, float(lo), float(hi), p)
 
 
-def equivalence(
+def one_sided(
     samples: Sequence[Sample], weights: Sequence[float], *, margin: float, over_seeds: bool = False
-) -> float:
-    """Return the p-value of a weighted sum of means being outside of +- `margin`.
+) -> tuple[float, float]:
+    """Return the p-values of a weighted sum of means being at -`margin` or below, and at `margin` or above.
 
-    Two one-sided tests (Schuirmann 1987), each by the distribution of :func:`infer`: of the sum being at -margin or
-    below, and at margin or above; the larger of their p-values. With the level a this is the interval of level 1 - 2a
-    lying within the margin.
+    Two one-sided tests (Schuirmann 1987), each by the distribution of :func:`infer`.
 
     Args:
         samples: one a language, on different questions.
@@ -325,8 +323,28 @@ def equivalence(
         bounds = samples[0].bounds and (samples[0].bounds[0] + shift, samples[0].bounds[1] + shift)
         moved = dataclasses.replace(samples[0], values=samples[0].values + shift, bounds=bounds)
         found = infer([moved, *samples[1:]], weights, over_seeds=over_seeds, level=None)
-        tails.append(found.p / 2 if side * found.estimate > 0 else 1 - found.p / 2)
-    return float(np.max(tails))
+        tails.append(float(found.p / 2 if side * found.estimate > 0 else 1 - found.p / 2))
+    return tails[0], tails[1]
+
+
+def equivalence(
+    samples: Sequence[Sample], weights: Sequence[float], *, margin: float, over_seeds: bool = False
+) -> float:
+    """Return the p-value of a weighted sum of means being outside of +- `margin`.
+
+    The larger of the two of :func:`one_sided`. With the level a this is the interval of level 1 - 2a lying within the
+    margin.
+
+    Args:
+        samples: one a language, on different questions.
+        weights: of each; the first is not 0.
+        margin: above 0.
+        over_seeds: as of :func:`infer`.
+
+    Returns:
+        NaN where :func:`infer` has no p-value.
+    """
+    return float(np.max(one_sided(samples, weights, margin=margin, over_seeds=over_seeds)))
 
 
 def _own(sample: Sample) -> float:

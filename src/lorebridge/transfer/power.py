@@ -61,6 +61,23 @@ def detectable_effect(n: float, *, discordance: float, alpha: float = 0.05, powe
     return effect if effect <= discordance else math.nan
 
 
+def equivalence_margin(n: float, *, discordance: float, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Return the smallest margin within which two one-sided tests find a true gap of 0 with probability `power`.
+
+    Args:
+        n: number of independent questions (:func:`effective_questions` for clustered ones).
+        discordance: share of discordant questions, in 0..1.
+        alpha: level of each test.
+        power: wanted power.
+
+    >>> round(equivalence_margin(1000, discordance=0.02), 3)
+    0.013
+    """
+    # Both tests reject with the probability 1 - 2 (1 - Phi(margin / error - z)).
+    reach = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf((1 + power) / 2)
+    return reach * math.sqrt(discordance / n)
+
+
 def power_with_seeds(
     effect: float, n: float, *, discordance: float, seed_sd: float, seeds: int, alike: float, alpha: float = 0.05
 ) -> float:
@@ -134,6 +151,40 @@ def detectable_with_seeds(n: float, *, discordance: float, seed_sd: float, seeds
         if lack(discordance) > 0:
             return math.nan
         needed.append(float(scipy.optimize.brentq(lack, 0.0, discordance)))
+    return max(needed)
+
+
+def margin_with_seeds(
+    n: float, *, discordance: float, seed_sd: float, seeds: int, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Return the smallest margin within which a true gap of 0 is shown over questions and seeds with this power.
+
+    As of :func:`detectable_with_seeds` it is the larger of what the two extremes need.
+
+    Args:
+        n: number of independent questions.
+        discordance: share of discordant questions, in 0..1, above 0.
+        seed_sd: standard deviation of the gap between seeds, in 0..1.
+        seeds: of each arm.
+        alpha: level of each of the two tests.
+        power: wanted power.
+
+    Returns:
+        NaN with one seed or one question: there is no such test.
+    """
+    if seeds < 2 or n <= 1:
+        return math.nan
+    needed = []
+    for alike in (ALIKE, APART):
+        # The interval of level 1 - 2 alpha is to lie within the margin.
+        reaches, error = _thresholds(n, discordance, seed_sd, seeds, alike, 2 * alpha)
+
+        def lack(margin: float, reaches: np.ndarray = reaches, error: float = error) -> float:
+            room = np.clip((margin - reaches) / error, 0, None)
+            return power - float((2 * scipy.stats.norm.cdf(room) - 1).mean())
+
+        end = float(reaches.max()) + 10 * error
+        needed.append(float(scipy.optimize.brentq(lack, 0.0, end)))
     return max(needed)
 
 

@@ -1,0 +1,1 @@
+"""Studies of removal: does joint pretraining carry what only one language states?"""
