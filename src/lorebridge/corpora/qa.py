@@ -164,9 +164,7 @@ def build_qa(
     }
 
 
-def read_questions(
-    shape: str, path: Path, langs: Sequence[str], base: str
-) -> tuple[list[Question], dict[str, int], list[str]]:
+def read_questions(shape: str, path: Path, langs: Sequence[str], base: str) -> tuple[list[Question], dict[str, int]]:
     """Read the questions of one file, whatever their pages.
 
     Args:
@@ -176,7 +174,7 @@ def read_questions(
         base: the base language.
 
     Returns:
-        The questions, what was left out (reason -> how many), and the languages that were looked for.
+        The questions, and what was left out: reason -> how many.
 
     Raises:
         InputError: there is no such shape, the file is malformed, or two questions have one id.
@@ -184,8 +182,8 @@ def read_questions(
     if shape not in SHAPES:
         raise _unknown(shape, path)
     left_out: Counter[str] = Counter()
-    looked_for = list(langs) if shape == PAPER else [base]
-    return list(_joined([SHAPES[shape](Path(path), looked_for, base, left_out)])), dict(left_out), looked_for
+    found = SHAPES[shape](Path(path), langs if shape == PAPER else [base], base, left_out)
+    return list(_joined([found])), dict(left_out)
 
 
 def _unknown(shape: str | None, path: Path) -> InputError:

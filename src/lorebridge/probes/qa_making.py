@@ -48,9 +48,9 @@ def make_qa(
     shape: str,
     source: Path,
     base: str,
-    langs: Sequence[str],
     names: Mapping[str, str],
-    translations: Mapping[str, Path],
+    translations: Sequence[str],
+    translated: Sequence[Path],
     model: str | None,
     kind: str | None,
     work: Path,
@@ -69,9 +69,9 @@ def make_qa(
         shape: of `source`, a key of :data:`lorebridge.corpora.qa.SHAPES`.
         source: the file of questions.
         base: the base language.
-        langs: the languages that a question is to have.
-        names: language -> its English name.
-        translations: language -> JSON Lines, a row a question: ``id``, ``question``, ``answer`` (a text, or a list of
+        names: the languages that a question is to have -> their English names.
+        translations: the languages of the files of translations.
+        translated: these files: JSON Lines, a row a question: ``id``, ``question``, ``answer`` (a text, or a list of
             all that are right) and, where it has one, ``context``. It takes the place of what `source` says.
         model: the name of the model that writes wrong options for what has fewer than three; None asks none.
         kind: ``endpoint`` or ``recorded``, see :func:`lorebridge.probes.making.asker`; so the four that follow `work`.
@@ -90,9 +90,10 @@ def make_qa(
             recorded.
         Busy: another process works in `work`.
     """
-    questions, left_out, _ = read_questions(shape, source, langs, base)
+    langs = list(names)
+    questions, left_out = read_questions(shape, source, langs, base)
     counted = Counter(left_out)
-    for lang, path in translations.items():
+    for lang, path in zip(translations, translated, strict=True):
         counted[f"translation into {lang} of no question"] += _translate(questions, lang, Path(path))
     whole = [question for question in questions if all(lang in question.wordings for lang in langs)]
     counted["not in every language"] += len(questions) - len(whole)
