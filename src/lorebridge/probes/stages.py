@@ -315,12 +315,11 @@ def _made_qa_sources(study: Study, w: Wildcards) -> dict[str, Any]:
 def _made_qa_identity(study: Study, w: Wildcards) -> dict[str, Any]:
     key, said = _made_qa(study, w)
     sources = _made_qa_sources(study, w)
-    calls = {"calls": study.known(sources["recorded"], f"{key}.model.calls")} if "recorded" in sources else {}
-    return {
-        "sha256": study.known(sources["source"], f"{key}.path", said["obtain"]),
-        "translations": [study.known(path, f"{key}.translations", said["obtain"]) for path in sources["translated"]],
-        **calls,
-    }
+    known = [study.known(sources["source"], f"{key}.path", said["obtain"])]
+    known += [study.known(path, f"{key}.translations", said["obtain"]) for path in sources["translated"]]
+    if "recorded" in sources:
+        known.append(study.known(sources["recorded"], f"{key}.model.calls"))
+    return {"sha256": known}
 
 
 def _made_qa_literals(study: Study, w: Wildcards) -> dict[str, Any]:
