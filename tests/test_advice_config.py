@@ -632,7 +632,13 @@ def removal(advice: str, wrong: dict[str, Any], mended: dict[str, Any]) -> Case:
 
 PAPER_FILE = {"kind": "local", "shape": "paper", "path": "/q.jsonl", "split": "test"}
 SQUAD_FILE = PAPER_FILE | {"shape": "squad", "lang": "en"}
+MADE_FILE = {"kind": "made", "name": "a", "shape": "paper", "path": "/q.jsonl", "split": "train"}
 OF_REMOVAL = [
+    removal(
+        "Call one otherwise.",
+        {"qa.files": [MADE_FILE, MADE_FILE]},
+        {"qa.files": [MADE_FILE, {**MADE_FILE, "name": "b"}]},
+    ),
     removal("Choose one of en, hi.", {"removal.target": "zz"}, {"removal.target": "hi"}),
     removal("Name another.", {"removal.target": "en"}, {"removal.target": "hi"}),
     removal("Add f0.", {"removal.levels": ["f1"]}, {"removal.levels": ["f0", "f1"]}),

@@ -16,6 +16,7 @@ from advised import Case, follow, name_of
 from lorebridge.corpora.qa import build_qa
 from lorebridge.corpora.released import check_questions, read_released
 from lorebridge.errors import InputError
+from lorebridge.probes.qa_making import make_qa
 from lorebridge.probes.questions import counted
 
 ONE = {"question": "The capital is ____.", "options": ["Seoul", "Busan"], "answer": "Seoul"}
@@ -246,7 +247,40 @@ OF_PAGES = [
         on_pages([NQ], shape="nq"),
     ),
 ]
-CASES = [*FILES, *ROWS, *CULTURES, *OF_PAGES]
+
+
+def translated(rows: list[Any]) -> Callable[[Path], Any]:
+    """Make questions on pages with their translations."""
+
+    def run(folder: Path) -> Any:
+        for name, of in (("qa", [PAGED]), ("fr", rows)):
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of), encoding="utf-8")
+        make_qa(
+            shape="paper",
+            source=folder / "qa.jsonl",
+            base="en",
+            names={"en": "English", "fr": "French"},
+            translations=["fr"],
+            translated=[folder / "fr.jsonl"],
+            model=None,
+            kind=None,
+            work=folder / "work",
+            out=folder / "made.jsonl",
+            calls=folder / "calls.jsonl",
+        )
+
+    return run
+
+
+FRENCH = {"id": "q", "question": "Qui ?", "answer": "A"}
+TRANSLATED = [
+    Case("Take one of the two out.", translated([FRENCH, FRENCH]), None, translated([FRENCH])),
+    Case(
+        "Give texts; the context may be left out.", translated([{**FRENCH, "context": 5}]), None, translated([FRENCH])
+    ),
+    Case("Give translations of its ids", translated([]), None, translated([FRENCH])),
+]
+CASES = [*FILES, *ROWS, *CULTURES, *OF_PAGES, *TRANSLATED]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

@@ -145,7 +145,7 @@ def build_qa(
                         "title": question.title,
                         "question": wording.question,
                         "answers": wording.answers,
-                        "negatives": _sound(wording, lang, negatives_out),
+                        "negatives": sound(wording, lang, negatives_out),
                         "context": wording.context,
                     }
                 )
@@ -164,6 +164,32 @@ def build_qa(
     }
 
 
+def read_questions(shape: str, path: Path, langs: Sequence[str], base: str) -> tuple[list[Question], dict[str, int]]:
+    """Read the questions of one file, whatever their pages.
+
+    Args:
+        shape: a key of :data:`SHAPES`.
+        path: the file.
+        langs: the languages that are read of shape ``paper``; files of the others are taken to be in the base.
+        base: the base language.
+
+    Returns:
+        The questions, and what was left out: reason -> how many.
+
+    Raises:
+        InputError: there is no such shape, the file is malformed, or two questions have one id.
+    """
+    if shape not in SHAPES:
+        raise _unknown(shape, path)
+    left_out: Counter[str] = Counter()
+    found = SHAPES[shape](Path(path), langs if shape == PAPER else [base], base, left_out)
+    return list(_joined([found])), dict(left_out)
+
+
+def _unknown(shape: str | None, path: Path) -> InputError:
+    return InputError(f"{path}, shape {shape}", "is not known", f"Shapes: {', '.join(SHAPES)}.")
+
+
 def _sets(
     files: Sequence[Mapping[str, str | None]],
     paths: Sequence[Path],
@@ -176,7 +202,7 @@ def _sets(
     for said, given in zip(files, paths, strict=True):
         path, shape, split = Path(given), said["shape"], said.get("split")
         if shape not in SHAPES:
-            raise InputError(f"{path}, shape {shape}", "is not known", f"Shapes: {', '.join(SHAPES)}.")
+            raise _unknown(shape, path)
         lang = said.get("lang")
         if shape == SQUAD:
             if lang is None or lang not in langs:
@@ -245,7 +271,7 @@ def _title(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).replace("_", " ").split())
 
 
-def _sound(wording: Wording, lang: str, out: Counter[str]) -> list[str]:
+def sound(wording: Wording, lang: str, out: Counter[str]) -> list[str]:
     """Return the negatives that differ from the answers and from each other, folded; notes the others."""
     right = {folded(answer, lang) for answer in wording.answers}
     kept: dict[str, str] = {}
@@ -326,7 +352,7 @@ def _paper(path: Path, langs: Sequence[str], base: str, left_out: Counter[str]) 
         wordings, empty = {}, False
         for lang in langs:
             said = by_lang["question"].get(lang)
-            answers = _texts(f"{where}, key answer.{lang}", by_lang["answer"].get(lang))
+            answers = texts(f"{where}, key answer.{lang}", by_lang["answer"].get(lang))
             if not isinstance(said, str | None):
                 raise InputError(f"{where}, key question.{lang}", f"is {said!r}, no text", "Give a text.")
             context = by_lang["context"].get(lang)
@@ -334,15 +360,19 @@ def _paper(path: Path, langs: Sequence[str], base: str, left_out: Counter[str]) 
                 raise InputError(f"{where}, key context.{lang}", f"is {context!r}, no text", "Give a text, or null.")
             empty |= bool(said) and lang in by_lang["answer"] and not answers
             if said and said.strip() and answers:
-                negatives = _texts(f"{where}, key negatives.{lang}", by_lang["negatives"].get(lang))
+                negatives = texts(f"{where}, key negatives.{lang}", by_lang["negatives"].get(lang))
                 wordings[lang] = Wording(said, answers, negatives, context or "")
         yield Question(
             where, str(name), row.get("title") or "", row.get("page_id") or None, row.get("split"), wordings, empty
         )
 
 
-def _texts(where: str, value: Any) -> list[str]:
-    """Return texts that are one, several or none; blank ones are none."""
+def texts(where: str, value: Any) -> list[str]:
+    """Return texts that are one, several or none; blank ones are none.
+
+    Raises:
+        InputError: they are something else.
+    """
     values = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
         raise InputError(where, f"is {value!r}, no text", "Give a text, or a list of texts.")
@@ -364,10 +394,10 @@ def _squad(path: Path, langs: Sequence[str], base: str, left_out: Counter[str]) 
                 for asked in paragraph["qas"]:
                     where, name = f"{path}, id {asked['id']}", str(asked["id"])
                     said = str(asked["question"])
-                    answers = _texts(f"{where}, key answers", [answer["text"] for answer in asked["answers"]])
+                    answers = texts(f"{where}, key answers", [answer["text"] for answer in asked["answers"]])
                     answers = list(dict.fromkeys(answers))
-                    sound = bool(said.strip() and answers)
-                    wordings = {lang: Wording(said, answers, [], str(context))} if sound else {}
+                    whole_row = bool(said.strip() and answers)
+                    wordings = {lang: Wording(said, answers, [], str(context))} if whole_row else {}
                     yield Question(where, name, _title(title), None, None, wordings, not answers)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(

@@ -326,34 +326,40 @@ STAGES = (
 )
 
 
-def _qa_files(study: Study) -> list[Mapping[str, Any]]:
-    """Return the files of questions on pages; that of the planted world says the split of each row itself."""
-    return [
-        {"shape": "paper", "split": None} if said.get("kind") == "planted" else said
-        for said in study.config["qa"]["files"]
-    ]
+QA_MADE = "qa_made"
 
 
-def _qa_paths(study: Study) -> list[str]:
-    return [
-        str(configuration.local_path(study.config, said["path"])) if "path" in said else f"{study.root}/world/qa.jsonl"
-        for said in _qa_files(study)
-    ]
+def _qa_files(study: Study) -> list[tuple[Mapping[str, Any], str]]:
+    """Return what is read of each file of questions on pages, and its path; the planted world's says its splits."""
+    found: list[tuple[Mapping[str, Any], str]] = []
+    for said in study.config["qa"]["files"]:
+        if said["kind"] == "local":
+            found.append((said, str(configuration.local_path(study.config, said["path"]))))
+        elif said["kind"] == "made":
+            found.append(({"shape": "paper", "split": said["split"]}, f"{study.root}/qa/made/{said['name']}.jsonl"))
+        else:
+            found.append(({"shape": "paper", "split": None}, f"{study.root}/world/qa.jsonl"))
+    return found
 
 
 def _qa_identity(study: Study, w: Wildcards) -> dict[str, Any]:
-    # What the planted world holds is said by its recipe.
+    # What is planted or made is said by the recipe of what makes it.
     return {
         "sha256": [
-            study.known(path, f"qa.files.{number}.path", said.get("obtain")) if "path" in said else "planted"
-            for number, (said, path) in enumerate(zip(_qa_files(study), _qa_paths(study), strict=True))
+            study.known(path, f"qa.files.{number}.path", said["obtain"]) if said["kind"] == "local" else said["kind"]
+            for number, (said, (_, path)) in enumerate(zip(study.config["qa"]["files"], _qa_files(study), strict=True))
         ]
     }
 
 
 def _qa_inputs(study: Study, w: Wildcards) -> Arguments:
-    planted = any("path" not in said for said in _qa_files(study))
-    return {"pages": one(item("pages", "pages")), **({"world": after([item("world", "truth")])} if planted else {})}
+    files = study.config["qa"]["files"]
+    made = [item(QA_MADE, "rows", made=said["name"]) for said in files if said["kind"] == "made"]
+    return {
+        "pages": one(item("pages", "pages")),
+        **({"world": after([item("world", "truth")])} if any(said["kind"] == "planted" for said in files) else {}),
+        **({"made": after(made)} if made else {}),
+    }
 
 
 QA_STAGES = (
@@ -364,13 +370,13 @@ QA_STAGES = (
         files={"qa": File("qa/qa.parquet", table="qa", argument="out")},
         record="qa/qa.parquet.record.json",
         literals=lambda study, w: {
-            "files": [{key: said.get(key) for key in ("shape", "split", "lang")} for said in _qa_files(study)],
+            "files": [{key: said.get(key) for key in ("shape", "split", "lang")} for said, _ in _qa_files(study)],
             "langs": list(study.languages),
             "base": study.base,
         },
         identity=_qa_identity,
         inputs=_qa_inputs,
-        sources=lambda study, w: {"paths": _qa_paths(study)},
+        sources=lambda study, w: {"paths": [path for _, path in _qa_files(study)]},
     ),
     Stage(
         "qa_overlap",
@@ -381,8 +387,7 @@ QA_STAGES = (
         inputs=lambda study, w: {"qa": one(item("qa", "qa"))},
     ),
 )
-"""Of a kind of study that asks questions on pages: its section ``qa`` lists ``files``, each ``{kind: planted}``, or
-``shape``, ``path`` and ``split``, where it needs them ``lang`` and ``obtain``."""
+"""Of a kind of study that asks questions on pages, whose section ``qa`` lists ``files``."""
 
 QA_TUNING_STAGES = (
     Stage(

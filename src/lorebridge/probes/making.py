@@ -263,10 +263,44 @@ def ask_recorded(model: str, calls: Path) -> Ask:
     return answer
 
 
-def _answers(
+def asker(
+    model: str,
+    kind: str,
+    *,
+    base_url: str | None,
+    key_env: str | None,
+    concurrency: int,
+    recorded: Path | None,
+    section: str,
+) -> tuple[Ask, list[Any]]:
+    """Return what asks a model, and what makes its replies this model's.
+
+    Args:
+        model: its name.
+        kind: ``endpoint`` (:func:`ask_endpoint`) or ``recorded`` (:func:`ask_recorded`).
+        base_url, key_env, concurrency: endpoint: see :func:`ask_endpoint`.
+        recorded: recorded: the calls of an earlier making.
+        section: of the configuration, that says all this.
+
+    Raises:
+        InputError: no such kind, or it lacks what it needs.
+    """
+    if kind == "endpoint" and base_url is not None:
+        ask = ask_endpoint(model, base_url=base_url, key_env=key_env, concurrency=concurrency, section=section)
+        return ask, [kind, model, MAX_TOKENS]
+    if kind == "recorded" and recorded is not None:
+        return ask_recorded(model, recorded), [kind, model, file_digest(recorded)]
+    raise InputError(
+        section,
+        f"{kind!r} is no way to ask a model, or lacks what it needs",
+        "Use `endpoint` with a base_url, or `recorded` with a file of calls.",
+    )
+
+
+def answers(
     requests: Sequence[Request], identity: Sequence[Any], ask: Ask, batch: int, journal: Journal[Reply]
 ) -> list[Reply]:
-    """Ask what the journal does not know; return all replies, in the order of `requests`.
+    """Ask a model what the journal does not know; return all replies, in the order of `requests`.
 
     Args:
         requests: what is asked.
@@ -344,21 +378,15 @@ def make_questions(
         Busy: another process works in `work`.
     """
     section = f"questions.{culture}.made"
-    ask: Ask
-    if kind == "endpoint" and base_url is not None:
-        ask = ask_endpoint(
-            model, base_url=base_url, key_env=key_env, concurrency=concurrency, section=f"{section}.model"
-        )
-        identity = [kind, model, MAX_TOKENS]
-    elif kind == "recorded" and recorded is not None:
-        ask = ask_recorded(model, recorded)
-        identity = [kind, model, file_digest(recorded)]
-    else:
-        raise InputError(
-            f"{section}.model",
-            f"{kind!r} is no way to ask a model, or lacks what it needs",
-            "Use `endpoint` with a base_url, or `recorded` with a file of calls.",
-        )
+    ask, identity = asker(
+        model,
+        kind,
+        base_url=base_url,
+        key_env=key_env,
+        concurrency=concurrency,
+        recorded=recorded,
+        section=f"{section}.model",
+    )
     langs = [lang, *translate, *by_hand]
     if len(set(langs)) < len(langs):
         raise InputError(section, f"names a language twice ({', '.join(langs)})", "Name each once.")
@@ -372,7 +400,7 @@ def make_questions(
 
         def of_all(step: str, asked: Sequence[_Item], prompt: Callable[[_Item], str]) -> Iterable[tuple[_Item, Reply]]:
             requests = [Request(step, item.id, prompt(item)) for item in asked]
-            replies = _answers(requests, identity, ask, 4 * concurrency, journal)
+            replies = answers(requests, identity, ask, 4 * concurrency, journal)
             for request, reply in zip(requests, replies, strict=True):
                 log_of_calls.append({**dataclasses.asdict(request), "model": model, **dataclasses.asdict(reply)})
             return zip(asked, replies, strict=True)
@@ -382,7 +410,7 @@ def make_questions(
             return TO_CLOZE.format(language=names[lang], item=_shown(given))
 
         for item, reply in of_all("cloze", items, cloze_prompt):
-            said = _read_reply(reply, {"cloze": (str, type(None))})
+            said = read_reply(reply, {"cloze": (str, type(None))})
             if isinstance(said, dict):
                 text = said["cloze"]
                 said = DECLINED if text is None else item.take(lang, text, item.source["choices"], scripts[lang])
@@ -394,7 +422,7 @@ def make_questions(
                 return TO_LANGUAGE.format(language=names[lang], target=names[target], item=_shown(item.texts[lang]))
 
             for item, reply in of_all(target, whole, translation_prompt):
-                said = _read_reply(reply, {"question": str, "options": list})
+                said = read_reply(reply, {"question": str, "options": list})
                 if isinstance(said, dict):
                     said = item.take(target, said["question"], said["options"], scripts[target])
                 item.note(f"translation into {target}", said)
@@ -448,7 +476,7 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 
-def _read_reply(reply: Reply, form: Mapping[str, Any]) -> dict[str, Any] | str:
+def read_reply(reply: Reply, form: Mapping[str, Any]) -> dict[str, Any] | str:
     """Return the object of a reply, or what is wrong with it.
 
     Args:

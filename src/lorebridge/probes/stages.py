@@ -9,7 +9,7 @@ from typing import Any
 from lorebridge import config as configuration
 from lorebridge.corpora.facts import PLANTED, files_of
 from lorebridge.corpora.released import check_questions
-from lorebridge.corpora.stages import shard_files
+from lorebridge.corpora.stages import QA_MADE, shard_files
 from lorebridge.errors import InputError
 from lorebridge.plan.stage import Argument, Arguments, File, Item, Stage, Wildcards, after, by, groups, item, many, one
 from lorebridge.plan.study import Model, Study
@@ -292,6 +292,74 @@ def _learners(study: Study, lang: Any) -> list[Model]:
     """The models that learn a language after the base language."""
     return [model for model in study.of_phase("continual") if model.lang == lang]
 
+
+def _made_qa(study: Study, w: Wildcards) -> tuple[str, Mapping[str, Any]]:
+    """Return the key and the entry of questions on pages that are made."""
+    (found,) = [
+        (f"qa.files.{number}", said)
+        for number, said in enumerate(study.config["qa"]["files"])
+        if said["kind"] == "made" and said["name"] == w["made"]
+    ]
+    return found
+
+
+def _made_qa_sources(study: Study, w: Wildcards) -> dict[str, Any]:
+    said, model = _made_qa(study, w)[1], _made_qa(study, w)[1]["model"] or {}
+    return {
+        "source": _local(study, said["path"]),
+        "translated": [_local(study, path) for path in said["translations"].values()],
+        **({"recorded": _local(study, model["calls"])} if model.get("kind") == "recorded" else {}),
+    }
+
+
+def _made_qa_identity(study: Study, w: Wildcards) -> dict[str, Any]:
+    key, said = _made_qa(study, w)
+    sources = _made_qa_sources(study, w)
+    known = [study.known(sources["source"], f"{key}.path", said["obtain"])]
+    known += [study.known(path, f"{key}.translations", said["obtain"]) for path in sources["translated"]]
+    if "recorded" in sources:
+        known.append(study.known(sources["recorded"], f"{key}.model.calls"))
+    return {"sha256": known}
+
+
+def _made_qa_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+    said = _made_qa(study, w)[1]
+    model = said["model"] or {}
+    return {
+        "shape": said["shape"],
+        "base": study.base,
+        "names": {lang: study.languages[lang]["name"] for lang in study.languages},
+        "translations": list(said["translations"]),
+        "model": model.get("model"),
+        "kind": model.get("kind"),
+    }
+
+
+def _made_qa_settings(study: Study, w: Wildcards) -> dict[str, Any]:
+    key, said = _made_qa(study, w)
+    model = said["model"] or {}
+    return {"section": key, **{name: model[name] for name in ("base_url", "key_env", "concurrency") if name in model}}
+
+
+QA_MADE_STAGES = (
+    Stage(
+        QA_MADE,
+        "Give questions on pages their translations, and have a language model write wrong options.",
+        "lorebridge.probes.qa_making:make_qa",
+        files={
+            "rows": File("qa/made/{made}.jsonl", "questions on pages as the paper's rows", argument="out"),
+            "calls": File("qa/made/{made}.calls.jsonl", "every prompt and response; they can be used again"),
+        },
+        record="qa/made/{made}.jsonl.record.json",
+        literals=_made_qa_literals,
+        identity=_made_qa_identity,
+        sources=_made_qa_sources,
+        settings=_made_qa_settings,
+        resumes=lambda study, w: True,
+        wildcards={"made": "[a-z0-9][a-z0-9_-]*"},
+    ),
+)
+"""Of a kind of study that asks questions on pages, whose section ``qa`` lists ``files``, some of kind ``made``."""
 
 STAGES = (
     Stage(

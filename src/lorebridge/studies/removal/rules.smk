@@ -21,10 +21,28 @@ rule pages:
         MAKE
 
 
+rule qa_made:
+    """Give questions on pages their translations, and have a language model write wrong options."""
+    output:
+        **makes("qa_made", rows="qa/made/{made}.jsonl", calls="qa/made/{made}.calls.jsonl"),
+    log:
+        f"{plan.root}/logs/qa_made/{{made}}.log",
+    conda:
+        f"{ENVIRONMENTS}/cpu.yaml"
+    resources:
+        mem_mb=escalated(8000),
+        runtime=escalated(720),
+    params:
+        task=task("qa_made"),
+        work=plan.work,
+    script:
+        MAKE
+
+
 rule qa:
     """Read the questions on pages that all languages have."""
     input:
-        unpack(needs("qa", pages="pages/pages.parquet", world="world/truth.parquet")),
+        unpack(needs("qa", pages="pages/pages.parquet", world="world/truth.parquet", made="qa/made/*.jsonl")),
     output:
         **makes("qa", qa="qa/qa.parquet"),
     log:

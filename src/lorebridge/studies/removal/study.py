@@ -96,6 +96,7 @@ STAGES = SHARED | {
         *corpora.QA_TUNING_STAGES,
         *tokens.REMOVAL_STAGES,
         *probes.QA_STAGES,
+        *probes.QA_MADE_STAGES,
         Stage(
             "page_subjects",
             "Say what is looked for in texts on behalf of the test's questions in a language.",
@@ -179,10 +180,13 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     if not planted and any(said["kind"] == "planted" for said in config["qa"]["files"]):
         yield "qa.files", "asks for the questions of a planted world", f"Give `world` of the kind {PAGES}."
     for number, said in enumerate(config["qa"]["files"]):
-        if said.get("shape") == "squad" and said["lang"] is None:
+        if said["kind"] == "local" and said["shape"] == "squad" and said["lang"] is None:
             yield f"qa.files.{number}.lang", "is not said, and such a file holds one language", "Say which."
         if said.get("lang") is not None and said["lang"] not in languages:
             yield not_a_language(f"qa.files.{number}.lang", said["lang"], list(languages))
+    made = [said["name"] for said in config["qa"]["files"] if said["kind"] == "made"]
+    if len(set(made)) < len(made):
+        yield "qa.files", f"has two that are called {max(made, key=made.count)}", "Call one otherwise."
     used: dict[str, str] = {}
     for name, said in config["tuning"]["sets"].items():
         if said["task"] not in config["qa"]["tasks"]:
@@ -312,8 +316,12 @@ def _readings(study: Study) -> Iterator[Reading]:
     vocabulary = c["model"]["vocab_size"] or c["tokenizer"].get("vocab_size", 0)
     _, parameters = parameter_count(c["model"], vocabulary)
     for model in _asked(study):
-        tokens = answering["questions"] * (answering["prompt_tokens"] + answering["max_tokens"]) * len(model.checkpoints)
-        yield Reading(model.name, float(tokens), float(parameters), 200.0 * answering["questions"] * len(model.checkpoints))
+        tokens = (
+            answering["questions"] * (answering["prompt_tokens"] + answering["max_tokens"]) * len(model.checkpoints)
+        )
+        yield Reading(
+            model.name, float(tokens), float(parameters), 200.0 * answering["questions"] * len(model.checkpoints)
+        )
 
 
 def _refuse_known(study: Study) -> None:
