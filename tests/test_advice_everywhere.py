@@ -19,7 +19,19 @@ FILES = (
     "advice",
     *(
         f"advice_{name}"
-        for name in ("config", "worlds", "questions", "tokens", "tables", "facts", "runs", "cli", "probes", "answers")
+        for name in (
+            "config",
+            "worlds",
+            "questions",
+            "tokens",
+            "tables",
+            "facts",
+            "runs",
+            "cli",
+            "probes",
+            "answers",
+            "removal",
+        )
     ),
 )
 CASES = [case for name in FILES for case in importlib.import_module(f"test_{name}").CASES]
