@@ -15,7 +15,7 @@ from paged import FIRST, PAGES, World, thirty_pages
 from lorebridge import tables
 from lorebridge.corpora.pieces import KEY, numbering
 from lorebridge.errors import ConfigError, InputError
-from lorebridge.tokens.levels import FILTERS, LEVELS, NOTHING, STATED, check_found, check_room
+from lorebridge.tokens.levels import FILTERS, LEVELS, NOTHING, STATED, check_room
 from lorebridge.tokens.order import read_notes
 from lorebridge.tokens.pages import build_pages
 from lorebridge.tokens.reader import OrderReader, show_batch
@@ -258,12 +258,9 @@ def test_no_room_for_a_reserve_is_one_line_with_the_numbers(world):
     with pytest.raises(ConfigError, match=rf"f\d removes [\d,]+ of {total:,} tokens of hi .* at most half can go"):
         world.exclude(top=20)
     world.exclude(top=2)
-    sizes = {"hi": {"total": 100, "f1": 10, "f2": 20, "f3": 30, "f4": 60, "available": 40}}
-    check_found("removal", "ko", {"sizes": sizes})
     with pytest.raises(ConfigError, match=re.escape("f4 removes 60 of 100 tokens of hi (60.0 %), and 40 are left")):
-        check_found("removal", "hi", {"sizes": sizes})
-    sizes["hi"] |= {"f4": 50, "available": 50}
-    check_found("removal", "hi", {"sizes": sizes})
+        check_room("removal", "hi", {"f1": 10, "f4": 60}, 40, 100)
+    check_room("removal", "hi", {"f1": 10, "f4": 50}, 50, 100)
     check_room("removal", "hi", {}, 0, 0)
 
 
