@@ -12,10 +12,10 @@ words and by all of them:
 Every rank is compared, ties included (scores to nine decimals, then the order of the pages).
 
 The rest is arithmetic. Reading is linear in the pages, making queries of pages in the queries, scoring in queries x
-pages; and in pages that come in no order, ``top x (1 + ln(pages / top))`` are among a query's best so far when they are
-met. So each is measured apart: the last is what keeping `--top` pages costs more than keeping one. Memory is the best of
-each query (24,000 bytes of 1,000 pages), the distinct words (16 bytes, three times over while counts are added up) and
-one shard.
+pages; and in pages that come in no order, ``top x (1 + ln(pages / top))`` are among a query's best so far when they
+are met. So each is measured apart: the last is what keeping `--top` pages costs more than keeping one. Memory is the
+best of each query (24,000 bytes of 1,000 pages), the distinct words (16 bytes, three times over while counts are added
+up) and one shard.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ WORLD: dict[str, Any] = {
     for name, given in inspect.signature(write).parameters.items()
 } | {f"world[{kind}].languages": {} for kind in WORLDS}
 # Kinds beside the default that come with the package; others may lie on Python's path.
-SHIPPED = {"roots", "scripts"}
+SHIPPED = {"removal", "roots", "scripts"}
 MADE = "<!-- Made by docs/reference.py. -->\n\n"
 
 

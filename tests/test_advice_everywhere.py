@@ -32,6 +32,7 @@ FILES = (
             "answers",
             "pages",
             "levels",
+            "removal",
         )
     ),
 )

@@ -21,6 +21,7 @@ RUNS = {
     "filter": "--data DATA --repeat 1",
     "integrity": "--gigabytes 0.01 --files 1",
     "mentions": "--data DATA --megabytes 0.01",
+    "neighbours": "--data DATA --pages 60 --queries 5 --top 10",
     "neurons": "--facts 200 --neurons 500 --blocks 1",
     "orders": "--pairs 20000 --steps 2",
     "overhead": "--gpus 8 --interval 40",

@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from lorebridge import tables
 from lorebridge.errors import InputError
 from lorebridge.tokens.mixture import draw_mixture
 from lorebridge.tokens.order import METADATA, draw_order, read_notes
+from lorebridge.tokens.removal import exclusions
 from lorebridge.tokens.store import Store, build_store
 from lorebridge.tokens.tokenizer import load_tokenizer, tokenizer_fingerprint, train_tokenizer
 from lorebridge.trace.asked import read_asked
@@ -310,6 +312,65 @@ def test_a_mixture_is_counted_text_by_text(study, oracle, tmp_path):
         assert (rows["n_tokens"] == n_tokens).all() and n_tokens > 100 * step
         got = rows.set_index("question_id")["n_subject"]
         assert got.to_dict() == {question: expected[question]["n_subject"] for question in got.index}
+
+
+def test_what_stands_for_a_removed_text_is_counted_and_that_is_not(study, oracle, tmp_path):
+    """At level stated no document that states the test's facts is read, and the reserve is read where they were."""
+    streams = {"mono-bo": "bo", "mono-en": "en"}
+    lengths = {stream: oracle.stores[stream].lengths for stream in streams}
+    n = min(map(len, lengths.values()))
+    rows = [
+        {"page_id": str(i), "lang": lang, "doc_id": "", "title": "", "piece": i, "n_tokens": int(lengths[stream][i])}
+        for stream, lang in streams.items()
+        for i in range(n)
+    ]
+    tables.write("pages", rows, tmp_path / "pages.parquet", {"pieces": "{}"})
+    mentions = tables.read(study / "mentions-mono-bo.parquet")
+    stating = mentions[(mentions["n_chunks"] > 0) & (mentions["piece"] < n)]
+    tested = sorted(stating["question_id"].unique())[:3]
+    schema = pa.schema([("question_id", pa.string()), ("split", pa.string()), ("page_id", pa.string())])
+    first = stating.drop_duplicates("question_id").set_index("question_id")["piece"]
+    asked = [{"question_id": name, "split": "test", "page_id": str(first[name])} for name in tested]
+    tables.write(schema, asked, tmp_path / "qa.parquet")
+    tables.write("neighbours", [], tmp_path / "neighbours.parquet")
+    files = {name: tmp_path / f"{name}.parquet" for name in ("pages", "qa", "neighbours")}
+    exclusions(
+        **files,
+        target="bo",
+        seed=0,
+        top=1,
+        mentions={"bo": study / "mentions-mono-bo.parquet"},
+        out=tmp_path / "exclusions.parquet",
+    )
+    for level in ("f0", "stated"):
+        notes = draw_mixture(
+            run="joint-s0",
+            seed=0,
+            steps=40,
+            sequence_length=96,
+            batch_tokens=ROWS * 96,
+            packing="isolated",
+            shares={"mono-bo": 0.9, "mono-en": 0.1},
+            temperature=None,
+            level=level,
+            langs=streams,
+            stores={stream: study / stream for stream in streams},
+            pages=files["pages"],
+            exclusions=tmp_path / "exclusions.parquet",
+            tokenizer=study / "tokenizer",
+            out=tmp_path / "order.parquet",
+        )
+        count(study, tmp_path / "order.parquet", tmp_path / "exposure.parquet", run="joint-s0", steps=(40,))
+        table = tables.read(tmp_path / "exposure.parquet")
+        table = table[table["stream"] == "mono-bo"].set_index("question_id")
+        columns = ["sequence", "stream", "piece", "part", "start", "n_tokens"]
+        segments = [*tables.read(tmp_path / "order.parquet")[columns].itertuples(index=False, name=None)]
+        expected, n_tokens = oracle.count(segments, "mono-bo", 40)
+        assert (table["n_tokens"] == n_tokens).all() and n_tokens == notes["content"]["mono-bo"]
+        for name in ("n_subject", "n_presentations"):
+            assert table[name].dropna().to_dict() == {q: expected[q][name] for q in table[name].dropna().index}
+        read = table.loc[tested, "n_presentations"].sum()
+        assert read > 0 if level == "f0" else read == 0 < notes["removal"]["tokens"]
 
 
 def test_a_leak_free_run_reads_no_leak_and_a_leak_only_run_all_of_them(study, tmp_path):

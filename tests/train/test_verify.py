@@ -8,9 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lorebridge import tables
 from lorebridge.records import Task, describe, file_digest, write_record
 from lorebridge.tokens.mixture import draw_mixture
 from lorebridge.tokens.reader import read_notes
+from lorebridge.tokens.store import Store
 from lorebridge.train.verify import verify
 
 DRAWN_WITH = ("run", "lang", "arm", "seed", "steps", "sequence_length", "batch_tokens", "packing")
@@ -107,6 +109,38 @@ def test_a_mixture_is_drawn_again_by_its_own_layout(published):
     assert "order" not in failed(published)
     change(place, literals={**literals, "seed": 7})
     assert "its recipe gives other rows" in failed(published)["order"]
+
+
+def test_an_order_at_a_level_of_removal_is_drawn_again_from_its_tables(published, tmp_path):
+    store = Store.open(published["stores"]["mono-en"])
+    rows = [
+        {"page_id": str(i), "lang": "en", "doc_id": "", "title": "", "piece": i, "n_tokens": int(n)}
+        for i, n in enumerate(store.lengths)
+    ]
+    removal = {name: tmp_path / f"{name}.parquet" for name in ("pages", "exclusions")}
+    tables.write("pages", rows, removal["pages"], {"pieces": json.dumps({"en": store.notes.get("pieces")})})
+    goes = [
+        {"page_id": row["page_id"], "n_tokens": row["n_tokens"], "stated": False, "reason": None}
+        | {"level": 1 if i < 30 else None, "reserve": i - 30 if 30 <= i < 100 else None}
+        for i, row in enumerate(rows)
+    ]
+    tables.write("exclusions", goes, removal["exclusions"], {"target": "en"})
+    notes = read_notes(published["order"])
+    literals = {name: notes[name] for name in DRAWN_WITH if name not in ("lang", "arm")}
+    literals |= {"shares": None, "temperature": None, "level": "f1", "langs": {"mono-en": "en"}}
+    order, place = published["order"], beside(published)
+    names = {key: published[key] for key in ("stores", "tokenizer")}
+    notes = draw_mixture(**literals, **names, **removal, out=order)
+    assert notes["removal"]["documents"]
+    change(place, literals=literals, notes=notes)
+    described_again(place, [order])
+    change(published["model"] / "record.json", notes={"order_sha256": file_digest(order)})
+    assert "order" not in failed(published | {"removal": removal})
+    assert "a level without its languages" in failed(published)["order"]
+    for row in goes[:15]:
+        row["level"] = 2
+    tables.write("exclusions", goes, removal["exclusions"], {"target": "en"})
+    assert "its recipe gives other rows" in failed(published | {"removal": removal})["order"]
 
 
 def test_a_changed_token(published):

@@ -42,8 +42,11 @@ WORD = r"[^\p{L}\p{M}\p{N}]+"
 K1, B = 0.9, 0.4
 """BM25's saturation of counts, and its normalisation by length: those of Anserini and of :mod:`lorebridge.trace`."""
 
-SHARD = 1 << 16
-"""Pages whose words are in memory at a time."""
+SHARD = 1 << 14
+"""Pages whose words are in memory at a time: so few that their scores stay in a processor's cache."""
+
+AHEAD = 1 << 22
+"""Counts of words that wait, at least, before they are added up."""
 
 DIGITS = 9
 """Decimals of a score. What differs by less is a tie: sums of the same weights in another order are no other score."""
@@ -292,11 +295,17 @@ class Index:
         """Count in how many pages each word is."""
         words = np.zeros(0, np.uint64)
         n_with: Ints = np.zeros(0, np.int64)
-        n_words = 0
+        waiting: list[tuple[npt.NDArray[np.uint64], Ints]] = []
+        n_words = n_waiting = 0
         for _, counts in corpus.shards("count words"):
             n_words += int(counts.n.sum())
             more = np.bincount(counts.word, minlength=len(counts.words))
-            words, n_with = _added(words, n_with, counts.hashes[more > 0], more[more > 0])
+            waiting.append((counts.hashes[more > 0], more[more > 0]))
+            n_waiting += len(waiting[-1][0])
+            if n_waiting > max(AHEAD, len(words)):  # so that each word is sorted a few times, not once a shard
+                words, n_with = _added(words, n_with, waiting)
+                waiting, n_waiting = [], 0
+        words, n_with = _added(words, n_with, waiting)
         return cls(method, words, n_with, len(corpus), n_words / max(1, len(corpus)))
 
     def rarity(self, hashes: npt.NDArray[np.uint64]) -> Floats:
@@ -320,14 +329,16 @@ class Index:
 
 
 def _added(
-    words: npt.NDArray[np.uint64], n: Ints, more_words: npt.NDArray[np.uint64], more_n: Ints
+    words: npt.NDArray[np.uint64], n: Ints, more: Sequence[tuple[npt.NDArray[np.uint64], Ints]]
 ) -> tuple[npt.NDArray[np.uint64], Ints]:
     """Add up counts of words; `words` are ascending, and so are those returned."""
-    both = np.concatenate([words, more_words])
+    both = np.concatenate([words, *(of for of, _ in more)])
     order = np.argsort(both, kind="stable")
     both = both[order]
-    first = np.flatnonzero(np.append(True, both[1:] != both[:-1])[: len(both)])
-    return both[first], np.add.reduceat(np.concatenate([n, more_n])[order], first) if len(both) else more_n
+    if not len(both):
+        return words, n
+    first = np.flatnonzero(np.append(True, both[1:] != both[:-1]))
+    return both[first], np.add.reduceat(np.concatenate([n, *(of for _, of in more)])[order], first)
 
 
 def _tfidf(counts: Counts, rarity: Floats) -> Floats:

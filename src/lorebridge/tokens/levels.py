@@ -6,7 +6,6 @@ Light: a dry run reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from lorebridge.errors import ConfigError
 
@@ -62,23 +61,3 @@ reserve that replaces them: at most half can go. Lower `top` of the neighbours, 
             f"and {available:,} are left for the reserve that replaces them: at most half can go",
             "Lower `top` of the neighbours, ask of fewer pages, or give more text.",
         )
-
-
-def check_found(where: object, target: str, notes: Mapping[str, Any]) -> None:
-    """Refuse, as :func:`check_room` does, by what is known once the neighbours have been found.
-
-    A dry run calls it with the notes of the record of table "neighbours", where there is one. Level ``stated`` is not
-    known by then; the stage that draws the reserve looks again.
-
-    Args:
-        where: what asks for it, for the error.
-        target: the language that is removed from.
-        notes: of :func:`lorebridge.corpora.neighbours.neighbours`.
-
-    Raises:
-        ConfigError: a level removes more than is available.
-    """
-    sizes = notes["sizes"].get(target)
-    if sizes:
-        removed = {level: sizes[level] for level in FILTERS}
-        check_room(where, target, removed, sizes["available"], sizes["total"])

@@ -338,9 +338,7 @@ class View:
             by_lang[lang] = stream
             check_numbering(pages, numbered.get(lang), stores[stream].notes.get(KEY))
             if int(found[lang]["piece"].max()) >= len(stores[stream]):
-                raise InputError(
-                    pages, f"names more documents than the {len(stores[stream])} of {stream}", "Remake it."
-                )
+                raise InputError(pages, f"names more documents than {stream} has", "Remake it with its rule.")
         if removal.target not in by_lang:
             raise InputError(
                 exclusions, f"removes from {removal.target}, which no text is of", "Mix that in, or leave it."
