@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from advised import Case, follow, name_of
+from lorebridge.corpora.qa import build_qa
 from lorebridge.corpora.released import check_questions, read_released
 from lorebridge.errors import InputError
 from lorebridge.probes.questions import counted
@@ -169,7 +170,83 @@ CULTURES = [
         table([("ko", "ko-1", ["reference"])], "reference"),
     ),
 ]
-CASES = [*FILES, *ROWS, *CULTURES]
+
+
+PAGED = {"id": "q", "title": "T", "question": {"en": "Who?"}, "answer": {"en": "A"}}
+NQ = {"example_id": 1, "question_text": "Who?", "document_text": "A", "document_title": "T"}
+NQ["annotations"] = [{"short_answers": [{"start_token": 0, "end_token": 1}], "long_answer": {"start_token": -1}}]
+
+
+def squad(*names: str) -> dict[str, Any]:
+    asked = [{"id": name, "question": "Who?", "answers": [{"text": "A"}]} for name in names]
+    return {"data": [{"title": "T", "paragraphs": [{"context": "C", "qas": asked}]}]}
+
+
+def on_pages(rows: list[Any], times: int = 1, **said: Any) -> Callable[[Path], Any]:
+    """Read rows of questions on pages, from a file that is given some times."""
+
+    def run(folder: Path) -> Any:
+        (folder / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        files = [{"shape": "paper", "split": "test", **said}] * times
+        paths = [folder / "qa.jsonl"] * times
+        return build_qa(files=files, paths=paths, langs=["en"], base="en", out=folder / "qa.parquet")
+
+    return run
+
+
+def paged(advice: str, mended: dict | None = None, /, **wrong: Any) -> Case:
+    return Case(advice, on_pages([{**PAGED, **wrong}]), None, on_pages([{**PAGED, **(mended or {})}]))
+
+
+OF_PAGES = [
+    Case("Give each question its own id.", on_pages([PAGED, PAGED]), None, on_pages([PAGED, {**PAGED, "id": "r"}])),
+    paged("It is one of test, train, both, neither.", {"split": "neither"}, split="dev"),
+    paged("Give files of questions whose pages", title=""),
+    paged("Give every row an id of its own.", {"id": 7}, id=None),
+    paged('Give {"CODE": ...}, a key a language.', question="Who?"),
+    paged("Give a text, or leave it out.", title=5),
+    paged("Give a text.", question={"en": 5}),
+    paged("Give a text, or null.", {"context": {"en": None}}, context={"en": 5}),
+    paged("Give a text, or a list of texts.", {"answer": {"en": ["A", "B"]}}, answer={"en": 5}),
+    Case("Shapes: paper, squad, nq.", on_pages([PAGED], shape="csv"), None, on_pages([PAGED], shape="paper")),
+    Case(
+        "Say which of en.",
+        on_pages([squad("a")], shape="squad"),
+        None,
+        on_pages([squad("a")], shape="squad", lang="en"),
+    ),
+    Case(
+        "Give one file a language.",
+        on_pages([squad("a")], 2, shape="squad", lang="en"),
+        None,
+        on_pages([squad("a")], shape="squad", lang="en"),
+    ),
+    Case(
+        "Give each question its own id.",
+        on_pages([squad("a", "a")], shape="squad", lang="en"),
+        None,
+        on_pages([squad("a", "b")], shape="squad", lang="en"),
+    ),
+    Case(
+        "Give the file as it is released.",
+        on_pages([{"data": [{}]}], shape="squad", lang="en"),
+        None,
+        on_pages([squad("a")], shape="squad", lang="en"),
+    ),
+    Case(
+        "Give Natural Questions itself, whole or simplified",
+        on_pages([{"question": "who", "answer": ["A"]}], shape="nq"),
+        None,
+        on_pages([NQ], shape="nq"),
+    ),
+    Case(
+        "Give the file as it is released.",
+        on_pages([PAGED | {"annotations": 1}], shape="nq"),
+        None,
+        on_pages([NQ], shape="nq"),
+    ),
+]
+CASES = [*FILES, *ROWS, *CULTURES, *OF_PAGES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

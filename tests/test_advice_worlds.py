@@ -10,6 +10,7 @@ import pytest
 
 from advised import Case, follow, name_of
 from lorebridge.world.multilingual import generate_multilingual
+from lorebridge.world.pages import generate_pages
 from lorebridge.world.planting import generate
 from lorebridge.world.statements import generate_statements
 
@@ -39,7 +40,9 @@ MULTILINGUAL = {
     "remarks": 1,
 }
 ARTICLES = {"questions": 4, "articles": 4, "pairs": 400, "doses": [1], "relations": 2, "objects": 4, "min_chars": 1}
+PAGES = {"topics": {"test": 1, "plain": 1}, "pages": 3, "neither": 1, "relations": 1, "objects": 4, "echoes": [0]}
 MADE: dict[Callable, dict[str, Any]] = {
+    generate_pages: PAGES,
     generate_statements: STATEMENTS,
     generate_multilingual: MULTILINGUAL,
     generate: ARTICLES,
@@ -129,6 +132,17 @@ TOLD = [
     both(generate_multilingual, "Give 0 or more.", {"skew": -1}, {"skew": 0}),
     both(generate_multilingual, "Give fewer, or more subjects.", {"clauses": 9}, {"clauses": 8}),
 ]
+PAGED = [
+    both(generate_pages, "There are test, train", {"topics": {"dev": 1}}, {}),
+    both(generate_pages, "Give a number in [0, 1].", {"strays": 2}, {"strays": 1}),
+    both(generate_pages, "Give at least 4.", {"objects": 3}, {"objects": 4}),
+    both(generate_pages, "Give 2 at most, or more pages.", {"echoes": [3]}, {"echoes": [2]}),
+    both(generate_pages, "or more pages.", {"echoes": [3]}, {"echoes": [3], "pages": 4}),
+    both(generate_pages, "Give at least one of `test`.", {"topics": {"plain": 1}}, {}),
+    both(generate_pages, "Give a plain topic and remarks", {"topics": {"test": 1}}, {}),
+    both(generate_pages, "or 0 of them.", {"remarks": 0}, {"remarks": 0, "neither": 0}),
+    both(generate_pages, "It is one of svo, vso", languages(order="sov"), languages(order="vso")),
+]
 WRITTEN = [
     both(generate, "Give a number in [0, 1].", {"leak_rate": 2}, {"leak_rate": 1}),
     both(generate, "Give more pairs, or lower pairs_per_entity", {"pairs": 1}, {"pairs": 400}),
@@ -139,7 +153,7 @@ WRITTEN = [
         {"pairs": 1, "entity_coverage": 0.0, "relation_coverage": 0.0},
     ),
 ]
-CASES = [*EVERY, *STATED, *TOLD, *WRITTEN]
+CASES = [*EVERY, *STATED, *TOLD, *PAGED, *WRITTEN]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

@@ -23,10 +23,9 @@ MARGIN = {"em_folded": 0.1, "correct": 0.1}
 CONFIG = {
     "languages": {lang: {"name": name} for lang, name in NAMES.items()},
     "base_language": "en",
-    "target_language": "hi",
     "inference": {"margin": MARGIN, "alpha": 0.05},
-    "removal": {"levels": list(LEVELS[:-1]), "again": True},
-    "tuning": {"tasks": ["open", "mcq"]},
+    "removal": {"target": "hi", "levels": list(LEVELS[:-1]), "again": True},
+    "qa": {"tasks": ["open", "mcq"]},
     "seeds": [0, 1],
 }
 

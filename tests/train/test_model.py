@@ -6,10 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lorebridge.errors import InputError
+from lorebridge.plan.cost import parameter_count
 from lorebridge.tokens.reader import IGNORED
-from lorebridge.train.model import PackedLanguageModel, build, load_weights, qwen2_config
+from lorebridge.train.architecture import architecture
+from lorebridge.train.model import PackedLanguageModel, build, llama_config, load_weights, qwen2_config
 from lorebridge.train.tensors import parameters, save_tensors
 
 TINY = {
@@ -35,6 +38,27 @@ def network():
 def ordinary():
     """Return the same model as transformers computes it."""
     return build(qwen2_config(TINY, 50, 0), seed=1).eval()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 5), st.booleans(), st.integers(0, 2**31))
+def test_llama_packed_is_transformers_llama_of_each_document_alone(lengths, padding, tied, seed):
+    """The weights are written as a checkpoint's and read by transformers, as whoever downloads it does."""
+    said, _ = architecture({**TINY, "kind": "llama", "tie_word_embeddings": tied, "rms_norm_eps": 1e-5})
+    config = said.configure({**TINY, "tie_word_embeddings": tied, "rms_norm_eps": 1e-5}, 50, 0)
+    ours, theirs = said.network(said.build(config, 1)).eval(), LlamaForCausalLM(LlamaConfig(**config.to_dict())).eval()
+    theirs.load_state_dict(parameters(ours.model), strict=not tied)
+    theirs.tie_weights()
+    assert (config.rope_parameters["rope_theta"], config.model_type) == (1e6, "llama")
+    length = sum(lengths) + padding
+    ids = torch.randint(50, (1, length), generator=torch.Generator().manual_seed(seed))
+    positions, documents = rows_of(lengths, length)
+    with torch.no_grad():
+        packed, start = ours.model.lm_head(ours.hidden(ids, positions, documents)), 0
+        for n in lengths:
+            alone = theirs(input_ids=ids[:, start : start + n]).logits
+            torch.testing.assert_close(packed[:, start : start + n], alone, atol=1e-5, rtol=0)
+            start += n
 
 
 def rows_of(lengths, length):
@@ -142,6 +166,24 @@ def test_published_size_of_qwen25_0_5b():
     with torch.device("meta"):
         model = build(qwen2_config(released, 151665, 151643), seed=0)
     assert sum(p.numel() for p in model.parameters()) == 494_032_768
+
+
+def test_published_size_of_tinyllama():
+    released = {
+        "hidden_size": 2048,
+        "num_hidden_layers": 22,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "intermediate_size": 5632,
+        "rope_theta": 1e4,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        "max_position_embeddings": 2048,
+    }
+    with torch.device("meta"):
+        model = build(llama_config(released, 32000, 2), seed=0)
+    n = sum(p.numel() for p in model.parameters())
+    assert n == parameter_count({"kind": "llama", **released}, 32000)[0] == 1_100_048_384
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):

@@ -166,7 +166,7 @@ def test_weights_in_several_files_are_the_same_model(tuned, whole, tmp_path):
 
 def test_what_cannot_be_tuned_is_refused_in_a_line(tuned, tmp_path):
     for said, what in (
-        ({"model_type": "llama"}, "is of the type llama. Give a model of the type qwen2"),
+        ({"model_type": "gpt2"}, "is of the type gpt2. Give a model of the type qwen2"),
         ({"model_type": "bert"}, "a masked model, which writes no answer"),
         ({"model_type": "qwen2", "vocab_size": 9}, "has 9 tokens, and its tokenizer 300"),
         (

@@ -59,6 +59,8 @@ rule order:
                 stores="tokens/*/tokens.bin",
                 pairs="parallel/*.parquet",
                 mentions="trace/mentions/*.parquet",
+                pages="pages/pages.parquet",
+                exclusions="pages/exclusions.parquet",
                 tokenizer="tokenizer/tokenizer.json | models/given/*/model",
             )
         ),

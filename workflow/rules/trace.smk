@@ -179,7 +179,7 @@ rule mentions:
                 "mentions",
                 texts="corpora/*/documents-*.parquet | parallel/*.parquet",
                 audits="corpora/*/audit.json",
-                subjects="trace/subjects/*.parquet | facts/subjects/*.parquet",
+                subjects="trace/subjects/*.parquet | facts/subjects/*.parquet | removal/subjects/*.parquet",
             )
         ),
     output:

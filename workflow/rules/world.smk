@@ -12,6 +12,7 @@ if plan.study.planted:
                 cloze="world/questions/*-culture-cloze_*.json",
                 facts="world/facts/*.jsonl.gz",
                 forms="world/forms.parquet",
+                page_questions="world/qa.jsonl",
                 truth="world/truth.parquet",
                 people_file="world/people.json",
             ),

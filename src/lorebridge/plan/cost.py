@@ -39,6 +39,14 @@ def _qwen2(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int]:
     return matrices + biases_and_norms + embeddings, matrices + head
 
 
+def _llama(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int]:
+    """As Qwen2, which alone has biases: on queries, keys and values."""
+    hidden = model["hidden_size"]
+    kv = hidden // model["num_attention_heads"] * model["num_key_value_heads"]
+    parameters, matrices = _qwen2(model, vocab_size)
+    return parameters - model["num_hidden_layers"] * (hidden + 2 * kv), matrices
+
+
 def _bert(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int]:
     """As above; the head is reckoned at every token, though it is read at one of seven."""
     hidden, layers, ff = model["hidden_size"], model["num_hidden_layers"], model["intermediate_size"]
@@ -50,7 +58,7 @@ def _bert(model: Mapping[str, Any], vocab_size: int) -> tuple[int, int]:
     return matrices + biases_and_norms + head + others, matrices + head
 
 
-_PARAMETERS = {"qwen2": _qwen2, "bert": _bert}
+_PARAMETERS = {"qwen2": _qwen2, "llama": _llama, "bert": _bert}
 
 
 def flops_per_token(model: Mapping[str, Any], sequence_length: int, vocab_size: int) -> float:

@@ -65,7 +65,7 @@ class Model:
         cultures: the question sets that it is asked.
         heldout: the languages of whose held-out text its perplexity is measured.
         mixture: of a model that learns several texts jointly: how much of each (``shares`` or ``temperature``, see
-            :func:`lorebridge.tokens.mixture.draw_mixture`).
+            :func:`lorebridge.tokens.mixture.draw_mixture`), and at which ``level`` of removal, if pages are removed.
         tuning: of a model that is tuned on prompts and answers: their ``texts`` and how they are read (see
             :func:`lorebridge.tokens.tuning.draw_tuning`).
         given: where a given model is from: ``path``, or ``hub`` and ``revision``.

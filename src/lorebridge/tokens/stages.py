@@ -271,7 +271,8 @@ def _pages_inputs(study: Study, w: Wildcards) -> Arguments:
     }
 
 
-def _neighbours_literals(study: Study, w: Wildcards) -> dict[str, Any]:
+def neighbours_literals(study: Study) -> dict[str, Any]:
+    """Return what neighbours are found by."""
     said = study.config["neighbours"]
     return {"lang": said["index_lang"] or study.base, **{key: said[key] for key in ("method", "query_terms", "top")}}
 
@@ -292,9 +293,9 @@ REMOVAL_STAGES = (
         "lorebridge.corpora.neighbours:neighbours",
         files={"neighbours": File("pages/neighbours.parquet", table="neighbours", argument="out")},
         record="pages/neighbours.parquet.record.json",
-        literals=_neighbours_literals,
+        literals=lambda study, w: neighbours_literals(study),
         inputs=lambda study, w: {
-            "documents": many(shard_files(study, _neighbours_literals(study, w)["lang"], "documents")),
+            "documents": many(shard_files(study, neighbours_literals(study)["lang"], "documents")),
             "pages": one(item("pages", "pages")),
             "qa": one(item("qa", "qa")),
         },

@@ -69,13 +69,19 @@ def _qwen2() -> Architecture:
     return Architecture(qwen2.qwen2_config, qwen2.build, qwen2.PackedLanguageModel, masked=False)
 
 
+def _llama() -> Architecture:
+    from lorebridge.train import model as llama
+
+    return Architecture(llama.llama_config, llama.build, llama.PackedLlama, masked=False)
+
+
 def _bert() -> Architecture:
     from lorebridge.train import masked as bert
 
     return Architecture(bert.bert_config, bert.build, bert.PackedMaskedModel, masked=True)
 
 
-ARCHITECTURES = {"qwen2": _qwen2, "bert": _bert}
+ARCHITECTURES = {"qwen2": _qwen2, "llama": _llama, "bert": _bert}
 """By ``model.kind``; what has none is the first. Only the one that is trained is imported."""
 
 

@@ -22,6 +22,7 @@ CARD = "README.md"
 # model.kind -> its name, the class that loads it, and what the hub says that it does.
 _KINDS = {
     "qwen2": ("Qwen2", "AutoModelForCausalLM", "text-generation"),
+    "llama": ("Llama", "AutoModelForCausalLM", "text-generation"),
     "bert": ("BERT", "AutoModelForMaskedLM", "fill-mask"),
 }
 _EVALUATION, _NEXT = "## Evaluation", "## How to load it"

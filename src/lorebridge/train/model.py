@@ -1,4 +1,4 @@
-"""The causal model: Qwen2 from a configuration, which reads packed documents (:mod:`lorebridge.train.packed`)."""
+"""The causal models, Qwen2 and Llama, which read packed documents (:mod:`lorebridge.train.packed`)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
+from transformers.models.llama.configuration_llama import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaForCausalLM
 from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
@@ -27,6 +29,7 @@ INDEX = f"{WEIGHTS}.index.json"
 """Beside weights in several files."""
 # Tokens of a store that are looked at together.
 TOKENS_AT_ONCE = 1 << 24
+C = TypeVar("C", Qwen2Config, LlamaConfig)
 
 
 def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Config:
@@ -42,13 +45,34 @@ def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Conf
     Raises:
         InputError: an unknown key, a vocabulary smaller than the tokenizer's, or sizes that do not divide.
     """
+    return _causal(Qwen2Config, "Qwen2", model, n_tokens, eot)
+
+
+def llama_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> LlamaConfig:
+    """Return the Llama configuration of a study: as Qwen2's, but for the biases of queries, keys and values.
+
+    TinyLlama (Zhang et al. 2024, "TinyLlama: An Open-Source Small Language Model", section 2.2) is of it, with untied
+    embeddings, ``rope_theta`` 10,000 and ``rms_norm_eps`` 1e-5.
+
+    Args:
+        model: see :func:`qwen2_config`.
+        n_tokens: size of the tokenizer's vocabulary.
+        eot: id of ``<|endoftext|>``.
+
+    Raises:
+        InputError: an unknown key, a vocabulary smaller than the tokenizer's, or sizes that do not divide.
+    """
+    return _causal(LlamaConfig, "Llama", model, n_tokens, eot)
+
+
+def _causal(of: type[C], name: str, model: Mapping[str, Any], n_tokens: int, eot: int) -> C:
     keywords = dict(model)
     scaled = keywords.pop("scaled_residuals", False)
     rope_theta = keywords.pop("rope_theta", None)
     if rope_theta is not None:
         keywords["rope_parameters"] = {"rope_type": "default", "rope_theta": float(rope_theta)}
-    config = Qwen2Config(
-        **packed.keywords(keywords, Qwen2Config, "Qwen2", n_tokens)
+    config = of(
+        **packed.keywords(keywords, of, name, n_tokens)
         | {"bos_token_id": eot, "eos_token_id": eot}
         | {"dtype": "float32", "attn_implementation": "sdpa"}
     )
@@ -59,7 +83,7 @@ def qwen2_config(model: Mapping[str, Any], n_tokens: int, eot: int) -> Qwen2Conf
     return config
 
 
-def build(config: Qwen2Config, seed: int) -> Qwen2ForCausalLM:
+def build(config: Qwen2Config | LlamaConfig, seed: int) -> Qwen2ForCausalLM | LlamaForCausalLM:
     """Return a float32 model whose initial weights depend on `config` and `seed` alone.
 
     With ``scaled_residuals`` the matrices that write to the residual stream begin divided by the square root of how
@@ -68,7 +92,7 @@ def build(config: Qwen2Config, seed: int) -> Qwen2ForCausalLM:
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(config)
+        model = LlamaForCausalLM(config) if isinstance(config, LlamaConfig) else Qwen2ForCausalLM(config)
         if getattr(config, "scaled_residuals", False):
             for layer in model.model.layers:
                 for matrix in (layer.self_attn.o_proj, layer.mlp.down_proj):
@@ -144,7 +168,7 @@ def place_unseen(model: PreTrainedModel, stores: Iterable[Path]) -> int:
 class PackedLanguageModel(packed.PackedModel):
     """A causal language model whose forward gives the summed loss of packed rows."""
 
-    model: Qwen2ForCausalLM
+    model: Qwen2ForCausalLM | LlamaForCausalLM
     # A mapping goes to the layers as it is; None would have transformers make a mask.
     masks: ClassVar[Mapping[str, Any]] = {"attention_mask": {"full_attention": None}}
 
@@ -156,3 +180,9 @@ class PackedLanguageModel(packed.PackedModel):
         weight = self.model.lm_head.weight
         chunk = positions_at_once(len(hidden), len(weight), hidden.device.type)
         return chunked_cross_entropy(hidden, weight, targets.flatten(), chunk)
+
+
+class PackedLlama(PackedLanguageModel):
+    """The same of Llama, whose trunk makes no mask for attention that transformers does not know."""
+
+    masks: ClassVar[Mapping[str, Any]] = {}

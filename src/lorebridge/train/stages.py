@@ -117,7 +117,12 @@ def stage(phase: str, says: str) -> Stage:
 
 
 def tuned_models(
-    config: Mapping[str, Any], phase: str, starts: Iterable[Model], sets: Mapping[str, Sequence[tuple[str, Item]]]
+    config: Mapping[str, Any],
+    phase: str,
+    starts: Iterable[Model],
+    sets: Mapping[str, Sequence[tuple[str, Item]]],
+    *,
+    own_seed: bool = False,
 ) -> tuple[list[Text], list[Model]]:
     """Return the models that are tuned in a phase, each of some models on each of some sets of rows, and their texts.
 
@@ -128,6 +133,7 @@ def tuned_models(
             text is cut with its own tokenizer.
         sets: name -> for each of its languages, in the order in which they come, the code and a table "tuning". All
             have as many languages.
+        own_seed: whether each start is tuned with its own seed alone, and not with each of the study's.
 
     Returns:
         Texts, two for each table and tokenizer; and a model for each start, set and seed, whose arm is the set.
@@ -163,7 +169,7 @@ def tuned_models(
                     tokens=steps * said["batch_tokens"],
                     tuning={"texts": pairs, **{key: said[key] for key in READ}},
                 )
-                for seed in config["seeds"]
+                for seed in ([start.seed] if own_seed else config["seeds"])
             ]
     return list(texts.values()), models
 

@@ -341,8 +341,8 @@ def _spell(
     """Return how each language says it, the base first; no word holds another of its script."""
     n_entities, n_relations = world.gold.shape
     rng = generator(seed, "shared")
-    alike_names = rng.random(n_entities) < shared
-    alike_objects = rng.random((n_relations, objects)) < shared
+    alike_names = np.less(rng.random(n_entities), shared)
+    alike_objects = np.less(rng.random((n_relations, objects)), shared)
     taken: dict[str, Vocabulary] = {}
     said: dict[str, _Language] = {}
     for lang in (base, *(lang for lang in languages if lang != base)):

@@ -31,7 +31,7 @@ def _name(config: Mapping[str, Any], lang: str) -> str:
 
 def removed(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
     """Say of each level what was removed, and what still states the test's facts."""
-    target = _name(config, config["target_language"])
+    target = _name(config, config["removal"]["target"])
     table = rows["removed"]
     own = table[table["language"] == target]
     found = []
@@ -157,7 +157,7 @@ def _alpha(config: Mapping[str, Any]) -> float:
 
 def crosses(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[str]:
     """Say how many more answers are right than to questions that no text answers, where pages were removed."""
-    target = _name(config, config["target_language"])
+    target = _name(config, config["removal"]["target"])
     table = _differences(rows["differences"], CROSSES)
     found = []
     for what, of in _groups(table[(table["language"] == target) & table["level"].isin([*FILTERS, STATED])]):
@@ -216,10 +216,10 @@ def alarms(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> list[
 
 def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Account:
     """Return what the study asks, was, and found; alarms first."""
-    base, target = (_name(config, config[key]) for key in ("base_language", "target_language"))
+    base, target = (_name(config, lang) for lang in (config["base_language"], config["removal"]["target"]))
     margins = config["inference"]["margin"]
     again = f" and {AGAIN} (A/A)" if config["removal"]["again"] else ""
-    tasks = config["tuning"]["tasks"]
+    tasks = config["qa"]["tasks"]
     return Account(
         question="Does joint pretraining carry what only one language states?",
         about=f"Models learn {base} and {target} jointly, from scratch. Pages are taken from the {target} text alone, "

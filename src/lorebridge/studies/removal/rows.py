@@ -20,7 +20,7 @@ ALARMS = Stage(
     files={"removal_alarms": File("removal/alarms.parquet", table="removal_alarms", argument="out")},
     record="removal/alarms.parquet.record.json",
     literals=lambda study, w: {
-        "target": study.config["target_language"],
+        "target": study.config["removal"]["target"],
         "margin": study.config["inference"]["margin"],
         "alpha": study.config["inference"]["alpha"],
     },
