@@ -96,7 +96,7 @@ def itself() -> dict[str, Any]:
 SCHEMA = [
     Case("Take the alias out.", lambda _: config.check(itself()), None, checked({})),
     case("Did you mean 'bridge'?", {"kind": "brigde"}, {"kind": "bridge"}),
-    case("Kinds: bridge, roots, scripts", {"kind": "unheard"}, {"kind": "bridge"}),
+    case("Kinds: bridge, removal, roots, scripts", {"kind": "unheard"}, {"kind": "bridge"}),
     case("Give another.", {"model.rope_theta": float("nan")}, {"model.rope_theta": 1e4}),
     case("Did you mean 'seeds'?", {"seedz": [0]}, {"seedz": GONE}),
     case("Known keys here: name, script", {"languages.ko.xyz": 1}, {"languages.ko.xyz": GONE}),
@@ -624,7 +624,71 @@ OF_TUNING = [
     tuned("Give tuning.transliteration.", {"tuning.transliteration": None}, {"tuning.transliteration": SPELT}),
     tuned("It takes: ", {"tuning.transliteration.lang": "zz"}, {"tuning.transliteration.lang": "hi"}),
 ]
-CASES = [*FILES, *SCHEMA, *SOURCES, *ALL, *BRIDGE, *OF_PEOPLE, *ROOTS, *OF_TUNING]
+
+
+def removal(advice: str, wrong: dict[str, Any], mended: dict[str, Any]) -> Case:
+    return case(advice, wrong, mended, "removal-demo")
+
+
+PAPER_FILE = {"kind": "local", "shape": "paper", "path": "/q.jsonl", "split": "test"}
+SQUAD_FILE = PAPER_FILE | {"shape": "squad", "lang": "en"}
+OF_REMOVAL = [
+    removal("Choose one of en, hi.", {"removal.target": "zz"}, {"removal.target": "hi"}),
+    removal("Name another.", {"removal.target": "en"}, {"removal.target": "hi"}),
+    removal("Add f0.", {"removal.levels": ["f1"]}, {"removal.levels": ["f0", "f1"]}),
+    removal(
+        "Name more, or set again.",
+        {"removal.levels": ["f0"], "removal.again": False},
+        {"removal.levels": ["f0", "f1"]},
+    ),
+    removal("Take a smaller one.", {"seeds": [20000]}, {"seeds": [2]}),
+    removal(
+        "Set it to mentions.",
+        {"world": None, "corpora": {lang: {"sources": [LOCAL]} for lang in ("en", "hi")}, "qa.files": [PAPER_FILE]},
+        {"removal.stated_by": "mentions"},
+    ),
+    removal(
+        "Give `world` of the kind pages.",
+        {
+            "world": None,
+            "corpora": {lang: {"sources": [LOCAL]} for lang in ("en", "hi")},
+            "removal.stated_by": "mentions",
+        },
+        {"world": {"kind": "pages"}, "corpora": shipped("removal-demo")["corpora"]},
+    ),
+    removal("Say which.", {"qa.files": [{**SQUAD_FILE, "lang": None}]}, {"qa.files": [SQUAD_FILE]}),
+    removal("It takes: en, hi", {"qa.files": [{**SQUAD_FILE, "lang": "zz"}]}, {"qa.files": [SQUAD_FILE]}),
+    removal("or add it there.", {"tuning.sets.open.task": "mcq"}, {"qa.tasks": ["mcq"]}),
+    removal(
+        "Leave out either.",
+        {"tuning.sets.other": {"task": "open"}},
+        {"tuning.sets.other": {"task": "mcq"}, "qa.tasks": ["open", "mcq"]},
+    ),
+    removal("Give tuning.sets one of it, or leave it out.", {"qa.tasks": ["open", "mcq"]}, {"qa.tasks": ["open"]}),
+    removal("It takes: en, hi", {"training.shares": {"zz": 1}}, {"training.shares": {"en": 0.5, "hi": 0.5}}),
+    removal("Give each language its share.", {"training.shares": {"en": 1}}, {"training.shares": {"en": 0.5, "hi": 0.5}}),
+    removal(
+        "Give one of them.",
+        {"training.shares": {"en": 0.5, "hi": 0.5}, "training.temperature": 2},
+        {"training.temperature": None},
+    ),
+    removal(
+        "Give llama or qwen2.",
+        {
+            "model": {key: value for key, value in shipped("roots-demo")["model"].items()},
+            "tokenizer.mask": True,
+        },
+        {"model": shipped("removal-demo")["model"]},
+    ),
+    removal("Give a multiple of 2.", {"training.sft.examples": 41}, {"training.sft.examples": 42}),
+    removal("Name one, such as em_folded.", {"inference.margin": {}}, {"inference.margin": {"em_folded": 0.1}}),
+    removal(
+        "Lower neighbours.top, ask of fewer pages, or give more text.",
+        {"removal.expected": {"tokens": 5e9, "removed": 3e9}},
+        {"removal.expected": {"tokens": 7e9, "removed": 3e9}},
+    ),
+]
+CASES = [*FILES, *SCHEMA, *SOURCES, *ALL, *BRIDGE, *OF_PEOPLE, *ROOTS, *OF_TUNING, *OF_REMOVAL]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
