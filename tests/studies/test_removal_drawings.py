@@ -49,32 +49,31 @@ def qa_rows(n):
     return found
 
 
-def chance(level, lang, split, task, floor):
-    """Hindi loses the test's facts by level; a share crosses. With `floor` nothing is known but by chance."""
+def chance(level, lang, split, task, tuned):
+    """Hindi loses the test's facts by level, and a share crosses; untuned, answers are right by chance."""
     base = 0.25 if task == "mcq" else 0.02
     known = {"test": 0.75, "both": 0.8, "neither": base}[split]
     if lang == "hi" and split == "test":
         known = {"f1": 0.7, "f2": 0.55, "f3": 0.55, "f4": 0.5, "stated": 0.35}.get(level, known)
-    return base if floor else known
+    return known if tuned else base
 
 
-def write_study(folder, *, n=80, floor=False):
+def write_study(folder, n=80):
     """Write all tables of an invented study; return them by name."""
     rng = np.random.default_rng(3)
+    lucks = {(row["question_id"], row["lang"], seed): rng.random() for row in qa_rows(n) for seed in (0, 1)}
     questions, scores, models = qa_rows(n), [], []
     of = {name: folder / f"{name}.parquet" for name in ("qa", "qa_scores", "qa_overlap", "qa_baselines")}
     for task in ("open", "mcq"):
         for level in LEVELS:
             for seed in (0, 1):
                 run = f"{level}-{task}-s{seed}"
-                for tuned, step in ((None, 0), (task, 5)):
+                for tuned, step in ((None, 0), (task, 5))[task == "mcq" :]:
                     models.append({"run": run, "level": level, "seed": seed, "tuned": tuned, "step": step})
                     for row in questions:
-                        luck = np.random.default_rng(
-                            [int.from_bytes(row["question_id"].encode()) % 2**32, seed]
-                        ).random()
+                        luck = lucks[row["question_id"], row["lang"], seed]
                         luck = rng.random() if rng.random() < 0.1 else luck
-                        known = chance(level, row["lang"], row["split"], task, floor or tuned is None)
+                        known = chance(level, row["lang"], row["split"], task, tuned)
                         right = float(luck < known)
                         letters = dict.fromkeys(("em_strict", "f1_strict", "em_folded", "f1_folded"), right)
                         scores.append(
@@ -185,14 +184,14 @@ def test_the_page_says_what_was_removed_answered_shown_and_undecided(written):
     assert "9.0 % of the tokens of Hindi" in removed[0] and "60 (75 %) are still stated" in removed[0]
     assert "None of 80 facts" in removed[-1]
     answers = page.answers(written, CONFIG)
-    assert len(answers) == 8 and all(" f0 " in text and " stated " in text for text in answers)
+    assert len(answers) == 6 and all(" f0 " in text and " stated " in text for text in answers)
     said = page.differences(written, CONFIG)
     [hindi] = [text for text in said if text.startswith("open, tuned, asked in Hindi")]
     assert re.search(r"shown to be less: [^;]*stated -", hindi) and "margin of 10.0 points" in hindi
     [english] = [text for text in said if text.startswith("open, tuned, asked in English")]
     assert "equivalent: " in english and "shown" not in english.split("Without")[0]
     assert "64 questions are left" in english
-    assert "A/A" in said[-1] and "8 are within the margin" in said[-1]
+    assert "A/A" in said[-1] and "6 are within the margin" in said[-1]
     [crossing] = [text for text in page.crosses(written, CONFIG) if text.startswith("open, tuned")]
     assert "at stated" in crossing and crossing.endswith("knowledge crosses from the other language.")
     told = page.account(written, CONFIG)
@@ -205,7 +204,7 @@ def verdicts(made):
     return {name: set(of["verdict"]) for name, of in table.groupby("name")}
 
 
-def test_alarms_ring_where_there_is_nothing_to_lose_and_not_where_there_is(invented, tmp_path):
+def test_alarms_are_silent_where_there_is_something_to_lose(invented):
     told = verdicts(invented)
     assert told[FLOOR] == {"silent"} and "rings" not in told[NOWHERE]
     table = tables.read(invented["removal_alarms"])
@@ -215,8 +214,6 @@ def test_alarms_ring_where_there_is_nothing_to_lose_and_not_where_there_is(inven
     assert (
         table[table["verdict"] == "rings"].groupby("name")["to_do"].agg(lambda to_do: (to_do != "").sum()).eq(1).all()
     )
-    blind = verdicts(write_study(tmp_path, n=40, floor=True))
-    assert blind[FLOOR] == {"rings"}
 
 
 def test_the_questions_alone_say_what_can_be_shown(written):

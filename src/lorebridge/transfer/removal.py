@@ -218,8 +218,9 @@ def _answers(
     for names, rows in frame.groupby(["lang", "split"], sort=True):
         lang, split = map(str, names)
         wide = rows.set_index(["question_id", "at"])[list(metrics)].unstack("at")
-        if wide.isna().any(axis=None) or len(wide.columns) < len(metrics) * len(models):
-            missing = wide.index[wide.isna().any(axis=1)]
+        lacking = np.isnan(wide.to_numpy(np.float64)).any(axis=1)
+        if lacking.any() or len(wide.columns) < len(metrics) * len(models):
+            missing = wide.index[lacking]
             what = (
                 f"not all models answered {missing[0] if len(missing) else 'questions'} of the split {split} in {lang}"
             )

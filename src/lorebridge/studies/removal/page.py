@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lorebridge.figures.page import Account
+from lorebridge.figures.style import seeds_phrase
 from lorebridge.studies.removal.drawings import HEADLINE, TASKS
 from lorebridge.tokens.levels import FILTERS, NOTHING, STATED, TEST
 from lorebridge.transfer.alarms import CANNOT_TELL, RINGS
@@ -226,9 +227,9 @@ def account(rows: Mapping[str, pd.DataFrame], config: Mapping[str, Any]) -> Acco
         "more at each level, and others put in their place; then all models are tuned on the same questions and asked "
         f"the same questions in both languages. If knowledge crosses, {target} answers survive the loss of {target} "
         "pages. A difference that is not told from 0 is no proof of none: each has a test of equivalence beside it.",
-        found=alarms(rows, config) + differences(rows, config) + crosses(rows, config) + together(rows, config),
+        found=[text for of in (alarms, removed, differences, crosses, together) for text in of(rows, config)],
         design={
-            "Levels": f"{', '.join(config['removal']['levels'])}{again}; {len(config['seeds'])} seeds",
+            "Levels": f"{', '.join(config['removal']['levels'])}{again}; {seeds_phrase(len(config['seeds']))}",
             "Asked": "; ".join(TASKS.get(task, task) for task in tasks),
             "Margins": "; ".join(f"{metric} {100 * margin:g} points" for metric, margin in margins.items()),
             "Tests": "Student's t over clusters of questions (those of one page), two one-sided tests (TOST), families "
