@@ -643,9 +643,7 @@ OF_REMOVAL = [
     removal("Name another.", {"removal.target": "en"}, {"removal.target": "hi"}),
     removal("Add f0.", {"removal.levels": ["f1"]}, {"removal.levels": ["f0", "f1"]}),
     removal(
-        "Name more, or set again.",
-        {"removal.levels": ["f0"], "removal.again": False},
-        {"removal.levels": ["f0", "f1"]},
+        "Name more, or set again.", {"removal.levels": ["f0"], "removal.again": False}, {"removal.levels": ["f0", "f1"]}
     ),
     removal("Take a smaller one.", {"seeds": [20000]}, {"seeds": [2]}),
     removal(
@@ -672,7 +670,9 @@ OF_REMOVAL = [
     ),
     removal("Give tuning.sets one of it, or leave it out.", {"qa.tasks": ["open", "mcq"]}, {"qa.tasks": ["open"]}),
     removal("It takes: en, hi", {"training.shares": {"zz": 1}}, {"training.shares": {"en": 0.5, "hi": 0.5}}),
-    removal("Give each language its share.", {"training.shares": {"en": 1}}, {"training.shares": {"en": 0.5, "hi": 0.5}}),
+    removal(
+        "Give each language its share.", {"training.shares": {"en": 1}}, {"training.shares": {"en": 0.5, "hi": 0.5}}
+    ),
     removal(
         "Give one of them.",
         {"training.shares": {"en": 0.5, "hi": 0.5}, "training.temperature": 2},
@@ -680,10 +680,7 @@ OF_REMOVAL = [
     ),
     removal(
         "Give llama or qwen2.",
-        {
-            "model": {key: value for key, value in shipped("roots-demo")["model"].items()},
-            "tokenizer.mask": True,
-        },
+        {"model": {key: value for key, value in shipped("roots-demo")["model"].items()}, "tokenizer.mask": True},
         {"model": shipped("removal-demo")["model"]},
     ),
     removal("Give a multiple of 2.", {"training.sft.examples": 41}, {"training.sft.examples": 42}),

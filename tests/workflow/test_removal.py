@@ -138,5 +138,5 @@ def test_another_margin_trains_nothing_again():
 def test_a_level_is_one_of_those_that_there_are():
     said = removal()
     said["removal"]["levels"] = ["f0", "f5"]
-    with pytest.raises(ConfigError, match="removal.levels"):
+    with pytest.raises(ConfigError, match=r"removal\.levels"):
         config.check(said)

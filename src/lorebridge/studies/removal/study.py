@@ -15,8 +15,8 @@ from lorebridge.probes import stages as probes
 from lorebridge.studies.checks import not_a_language
 from lorebridge.studies.removal.rows import ALARMS, FIGURES, TABLES
 from lorebridge.studies.shared import SHARED
-from lorebridge.tokens.levels import NOTHING, STATED, check_room
 from lorebridge.tokens import stages as tokens
+from lorebridge.tokens.levels import NOTHING, STATED, check_room
 from lorebridge.train import stages as train
 from lorebridge.work import read_json
 from lorebridge.world.stages import PAGES
@@ -220,8 +220,8 @@ def problems(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         if 2 * gone > total:
             yield (
                 "removal.expected",
-                f"says that {gone:,.0f} of {total:,.0f} tokens of {target} go ({100 * gone / total:.1f} %), and at most "
-                "half can: as many are kept as the reserve that replaces them",
+                f"says that {gone:,.0f} of {total:,.0f} tokens of {target} go ({100 * gone / total:.1f} %), and at "
+                "most half can: as many are kept as the reserve that replaces them",
                 "Lower neighbours.top, ask of fewer pages, or give more text.",
             )
 
