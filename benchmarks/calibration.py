@@ -5,7 +5,8 @@
 A study has the paper's four languages with as many questions as were released, in clusters of one to four that share
 how hard they are and how much the bridge does for them; answers are mostly kept from one checkpoint to the next; some
 are ties. What is measured is what the workflow calls: ``lorebridge.transfer.contrasts.form``, ``gap_table``,
-``asymmetry_table``, ``occurrence_means``, ``effects`` of the item model, ``verdict_table`` and ``ClusterBootstrap``.
+``asymmetry_table``, ``occurrence_means``, ``effects`` of the item model, ``verdict_table``, ``ClusterBootstrap``,
+``effect`` of one script and ``hint_effects``.
 
 The peer in each table is what one would do otherwise: an interval and a test over questions alone, or appendix C.4 as
 it stands. Intervals are to cover 93 to 97 %, and tests of what is true to reject 3.5 to 6.5 %. Each rate has its
@@ -36,6 +37,7 @@ from tqdm import tqdm
 from lorebridge import tables
 from lorebridge.corpora.openqa import known_languages
 from lorebridge.probes.prefixes import BARE
+from lorebridge.probes.wording import SOURCE
 from lorebridge.transfer.alarms import RINGS, Alarm, unrelated
 from lorebridge.transfer.asymmetry import DIFFERENCE, DIRECTIONS, INTERACTION, asymmetry_table
 from lorebridge.transfer.cells import PAIRS, SOURCE_RIGHT, STAR, cells_of, crossed, predictors
@@ -43,6 +45,7 @@ from lorebridge.transfer.clusters import ClusterBootstrap
 from lorebridge.transfer.contrasts import ALL, AT_RISK, Contrast, form
 from lorebridge.transfer.credits import LAST, Credits, directions
 from lorebridge.transfer.gaps import gap_table
+from lorebridge.transfer.hints import hint_effects
 from lorebridge.transfer.inference import QUESTIONS_AND_SEEDS, QUESTIONS_ONLY, Sample, few_clusters, holm, infer
 from lorebridge.transfer.item_model import CROSSED, ECHO, SLOPE, Answers, effects
 from lorebridge.transfer.items import BY_LOT, RISK, occurrence_means
@@ -1033,7 +1036,7 @@ JUDGED = {
     for shape in (PAIRS, STAR)
     for beta, said in ((0.0, "no effect of script"), (0.5, "one script: + .5 log odds"))
 }
-"""Shape of the questions, the effect of one script in log odds, and how many models are judged."""
+"""Shape of the questions, the effect of one script in log odds, and how many models."""
 MORE_MODELS = {f"{models} models": (PAIRS, 0.0, models) for models in (1, 3, 8)}
 OF_LANGUAGE = {
     PAIRS: 32,
@@ -1041,6 +1044,13 @@ OF_LANGUAGE = {
 }  # questions written in each language: 384 as in ECLeKTic; MultiLoKo has 250 in each
 FAMILY = 0.3  # log odds of one family
 DIFFERENCES = {"languages": 0.4, "pairs": 0.3, "questions": 1.0, "models": 0.5}  # standard deviations, in log odds
+HINTED = {
+    f"{shape}, {said}": (shape, more, 3)
+    for shape in (PAIRS, STAR)
+    for more, said in ((0.0, "a hint helps alike"), (0.5, "in another script: + .5 log odds"))
+}
+"""Shape of the questions, by how much more a hint helps in another script (log odds), and how many models."""
+HELP = {"mean": 0.5, "languages": 0.2, "pairs": 0.15}  # of a hint, in log odds; the latter two standard deviations
 PEERS_EVERY = 3  # studies in which the peers are fitted, too
 
 
@@ -1056,11 +1066,15 @@ def dealt_out(shape: str) -> Term:
     return term("same script", langs, first, second, known_languages(), others, hub, MOST, 0)
 
 
-def judged_answers(shape: str, beta: float, models: int, rng: np.random.Generator) -> tuple[pd.DataFrame, float]:
+def judged_answers(
+    shape: str, beta: float, models: int, rng: np.random.Generator, more: float | None = None
+) -> tuple[pd.DataFrame, float]:
     """Return judged answers of a set of questions, and the true marginal effect of one script on those that count.
 
     Languages are harder or easier as a source and as a target, pairs of them too, and so are questions: what a row does
     not know. That one script or one family helps is added to the log odds, and what is tested is the marginal effect.
+    With `more`, each is asked with a hint, too, which helps by language and pair and `more` in another script; the
+    effect is that of `more` on the answers with it.
     """
     langs = ECLEKTIC if shape == PAIRS else MULTILOKO
     n, known = len(langs), known_languages()
@@ -1074,33 +1088,52 @@ def judged_answers(shape: str, beta: float, models: int, rng: np.random.Generato
     own = np.arange(n) == written[:, None]
     english = np.arange(n) == langs.index("en")
     asked = own | (shape == PAIRS) | english | english[written][:, None]
+    if more is not None:
+        helped = HELP["mean"] + rng.normal(0, HELP["languages"], n) + rng.normal(0, HELP["pairs"], (n, n))
     parts, gained, n_counting = [], 0.0, 0
     for model in range(models):
         able = rng.normal(0.3, DIFFERENCES["models"])
         there = (able - 0.5 - hard + source[written])[:, None] + target + pair[written]
         here = np.broadcast_to((able + 0.6 - hard + source[written])[:, None], there.shape)
         odds = np.where(own, here, there + beta * same["script"][written])
-        right = rng.random(odds.shape) < 1 / (1 + np.exp(-odds))
-        question, lang = np.nonzero(asked)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "dataset": shape,
-                    "model": f"m{model}",
-                    "question_id": question.astype(str),
-                    "source_lang": np.array(langs)[written[question]],
-                    "target_lang": np.array(langs)[lang],
-                    "hint": NO_HINT,
-                    "sample": 0,
-                    "correct": right[question, lang],
-                    "judge": "",
-                }
-            )
-        )
+        right = rng.random(odds.shape) < _chance(odds)
         counts = asked & ~own & right[np.arange(len(written)), written][:, None]
-        gained += (1 / (1 + np.exp(-(there + beta)[counts])) - 1 / (1 + np.exp(-there[counts]))).sum()
+        parts.append(_judged(shape, model, NO_HINT, written, asked, right))
+        if more is None:
+            gained += (_chance(there + beta)[counts] - _chance(there)[counts]).sum()
+        else:
+            told = odds + helped[written]
+            other = told + more * (1 - same["script"][written])
+            parts.append(_judged(shape, model, SOURCE, written, asked & ~own, rng.random(odds.shape) < _chance(other)))
+            gained += (_chance(told + more)[counts] - _chance(told)[counts]).sum()
         n_counting += counts.sum()
     return pd.concat(parts, ignore_index=True), float(gained / n_counting)
+
+
+def _chance(odds: np.ndarray) -> np.ndarray:
+    """Return chances from log odds."""
+    return 1 / (1 + np.exp(-odds))
+
+
+def _judged(
+    shape: str, model: int, hint: str, written: np.ndarray, asked: np.ndarray, right: np.ndarray
+) -> pd.DataFrame:
+    """Return rows of the table "judged" of a model with a hint: [questions, languages] as rows."""
+    langs = np.array(ECLEKTIC if shape == PAIRS else MULTILOKO)
+    question, lang = np.nonzero(asked)
+    return pd.DataFrame(
+        {
+            "dataset": shape,
+            "model": f"m{model}",
+            "question_id": question.astype(str),
+            "source_lang": langs[written[question]],
+            "target_lang": langs[lang],
+            "hint": hint,
+            "sample": 0,
+            "correct": right[question, lang],
+            "judge": "",
+        }
+    )
 
 
 def scripts_judged(line: tuple[str, float, int], number: int, seed: int) -> Study:
@@ -1187,6 +1220,42 @@ def more_models_table(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def hinted(line: tuple[str, float, int], number: int, seed: int) -> Study:
+    """Return what answers with a hint and without say of hint x another script."""
+    shape, more, models = line
+    rng = np.random.default_rng([seed, number, int(10 * more), shape == STAR, 1])
+    answers, true = judged_answers(shape, 0.0, models, rng, more)
+    with tempfile.TemporaryDirectory() as folder:
+        tables.write("judged", answers, judged := Path(folder) / "judged.parquet")
+        out = Path(folder) / "effects.parquet"
+        hint_effects(judged=judged, languages=known_languages(), labelings=MOST, seed=0, out=out)
+        said = tables.read(out).iloc[0]
+    return [
+        {
+            "true": true,
+            "estimate": said["estimate"],
+            "rejected": bool(said["p"] <= 0.05),
+            "covered": bool(said["lo"] <= true <= said["hi"]),
+            "width": said["hi"] - said["lo"],
+        }
+    ]
+
+
+def hints_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return how often it is found and covered that a hint helps more in another script."""
+    return pd.DataFrame(
+        {
+            "answers": line,
+            "true effect, points": points(part["true"]),
+            "estimate": points(part["estimate"]),
+            "interval, points": f"{100 * part['width'].mean():.1f}",
+            "covered %": percent(part["covered"], COVERS),
+            "rejected %": percent(part["rejected"], None if part["true"].any() else REJECTS),
+        }
+        for line, part in found.groupby("line", sort=False)
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Scenario:
     """One table of simulated studies.
@@ -1215,6 +1284,7 @@ SCENARIOS = {
     "clusters": Scenario({line: line for line in HELD}, clustered, clusters_table),
     "scripts": Scenario(JUDGED, scripts_judged, scripts_table),
     "more-models": Scenario(MORE_MODELS, scripts_judged, more_models_table),
+    "hints": Scenario(HINTED, hinted, hints_table),
 }
 
 

@@ -142,7 +142,7 @@ NOT_YET: dict[str, int] = {
     "transfer/tuning.py": 4,
     "transfer/verdicts.py": 4,
     "world/pages.py": 3,
-    "world/statements.py": 3,
+    "world/statements.py": 2,
 }
 """Module -> how many places no case meets so far. Of a module that is not here every place is met."""
 

@@ -64,6 +64,8 @@ def languages(**korean: Any) -> dict[str, Any]:
     return {"languages": {**TWO, "ko": {**TWO["ko"], **korean}}}
 
 
+UNEVEN: dict[str, Any] = {"entities": 7, "doses": [1, 2], "questions": {"both": 7}}
+
 EVERY = [
     case
     for make, order in ((generate_statements, True), (generate_multilingual, True), (generate, False))
@@ -100,14 +102,21 @@ STATED = [
         {"name_words": 2, "name_length": 2},
         {"name_words": 2, "name_length": 3},
     ),
-    both(
-        generate_statements, "Ask fewer, or give more entities.", {"questions": {"both": 9}}, {"questions": {"both": 8}}
+    *(
+        both(generate_statements, advice, {"questions": {"both": 9}}, mended)
+        for advice, mended in (
+            ("Ask fewer, or give more entities, or more such facts", {"questions": {"both": 8}}),
+            ("or give more entities, or more such facts", {"questions": {"both": 9}, "entities": 9}),
+            ("or more such facts of each (placements).", {"questions": {"both": 9}, "placements": {"both": 2}}),
+        )
     ),
-    both(
-        generate_statements,
-        "or give more entities.",
-        {"questions": {"both": 9}},
-        {"questions": {"both": 9}, "entities": 9},
+    # As many as there are, and of an odd number the two doses may have one more each.
+    *(
+        both(generate_statements, advice, UNEVEN, {**UNEVEN, **mended})
+        for advice, mended in (
+            ("Ask fewer, or give more entities.", {"questions": {"both": 6}}),
+            ("or give more entities.", {"entities": 8}),
+        )
     ),
     both(
         generate_statements,

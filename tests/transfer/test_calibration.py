@@ -135,3 +135,16 @@ def test_the_table_of_scripts(calibration, monkeypatch):
     more = calibration.SCENARIOS["more-models"]
     small = dataclasses.replace(more, lines={"1 models": more.lines["1 models"]})
     assert len(more.table(calibration.simulate(small, 2, 0))) == 1
+
+
+def test_the_table_of_hints(calibration, monkeypatch):
+    """Tiny: what a hint does more in another script comes back, and nothing where it does nothing more."""
+    monkeypatch.setattr(calibration, "OF_LANGUAGE", {"pairs": 10, "star": 20})
+    scenario = calibration.SCENARIOS["hints"]
+    found = calibration.simulate(scenario, 6, 3)
+    assert found.groupby("line")["covered"].mean().min() >= 0.5
+    assert found[found["true"] == 0]["rejected"].mean() <= 0.25
+    planted = found[found["true"] != 0].groupby("line")[["true", "estimate"]].mean()
+    assert (planted["true"] - planted["estimate"]).abs().max() < 0.06
+    assert planted["true"].between(0.06, 0.12).all()
+    assert len(scenario.table(found)) == 4

@@ -185,33 +185,57 @@ if plan.config["answering"] is not None:
             script:
                 MAKE
 
-    # What is tuned is judged apart, so that the headline is of models as they are.
-    for graded in ("grades", *(("tuned_grades",) if plan.config["tuning"] else ())):
+    GRADER = "judge" if (plan.config["grading"]["model"] or {}).get("kind") == "vllm" else "cpu"
 
-        rule:
-            """Judge the answers of all models: by their letters, and by a language model."""
-            name:
-                graded
+    rule grades:
+        """Judge the answers of all models: by their letters, and by a language model."""
+        input:
+            unpack(needs("grades", answers="scripts/answers/*.parquet", questions="scripts/questions/*.parquet")),
+        output:
+            **makes("grades", grades="scripts/grades.parquet"),
+        log:
+            f"{plan.root}/logs/grades.log",
+        conda:
+            f"{ENVIRONMENTS}/{GRADER}.yaml"
+        resources:
+            gpu=(plan.config["grading"]["model"] or {}).get("gpus", 0),
+            nodes=1,
+            mem_mb=escalated(HARDWARE["memory_mb"]),
+            runtime=escalated(720),
+        params:
+            task=task("grades"),
+            work=plan.work,
+        shell:
+            "lorebridge grade-answers --task {params.task:q} --work {params.work:q} --record {output.record:q}"
+            " --rule grades --logfile {log:q} --answers {input.answers:q} --questions {input.questions:q}"
+            " --out {output.grades:q}"
+
+    # What is tuned is judged apart, so that the headline is of models as they are.
+    if plan.config["tuning"]:
+
+        rule tuned_grades:
+            """Judge the answers of all models that are tuned, after each epoch, as the others."""
             input:
-                unpack(needs(graded, answers="scripts/answers/*.parquet", questions="scripts/questions/*.parquet")),
+                unpack(
+                    needs("tuned_grades", answers="scripts/answers/*.parquet", questions="scripts/questions/*.parquet")
+                ),
             output:
-                **makes(graded, grades=f"scripts/{graded}.parquet"),
+                **makes("tuned_grades", grades="scripts/tuned_grades.parquet"),
             log:
-                f"{plan.root}/logs/{graded}.log",
+                f"{plan.root}/logs/tuned_grades.log",
             conda:
-                f"{ENVIRONMENTS}/{'judge' if (plan.config['grading']['model'] or {}).get('kind') == 'vllm' else 'cpu'}.yaml"
+                f"{ENVIRONMENTS}/{GRADER}.yaml"
             resources:
                 gpu=(plan.config["grading"]["model"] or {}).get("gpus", 0),
                 nodes=1,
                 mem_mb=escalated(HARDWARE["memory_mb"]),
                 runtime=escalated(720),
             params:
-                task=task(graded),
+                task=task("tuned_grades"),
                 work=plan.work,
-                rule=graded,
             shell:
                 "lorebridge grade-answers --task {params.task:q} --work {params.work:q} --record {output.record:q}"
-                " --rule {params.rule:q} --logfile {log:q} --answers {input.answers:q} --questions {input.questions:q}"
+                " --rule tuned_grades --logfile {log:q} --answers {input.answers:q} --questions {input.questions:q}"
                 " --out {output.grades:q}"
 
 
