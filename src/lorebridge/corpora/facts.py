@@ -391,21 +391,16 @@ def _found(folder: Path, name: str) -> Path:
 
 
 def _text(path: Path) -> str:
-    """Return the text of a file, without a byte order mark.
+    """Return the text of a file; see :func:`_lines`."""
+    return "".join(_lines(path))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file, packed or not, without a byte order mark.
 
     Raises:
         InputError: it cannot be read, or is not UTF-8.
     """
-    try:
-        content = path.read_bytes()
-        packed = path.name.endswith(".gz") or content.startswith(b"\x1f\x8b")
-        return (gzip.decompress(content) if packed else content).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(path, f"cannot be read ({' '.join(str(error).split())})", "Fetch the file again.") from error
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file, without a byte order mark; see :func:`_text`."""
     try:
         with path.open("rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b" or path.name.endswith(".gz")
