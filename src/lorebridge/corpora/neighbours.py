@@ -384,7 +384,8 @@ def nearest(
         local[at[asked]] = np.flatnonzero(asked)
         scores = np.zeros(shape[0])
         ends = posted.indptr.astype(np.int64)
-        _score(begins, local[term], weight, queries, ends, posted.indices, posted.data, first, scores, *found)
+        pages = posted.indices.astype(np.int32, copy=False)
+        _score(begins, local[term], weight, queries, ends, pages, posted.data, first, scores, *found)
     return _ranked(*found, top)
 
 
