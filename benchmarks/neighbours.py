@@ -204,7 +204,8 @@ def main() -> None:
     fitted, weights = timed(lambda: vectorizer.fit_transform(lowered).tocsr())
     names = vectorizer.get_feature_names_out()
     print(
-        f"{n:,} pages of {weights.nnz / n:.0f} distinct words, {len(index.words):,} in all, {len(queries):,} queries, top {arguments.top:,}; seconds:\n"
+        f"{n:,} pages of {weights.nnz / n:.0f} distinct words, {len(index.words):,} in all, {len(queries):,} queries, "
+        f"top {arguments.top:,}; seconds:\n"
     )
     print("| words of a query | read | make queries | score | keep the best | scikit-learn: read | score | equal |")
     print("|---|---|---|---|---|---|---|---|")
