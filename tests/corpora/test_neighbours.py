@@ -84,7 +84,7 @@ def test_neighbours_are_those_of_scikit_learn(tmp_path_factory, texts, method, q
     paths = [folder / "a.parquet", folder / "b.parquet"]
     write_documents(paths[0], [text for text, _ in rows[:half]])
     write_documents(paths[1], [text for text, _ in rows[half:]])
-    corpus = Corpus(paths, pieces, shard)
+    corpus = Corpus(paths, pieces, folder, shard)
     found = nearest(corpus, Index.of(corpus, method), np.array(queries), query_terms=query_terms, top=top)
     expected = by_definition(texts, method, query_terms, queries, top)
     assert list(zip(*(column.tolist() for column in found[:2]), strict=True)) == [each[:2] for each in expected]
@@ -98,7 +98,7 @@ def test_equal_pages_are_ties_in_the_order_of_the_pages_whatever_the_shards(tmp_
     write_documents(tmp_path / "a.parquet", pages)
     answers = set()
     for shard in (1, 7, 64, 1000):
-        corpus = Corpus([tmp_path / "a.parquet"], np.arange(400), shard)
+        corpus = Corpus([tmp_path / "a.parquet"], np.arange(400), tmp_path, shard)
         found = nearest(corpus, Index.of(corpus, TFIDF), np.array([3, 200]), query_terms=None, top=30)
         answers.add(str([column.tolist() for column in found]))
     assert len(answers) == 1

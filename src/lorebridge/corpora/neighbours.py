@@ -5,9 +5,9 @@ comes n times counts 1 + log n, times log((1 + pages) / (1 + pages that have it)
 BM25 (Robertson and Zaragoza, Foundations and Trends in Information Retrieval 3(4), 2009) as Lucene computes it. A query
 is a page: all its words, or the heaviest few.
 
-Text is read twice, a shard of pages at a time: once for how many pages have each word, once for the scores. A shard's
-scores are summed word by word from its postings, and each query keeps its best so far. So memory grows with the queries
-and with the distinct words, not with the pages.
+Text is read once, a shard of pages at a time, for how many pages have each word; the counts are kept on disk (8 bytes a
+distinct word of a page) and read again for the scores. A shard's scores are summed word by word from its postings, and
+each query keeps its best so far. So memory grows with the queries and with the distinct words, not with the pages.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +45,9 @@ K1, B = 0.9, 0.4
 
 SHARD = 1 << 14
 """Pages whose words are in memory at a time: so few that their scores stay in a processor's cache."""
+
+KEPT = ("hashes", "begins", "word", "n")
+"""What is kept of the counts of a shard."""
 
 AHEAD = 1 << 22
 """Counts of words that wait, at least, before they are added up."""
@@ -109,10 +113,12 @@ def neighbours(
     wanted = own["page_id"].isin(questions.loc[questions["split"].isin(("test", "train")), "page_id"]).to_numpy()
     if not wanted.any():
         raise InputError(qa, f"no question of split test or train has a page of {lang}", "Check how pages are named.")
-    corpus = Corpus(documents, own["piece"].to_numpy())
     queries = np.flatnonzero(wanted)
-    index = Index.of(corpus, method)
-    rows, columns, scores = nearest(corpus, index, queries, query_terms=query_terms, top=top)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".counts-", dir=out.parent) as folder:
+        corpus = Corpus(documents, own["piece"].to_numpy(), Path(folder))
+        index = Index.of(corpus, method)
+        rows, columns, scores = nearest(corpus, index, queries, query_terms=query_terms, top=top)
     names = own["page_id"].to_numpy()
     n_hits = np.bincount(rows, minlength=len(queries))
     ranks = np.arange(len(rows)) - np.repeat(n_hits.cumsum() - n_hits, n_hits) + 1
@@ -161,16 +167,34 @@ class Corpus:
     Attributes:
         paths: tables "documents".
         pieces: the rows that are read, ascending: those of the pages.
+        kept: a folder of this process, where the counts of all shards are kept when they have been read once.
         shard: how many of them are read at a time.
     """
 
     paths: Sequence[Path]
     pieces: Ints
+    kept: Path
     shard: int = SHARD
 
     def __len__(self) -> int:
         """Return how many pages it has."""
         return len(self.pieces)
+
+    def count(self, what: str) -> Iterator[Counts]:
+        """Yield the counts of the words of each shard, and keep them."""
+        begins = []
+        for begin, counts in self.shards(what):
+            for name in KEPT:
+                np.save(self.kept / f"{begin}-{name}.npy", getattr(counts, name))
+            begins.append(begin)
+            yield counts
+        np.save(self.kept / "begins.npy", np.array(begins, np.int64))
+
+    def again(self, what: str) -> Iterator[tuple[int, Counts]]:
+        """Yield the counts that :meth:`count` has kept, without the words, and the place of each shard's first page."""
+        for begin in tqdm(np.load(self.kept / "begins.npy").tolist(), desc=what, unit="shard", mininterval=1):
+            arrays = {name: np.load(self.kept / f"{begin}-{name}.npy") for name in KEPT}
+            yield begin, Counts(np.zeros(0, object), **arrays)
 
     def shards(self, what: str, only: Ints | None = None) -> Iterator[tuple[int, Counts]]:
         """Yield the counts of the words of each shard, and the place of its first page among those read.
@@ -297,9 +321,9 @@ class Index:
         n_with: Ints = np.zeros(0, np.int64)
         waiting: list[tuple[npt.NDArray[np.uint64], Ints]] = []
         n_words = n_waiting = 0
-        for _, counts in corpus.shards("count words"):
+        for counts in corpus.count("count words"):
             n_words += int(counts.n.sum())
-            more = np.bincount(counts.word, minlength=len(counts.words))
+            more = np.bincount(counts.word, minlength=len(counts.hashes))
             waiting.append((counts.hashes[more > 0], more[more > 0]))
             n_waiting += len(waiting[-1][0])
             if n_waiting > max(AHEAD, len(words)):  # so that each word is sorted a few times, not once a shard
@@ -372,19 +396,20 @@ def nearest(
     found = _Best.room(len(queries), top)
     if not len(words):
         return _ranked(*found, top)
-    for first, counts in corpus.shards("score pages"):
+    for first, counts in corpus.again("score pages"):
         # The postings of the words that are asked for, in the order of the pages.
         at = np.searchsorted(words, counts.hashes).clip(max=len(words) - 1)
         asked = words[at] == counts.hashes
         known = asked[counts.word]
         begins_of = np.concatenate([[0], known.cumsum()])[counts.begins]
-        shape = (len(counts.begins) - 1, len(counts.words))
+        shape = (len(counts.begins) - 1, len(counts.hashes))
         posted = sparse.csr_array((index.weights(counts)[known], counts.word[known], begins_of), shape=shape).tocsc()
         local = np.full(len(words), -1, np.int32)
         local[at[asked]] = np.flatnonzero(asked)
         scores = np.zeros(shape[0])
         ends = posted.indptr.astype(np.int64)
-        _score(begins, local[term], weight, queries, ends, posted.indices, posted.data, first, scores, *found)
+        pages = posted.indices.astype(np.int32, copy=False)
+        _score(begins, local[term], weight, queries, ends, pages, posted.data, first, scores, *found)
     return _ranked(*found, top)
 
 
