@@ -170,6 +170,14 @@ def test_what_ships_is_planned_without_data():
     assert all(plan.recipe(name) for name in plan.walk())
 
 
+def test_what_is_tuned_is_asked_in_the_tokens_of_its_rows():
+    plan = studies.plan(config.load("config/scripts-tuning.yaml"))
+    asked = {name: plan.stage("answers").literals(plan.study, {"run": name})["manner"] for name in plan.study.models}
+    apart = {name: manner.get("apart", False) for name, manner in asked.items()}
+    assert apart == {name: model.phase == "sft" for name, model in plan.study.models.items()}
+    assert set(apart.values()) == {True, False}
+
+
 class Oracle:
     """An endpoint that knows every answer in its own language, and in another that has its script."""
 

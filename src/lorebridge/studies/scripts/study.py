@@ -121,10 +121,13 @@ def _answers_literals(study: Study, w: Wildcards) -> dict[str, Any]:
         if served is None
         else {"engine": ENDPOINT, **{key: served[key] for key in ("model", "extra", "answers_as")}}
     )
+    # What is tuned is asked in the tokens of its rows, which are cut apart from the words around them.
+    tuned = w["run"] in study.models and study.model(w["run"]).tuning is not None
     return {
         "run": w["run"],
         **who,
-        "manner": {key: answering[key] for key in MANNER},
+        "manner": {key: answering[key] for key in MANNER}
+        | ({"apart": True} if tuned and answering["form"] == PLAIN else {}),
         "names": {lang: language["name"] for lang, language in study.languages.items()},
     }
 
