@@ -24,7 +24,7 @@ rule token_store:
         unpack(
             needs(
                 "token_store",
-                tables="corpora/*/documents-*.parquet | parallel/*.parquet | tuning/*/*.parquet",
+                tables="corpora/*/documents-*.parquet | parallel/*.parquet | tuning/*/*.parquet | qa/rows/*/*.parquet",
                 audits="corpora/*/audit.json",
                 tokenizer="tokenizer/tokenizer.json | models/given/*/model",
             )

@@ -23,6 +23,8 @@ rule pages:
 
 rule qa_made:
     """Give questions on pages their translations, and have a language model write wrong options."""
+    input:
+        unpack(needs("qa_made")),
     output:
         **makes("qa_made", rows="qa/made/{made}.jsonl", calls="qa/made/{made}.calls.jsonl"),
     log:
@@ -78,7 +80,7 @@ rule qa_overlap:
 
 
 rule neighbours:
-    """Find the pages that are most like those of questions."""
+    """Find the pages nearest to each page that has a question."""
     input:
         unpack(
             needs(
@@ -125,7 +127,7 @@ if plan.config["removal"]["stated_by"] == "mentions":
 
 
 rule exclusions:
-    """Say of each page at which level it is removed, and draw the reserve that replaces what is."""
+    """Say which pages go at which level, and draw what is read in their place."""
     input:
         unpack(
             needs(
@@ -153,7 +155,7 @@ rule exclusions:
 
 
 rule filter_sizes:
-    """Tell what each level has of each language to read, and what it still states."""
+    """Tell what each level has to read, and what it still states."""
     input:
         unpack(
             needs(
@@ -181,7 +183,7 @@ rule filter_sizes:
 
 
 rule qa_rows:
-    """Make rows of tuning from questions on pages."""
+    """Make rows of tuning of the questions on pages of the split `train`, for a task in one language."""
     input:
         unpack(needs("qa_rows", qa="qa/qa.parquet")),
     output:
@@ -200,7 +202,7 @@ rule qa_rows:
 
 
 rule qa_answers:
-    """Ask a model questions on pages, before it is tuned and after each epoch."""
+    """Ask all checkpoints of a model questions on pages, and grade what it writes and which options it prefers."""
     input:
         unpack(needs("qa_answers", checkpoints="models/sft/{run}/step*", qa="qa/qa.parquet")),
     output:
@@ -218,12 +220,14 @@ rule qa_answers:
     params:
         task=task("qa_answers"),
         work=plan.work,
-    script:
-        MAKE
+    shell:
+        "lorebridge answer-qa --task {params.task:q} --work {params.work:q} --record {output.record:q}"
+        " --rule qa_answers --logfile {log:q} --qa {input.qa:q} --checkpoints {input.checkpoints:q}"
+        " --out {output.answers:q} --scores-out {output.qa_scores:q} --threads {threads}"
 
 
 rule qa_baselines:
-    """Say how right answers are that need no model."""
+    """Say what answers that need no model are worth on questions on pages."""
     input:
         unpack(needs("qa_baselines", qa="qa/qa.parquet")),
     output:
