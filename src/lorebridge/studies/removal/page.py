@@ -59,7 +59,8 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def _sorted(table: pd.DataFrame) -> list[dict[str, Any]]:
     place = table["level"].map(lambda level: ORDER.index(level) if level in ORDER else len(ORDER))
-    return table.assign(place=place).sort_values("place", kind="stable").to_dict("records")  # type: ignore[return-value]
+    rows = table.assign(place=place).sort_values("place", kind="stable").to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _groups(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
