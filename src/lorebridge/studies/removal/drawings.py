@@ -257,7 +257,9 @@ def _forest(table: pd.DataFrame, names: Mapping[str, str], base: str, label: str
             ax.set_yticks(range(len(levels)), levels)
             ax.set_ylim(len(levels) - 0.5, -0.5)
             ax.set_title(_heading(size, tuned, task), fontsize=8)
-        fig.supxlabel(label, fontsize=8.5)
+        # Of panels, and not of the figure, whose label the legend below would cover.
+        for ax in axes[-1]:
+            ax.set_xlabel(label, fontsize=7.5)
         handles: list[Any] = [
             Line2D([], [], color=colours[3 if lang == base else 0], linewidth=1.6, label=names[lang]) for lang in langs
         ]
